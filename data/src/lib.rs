@@ -1,1 +1,22 @@
-//! data
+//! From text to token ids: problems, their answers and steps, prompts, tokenizers. Knows no tensors and no models.
+//!
+//! A benchmark becomes a list of [`Problem`]s ([`load`]); a problem becomes token ids ([`encode_prompt`],
+//! [`encode_example`]); a completion becomes an answer ([`extract_answer`]) and the steps that led to it ([`steps()`]).
+
+pub mod answer;
+pub mod equation;
+pub mod gsm8k;
+pub mod problem;
+pub mod prompt;
+pub mod steps;
+pub mod svamp;
+pub mod synthetic;
+pub mod tokenizer;
+
+pub use answer::{Answer, extract_answer};
+pub use problem::{Benchmark, DataOptions, Problem, Split, SvampSolutions, load};
+pub use prompt::{
+    Example, PromptStyle, completion_text, encode_example, encode_prompt, few_shot_prompt, question_prompt,
+};
+pub use steps::{Step, calculation_trace, matched_steps, reference_results, steps};
+pub use tokenizer::Tokenizer;

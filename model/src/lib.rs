@@ -1,1 +1,40 @@
-//! model
+//! Tensors to tensors: the language model, its cache, its sampler, its checkpoints. Knows no text.
+//!
+//! One alphabet for shapes, here and in every crate above:
+//!
+//! | letter | meaning |
+//! | --- | --- |
+//! | B | rows of a batch |
+//! | T | tokens of a row, padding on the right |
+//! | N | predicted tokens of a row, N = T - 1: column t speaks of `tokens[:, t + 1]` |
+//! | D | width of the model (`hidden_size`) |
+//! | H | attention heads; G key/value heads; E = width of a head |
+//! | F | width of the feed-forward part (`intermediate_size`) |
+//! | V | vocabulary |
+//! | K | samples of one prompt |
+//! | S | slots of a key/value cache |
+
+mod cache;
+mod checkpoint;
+mod config;
+mod device;
+mod generate;
+mod heads;
+mod logits;
+mod parallel;
+mod sampling;
+mod transformer;
+
+pub use cache::Cache;
+pub use checkpoint::{
+    HostTensor, HostTensors, load_model, load_value_branch, model_tensors, read_tensors, save_model, save_value_branch,
+    to_host, write_tensors,
+};
+pub use config::{EosTokenId, ModelConfig, ModelSize, RopeParameters};
+pub use device::{DeviceKind, choose_device, keep_pages, peak_memory_bytes, threads};
+pub use generate::{Completion, Finish, GenerateConfig, GenerateStats, generate};
+pub use heads::{ActorCritic, ActorCriticOutput, ValueBranch};
+pub use logits::{entropy, token_log_probs};
+pub use parallel::{parallel_for_each, parallel_map};
+pub use sampling::{Key, Purpose, uniform};
+pub use transformer::{Block, Rotary, Transformer};

@@ -1,1 +1,22 @@
-//! rl
+//! How to make a policy better: pretraining, SFT, PPO, and the commands around them. Samples and scores through `eval`.
+
+pub mod advantage;
+pub mod args;
+pub mod batch;
+pub mod bench;
+pub mod command;
+pub mod config_file;
+pub mod diagnostics;
+pub mod generate;
+pub mod loss;
+pub mod optim;
+pub mod prepare;
+pub mod ppo;
+pub mod pretrain;
+pub mod progress;
+pub mod reward;
+pub mod rollout;
+pub mod run;
+pub mod sft;
+pub mod supervised;
+pub mod table;

@@ -1,0 +1,98 @@
+//! GSM8K as its authors publish it: `gsm8k/{train,test}.jsonl`. Knows nothing of splits beyond the two files.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::{Problem, extract_answer};
+
+/// How many of the 7,473 training problems are held out for validation.
+pub const VALIDATION_ROWS: usize = 473;
+
+/// One line of a file.
+#[derive(Deserialize)]
+struct Row {
+    question: String,
+    answer: String,
+}
+
+/// Reads one file, `train` or `test`, of the data folder.
+pub fn read(data_dir: &Path, part: &str) -> Result<Vec<Problem>> {
+    let path = data_dir.join("gsm8k").join(format!("{part}.jsonl"));
+    let text = read_text(&path)?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let problems: Vec<Problem> = lines
+        .enumerate()
+        .map(|(row, (line, text))| {
+            problem(text, format!("gsm8k/{part}/{row}")).with_context(|| {
+                format!("{}, line {}: not a GSM8K problem; download the file again", path.display(), line + 1)
+            })
+        })
+        .collect::<Result<_>>()?;
+    ensure!(!problems.is_empty(), "{} holds no problem; download the file again", path.display());
+    Ok(problems)
+}
+
+/// Reads a text file of the data folder; what can be done about a missing one stands in the error.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| {
+        format!(
+            "cannot read {}; check that --data-dir or {} names the folder that holds gsm8k/ and svamp/",
+            path.display(),
+            crate::problem::DATA_DIR_VARIABLE
+        )
+    })
+}
+
+fn problem(line: &str, id: String) -> Result<Problem> {
+    let row: Row = serde_json::from_str(line)?;
+    let question = row.question.trim().to_owned();
+    ensure!(!question.is_empty(), "the question is empty");
+    let solution = row.answer.trim().replace("\r\n", "\n");
+    let Some(answer) = extract_answer(&solution).filter(|_| solution.contains("####")) else {
+        bail!("the solution does not end with '#### ' and a number");
+    };
+    Ok(Problem { id, question, solution, answer })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn fixtures() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+    }
+
+    #[test]
+    fn a_row_keeps_its_annotations_and_gets_its_answer() {
+        let problems = read(&fixtures(), "train").unwrap();
+        assert_eq!(problems.len(), 12);
+        assert_eq!(problems[1].id, "gsm8k/train/1");
+        assert!(problems[0].solution.contains("<<6*4=24>>24"));
+        assert_eq!(problems[0].answer.to_string(), "24");
+        assert_eq!(problems[2].answer.to_string(), "1200", "a comma groups thousands");
+    }
+
+    #[test]
+    fn a_malformed_line_is_named_with_its_file_and_number() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("gsm8k")).unwrap();
+        let good = r##"{"question": "One and one?", "answer": "1+1=2\n#### 2"}"##;
+        for bad in ["{\"question\": \"cut", "{}", r#"{"question": "One?", "answer": "1"}"#] {
+            std::fs::write(folder.path().join("gsm8k/train.jsonl"), format!("{good}\n\n{bad}\n")).unwrap();
+            let error = format!("{:#}", read(folder.path(), "train").unwrap_err());
+            assert!(error.contains("train.jsonl, line 3"), "{error}");
+            assert!(error.contains("download"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("gsm8k")).unwrap();
+        std::fs::write(folder.path().join("gsm8k/test.jsonl"), "\n").unwrap();
+        assert!(read(folder.path(), "test").unwrap_err().to_string().contains("no problem"));
+    }
+}

@@ -1,0 +1,128 @@
+//! From a question to token ids: the one place that knows how a prompt looks. Knows no benchmarks and no models.
+//!
+//! Prompt and completion are tokenised apart and then joined, so that the tokens of a completion never depend on whether it
+//! was written by a model or by a data set.
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::{Problem, Tokenizer};
+
+/// A prompt and its completion as token ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// The prompt, the completion and the end-of-sequence token.
+    pub tokens: Vec<u32>,
+    /// How many of `tokens` are the prompt.
+    pub prompt_len: usize,
+}
+
+/// How a question is put to a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PromptStyle {
+    /// `Question: …`, a new line, `Answer:`.
+    #[default]
+    Plain,
+    /// As the message of a user, in the tokenizer's chat template.
+    Chat,
+}
+
+/// What a chat model is told about the form of an answer; a plain prompt says it by example.
+const CHAT_INSTRUCTION: &str =
+    "Solve this step by step, one calculation on each line. End with a line that holds \"#### \" and the number.";
+
+/// The plain prompt of a question.
+pub fn question_prompt(question: &str) -> String {
+    format!("Question: {question}\nAnswer:")
+}
+
+/// What a model should write after a plain prompt. The space belongs to the completion, because a tokenizer joins it to
+/// the word that follows.
+pub fn completion_text(solution: &str) -> String {
+    format!(" {solution}")
+}
+
+/// Solved problems, and then the question.
+pub fn few_shot_prompt(shots: &[Problem], question: &str) -> String {
+    let solved = |shot: &Problem| question_prompt(&shot.question) + &completion_text(&shot.solution) + "\n\n";
+    shots.iter().map(solved).collect::<String>() + &question_prompt(question)
+}
+
+/// The token ids of a prompt, with the begin-of-sequence token where the tokenizer asks for one.
+pub fn encode_prompt(tokenizer: &Tokenizer, style: PromptStyle, shots: &[Problem], question: &str) -> Result<Vec<u32>> {
+    match style {
+        PromptStyle::Plain => {
+            let mut tokens = tokenizer.prompt_prefix().to_vec();
+            tokens.extend(tokenizer.encode(&few_shot_prompt(shots, question)));
+            Ok(tokens)
+        }
+        // A chat template writes its own begin-of-sequence token.
+        PromptStyle::Chat => {
+            let asked = if shots.is_empty() { question.to_owned() } else { few_shot_prompt(shots, question) };
+            let text = tokenizer.apply_chat_template(&format!("{CHAT_INSTRUCTION}\n\n{asked}"))?;
+            Ok(tokenizer.encode(&text))
+        }
+    }
+}
+
+/// A problem as an example to learn from: its prompt, its solution and the end of the sequence.
+pub fn encode_example(tokenizer: &Tokenizer, style: PromptStyle, problem: &Problem) -> Result<Example> {
+    let mut tokens = encode_prompt(tokenizer, style, &[], &problem.question)?;
+    let prompt_len = tokens.len();
+    tokens.extend(match style {
+        PromptStyle::Plain => tokenizer.encode(&completion_text(&problem.solution)),
+        // After the header of a chat turn the text begins at once.
+        PromptStyle::Chat => tokenizer.encode(&problem.solution),
+    });
+    tokens.push(*tokenizer.eos_ids().first().context("the tokenizer has no end-of-sequence token")?);
+    Ok(Example { tokens, prompt_len })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Answer;
+
+    fn problem() -> Problem {
+        Problem {
+            id: "test/0".into(),
+            question: "Ann has 6 bags of 4 nuts. How many nuts?".into(),
+            solution: "6*4 = <<6*4=24>>24\n#### 24".into(),
+            answer: Answer::from_integer(24),
+        }
+    }
+
+    fn tokenizer() -> Tokenizer {
+        let problem = problem();
+        let text = few_shot_prompt(&[problem], "How many?");
+        Tokenizer::train_bpe(&[text.clone(), text], 300).unwrap()
+    }
+
+    #[test]
+    fn shots_are_solved_questions_before_the_question() {
+        assert_eq!(
+            few_shot_prompt(&[problem()], "Why?"),
+            "Question: Ann has 6 bags of 4 nuts. How many nuts?\nAnswer: 6*4 = <<6*4=24>>24\n#### 24\n\n\
+             Question: Why?\nAnswer:"
+        );
+    }
+
+    #[test]
+    fn an_example_is_prompt_completion_and_end() {
+        let (tokenizer, problem) = (tokenizer(), problem());
+        let example = encode_example(&tokenizer, PromptStyle::Plain, &problem).unwrap();
+        let (prompt, completion) = example.tokens.split_at(example.prompt_len);
+        assert_eq!(prompt, encode_prompt(&tokenizer, PromptStyle::Plain, &[], &problem.question).unwrap());
+        assert_eq!(tokenizer.decode(prompt), question_prompt(&problem.question));
+        assert_eq!(tokenizer.decode(completion), completion_text(&problem.solution));
+        assert_eq!(completion.last(), tokenizer.eos_ids().first());
+    }
+
+    #[test]
+    fn the_chat_style_without_a_template_says_what_to_do() {
+        let error = encode_prompt(&tokenizer(), PromptStyle::Chat, &[], "Why?").unwrap_err();
+        assert!(error.to_string().contains("chat template"), "{error}");
+    }
+}

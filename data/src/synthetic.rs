@@ -1,0 +1,185 @@
+//! The embedded benchmark: a deterministic generator of grade-school word problems with worked solutions in GSM8K's
+//! format, and of the pretraining corpus from which a base model for them is made. Knows no tokens and no files.
+//!
+//! A problem is either a *chain*, a start, some steps and a final question that are drawn from `kinds` and carry
+//! named quantities from one to the next, or a *scenario*, a whole small story of `scenarios`. Both are rows of text
+//! in one small language (`template`); `plan` draws the kinds, `draft` numbers and words; `corpus`
+//! makes documents of many formats from the same drafts. What makes a problem hard is which operations to choose and
+//! how long the chain is, not the language and not the size of the numbers.
+//!
+//! Everything that tunes difficulty and size is a constant below. Changing any of them changes the benchmark: the
+//! pinned hashes in the tests then change too, and results from before and after are not comparable.
+
+mod corpus;
+mod draft;
+mod kinds;
+mod plan;
+mod random;
+mod scenarios;
+mod template;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use crate::{Answer, Problem, Split};
+use draft::{Draft, Profile};
+use random::Random;
+use std::collections::HashSet;
+
+/// Number of training problems.
+pub const TRAIN_PROBLEMS: usize = 6_000;
+/// Number of validation problems.
+pub const VALIDATION_PROBLEMS: usize = 400;
+/// Number of test problems.
+pub const TEST_PROBLEMS: usize = 500;
+/// Number of test problems with a pair of consecutive kinds that never occurs in training.
+pub const TEST_UNSEEN_PROBLEMS: usize = 300;
+
+/// Relative frequency of problems with 1, 2, 3, 4 and 5 lines of solution.
+pub const STEP_WEIGHTS: [u32; 5] = [18, 34, 27, 14, 7];
+/// Percentage of problems with 1 to 5 lines that are hand-written scenarios; the others are chains. Less where there are
+/// few scenarios, so that none of them is met too often.
+pub const SCENARIO_PERCENTS: [u32; 5] = [25, 30, 25, 15, 10];
+/// Percentage of problems with a fact that is not needed.
+pub const DISTRACTOR_PERCENT: u32 = 15;
+/// Longest question, in words; a longer draft is drawn anew.
+pub const QUESTION_WORDS_MAX: usize = 36;
+
+/// Largest number that any line may compute.
+pub const RESULT_MAX: u32 = 60;
+/// Largest number in the rare problems that may go beyond [`RESULT_MAX`].
+pub const RARE_RESULT_MAX: u32 = 99;
+/// Percentage of problems that may go up to [`RARE_RESULT_MAX`], and of numbers that come from the upper end of their
+/// range.
+pub const RARE_PERCENT: u32 = 8;
+
+/// What a number in a question is drawn from: `low..=high`, in rare cases `high + 1..=rare_high`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    low: u32,
+    high: u32,
+    rare_high: u32,
+}
+
+const fn range(low: u32, high: u32, rare_high: u32) -> Range {
+    Range { low, high, rare_high }
+}
+
+/// What somebody has at the start.
+const START: Range = range(3, 20, 40);
+/// What somebody with money has at the start.
+const MONEY: Range = range(8, 30, 50);
+/// What is added, taken away, or makes the difference between two people.
+const ADDEND: Range = range(2, 12, 20);
+/// How many groups, friends, hours, days.
+const GROUPS: Range = range(2, 6, 9);
+/// How many in each group, each hour, each day.
+const GROUP_SIZE: Range = range(2, 8, 10);
+/// The factor of "times as many"; twice has kinds of its own.
+const FACTOR: Range = range(3, 4, 6);
+/// What is divided by.
+const DIVISOR: Range = range(2, 6, 9);
+/// Dollars for one thing that is sold.
+const PRICE: Range = range(2, 5, 8);
+/// What somebody wants to have in the end.
+const GOAL: Range = range(15, 45, 60);
+/// Minutes that stand next to a whole hour.
+const MINUTES: Range = range(10, 35, 39);
+/// How old somebody is.
+const AGE: Range = range(6, 15, 20);
+/// The number in a fact that is not needed.
+const DISTRACTOR: Range = range(5, 15, 20);
+
+/// Weight of each kind that is told backwards ("Tom has 3 more apples than Mia" where Mia's apples are asked for),
+/// where ordinary kinds weigh about 10. These are the problems in which the words suggest the wrong operation.
+const REVERSED_WEIGHT: u32 = 4;
+
+/// Ordered pairs of consecutive kinds that occur in the unseen part of the test only.
+const HELD_OUT_PAIRS: [(&str, &str); 9] = [
+    ("groups", "fewer"),
+    ("parts", "times"),
+    ("lose", "half-as-many"),
+    ("gain", "give-half"),
+    ("more", "lose"),
+    ("times", "gain"),
+    ("fewer", "pool"),
+    ("half-as-many", "gain-groups"),
+    ("give-half", "lose-groups"),
+];
+
+/// Number of documents in the pretraining corpus.
+pub const CORPUS_DOCUMENTS: usize = 25_000;
+/// Relative frequency of the documents: arithmetic, single steps, questions with answers, stories.
+pub const CORPUS_WEIGHTS: [u32; 4] = [35, 30, 25, 10];
+/// Relative frequency of 1 to 5 lines of solution in the questions of the corpus.
+pub const CORPUS_STEP_WEIGHTS: [u32; 5] = [50, 34, 11, 4, 1];
+/// Percentage of the corpus' answers that are wrong, by a wrong operation or by a slip in the arithmetic.
+pub const CORPUS_WRONG_PERCENT: u32 = 25;
+/// Percentage of the corpus' questions with answers that have exactly the format of the benchmark's prompt.
+pub const CORPUS_PROMPT_FORMAT_PERCENT: u32 = 12;
+/// Percentage of the arithmetic statements with operands from the whole range of results; the others have operands as
+/// they are in most problems.
+pub const CORPUS_WIDE_PERCENT: u32 = 35;
+
+/// Seeds: one for each independent stream of draws.
+const PROBLEM_SEED: u64 = 0x5eed_0001;
+const UNSEEN_SEED: u64 = 0x5eed_0002;
+const CORPUS_SEED: u64 = 0x5eed_0003;
+const SHUFFLE_SEED: u64 = 0x5eed_0004;
+
+/// The problems of one split, in a fixed order. The benchmark is one fixed thing: the same on every machine and call.
+pub fn problems(split: Split) -> Vec<Problem> {
+    drafts(split).iter().enumerate().map(|(index, draft)| problem(split, index, draft)).collect()
+}
+
+/// The documents of the pretraining corpus, in a fixed order. None holds a problem of validation or of the tests, and
+/// none has a pair of kinds that is held out for [`Split::TestUnseen`].
+pub fn pretraining_corpus() -> Vec<String> {
+    let kept_secret = [Split::Validation, Split::Test, Split::TestUnseen]
+        .into_iter()
+        .flat_map(drafts)
+        .map(|draft| draft.key())
+        .collect();
+    corpus::documents(&kept_secret)
+}
+
+fn problem(split: Split, index: usize, draft: &Draft) -> Problem {
+    let split_name = match split {
+        Split::Train => "train",
+        Split::Validation => "validation",
+        Split::Test => "test",
+        Split::TestUnseen => "test-unseen",
+    };
+    Problem {
+        id: format!("synthetic/{split_name}/{index}"),
+        question: draft.question.clone(),
+        solution: format!("{}\n#### {}", draft.lines.join("\n"), draft.answer),
+        answer: Answer::from_integer(i64::from(draft.answer)),
+    }
+}
+
+/// The drafts behind the problems of a split. Train, validation and test are one stream of distinct drafts, shuffled
+/// before it is cut, so that all three have the same distribution although small kinds run out of numbers.
+fn drafts(split: Split) -> Vec<Draft> {
+    if split == Split::TestUnseen {
+        return distinct(TEST_UNSEEN_PROBLEMS, UNSEEN_SEED, &Profile::unseen(), Draft::has_held_out_pair);
+    }
+    let total = VALIDATION_PROBLEMS + TEST_PROBLEMS + TRAIN_PROBLEMS;
+    let mut drafts = distinct(total, PROBLEM_SEED, &Profile::benchmark(), |draft| !draft.has_held_out_pair());
+    Random::new(SHUFFLE_SEED).shuffle(&mut drafts);
+    let train = drafts.split_off(VALIDATION_PROBLEMS + TEST_PROBLEMS);
+    let test = drafts.split_off(VALIDATION_PROBLEMS);
+    match split {
+        Split::Train => train,
+        Split::Validation => drafts,
+        Split::Test | Split::TestUnseen => test,
+    }
+}
+
+/// `count` drafts that `wanted` accepts, no two with the same key. The set answers membership only: its order is never
+/// looked at.
+fn distinct(count: usize, seed: u64, profile: &Profile, wanted: impl Fn(&Draft) -> bool) -> Vec<Draft> {
+    let mut random = Random::new(seed);
+    let mut keys = HashSet::new();
+    (0..count).map(|_| draft::draw(&mut random, profile, |draft| wanted(draft) && keys.insert(draft.key()))).collect()
+}

@@ -1,0 +1,335 @@
+//! Draws one problem: which kinds, with which numbers, in which words, and if wanted with a mistake in the solution.
+
+use super::kinds::{Kind, Role, Unit};
+use super::plan::{chain, scenario};
+use super::random::Random;
+use super::template::{Calculation, Formula, Numbers, Scene, fill};
+use super::words::{CONTAINERS, OBJECTS, PEOPLE, Person, capitalised};
+use super::{
+    CORPUS_STEP_WEIGHTS, DISTRACTOR, DISTRACTOR_PERCENT, HELD_OUT_PAIRS, QUESTION_WORDS_MAX, RARE_PERCENT,
+    RARE_RESULT_MAX, RESULT_MAX, SCENARIO_PERCENTS, STEP_WEIGHTS,
+};
+
+/// How often a plan of kinds is given new numbers before it is given up.
+const NUMBER_ATTEMPTS: u32 = 40;
+/// Percentage of the sentences that could have a pronoun and do.
+const PRONOUN_PERCENT: u32 = 60;
+
+/// What drafts are drawn for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Profile {
+    pub(super) step_weights: [u32; 5],
+    pub(super) scenario_percents: [u32; 5],
+    pub(super) distractor_percent: u32,
+    /// Percentage of the drafts with a wrong solution.
+    pub(super) wrong_percent: u32,
+}
+
+impl Profile {
+    /// The problems of the benchmark: all solutions are right.
+    pub(super) fn benchmark() -> Profile {
+        Profile {
+            step_weights: STEP_WEIGHTS,
+            scenario_percents: SCENARIO_PERCENTS,
+            distractor_percent: DISTRACTOR_PERCENT,
+            wrong_percent: 0,
+        }
+    }
+
+    /// The problems with a held-out pair of kinds: chains of two lines and more.
+    pub(super) fn unseen() -> Profile {
+        let mut profile = Profile { scenario_percents: [0; 5], ..Profile::benchmark() };
+        profile.step_weights[0] = 0;
+        profile
+    }
+
+    /// The problems of the corpus: shorter, and with the given share of wrong solutions.
+    pub(super) fn corpus(wrong_percent: u32) -> Profile {
+        Profile { step_weights: CORPUS_STEP_WEIGHTS, wrong_percent, ..Profile::benchmark() }
+    }
+}
+
+/// A problem before it is given a place in a split or a document.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Draft {
+    /// The names of its kinds in order; a scenario has only one.
+    pub(super) kinds: Vec<&'static str>,
+    pub(super) question: String,
+    /// The lines of the solution, without the answer line.
+    pub(super) lines: Vec<String>,
+    /// What the last line comes to, which is wrong in a draft with a mistake.
+    pub(super) answer: u32,
+    /// The calculations of the right solution.
+    pub(super) right: Vec<Calculation>,
+}
+
+impl Draft {
+    /// What makes a problem the same as another one, up to names, objects, phrasing and facts that are not needed: its
+    /// kinds and its numbers.
+    pub(super) fn key(&self) -> String {
+        let equations: Vec<String> = self.right.iter().map(Calculation::equation).collect();
+        format!("{}: {}", self.kinds.join(" "), equations.join(" "))
+    }
+
+    /// Whether two consecutive kinds belong to the unseen part of the test.
+    pub(super) fn has_held_out_pair(&self) -> bool {
+        self.kinds.windows(2).any(|pair| HELD_OUT_PAIRS.contains(&(pair[0], pair[1])))
+    }
+
+    /// The question without its last sentence, which asks, where that holds no number of its own.
+    pub(super) fn facts(&self) -> Option<&str> {
+        let (facts, asked) = self.question.split_at(self.question.rfind(". ")? + 1);
+        (!asked.contains(|character: char| character.is_ascii_digit())).then_some(facts)
+    }
+}
+
+/// A draft of the wanted profile that `wanted` accepts. The number of lines, and whether it is a scenario, are drawn
+/// first and kept, so that what is rejected does not change their distribution; some draft of each that the profile
+/// allows must be acceptable.
+pub(super) fn draw(random: &mut Random, profile: &Profile, mut wanted: impl FnMut(&Draft) -> bool) -> Draft {
+    let lines = 1 + random.weighted(&profile.step_weights);
+    let is_scenario = random.percent(profile.scenario_percents[lines - 1]);
+    loop {
+        if let Some(draft) = attempt(random, profile, lines, is_scenario)
+            && draft.question.split(' ').count() <= QUESTION_WORDS_MAX
+            && wanted(&draft)
+        {
+            return draft;
+        }
+    }
+}
+
+/// One attempt at a draft; none when no numbers fit the kinds.
+fn attempt(random: &mut Random, profile: &Profile, lines: usize, is_scenario: bool) -> Option<Draft> {
+    let plan = if is_scenario { scenario(random, lines) } else { chain(random, lines) };
+    let limit = if random.percent(RARE_PERCENT) { RARE_RESULT_MAX } else { RESULT_MAX };
+    let beats = (0..NUMBER_ATTEMPTS).find_map(|_| {
+        let drawn: Vec<Numbers> = plan.iter().map(|kind| draw_numbers(random, kind)).collect();
+        solve(&plan, &drawn, limit, None).filter(|beats| !takes_a_step_back(beats))
+    })?;
+    let wrong = random.percent(profile.wrong_percent).then(|| mistaken(random, &plan, &beats, lines));
+    Some(tell(random, profile, &beats, wrong.as_deref().unwrap_or(&beats)))
+}
+
+/// One kind in a story with its numbers.
+#[derive(Clone, Debug)]
+struct Beat {
+    kind: &'static Kind,
+    numbers: Numbers,
+    calculations: Vec<Calculation>,
+}
+
+/// Whether a calculation undoes the one before it, so that the result already stands in the question: 4*9 = 36 and then
+/// 36/9 = 4.
+fn takes_a_step_back(beats: &[Beat]) -> bool {
+    let calculations: Vec<Calculation> = beats.iter().flat_map(|beat| beat.calculations.iter().copied()).collect();
+    calculations.windows(2).any(|pair| {
+        let (before, after) = (pair[0], pair[1]);
+        let inverse = matches!((before.operator, after.operator), ('+', '-') | ('-', '+') | ('*', '/') | ('/', '*'));
+        inverse && after.left == before.result && (after.result == before.left || after.result == before.right)
+    })
+}
+
+fn draw_numbers(random: &mut Random, kind: &Kind) -> Numbers {
+    let mut numbers = Numbers::default();
+    for &(letter, range) in kind.numbers {
+        numbers.set(letter, random.draw_from(range));
+    }
+    numbers
+}
+
+/// A mistake in one line of a solution, counted over all lines.
+#[derive(Clone, Copy, Debug)]
+enum Mistake {
+    /// The opposite operation.
+    Operation { line: usize },
+    /// A result that is too large, or too small where it can be.
+    Slip { line: usize, by: u32, too_small: bool },
+}
+
+impl Mistake {
+    fn line(&self) -> usize {
+        match *self {
+            Mistake::Operation { line } | Mistake::Slip { line, .. } => line,
+        }
+    }
+
+    fn of(&self, left: u32, operator: char, right: u32) -> Option<Calculation> {
+        match *self {
+            Mistake::Operation { .. } => {
+                let opposite = match operator {
+                    '+' => '-',
+                    '-' => '+',
+                    '*' => '+',
+                    _ => '*',
+                };
+                Calculation::of(left, opposite, right)
+            }
+            Mistake::Slip { by, too_small, .. } => {
+                let right_one = Calculation::of(left, operator, right)?;
+                let smaller = right_one.result.saturating_sub(by);
+                let result = if too_small && smaller > 0 { smaller } else { right_one.result + by };
+                Some(Calculation { result, ..right_one })
+            }
+        }
+    }
+}
+
+/// Works through a plan with given numbers; none when a number does not fit: below 1, above the limit, no whole number.
+fn solve(plan: &[&'static Kind], drawn: &[Numbers], limit: u32, mistake: Option<Mistake>) -> Option<Vec<Beat>> {
+    let mut amounts: Vec<u32> = Vec::new();
+    let mut line_number = 0;
+    let mut beats = Vec::with_capacity(plan.len());
+    for (kind, drawn) in plan.iter().zip(drawn) {
+        let mut numbers = *drawn;
+        set_amounts(&mut numbers, &amounts);
+        let mut calculations = Vec::with_capacity(kind.lines.len());
+        for line in kind.lines {
+            let formula = Formula::of_line(line);
+            let (left, operator, right) = formula.operands(&numbers);
+            let calculation = match mistake {
+                Some(mistake) if mistake.line() == line_number => mistake.of(left, operator, right),
+                _ => Calculation::of(left, operator, right),
+            }?;
+            if calculation.result < 1 || calculation.result > limit {
+                return None;
+            }
+            numbers.set(formula.target, calculation.result);
+            calculations.push(calculation);
+            line_number += 1;
+        }
+        match kind.role {
+            Role::Start | Role::Relation => amounts.push(numbers.get('r')),
+            Role::Event | Role::Sale => *amounts.last_mut().expect("a start comes first") = numbers.get('r'),
+            Role::Pool => amounts = vec![numbers.get('r')],
+            Role::Question | Role::Scenario => {}
+        }
+        beats.push(Beat { kind, numbers, calculations });
+    }
+    Some(beats)
+}
+
+/// Sets what N, P and O have, and how many times `k` goes into what N has.
+fn set_amounts(numbers: &mut Numbers, amounts: &[u32]) {
+    let Some(&last) = amounts.last() else { return };
+    numbers.set('v', last);
+    numbers.set('u', amounts[0]);
+    if amounts.len() >= 2 {
+        numbers.set('w', amounts[amounts.len() - 2]);
+    }
+    if numbers.get('k') > 0 {
+        numbers.set('q', last / numbers.get('k'));
+    }
+}
+
+/// The same story, worked through with a mistake. Where a wrong number makes a later division impossible the mistake
+/// moves to the last line.
+fn mistaken(random: &mut Random, plan: &[&'static Kind], beats: &[Beat], lines: usize) -> Vec<Beat> {
+    let drawn: Vec<Numbers> = beats.iter().map(|beat| beat.numbers).collect();
+    let line = random.below(lines as u32) as usize;
+    let by = random.pick(&[1, 1, 2, 10]);
+    let too_small = random.percent(50);
+    let mistake = if random.percent(60) { Mistake::Operation { line } } else { Mistake::Slip { line, by, too_small } };
+    solve(plan, &drawn, RARE_RESULT_MAX, Some(mistake)).unwrap_or_else(|| {
+        let at_the_end = Mistake::Slip { line: lines - 1, by, too_small };
+        solve(plan, &drawn, u32::MAX, Some(at_the_end)).expect("the right lines before a slip can be solved")
+    })
+}
+
+/// Puts beats into words: the question from the right numbers, the lines from the numbers of the solution.
+fn tell(random: &mut Random, profile: &Profile, beats: &[Beat], solution: &[Beat]) -> Draft {
+    let mut people = PEOPLE;
+    random.shuffle(&mut people);
+    let [first, newcomers @ ..] = people;
+    let mut newcomers = newcomers.into_iter();
+    let mut scene = draw_scene(random, first, beats[0].kind.unit == Unit::Money);
+    let distractor_at =
+        random.percent(profile.distractor_percent).then(|| random.between(1, beats.len().max(2) as u32 - 1) as usize);
+    let mut sentences = Vec::new();
+    let mut lines = Vec::new();
+    // A pronoun is clear after a sentence about nobody else.
+    let mut alone = false;
+    for (index, (beat, solved)) in beats.iter().zip(solution).enumerate() {
+        let kind = beat.kind;
+        if distractor_at == Some(index) {
+            scene.newcomer = newcomers.next().expect("people enough");
+            sentences.push(needless_fact(random, &scene));
+            alone = false;
+        }
+        if matches!(kind.role, Role::Relation | Role::Scenario) {
+            scene.newcomer = newcomers.next().expect("people enough");
+        }
+        scene.pronoun = alone && random.percent(PRONOUN_PERCENT);
+        let text = random.pick(kind.texts);
+        sentences.push(fill(text, &scene, &beat.numbers, None));
+        match kind.role {
+            Role::Relation => {
+                scene.previous = scene.focus.expect("they have no relations");
+                scene.focus = Some(scene.newcomer);
+                scene.changed = false;
+            }
+            Role::Pool => scene.focus = None,
+            _ => {}
+        }
+        for (line, calculation) in kind.lines.iter().zip(&solved.calculations) {
+            let phrasings: Vec<&str> = line.split('|').collect();
+            let text = fill(random.pick(&phrasings), &scene, &solved.numbers, Some(*calculation));
+            lines.push(capitalised(&text));
+        }
+        scene.changed |= matches!(kind.role, Role::Event | Role::Pool | Role::Sale);
+        if kind.role == Role::Sale {
+            scene.object = "dollar";
+        }
+        alone = kind.role != Role::Relation;
+    }
+    if distractor_at.is_some() && beats.len() == 1 {
+        insert_needless_fact(random, &scene, &mut sentences[0]);
+    }
+    let last = solution.last().expect("a story has a beat");
+    Draft {
+        kinds: beats.iter().map(|beat| beat.kind.name).collect(),
+        question: capitalised(&sentences.join(" ")),
+        lines,
+        answer: last.calculations.last().map_or(last.numbers.get('v'), |calculation| calculation.result),
+        right: beats.iter().flat_map(|beat| beat.calculations.clone()).collect(),
+    }
+}
+
+fn draw_scene(random: &mut Random, first: Person, money: bool) -> Scene {
+    let mut objects = OBJECTS;
+    random.shuffle(&mut objects);
+    Scene {
+        focus: Some(first),
+        previous: first,
+        first,
+        newcomer: first,
+        object: if money { "dollar" } else { objects[0] },
+        item: objects[1],
+        other: objects[2],
+        container: random.pick(&CONTAINERS),
+        changed: false,
+        pronoun: false,
+    }
+}
+
+/// A fact that is not needed: about N, about somebody who plays no other part, or about nobody.
+fn needless_fact(random: &mut Random, scene: &Scene) -> String {
+    let about_others = ["{M} has {d other}.", "There are {d dog} in the park."];
+    let about_anybody = ["{N} also has {d other}.", "{N} is {d year} old.", about_others[0], about_others[1]];
+    let texts: &[&str] = if scene.focus.is_some() { &about_anybody } else { &about_others };
+    fill(random.pick(texts), scene, &needless_number(random), None)
+}
+
+/// Puts a needless fact before the last sentence of a scenario, which may go on with a pronoun for N.
+fn insert_needless_fact(random: &mut Random, scene: &Scene, text: &mut String) {
+    let texts = ["{N} also has {d other}. ", "There are {d dog} in the park. "];
+    if let Some(end) = text.rfind(". ") {
+        text.insert_str(end + 2, &fill(random.pick(&texts), scene, &needless_number(random), None));
+    }
+}
+
+fn needless_number(random: &mut Random) -> Numbers {
+    let mut numbers = Numbers::default();
+    numbers.set('d', random.draw_from(DISTRACTOR));
+    numbers
+}

@@ -1,0 +1,305 @@
+//! Claims about the benchmark as a whole: right, clean, deterministic, and of the stated size and difficulty.
+
+use super::draft::{Draft, Profile, draw};
+use super::kinds::{KINDS, Role};
+use super::random::Random;
+use super::scenarios::SCENARIOS;
+use super::template::Formula;
+use super::words::{capitalised, counted, with_article};
+use super::*;
+use crate::extract_answer;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+const SPLITS: [Split; 4] = [Split::Train, Split::Validation, Split::Test, Split::TestUnseen];
+
+/// The drafts of all splits, drawn once for all tests.
+static DRAFTS: LazyLock<[Vec<Draft>; 4]> = LazyLock::new(|| SPLITS.map(super::drafts));
+
+fn drafts(split: Split) -> Vec<Draft> {
+    let index = SPLITS.iter().position(|&other| other == split).expect("one of the splits");
+    DRAFTS[index].clone()
+}
+
+/// The corpus, made once for all tests.
+static CORPUS: LazyLock<Vec<String>> = LazyLock::new(pretraining_corpus);
+
+/// All numbers in a text.
+fn numbers(text: &str) -> Vec<u32> {
+    text.split(|character: char| !character.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+/// Left operand, operator, right operand and result of the one `<<...>>` of a line.
+fn calculation(line: &str) -> (u32, char, u32, u32) {
+    let start = line.find("<<").expect("a calculation") + 2;
+    let end = line.find(">>").expect("its end");
+    assert_eq!(line.matches("<<").count(), 1, "{line}");
+    let equation = &line[start..end];
+    let found = numbers(equation);
+    let operator = equation.chars().find(|character| "+-*/".contains(*character)).expect("an operator");
+    (found[0], operator, found[1], found[2])
+}
+
+/// 64-bit FNV-1a: written out, so that a pinned value never depends on a library.
+fn hash(texts: impl Iterator<Item = String>) -> u64 {
+    texts
+        .flat_map(|text| text.into_bytes())
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn words(draft: &Draft) -> usize {
+    draft.question.split(' ').count()
+}
+
+#[test]
+fn every_split_has_its_stated_size_and_distinct_ids() {
+    let sizes = SPLITS.map(|split| problems(split).len());
+    assert_eq!(sizes, [TRAIN_PROBLEMS, VALIDATION_PROBLEMS, TEST_PROBLEMS, TEST_UNSEEN_PROBLEMS]);
+    assert_eq!(problems(Split::Test)[12].id, "synthetic/test/12");
+    assert_eq!(problems(Split::TestUnseen)[0].id, "synthetic/test-unseen/0");
+}
+
+#[test]
+fn every_calculation_is_right_and_is_written_out_around_its_brackets() {
+    for line in SPLITS.into_iter().flat_map(drafts).flat_map(|draft| draft.lines) {
+        let (left, operator, right, result) = calculation(&line);
+        let right_result = match operator {
+            '+' => left + right,
+            '-' => left - right,
+            '*' => left * right,
+            _ => {
+                assert_eq!(left % right, 0, "{line}");
+                left / right
+            }
+        };
+        assert_eq!(result, right_result, "{line}");
+        assert!(line.contains(&format!("{left}{operator}{right} = <<{left}{operator}{right}={result}>>{result}")));
+    }
+}
+
+#[test]
+fn the_last_result_is_the_answer_and_is_what_is_extracted() {
+    for problem in SPLITS.into_iter().flat_map(problems) {
+        let lines: Vec<&str> = problem.solution.lines().collect();
+        let (_, _, _, last) = calculation(lines[lines.len() - 2]);
+        assert_eq!(problem.answer, Answer::from_integer(i64::from(last)), "{}", problem.id);
+        assert_eq!(*lines.last().expect("an answer line"), format!("#### {last}"));
+        assert_eq!(extract_answer(&problem.solution), Some(problem.answer), "{}", problem.id);
+    }
+}
+
+#[test]
+fn a_line_uses_numbers_of_the_question_earlier_results_and_constants_that_the_question_names() {
+    for draft in SPLITS.into_iter().flat_map(drafts) {
+        let question = &draft.question;
+        let mut known = numbers(question);
+        for (word, constant) in [("half", 2), ("twice", 2), ("dozen", 12), ("week", 7), ("hour", 60)] {
+            if question.contains(word) {
+                known.push(constant);
+            }
+        }
+        for line in &draft.lines {
+            let (left, operator, right, result) = calculation(line);
+            // How many boxes can be filled is found by trying, not by a calculation of its own.
+            let boxes = draft.kinds.contains(&"remainder") && operator == '*' && known.contains(&right);
+            let filled = boxes && known.iter().any(|&amount| amount / right == left && amount > result);
+            assert!(known.contains(&left) || filled, "{left} comes from nowhere: {question} {line}");
+            assert!(known.contains(&right), "{right} comes from nowhere: {question} {line}");
+            known.push(result);
+        }
+    }
+}
+
+#[test]
+fn every_result_but_the_last_is_used_later() {
+    for draft in SPLITS.into_iter().flat_map(drafts) {
+        for (index, made) in draft.right.iter().enumerate().take(draft.right.len() - 1) {
+            let used = draft.right[index + 1..].iter().any(|later| [later.left, later.right].contains(&made.result));
+            assert!(used, "{} leads nowhere: {}", made.equation(), draft.question);
+        }
+    }
+}
+
+#[test]
+fn the_benchmark_never_changes() {
+    let hashes =
+        SPLITS.map(|split| hash(problems(split).into_iter().map(|problem| problem.question + &problem.solution)));
+    let corpus = hash(CORPUS.iter().cloned());
+    assert_eq!((hashes, corpus), (PINNED_PROBLEMS, PINNED_CORPUS), "now {hashes:#x?} and {corpus:#x}");
+}
+
+const PINNED_PROBLEMS: [u64; 4] =
+    [0x9b89_f6f0_9178_d2a3, 0x446c_c9bf_944b_8736, 0xa893_25a5_f387_7bb8, 0x9809_ee04_62f5_6533];
+const PINNED_CORPUS: u64 = 0xce34_7c42_4c3f_e4cb;
+
+#[test]
+fn no_two_problems_are_the_same_up_to_names_objects_and_needless_facts() {
+    let all: Vec<Draft> = SPLITS.into_iter().flat_map(drafts).collect();
+    let keys: BTreeSet<String> = all.iter().map(Draft::key).collect();
+    let questions: BTreeSet<&str> = all.iter().map(|draft| draft.question.as_str()).collect();
+    assert_eq!(keys.len(), all.len());
+    assert_eq!(questions.len(), all.len());
+}
+
+#[test]
+fn held_out_pairs_are_in_every_unseen_problem_and_in_no_other() {
+    assert!(drafts(Split::TestUnseen).iter().all(Draft::has_held_out_pair));
+    for split in [Split::Train, Split::Validation, Split::Test] {
+        assert!(!drafts(split).iter().any(Draft::has_held_out_pair));
+    }
+}
+
+#[test]
+fn an_unseen_problem_has_a_sequence_of_kinds_that_no_training_problem_has_but_only_known_kinds() {
+    let train = drafts(Split::Train);
+    let sequences: BTreeSet<&Vec<&str>> = train.iter().map(|draft| &draft.kinds).collect();
+    let kinds: BTreeSet<&str> = train.iter().flat_map(|draft| draft.kinds.iter().copied()).collect();
+    for draft in drafts(Split::TestUnseen) {
+        assert!(!sequences.contains(&draft.kinds), "{:?}", draft.kinds);
+        assert!(draft.kinds.iter().all(|kind| kinds.contains(kind)));
+    }
+}
+
+#[test]
+fn every_held_out_pair_and_every_kind_occurs() {
+    let unseen = drafts(Split::TestUnseen);
+    for (first, second) in HELD_OUT_PAIRS {
+        assert!(
+            unseen.iter().any(|draft| draft.kinds.windows(2).any(|pair| pair == [first, second])),
+            "{first} {second}"
+        );
+    }
+    let train = drafts(Split::Train);
+    for kind in KINDS.iter().chain(SCENARIOS) {
+        assert!(train.iter().any(|draft| draft.kinds.contains(&kind.name)), "{}", kind.name);
+    }
+}
+
+#[test]
+fn numbers_stay_within_the_stated_limits_and_are_mostly_small() {
+    let drafts = drafts(Split::Train);
+    let results: Vec<u32> = drafts.iter().flat_map(|draft| draft.right.iter().map(|made| made.result)).collect();
+    assert!(results.iter().all(|result| (1..=RARE_RESULT_MAX).contains(result)));
+    let large = results.iter().filter(|&&result| result > RESULT_MAX).count();
+    assert!(large * 50 < results.len(), "{large} of {} results are large", results.len());
+    let stated: Vec<u32> = drafts.iter().flat_map(|draft| numbers(&draft.question)).collect();
+    assert!(stated.iter().all(|number| (1..=60).contains(number)));
+    let small = stated.iter().filter(|&&number| number <= 20).count();
+    assert!(small * 10 > stated.len() * 8, "{small} of {} numbers are at most 20", stated.len());
+    for made in drafts.iter().flat_map(|draft| &draft.right).filter(|made| made.operator == '*') {
+        assert!(made.left.min(made.right) <= 12, "{}", made.equation());
+    }
+}
+
+#[test]
+fn questions_are_short_and_steps_are_as_many_as_stated() {
+    let drafts = drafts(Split::Train);
+    let mean_words = drafts.iter().map(words).sum::<usize>() as f64 / drafts.len() as f64;
+    assert!((20.0..30.0).contains(&mean_words), "{mean_words} words a question");
+    assert!(drafts.iter().all(|draft| words(draft) <= QUESTION_WORDS_MAX));
+    let all: u32 = STEP_WEIGHTS.iter().sum();
+    for (index, &weight) in STEP_WEIGHTS.iter().enumerate() {
+        let count = drafts.iter().filter(|draft| draft.lines.len() == index + 1).count();
+        let share = count as f64 / drafts.len() as f64;
+        let wanted = f64::from(weight) / f64::from(all);
+        assert!((share - wanted).abs() < 0.02, "{} steps in {share} of the problems, not {wanted}", index + 1);
+    }
+}
+
+#[test]
+fn no_scenario_is_met_too_often() {
+    let drafts = drafts(Split::Train);
+    for kind in SCENARIOS {
+        let count = drafts.iter().filter(|draft| draft.kinds == [kind.name]).count();
+        assert!(count * 40 < drafts.len(), "{}: {count}", kind.name);
+    }
+}
+
+#[test]
+fn a_small_vocabulary_is_enough() {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for text in problems(Split::Train).into_iter().flat_map(|problem| [problem.question, problem.solution]) {
+        for word in text.split(|character: char| !character.is_alphabetic()).filter(|word| !word.is_empty()) {
+            *seen.entry(word.to_string()).or_default() += 1;
+        }
+    }
+    assert!(seen.len() < 300, "{} words", seen.len());
+}
+
+#[test]
+fn no_template_is_left_unfilled_and_sentences_start_with_a_capital() {
+    let texts = SPLITS.into_iter().flat_map(problems).flat_map(|problem| [problem.question, problem.solution]);
+    for text in texts.chain(CORPUS.iter().cloned()) {
+        assert!(!text.contains(['{', '}', '[', ']', '|']), "{text}");
+        assert!(!text.contains("  ") && text == text.trim(), "{text:?}");
+        for sentence in text.split(". ") {
+            assert!(!sentence.starts_with(|character: char| character.is_ascii_lowercase()), "{text}");
+        }
+        for clumsy in [" 1 dollars", " 1 days", " 1 boxes", " a apple", "they has", "they does", "They has"] {
+            assert!(!text.contains(clumsy), "{text}");
+        }
+    }
+}
+
+#[test]
+fn all_phrasings_of_a_line_calculate_the_same() {
+    for kind in KINDS.iter().chain(SCENARIOS) {
+        for line in kind.lines {
+            let formulas = line.split('|').map(|phrasing| {
+                let formula = Formula::of_line(phrasing);
+                (formula.target, formula.left.to_string(), formula.operator, formula.right.to_string())
+            });
+            assert_eq!(formulas.collect::<BTreeSet<_>>().len(), 1, "{line}");
+        }
+        let ends_in_a_question = matches!(kind.role, Role::Question | Role::Scenario);
+        assert!(kind.texts.iter().all(|text| text.ends_with('?') == ends_in_a_question), "{}", kind.name);
+    }
+}
+
+#[test]
+fn the_corpus_holds_no_problem_of_validation_and_tests() {
+    let corpus: &[String] = &CORPUS;
+    assert_eq!(corpus.len(), CORPUS_DOCUMENTS);
+    // A question is the start of a line of its document, or stands behind a label such as "Q: ".
+    let mut asked: HashSet<&str> = HashSet::new();
+    for line in corpus.iter().flat_map(|document| document.lines()) {
+        if let Some(end) = line.find('?') {
+            let line = &line[..=end];
+            asked.insert(line);
+            asked.insert(line.split_once(": ").map_or(line, |(_, question)| question));
+        }
+    }
+    for split in [Split::Validation, Split::Test, Split::TestUnseen] {
+        for problem in problems(split) {
+            assert!(!asked.contains(problem.question.as_str()), "{}", problem.question);
+        }
+    }
+}
+
+#[test]
+fn the_stated_share_of_the_corpus_answers_is_wrong() {
+    let mut random = Random::new(7);
+    let profile = Profile::corpus(CORPUS_WRONG_PERCENT);
+    let drafts: Vec<Draft> = (0..4_000).map(|_| draw(&mut random, &profile, |_| true)).collect();
+    let wrong = drafts.iter().filter(|draft| draft.right.last().expect("a line").result != draft.answer).count();
+    let share = wrong as f64 / drafts.len() as f64;
+    // A wrong operation now and then comes to the right number: 2*2 and 2+2.
+    assert!((share - f64::from(CORPUS_WRONG_PERCENT) / 100.0).abs() < 0.03, "{share}");
+}
+
+#[test]
+fn some_documents_have_the_format_of_the_prompt_and_most_answers_do_not() {
+    let corpus: &[String] = &CORPUS;
+    let with = |label: &str| corpus.iter().filter(|document| document.starts_with(label)).count();
+    assert!(with("Question: ") * 50 > corpus.len() && with("Question: ") * 20 < corpus.len());
+    assert!(with("Q: ") > 2 * with("Question: "));
+}
+
+#[test]
+fn words_agree_with_their_numbers() {
+    assert_eq!(counted(1, "box"), "box");
+    assert_eq!(counted(2, "box"), "boxes");
+    assert_eq!(counted(3, "people"), "people");
+    assert_eq!(with_article("orange"), "an orange");
+    assert_eq!(capitalised("she has 2 pens. is it 2? yes."), "She has 2 pens. Is it 2? Yes.");
+}

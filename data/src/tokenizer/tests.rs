@@ -1,0 +1,191 @@
+//! Claims about tokenizers: those trained here, and those of published models.
+
+use super::*;
+
+fn texts() -> Vec<String> {
+    (0..200)
+        .map(|n| {
+            format!(
+                "Question: Ann has {n} bags of 4 nuts. How many?\nAnswer: {n} * 4 = <<{n}*4={0}>>{0}\n#### {0}\n\n",
+                n * 4
+            )
+        })
+        .collect()
+}
+
+fn trained() -> Tokenizer {
+    Tokenizer::train_bpe(&texts(), 400).unwrap()
+}
+
+fn pieces(tokenizer: &Tokenizer, text: &str) -> Vec<String> {
+    tokenizer.encode(text).into_iter().map(|id| tokenizer.token_text(id)).collect()
+}
+
+/// A folder with a trained tokenizer and files beside it.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), trained().to_json()).unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+fn load(files: &[(&str, &str)]) -> Result<Tokenizer> {
+    Tokenizer::load(folder(files).path())
+}
+
+#[test]
+fn the_same_texts_give_the_same_tokenizer() {
+    assert_eq!(trained().to_json(), trained().to_json());
+}
+
+#[test]
+fn any_text_survives_its_tokens() {
+    let tokenizer = trained();
+    for text in [
+        "",
+        " ",
+        "\n\n \t x",
+        "Ann's 12  bags",
+        "naïve ×½ 數 😀👩‍🚀 e\u{301}",
+        "don't\r\n",
+        "\u{0}\u{7f}",
+        " <<1+1=2>> #### ",
+    ] {
+        assert_eq!(tokenizer.decode(&tokenizer.encode(text)), text);
+    }
+}
+
+#[test]
+fn a_digit_is_the_same_token_wherever_it_stands() {
+    let tokenizer = trained();
+    assert_eq!(pieces(&tokenizer, "has 12 nuts4"), ["has", " ", "1", "2", " nuts", "4"].map(str::to_owned));
+    for text in ["7", " 7", "77", "a7", "$7", "=7", "\n7", "<<7"] {
+        assert_eq!(tokenizer.encode(text).last(), tokenizer.encode("7").last(), "{text:?}");
+    }
+}
+
+#[test]
+fn the_marks_of_a_solution_are_single_tokens() {
+    let tokenizer = trained();
+    let expected = ["4", "*", "2", " =", " <<", "4", "*", "2", "=", "8", ">>", "8", "\n", "####", " ", "8"];
+    assert_eq!(pieces(&tokenizer, "4*2 = <<4*2=8>>8\n#### 8"), expected.map(str::to_owned));
+}
+
+#[test]
+fn the_end_of_text_is_id_0_and_is_not_decoded() {
+    let tokenizer = trained();
+    assert_eq!(tokenizer.eos_ids(), [0]);
+    assert_eq!(tokenizer.pad_id(), 0);
+    assert_eq!(tokenizer.token_text(0), END_OF_TEXT);
+    assert_eq!(tokenizer.decode(&[0]), "");
+    assert!(!tokenizer.encode("Ann").contains(&0));
+    assert!(tokenizer.prompt_prefix().is_empty());
+}
+
+#[test]
+fn the_vocabulary_is_at_most_as_large_as_asked() {
+    assert!((257..=400).contains(&trained().vocab_size()));
+    assert!(Tokenizer::train_bpe(&texts(), 256).is_err());
+    assert_eq!(Tokenizer::train_bpe(&[], 300).unwrap().vocab_size(), 257);
+}
+
+#[test]
+fn ids_that_are_no_tokens_are_passed_over() {
+    let tokenizer = trained();
+    let mut ids = tokenizer.encode("Ann");
+    ids.insert(0, 1_000_000);
+    assert_eq!(tokenizer.decode(&ids), "Ann");
+    assert_eq!(tokenizer.token_text(u32::MAX), "");
+    assert_eq!(tokenizer.decode(&tokenizer.encode("é")[..1]), "\u{fffd}", "half a character");
+}
+
+#[test]
+fn what_is_saved_is_loaded_again() {
+    let files = [
+        (
+            "tokenizer_config.json",
+            r#"{"bos_token": {"content": "<|endoftext|>"}, "add_bos_token": true, "model_max_length": 5}"#,
+        ),
+        ("generation_config.json", r#"{"eos_token_id": [7, 0]}"#),
+        ("chat_template.jinja", "{{ messages[0].content }}!"),
+    ];
+    let (first, dir) = (load(&files).unwrap(), tempfile::tempdir().unwrap());
+    first.save(dir.path()).unwrap();
+    let again = Tokenizer::load(dir.path()).unwrap();
+    assert_eq!(again.to_json(), first.to_json());
+    assert_eq!(again.eos_ids(), [7, 0]);
+    assert_eq!(again.prompt_prefix(), [0]);
+    assert_eq!(again.apply_chat_template("Why?").unwrap(), "Why?!");
+    assert_eq!(again.inner.config["model_max_length"], 5, "what is not ours is kept");
+    trained().save(dir.path()).unwrap();
+    assert_eq!(Tokenizer::load(&dir.path().join("tokenizer.json")).unwrap().to_json(), first.to_json());
+}
+
+#[test]
+fn a_sample_ends_where_its_model_says() {
+    let ends = |files: &[(&str, &str)]| load(files).unwrap().eos_ids().to_vec();
+    let config = ("tokenizer_config.json", r#"{"eos_token": "a"}"#);
+    let a = trained().encode("a")[0];
+    assert_eq!(ends(&[]), [0], "a well-known name");
+    assert_eq!(ends(&[config]), [a]);
+    assert_eq!(ends(&[("tokenizer_config.json", r#"{"eos_token": {"content": "a"}}"#)]), [a]);
+    assert_eq!(ends(&[config, ("generation_config.json", r#"{"eos_token_id": 9}"#)]), [9]);
+    let list = format!(r#"{{"eos_token_id": [9, {a}]}}"#);
+    assert_eq!(ends(&[config, ("generation_config.json", &list)]), [a, 9], "the one to write comes first");
+    assert_eq!(ends(&[config, ("generation_config.json", "{}")]), [a]);
+    assert_eq!(ends(&[config, ("generation_config.json", r#"{"eos_token_id": null}"#)]), [a]);
+}
+
+#[test]
+fn a_begin_token_is_written_where_it_is_asked_for() {
+    let asked = r#"{"bos_token": "<|endoftext|>", "add_bos_token": true}"#;
+    assert_eq!(load(&[("tokenizer_config.json", asked)]).unwrap().prompt_prefix(), [0]);
+    assert!(
+        load(&[("tokenizer_config.json", r#"{"bos_token": "<|endoftext|>"}"#)]).unwrap().prompt_prefix().is_empty()
+    );
+}
+
+#[test]
+fn a_tokenizer_without_an_end_is_refused() {
+    let json = trained().to_json().replace(END_OF_TEXT, "<|nothing|>");
+    let error = Tokenizer::from_json(&json).err().unwrap();
+    assert!(error.to_string().contains("end-of-sequence"), "{error}");
+}
+
+#[test]
+fn bad_files_are_errors_that_name_them() {
+    for (name, text) in [
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", "{}"),
+        ("tokenizer_config.json", "["),
+        ("tokenizer_config.json", "[]"),
+        ("generation_config.json", "nothing"),
+        ("generation_config.json", r#"{"eos_token_id": "a"}"#),
+        ("generation_config.json", r#"{"eos_token_id": []}"#),
+        ("generation_config.json", r#"{"eos_token_id": -1}"#),
+    ] {
+        let error = format!("{:#}", load(&[(name, text)]).err().unwrap());
+        assert!(error.contains(name), "{error}");
+    }
+    let nowhere = format!("{:#}", Tokenizer::load(Path::new("no/such/folder")).err().unwrap());
+    assert!(nowhere.contains("no/such/folder"), "{nowhere}");
+    let sentencepiece = folder(&[("tokenizer.model", "")]);
+    std::fs::remove_file(sentencepiece.path().join("tokenizer.json")).unwrap();
+    assert!(Tokenizer::load(sentencepiece.path()).err().unwrap().to_string().contains("SentencePiece"));
+}
+
+#[test]
+fn a_length_that_a_file_cuts_to_is_not_kept() {
+    let mut json: Value = serde_json::from_str(&trained().to_json()).unwrap();
+    json["truncation"] = json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+    let tokenizer = Tokenizer::from_json(&json.to_string()).unwrap();
+    assert_eq!(tokenizer.decode(&tokenizer.encode("Ann has 12 bags")), "Ann has 12 bags");
+}
+
+#[test]
+fn a_tokenizer_is_shared_between_threads() {
+    fn shared<T: Clone + Send + Sync>(_: &T) {}
+    shared(&trained());
+}

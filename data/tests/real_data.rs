@@ -1,0 +1,89 @@
+//! Claims about the published files themselves. They are skipped, and say so, where the files are not: they are looked for
+//! in the folder that `RL_DATA_DIR` names, or in `../shared/data` beside the workspace.
+
+use std::path::{Path, PathBuf};
+
+use data::{Benchmark, DataOptions, Problem, Split, SvampSolutions, extract_answer, load, reference_results};
+
+fn data_dir() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let folder = std::env::var_os("RL_DATA_DIR").map_or(beside, PathBuf::from);
+    if folder.join("gsm8k/train.jsonl").exists() && folder.join("svamp/SVAMP.json").exists() {
+        return Some(folder);
+    }
+    println!("skipped: no published data in {}", folder.display());
+    None
+}
+
+fn problems(data_dir: &Path, benchmark: Benchmark, split: Split, svamp_solutions: SvampSolutions) -> Vec<Problem> {
+    let options = DataOptions { data_dir: Some(data_dir.to_owned()), svamp_solutions };
+    load(benchmark, split, &options).unwrap()
+}
+
+fn assert_every_solution_gives_its_answer(problems: &[Problem]) {
+    for problem in problems {
+        assert_eq!(extract_answer(&problem.solution).as_ref(), Some(&problem.answer), "{problem:?}");
+    }
+}
+
+#[test]
+fn every_gold_solution_of_gsm8k_parses_to_its_own_answer() {
+    let Some(folder) = data_dir() else { return };
+    for (split, count) in [(Split::Train, 7_000), (Split::Validation, 473), (Split::Test, 1_319)] {
+        let problems = problems(&folder, Benchmark::Gsm8k, split, SvampSolutions::Equation);
+        assert_eq!(problems.len(), count);
+        for problem in &problems {
+            // Independently of the parser: the digits of the last line.
+            let (_, last) = problem.solution.rsplit_once("#### ").unwrap();
+            assert_eq!(last.replace(',', ""), problem.answer.to_string(), "{}", problem.id);
+        }
+        assert_every_solution_gives_its_answer(&problems);
+        let with_steps = problems.iter().filter(|problem| !reference_results(&problem.solution).is_empty()).count();
+        assert!(with_steps * 100 >= count * 98, "{with_steps} of {count} have an intermediate result");
+    }
+}
+
+#[test]
+fn every_gold_solution_of_svamp_parses_to_its_own_answer() {
+    let Some(folder) = data_dir() else { return };
+    let mut without_work = 0;
+    for (split, count) in [(Split::Train, 2_838), (Split::Validation, 300), (Split::Test, 1_000)] {
+        let problems = problems(&folder, Benchmark::Svamp, split, SvampSolutions::Equation);
+        assert_eq!(problems.len(), count);
+        assert_every_solution_gives_its_answer(&problems);
+        for problem in &problems {
+            assert!(!problem.question.contains("number0"), "{problem:?}");
+            assert!(!problem.question.contains(" ?") && !problem.question.contains(" ."), "{problem:?}");
+            match reference_results(&problem.solution).last() {
+                Some(last) => assert_eq!(last, &problem.answer, "{problem:?}"),
+                None => without_work += 1,
+            }
+        }
+    }
+    assert_eq!(without_work, 10, "nine rows whose equation contradicts the answer, and one without an operation");
+}
+
+#[test]
+fn solutions_of_svamp_in_words_end_with_the_published_answer() {
+    let Some(folder) = data_dir() else { return };
+    let all = data::svamp::read_language(&folder).unwrap();
+    assert_eq!(all.problems.len() + all.dropped, 3_076);
+    assert_eq!(all.dropped, 34, "rounded otherwise, or no solution at all");
+    assert_every_solution_gives_its_answer(&all.problems);
+}
+
+#[test]
+fn no_question_is_in_two_parts() {
+    let Some(folder) = data_dir() else { return };
+    for (benchmark, solutions) in [
+        (Benchmark::Gsm8k, SvampSolutions::Equation),
+        (Benchmark::Svamp, SvampSolutions::Equation),
+        (Benchmark::Svamp, SvampSolutions::Language),
+    ] {
+        let lower = |split| -> std::collections::HashSet<String> {
+            problems(&folder, benchmark, split, solutions).into_iter().map(|p| p.question.to_lowercase()).collect()
+        };
+        let (train, validation) = (lower(Split::Train), lower(Split::Validation));
+        assert!(train.is_disjoint(&validation), "{benchmark}");
+    }
+}

@@ -1,0 +1,166 @@
+//! The command `eval`: how good is a policy, or what somebody else's completions are worth.
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser, Subcommand};
+use data::{Benchmark, DataOptions, PromptStyle, Split};
+use eval::{About, Policy, Sample, SampleConfig, ScoreArgs, evaluate, score, table};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use model::DeviceKind;
+use std::{io::Write, num::NonZeroUsize, path::PathBuf, process::ExitCode};
+use tracing_subscriber::EnvFilter;
+
+/// Measure policies on grade-school mathematics.
+#[derive(Parser)]
+#[command(name = "eval", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Sample solutions from a policy and score them
+    Run(RunArgs),
+    /// Score completions from a file; needs no model
+    Score(ScoreArgs),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// Checkpoint, run directory (its best checkpoint) or Hugging Face folder
+    #[arg(long, value_name = "PATH")]
+    checkpoint: PathBuf,
+    /// Set of problems
+    #[arg(long, value_enum, default_value_t)]
+    benchmark: Benchmark,
+    /// Part of it
+    #[arg(long, value_enum, default_value_t = Split::Test)]
+    split: Split,
+    /// Folder with gsm8k/ and svamp/ as published
+    #[arg(long, value_name = "DIR", env = "RL_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Use only the first N problems
+    #[arg(long, value_name = "N")]
+    limit: Option<NonZeroUsize>,
+    /// K, samples of each problem
+    #[arg(long, value_name = "K", default_value = "96")]
+    samples: NonZeroUsize,
+    /// Sampling temperature; maj@1 is always of one greedy sample
+    #[arg(long, default_value_t = 0.7, value_parser = temperature)]
+    temperature: f64,
+    /// Most tokens of a completion
+    #[arg(long, value_name = "N", default_value = "256")]
+    max_new_tokens: NonZeroUsize,
+    /// How a question is put
+    #[arg(long, value_enum, default_value_t)]
+    prompt_style: PromptStyle,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Write the report as JSON
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Write every sample, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    save_samples: Option<PathBuf>,
+    /// Rows that are sampled together
+    #[arg(long, value_name = "N", default_value = "64")]
+    rollout_batch: NonZeroUsize,
+    /// Threads [default: all cores; 1 on a GPU]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Where to compute: auto, cpu, cuda, wgpu
+    #[arg(long, default_value = "auto")]
+    device: DeviceKind,
+    /// No progress bar
+    #[arg(long)]
+    quiet: bool,
+}
+
+fn main() -> ExitCode {
+    model::keep_pages();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run(&args),
+        Command::Score(args) => score::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &RunArgs) -> Result<()> {
+    let device = model::choose_device(args.device)?;
+    let policy = Policy::load(&args.checkpoint, &device)?;
+    let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };
+    let mut problems = data::load(args.benchmark, args.split, &options)?;
+    problems.truncate(args.limit.map_or(usize::MAX, usize::from));
+    for file in [&args.out, &args.save_samples].into_iter().flatten() {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        ensure!(folder.is_none_or(|folder| folder.is_dir()), "the folder of {} does not exist", file.display());
+    }
+    let about = About {
+        benchmark: args.benchmark,
+        split: args.split,
+        temperature: Some(args.temperature),
+        checkpoint: Some(args.checkpoint.display().to_string()),
+        truncated: None,
+        mean_tokens: None,
+    };
+    let config = SampleConfig {
+        samples: args.samples.into(),
+        temperature: args.temperature,
+        max_new_tokens: args.max_new_tokens.into(),
+        rows: args.rollout_batch.into(),
+        threads: model::threads(args.threads.map(usize::from), &device),
+        style: args.prompt_style,
+    };
+    let bar = bar(problems.len() * (1 + config.samples), args.quiet);
+    let evaluation = evaluate(&policy, &problems, about, &config, args.seed, &|ended| bar.inc(ended as u64))?;
+    bar.finish_and_clear();
+    if let Some(path) = &args.out {
+        let json = serde_json::to_vec_pretty(&evaluation.report)?;
+        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &args.save_samples {
+        save(path, evaluation.samples.iter().flatten())?;
+    }
+    println!("{}", table(&[(&args.checkpoint.display().to_string(), &evaluation.report)]));
+    Ok(())
+}
+
+fn save<'a>(path: &PathBuf, samples: impl Iterator<Item = &'a Sample>) -> Result<()> {
+    let write = || -> Result<()> {
+        let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+        for sample in samples {
+            serde_json::to_writer(&mut file, sample)?;
+            file.write_all(b"\n")?;
+        }
+        Ok(file.flush()?)
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn bar(samples: usize, quiet: bool) -> ProgressBar {
+    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(samples as u64), target);
+    let template = "evaluate [{bar:24}] {human_pos}/{human_len} samples · {per_sec} · {eta} left";
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is fixed").progress_chars("=> "));
+    bar
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        Ok(value) => Err(format!("{value} is not a temperature: give a number of at least 0")),
+        Err(error) => Err(error.to_string()),
+    }
+}

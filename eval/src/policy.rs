@@ -1,0 +1,89 @@
+//! A model and its tokenizer together, from wherever a user points: here text and tensors meet.
+
+use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::Device;
+use data::Tokenizer;
+use model::Transformer;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// A language model that reads and writes text.
+#[derive(Clone)]
+pub struct Policy {
+    /// The weights, without gradients.
+    pub model: Transformer,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+}
+
+/// `checkpoints/index.json` of a run: which checkpoints matter.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointIndex {
+    /// Folder name of the newest one.
+    pub last: String,
+    /// Folder name of the one that did best on validation.
+    pub best: String,
+}
+
+/// The checkpoint that a path means: itself, or the best one of a run directory.
+///
+/// # Errors
+/// If there is neither, or the format is one that cannot be read.
+pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf> {
+    ensure!(
+        path.exists(),
+        "{} does not exist: give a run directory, a checkpoint or a Hugging Face folder",
+        path.display()
+    );
+    if path.extension().is_some_and(|extension| extension == "gguf") {
+        bail!("{} is a GGUF file, which cannot be read yet: give a Hugging Face folder", path.display());
+    }
+    if path.join("config.json").is_file() {
+        return Ok(path.to_path_buf());
+    }
+    let index = path.join("checkpoints/index.json");
+    ensure!(
+        index.is_file(),
+        "{} is neither a checkpoint (no config.json in it) nor a run with a finished checkpoint",
+        path.display()
+    );
+    Ok(path.join("checkpoints").join(read_index(&index)?.best))
+}
+
+/// Reads `checkpoints/index.json`.
+///
+/// # Errors
+/// A missing or malformed file.
+pub fn read_index(path: &Path) -> Result<CheckpointIndex> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))
+}
+
+impl Policy {
+    /// Loads a checkpoint, a Hugging Face folder, or the best checkpoint of a run.
+    ///
+    /// # Errors
+    /// What is missing, truncated or does not fit, named.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        let folder = resolve_checkpoint(path)?;
+        let model = model::load_model(&folder, device)?;
+        let tokenizer = Tokenizer::load(&folder)?;
+        ensure!(
+            tokenizer.vocab_size() <= model.config.vocab_size,
+            "the tokenizer in {} knows {} tokens, the model only {}",
+            folder.display(),
+            tokenizer.vocab_size(),
+            model.config.vocab_size
+        );
+        Ok(Self { model, tokenizer })
+    }
+
+    /// Ids that end a sequence: the tokenizer's and the configuration's.
+    pub fn stop_ids(&self) -> Vec<u32> {
+        let mut ids = self.tokenizer.eos_ids().to_vec();
+        ids.extend(self.model.config.eos_ids());
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+}

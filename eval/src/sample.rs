@@ -1,0 +1,192 @@
+//! A policy's completions of problems, graded; and the evaluation made of them. Knows nothing of training.
+
+use crate::{
+    metrics::Graded,
+    policy::Policy,
+    report::{About, Report},
+};
+use anyhow::{Result, ensure};
+use data::{Problem, PromptStyle, encode_prompt, extract_answer};
+use model::{Completion, Finish, GenerateConfig, GenerateStats, Key, Purpose, generate};
+use serde::{Deserialize, Serialize};
+
+/// How completions of problems are sampled.
+#[derive(Clone, Debug)]
+pub struct SampleConfig {
+    /// K, samples of each problem.
+    pub samples: usize,
+    /// Divides the logits; 0 takes the likeliest token.
+    pub temperature: f64,
+    /// Most tokens of a completion.
+    pub max_new_tokens: usize,
+    /// Most rows of a batch.
+    pub rows: usize,
+    /// Batches worked on at once.
+    pub threads: usize,
+    /// How a question is put.
+    pub style: PromptStyle,
+}
+
+/// One line of `samples.jsonl`: what a policy wrote, and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The training step that it was written in; `None` in an evaluation.
+    pub step: Option<usize>,
+    /// Of the problem.
+    pub id: String,
+    /// The question.
+    pub question: String,
+    /// What was written, special tokens left out.
+    pub completion: String,
+    /// The answer read from it, if there is one.
+    pub answer: Option<String>,
+    /// The right answer.
+    pub expected: String,
+    /// What the completion earned in training; `None` in an evaluation.
+    pub reward: Option<f64>,
+    /// Whether the answer is right.
+    pub correct: bool,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Number of tokens written.
+    pub tokens: usize,
+}
+
+/// Prompts of problems as token ids.
+///
+/// # Errors
+/// A prompt that leaves no room for an answer in the model's context, named; a chat style without a template.
+pub fn encode_prompts(policy: &Policy, problems: &[Problem], style: PromptStyle) -> Result<Vec<Vec<u32>>> {
+    let context = policy.model.config.max_position_embeddings;
+    let encode = |problem: &Problem| {
+        let tokens = encode_prompt(&policy.tokenizer, style, &[], &problem.question)?;
+        ensure!(
+            tokens.len() < context,
+            "the prompt of {} has {} tokens, and the model's context is {context}",
+            problem.id,
+            tokens.len()
+        );
+        Ok(tokens)
+    };
+    problems.iter().map(encode).collect()
+}
+
+/// K completions of every problem; `key` gives the random numbers of (problem, sample); `ended` is told of samples that are
+/// done, for a progress bar.
+///
+/// # Errors
+/// As [`encode_prompts`].
+pub fn complete(
+    policy: &Policy,
+    problems: &[Problem],
+    config: &SampleConfig,
+    key: impl Fn(usize, usize) -> Key,
+    ended: &(dyn Fn(usize) + Sync),
+) -> Result<(Vec<Vec<Completion>>, GenerateStats)> {
+    let prompts = encode_prompts(policy, problems, config.style)?;
+    let keys: Vec<Vec<Key>> =
+        (0..problems.len()).map(|problem| (0..config.samples).map(|sample| key(problem, sample)).collect()).collect();
+    let generate_config = GenerateConfig {
+        max_new_tokens: config.max_new_tokens,
+        temperature: config.temperature,
+        stop_ids: policy.stop_ids(),
+        rows: config.rows,
+        threads: config.threads,
+    };
+    Ok(generate(&policy.model, &prompts, &keys, &generate_config, ended))
+}
+
+/// Reads the answer of a completion and compares it.
+pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion) -> Sample {
+    let text = policy.tokenizer.decode(&completion.tokens);
+    let answer = extract_answer(&text);
+    Sample {
+        step: None,
+        id: problem.id.clone(),
+        question: problem.question.clone(),
+        correct: answer.as_ref() == Some(&problem.answer),
+        answer: answer.map(|answer| answer.to_string()),
+        expected: problem.answer.to_string(),
+        completion: text,
+        reward: None,
+        finish: completion.finish,
+        tokens: completion.tokens.len(),
+    }
+}
+
+impl Sample {
+    /// As a vote for the metrics.
+    pub fn graded(&self) -> Graded {
+        let answer = self.answer.as_deref().and_then(data::Answer::parse_number);
+        Graded { answer, correct: self.correct, score: None }
+    }
+}
+
+/// The outcome of an evaluation: the numbers, and what they were made from.
+pub struct Evaluation {
+    /// The metrics with their intervals.
+    pub report: Report,
+    /// One greedy sample a problem.
+    pub greedy: Vec<Sample>,
+    /// K samples a problem.
+    pub samples: Vec<Vec<Sample>>,
+}
+
+/// Evaluates a policy on problems: maj@1 from one greedy sample each, maj@K and pass@K from K samples at the temperature.
+///
+/// # Errors
+/// As [`encode_prompts`].
+pub fn evaluate(
+    policy: &Policy,
+    problems: &[Problem],
+    about: About,
+    config: &SampleConfig,
+    seed: u64,
+    ended: &(dyn Fn(usize) + Sync),
+) -> Result<Evaluation> {
+    let key = |problem: usize, sample: usize| {
+        Key::new(seed, Purpose::Evaluation).with(problem as u64).with(sample as u64)
+    };
+    let graded = |config: &SampleConfig| -> Result<Vec<Vec<Sample>>> {
+        let (completions, _) = complete(policy, problems, config, key, ended)?;
+        let of_problem = |(problem, row): (&Problem, Vec<Completion>)| {
+            row.iter().map(|completion| grade(policy, problem, completion)).collect()
+        };
+        Ok(problems.iter().zip(completions).map(of_problem).collect())
+    };
+    let greedy = graded(&SampleConfig { samples: 1, temperature: 0.0, ..config.clone() })?;
+    let greedy: Vec<Sample> = greedy.into_iter().flatten().collect();
+    let samples = if config.samples > 1 { graded(config)? } else { greedy.iter().map(|s| vec![s.clone()]).collect() };
+    let report = report(about, &greedy, &samples)?;
+    Ok(Evaluation { report, greedy, samples })
+}
+
+/// Share of right greedy answers: what is looked at while a policy is trained.
+///
+/// # Errors
+/// As [`encode_prompts`].
+pub fn greedy_accuracy(policy: &Policy, problems: &[Problem], config: &SampleConfig) -> Result<(f64, Vec<Sample>)> {
+    let config = SampleConfig { samples: 1, temperature: 0.0, ..config.clone() };
+    let key = |_, _| Key::new(0, Purpose::Evaluation);
+    let (completions, _) = complete(policy, problems, &config, key, &|_| ())?;
+    let samples: Vec<Sample> =
+        problems.iter().zip(completions.iter().flatten()).map(|(p, completion)| grade(policy, p, completion)).collect();
+    let right = samples.iter().filter(|sample| sample.correct).count();
+    Ok((right as f64 / samples.len().max(1) as f64, samples))
+}
+
+fn report(about: About, greedy: &[Sample], samples: &[Vec<Sample>]) -> Result<Report> {
+    let k = samples.iter().map(Vec::len).min().unwrap_or(0);
+    let all = || samples.iter().flatten();
+    let count = all().count().max(1) as f64;
+    let about = About {
+        truncated: Some(all().filter(|sample| sample.finish == Finish::Length).count() as f64 / count),
+        mean_tokens: Some(all().map(|sample| sample.tokens).sum::<usize>() as f64 / count),
+        ..about
+    };
+    let questions: Vec<Vec<Graded>> = samples.iter().map(|row| row.iter().map(Sample::graded).collect()).collect();
+    let greedy: Vec<Graded> = greedy.iter().map(Sample::graded).collect();
+    // The powers of four on the way to K show how the metrics grow with it.
+    let ks: Vec<usize> = [1, 4, 16, 64].into_iter().filter(|&small| small < k).chain([k]).collect();
+    Report::from_graded(&questions, Some(&greedy), &ks, about)
+}

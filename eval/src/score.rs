@@ -1,0 +1,575 @@
+//! `eval score`: grades completions that somebody else produced. Needs no model, and knows of none.
+//!
+//! A line of the predictions is `{"index": 0, "completions": ["…", …], "scores": [0.3, …]}`; `"question"`, the exact
+//! text, may stand in place of `"index"`, the row in the split. Other keys are passed over, and so are empty lines.
+//! Completions are bytes rather than text: what a model wrote need not be Unicode, and must not stop the scoring of the
+//! others.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use data::{Answer, Benchmark, DataOptions, Problem, Split, extract_answer};
+use serde::de::{Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::metrics::Graded;
+use crate::report::{About, Report, table};
+
+/// Scores completions that somebody else produced; needs no model.
+#[derive(Args, Clone, Debug)]
+pub struct ScoreArgs {
+    /// The set of problems that the predictions are of.
+    #[arg(long, value_enum, default_value_t)]
+    pub benchmark: Benchmark,
+    /// The part of it.
+    #[arg(long, value_enum, default_value_t = Split::Test)]
+    pub split: Split,
+    /// The folder that holds gsm8k/ and svamp/ as their authors publish them.
+    #[arg(long, env = "RL_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Use only the first N problems of the split.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroUsize>,
+    /// One JSON object a line: {"index": 0, "completions": ["…"], "scores": [0.3]}, the scores optional, and "question"
+    /// with the exact text allowed in place of "index".
+    #[arg(long, value_name = "FILE")]
+    pub predictions: PathBuf,
+    /// The numbers of samples to score at, as in 1,4,96; by default 1 and as many as every problem has.
+    #[arg(long, value_name = "K,…", value_delimiter = ',')]
+    pub k: Vec<NonZeroUsize>,
+    /// Score the problems that have a prediction alone, where some have none.
+    #[arg(long)]
+    pub allow_missing: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Write one line for each completion: {"index", "sample", "answer", "correct"}.
+    #[arg(long, value_name = "FILE")]
+    pub per_sample: Option<PathBuf>,
+}
+
+/// The graded completions of one problem.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradedRow {
+    /// The line of the predictions that they came from, counted from 1.
+    pub line: usize,
+    /// The problem's row in the split, counted from 0.
+    pub index: usize,
+    /// One for each completion, in order.
+    pub samples: Vec<Graded>,
+}
+
+/// Runs `eval score`: prints the report, and writes the grades of the samples if asked to.
+pub fn run(args: &ScoreArgs) -> Result<()> {
+    let text = output(args)?;
+    writeln!(std::io::stdout(), "{text}").context("cannot print the report")
+}
+
+/// What `eval score` prints, once the grades of the samples are written.
+fn output(args: &ScoreArgs) -> Result<String> {
+    let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };
+    let mut problems = data::load(args.benchmark, args.split, &options)?;
+    problems.truncate(args.limit.map_or(usize::MAX, NonZeroUsize::get));
+
+    let file_name = args.predictions.display();
+    let file = File::open(&args.predictions).with_context(|| format!("cannot open {file_name}"))?;
+    let rows = read_predictions(BufReader::new(file), &problems).with_context(|| file_name.to_string())?;
+    let report = score(&rows, &problems, args).with_context(|| file_name.to_string())?;
+
+    // The file comes first: if it cannot be written, nothing has been printed that looks like success.
+    if let Some(path) = &args.per_sample {
+        write_whole(path, &per_sample_lines(&rows)?)?;
+    }
+    if rows.len() < problems.len() {
+        eprintln!(
+            "{} of {} problems have no prediction and are not scored",
+            problems.len() - rows.len(),
+            problems.len()
+        );
+    }
+    if args.json {
+        return Ok(serde_json::to_string_pretty(&report)?);
+    }
+    let name = format!("{}/{}", args.benchmark, args.split);
+    Ok(table(&[(&name, &report)]))
+}
+
+/// Reads the predictions of `problems` and grades every completion, in the order of the lines.
+///
+/// Where several problems have the same question text, lines that name it go to them in order.
+pub fn read_predictions(mut reader: impl BufRead, problems: &[Problem]) -> Result<Vec<GradedRow>> {
+    let mut places = Places::new(problems);
+    let mut rows: Vec<GradedRow> = Vec::new();
+    let mut bytes = Vec::new();
+    for line in 1.. {
+        bytes.clear();
+        if reader.read_until(b'\n', &mut bytes).with_context(|| format!("line {line} cannot be read"))? == 0 {
+            break;
+        }
+        let text = bytes.trim_ascii();
+        // Some editors begin a file with a byte order mark.
+        let text = if line == 1 { text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text) } else { text };
+        if text.is_empty() {
+            continue;
+        }
+        let row = parse_line(text)
+            .and_then(|prediction| grade(line, prediction, problems, &mut places))
+            .with_context(|| format!("line {line}"))?;
+        if let Some(first) = rows.first() {
+            let has_scores = |row: &GradedRow| row.samples.iter().any(|sample| sample.score.is_some());
+            ensure!(
+                has_scores(&row) == has_scores(first),
+                "line {line}: either every line has scores or none; line {} {} them",
+                first.line,
+                if has_scores(first) { "has" } else { "lacks" }
+            );
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// One line of `--per-sample` for each completion, in the order of the predictions.
+pub fn per_sample_lines(rows: &[GradedRow]) -> Result<String> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        index: usize,
+        sample: usize,
+        answer: Option<&'a Answer>,
+        correct: bool,
+    }
+
+    let mut lines = String::new();
+    for row in rows {
+        for (sample, graded) in row.samples.iter().enumerate() {
+            let line = Line { index: row.index, sample, answer: graded.answer.as_ref(), correct: graded.correct };
+            lines.push_str(&serde_json::to_string(&line)?);
+            lines.push('\n');
+        }
+    }
+    Ok(lines)
+}
+
+/// The report of graded rows, after a look at what is missing.
+fn score(rows: &[GradedRow], problems: &[Problem], args: &ScoreArgs) -> Result<Report> {
+    ensure!(!rows.is_empty(), "the file has no predictions");
+    let missing = first_missing(rows, problems.len()).filter(|_| !args.allow_missing);
+    if let Some(first) = missing {
+        bail!(
+            "{} of {} problems of {}/{} have no prediction, the first is index {first}; --allow-missing scores the others \
+             alone",
+            problems.len() - rows.len(),
+            problems.len(),
+            args.benchmark,
+            args.split
+        );
+    }
+    let fewest = rows.iter().map(|row| row.samples.len()).min().unwrap_or(0);
+    let ks: Vec<usize> = if args.k.is_empty() { vec![1, fewest] } else { args.k.iter().map(|k| k.get()).collect() };
+    let largest = ks.iter().copied().max().unwrap_or(0);
+    if let Some(row) = rows.iter().find(|row| row.samples.len() < largest) {
+        bail!(
+            "line {} (index {}) has {} completions, too few for --k {largest}; the largest k that every line allows is \
+             {fewest}",
+            row.line,
+            row.index,
+            row.samples.len()
+        );
+    }
+    let questions: Vec<Vec<Graded>> = rows.iter().map(|row| row.samples.clone()).collect();
+    let about = About {
+        benchmark: args.benchmark,
+        split: args.split,
+        temperature: None,
+        checkpoint: None,
+        truncated: None,
+        mean_tokens: None,
+    };
+    Report::from_graded(&questions, None, &ks, about)
+}
+
+/// The first problem that no row is of.
+fn first_missing(rows: &[GradedRow], problems: usize) -> Option<usize> {
+    let mut present = vec![false; problems];
+    rows.iter().for_each(|row| present[row.index] = true);
+    present.iter().position(|present| !present)
+}
+
+/// A line of the predictions.
+#[derive(Deserialize)]
+struct Prediction {
+    index: Option<u64>,
+    question: Option<Text>,
+    completions: Vec<Text>,
+    scores: Option<Vec<f64>>,
+}
+
+fn parse_line(line: &[u8]) -> Result<Prediction> {
+    ensure!(line.starts_with(b"{"), "not a JSON object");
+    serde_json::from_slice(line).map_err(|error| {
+        // The parser has seen one line only, and would call it line 1.
+        let message = error.to_string();
+        let reason = message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason);
+        anyhow::anyhow!("malformed JSON at column {}: {reason}", error.column())
+    })
+}
+
+fn grade(line: usize, prediction: Prediction, problems: &[Problem], places: &mut Places) -> Result<GradedRow> {
+    let index = places.take(line, prediction.index, prediction.question.as_ref())?;
+    let completions = &prediction.completions;
+    ensure!(!completions.is_empty(), "index {index} has no completions");
+    let scores: Vec<Option<f64>> = match prediction.scores {
+        None => vec![None; completions.len()],
+        Some(scores) => {
+            ensure!(
+                scores.len() == completions.len(),
+                "index {index} has {} completions and {} scores",
+                completions.len(),
+                scores.len()
+            );
+            scores.into_iter().map(Some).collect()
+        }
+    };
+    let samples = completions
+        .iter()
+        .zip(scores)
+        .map(|(completion, score)| {
+            let answer = extract_answer(&completion.as_str());
+            let correct = answer.as_ref() == Some(&problems[index].answer);
+            Graded { answer, correct, score }
+        })
+        .collect();
+    Ok(GradedRow { line, index, samples })
+}
+
+/// Which problems exist, and which line has already spoken of each.
+struct Places<'a> {
+    by_question: HashMap<&'a str, Vec<usize>>,
+    taken_by_line: Vec<Option<usize>>,
+}
+
+impl<'a> Places<'a> {
+    fn new(problems: &'a [Problem]) -> Places<'a> {
+        let mut by_question: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, problem) in problems.iter().enumerate() {
+            by_question.entry(&problem.question).or_default().push(index);
+        }
+        Places { by_question, taken_by_line: vec![None; problems.len()] }
+    }
+
+    /// The row that a line speaks of, which no other line may then speak of.
+    fn take(&mut self, line: usize, index: Option<u64>, question: Option<&Text>) -> Result<usize> {
+        let rows = self.taken_by_line.len();
+        let by_index = match index {
+            None => None,
+            Some(index) => {
+                let found = usize::try_from(index).ok().filter(|index| *index < rows);
+                Some(found.with_context(|| format!("unknown index {index}: there are {rows} problems, from 0"))?)
+            }
+        };
+        let with_text = match question {
+            None => None,
+            Some(question) => {
+                let text = question.as_str();
+                let found = self.by_question.get(text.as_ref());
+                Some(found.with_context(|| format!("unknown question {:?}", beginning(&text)))?)
+            }
+        };
+        let found = match (by_index, with_text) {
+            (None, None) => bail!("neither \"index\" nor \"question\" says which problem this is"),
+            (Some(index), Some(candidates)) => {
+                ensure!(candidates.contains(&index), "index {index} has another question than the one given");
+                index
+            }
+            (Some(index), None) => index,
+            // All taken: the first one then names the line that took it.
+            (None, Some(candidates)) => {
+                let free = candidates.iter().find(|index| self.taken_by_line[**index].is_none());
+                *free.unwrap_or(&candidates[0])
+            }
+        };
+        if let Some(first) = self.taken_by_line[found].replace(line) {
+            bail!("index {found} stands already in line {first}");
+        }
+        Ok(found)
+    }
+}
+
+/// The first characters of a long text.
+fn beginning(text: &str) -> Cow<'_, str> {
+    const SHOWN: usize = 60;
+    match text.char_indices().nth(SHOWN) {
+        None => Cow::Borrowed(text),
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+    }
+}
+
+/// A JSON string that need not be Unicode: neither invalid bytes nor halves of surrogate pairs are errors.
+struct Text(Vec<u8>);
+
+impl Text {
+    /// The text, with replacement characters in place of what is none.
+    fn as_str(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Text, D::Error> {
+        struct TextVisitor;
+
+        impl Visitor<'_> for TextVisitor {
+            type Value = Text;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("a string")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> std::result::Result<Text, E> {
+                Ok(Text(bytes.to_vec()))
+            }
+        }
+
+        deserializer.deserialize_bytes(TextVisitor)
+    }
+}
+
+/// Writes a file whole or not at all.
+fn write_whole(path: &Path, contents: &str) -> Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".unfinished");
+    let unfinished = PathBuf::from(unfinished);
+    let written = fs::write(&unfinished, contents).and_then(|()| fs::rename(&unfinished, path));
+    if written.is_err() {
+        // What is left of a failed attempt is of no use; that it may not exist is no second error.
+        let _ = fs::remove_file(&unfinished);
+    }
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::report::MetricKind;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        score: ScoreArgs,
+    }
+
+    /// The arguments of `eval score --predictions … more`.
+    fn arguments(predictions: &Path, more: &[&str]) -> ScoreArgs {
+        let fixed = ["score", "--predictions"].map(std::ffi::OsString::from);
+        let more = more.iter().map(std::ffi::OsString::from);
+        Command::parse_from(fixed.into_iter().chain([predictions.into()]).chain(more)).score
+    }
+
+    /// Three problems; the last two have the same question and other answers.
+    fn problems() -> Vec<Problem> {
+        [("How many?", 72), ("How much?", 5), ("How much?", 6)]
+            .into_iter()
+            .map(|(question, answer)| Problem {
+                id: format!("test/{answer}"),
+                question: question.to_owned(),
+                solution: format!("#### {answer}"),
+                answer: Answer::from_integer(answer),
+            })
+            .collect()
+    }
+
+    fn read(text: &str) -> Result<Vec<GradedRow>> {
+        read_predictions(text.as_bytes(), &problems())
+    }
+
+    #[track_caller]
+    fn read_fails_with(text: &str, parts: &[&str]) {
+        let error = format!("{:#}", read(text).unwrap_err());
+        for part in parts {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(!error.contains('\n'), "{error}");
+    }
+
+    fn score_of(text: &str, more: &[&str]) -> Result<Report> {
+        score(&read(text)?, &problems(), &arguments(Path::new("p.jsonl"), more))
+    }
+
+    const THREE: &str = r#####"
+        {"index": 1, "completions": ["#### 5", "#### 4"], "scores": [0.1, 0.9]}
+        {"index": 0, "completions": ["so <<8*9=72>>72\n#### 72", "no idea"], "scores": [2, -1e3]}
+        {"question": "How much?", "completions": ["#### 6.0", "#### 12/2"], "scores": [0, 0], "model": "other"}
+    "#####;
+
+    #[test]
+    fn every_completion_is_graded_against_its_own_problem() {
+        let rows = read(THREE).unwrap();
+        let correct: Vec<(usize, Vec<bool>)> =
+            rows.iter().map(|row| (row.index, row.samples.iter().map(|sample| sample.correct).collect())).collect();
+        assert_eq!(correct, [(1, vec![true, false]), (0, vec![true, false]), (2, vec![true, true])]);
+        assert_eq!(
+            per_sample_lines(&rows[1..2]).unwrap(),
+            "{\"index\":0,\"sample\":0,\"answer\":\"72\",\"correct\":true}\n\
+             {\"index\":0,\"sample\":1,\"answer\":null,\"correct\":false}\n"
+        );
+    }
+
+    #[test]
+    fn the_report_counts_what_the_lines_say() {
+        let report = score_of(THREE, &["--k", "1,2"]).unwrap();
+        let value = |kind, k| report.metric(kind, k).unwrap().value;
+        assert!((value(MetricKind::Maj, 1) - 2.0 / 3.0).abs() < 1e-12);
+        // Tied, won without a second vote, won.
+        assert!((value(MetricKind::Maj, 2) - 2.5 / 3.0).abs() < 1e-12);
+        assert_eq!(value(MetricKind::Pass, 2), 1.0);
+        assert!((value(MetricKind::Rerank, 2) - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!((report.problems, report.samples), (3, 2));
+        assert!((report.parse_failures - 1.0 / 6.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn by_default_k_is_one_and_what_every_line_allows() {
+        let report = score_of(THREE, &[]).unwrap();
+        let names: Vec<String> = report.metrics.keys().map(ToString::to_string).collect();
+        assert_eq!(names, ["maj@1", "maj@2", "pass@1", "pass@2", "rerank@1", "rerank@2"]);
+    }
+
+    #[test]
+    fn the_same_question_twice_goes_to_its_rows_in_order() {
+        let line = "{\"question\": \"How much?\", \"completions\": [\"#### 5\"]}\n";
+        let rows = read(&line.repeat(2)).unwrap();
+        assert_eq!(rows.iter().map(|row| row.index).collect::<Vec<_>>(), [1, 2]);
+        read_fails_with(&line.repeat(3), &["line 3", "stands already in line 1"]);
+    }
+
+    #[test]
+    fn a_broken_line_is_named_with_its_number() {
+        let good = "{\"index\": 0, \"completions\": [\"#### 1\"]}\n\n";
+        for (bad, parts) in [
+            ("{\"index\": 1, \"completions\": [\"#### 1\"", &["line 3", "malformed JSON", "column"][..]),
+            ("nonsense", &["line 3", "not a JSON object"]),
+            ("[1, null, [\"a\"]]", &["line 3", "not a JSON object"]),
+            ("{\"index\": 1, \"completions\": [\"a\"]} more", &["line 3", "malformed JSON"]),
+            ("{\"index\": 1}", &["line 3", "completions"]),
+            ("{\"index\": 1, \"completions\": [5]}", &["line 3", "a string"]),
+            ("{\"index\": 1, \"completions\": \"#### 1\"}", &["line 3", "sequence"]),
+            ("{\"index\": -1, \"completions\": [\"a\"]}", &["line 3", "-1"]),
+            ("{\"index\": 3, \"completions\": [\"a\"]}", &["line 3", "unknown index 3", "3 problems"]),
+            ("{\"index\": 18446744073709551615, \"completions\": [\"a\"]}", &["line 3", "unknown index"]),
+            ("{\"index\": 0, \"completions\": [\"a\"]}", &["line 3", "index 0", "line 1"]),
+            ("{\"question\": \"Why?\", \"completions\": [\"a\"]}", &["line 3", "unknown question \"Why?\""]),
+            ("{\"index\": 1, \"question\": \"How many?\", \"completions\": [\"a\"]}", &["line 3", "another question"]),
+            ("{\"completions\": [\"a\"]}", &["line 3", "neither"]),
+            ("{\"index\": 1, \"completions\": []}", &["line 3", "index 1 has no completions"]),
+            ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": [1, 2]}", &["line 3", "1 completions and 2 scores"]),
+            ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": []}", &["line 3", "1 completions and 0 scores"]),
+            ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": [null]}", &["line 3", "malformed JSON"]),
+            ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": [NaN]}", &["line 3", "malformed JSON"]),
+            ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": [1e999]}", &["line 3", "malformed JSON"]),
+            ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": [1]}", &["line 3", "line 1 lacks them"]),
+        ] {
+            read_fails_with(&format!("{good}{bad}\n"), parts);
+        }
+        let deep = "[".repeat(100_000);
+        read_fails_with(&format!("{{\"index\": 0, \"extra\": {deep}"), &["line 1", "malformed JSON"]);
+        let long = "why ".repeat(1000);
+        read_fails_with(&format!("{{\"question\": \"{long}\", \"completions\": [\"a\"]}}"), &["line 1", "why …"]);
+    }
+
+    #[test]
+    fn no_completion_text_stops_the_scoring() {
+        // The first two, an invalid byte and half of a surrogate pair, are right all the same.
+        let mut file =
+            b"\xEF\xBB\xBF{\"index\": 0, \"completions\": [\"\xff\xfe #### 72\", \"\\ud800 #### 72\"".to_vec();
+        let nines = format!("#### {}", "9".repeat(500));
+        let wide = format!("#### 1/{}", "9".repeat(60));
+        let small = format!("#### 0.{}1", "0".repeat(90));
+        let hashes = "#".repeat(100_000);
+        let short =
+            ["\0", "", "####", "#### ", "#### 1/0", "#### -", "#### ,", "\\boxed{", "#### ٣", "#### <<", "#### 7é2"];
+        for text in short.into_iter().chain([&*nines, &*wide, &*small, &*hashes]) {
+            file.extend(format!(", {}", serde_json::json!(text)).bytes());
+        }
+        file.extend(b"]}");
+        let rows = read_predictions(&file[..], &problems()).unwrap();
+        assert_eq!(rows[0].samples.len(), 17);
+        assert!(rows[0].samples[..2].iter().all(|sample| sample.correct), "{:?}", &rows[0].samples[..2]);
+        let wrongly_right = rows[0].samples[2..].iter().position(|sample| sample.correct);
+        assert_eq!(wrongly_right, None);
+        score(&rows, &problems(), &arguments(Path::new("p.jsonl"), &["--allow-missing"])).unwrap();
+    }
+
+    #[test]
+    fn k_beyond_a_row_names_the_row() {
+        let text = "{\"index\": 0, \"completions\": [\"a\", \"b\"]}\n{\"index\": 2, \"completions\": [\"a\"]}\n";
+        let error = score_of(text, &["--allow-missing", "--k", "1,2"]).unwrap_err().to_string();
+        assert!(error.contains("line 2 (index 2) has 1 completions") && error.contains("--k 2"), "{error}");
+        assert!(score_of(text, &["--allow-missing", "--k", "1"]).is_ok());
+    }
+
+    #[test]
+    fn a_problem_without_prediction_is_an_error_unless_allowed() {
+        let text = "{\"index\": 0, \"completions\": [\"#### 72\"]}\n";
+        let error = score_of(text, &[]).unwrap_err().to_string();
+        assert!(
+            error.contains("2 of 3 problems") && error.contains("index 1") && error.contains("--allow-missing"),
+            "{error}"
+        );
+        let report = score_of(text, &["--allow-missing"]).unwrap();
+        assert_eq!((report.problems, report.metric(MetricKind::Maj, 1).unwrap().value), (1, 1.0));
+        assert!(score_of("\n \n", &["--allow-missing"]).unwrap_err().to_string().contains("no predictions"));
+    }
+
+    #[test]
+    fn k_of_none_is_a_usage_error() {
+        for k in ["0", "1,0", "x", "-1", ""] {
+            assert!(Command::try_parse_from(["score", "--predictions", "p.jsonl", "--k", k]).is_err(), "{k}");
+        }
+    }
+
+    #[test]
+    fn gold_solutions_of_the_synthetic_benchmark_score_all_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let predictions = folder.path().join("gold.jsonl");
+        let per_sample = folder.path().join("grades.jsonl");
+        let gold = data::load(Benchmark::Synthetic, Split::Test, &DataOptions::default()).unwrap();
+        let lines: String = gold
+            .iter()
+            .enumerate()
+            .map(|(index, problem)| {
+                let completion = data::completion_text(&problem.solution);
+                format!("{}\n", serde_json::json!({"index": index, "completions": [completion, problem.solution]}))
+            })
+            .collect();
+        fs::write(&predictions, lines).unwrap();
+
+        let args = arguments(&predictions, &["--json", "--k", "1,2", "--per-sample", per_sample.to_str().unwrap()]);
+        let report: Report = serde_json::from_str(&output(&args).unwrap()).unwrap();
+        assert_eq!((report.problems, report.parse_failures), (gold.len(), 0.0));
+        for (metric, estimate) in &report.metrics {
+            assert!(estimate.value > 1.0 - 1e-12, "{metric}: {estimate}");
+        }
+        let written = fs::read_to_string(&per_sample).unwrap();
+        assert_eq!(written.lines().count(), 2 * gold.len());
+        assert!(written.lines().all(|line| line.ends_with("\"correct\":true}")));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "something unfinished was left behind");
+    }
+
+    #[test]
+    fn a_missing_file_and_an_unwritable_one_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let absent = folder.path().join("absent.jsonl");
+        let error = format!("{:#}", run(&arguments(&absent, &[])).unwrap_err());
+        assert!(error.contains("cannot open") && error.contains("absent.jsonl"), "{error}");
+        let error = format!("{:#}", write_whole(&folder.path().join("no/such/file"), "x").unwrap_err());
+        assert!(error.contains("cannot write") && error.contains("no/such/file"), "{error}");
+    }
+}

@@ -1,0 +1,291 @@
+//! Weights on disk, under Hugging Face's names and layouts, in safetensors. Knows no optimiser and no tokenizer.
+//!
+//! Hugging Face stores matrices `[out, in]` and query, key, value, gate and up apart; here they are `[in, out]` and fused.
+//! Only this file knows both.
+
+use crate::{
+    config::ModelConfig,
+    heads::ValueBranch,
+    transformer::{Block, Transformer},
+};
+use anyhow::{Context, Result, bail, ensure};
+use burn::{
+    module::Param,
+    tensor::{Device, Tensor, TensorData},
+};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use std::{collections::BTreeMap, path::Path};
+
+/// A tensor on the host, row-major f32.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostTensor {
+    /// Sizes, outermost first.
+    pub shape: Vec<usize>,
+    /// As many values as the product of the sizes.
+    pub values: Vec<f32>,
+}
+
+/// Tensors by name.
+pub type HostTensors = BTreeMap<String, HostTensor>;
+
+/// Writes `config.json` and `model.safetensors` into an existing folder.
+///
+/// # Errors
+/// What the file system says.
+pub fn save_model(folder: &Path, model: &Transformer) -> Result<()> {
+    let config = serde_json::to_string_pretty(&model.config).context("cannot write the configuration")?;
+    let path = folder.join("config.json");
+    std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
+    write_tensors(&folder.join("model.safetensors"), &model_tensors(model))
+}
+
+/// Reads a folder with `config.json` and `model.safetensors`: one of our checkpoints, or one of Hugging Face's.
+///
+/// # Errors
+/// A missing, truncated or foreign file, a missing tensor, a shape that does not fit the configuration: each named.
+pub fn load_model(folder: &Path, device: &Device) -> Result<Transformer> {
+    ensure!(folder.is_dir(), "{} is not a checkpoint folder", folder.display());
+    let config = ModelConfig::read(&folder.join("config.json"))?;
+    let path = folder.join("model.safetensors");
+    let mut tensors = read_tensors(&path)?;
+    let mut load = Loader { tensors: &mut tensors, device };
+    load.model(&config).with_context(|| format!("{} does not fit its config.json", path.display()))
+}
+
+/// Writes the critic's branch to a safetensors file.
+///
+/// # Errors
+/// What the file system says.
+pub fn save_value_branch(path: &Path, branch: &ValueBranch, config: &ModelConfig) -> Result<()> {
+    let mut tensors = HostTensors::new();
+    for (layer, block) in branch.blocks.iter().enumerate() {
+        block_tensors(&mut tensors, &format!("layers.{layer}"), block, config);
+    }
+    tensors.insert("norm.weight".into(), to_host(branch.norm.val()));
+    tensors.insert("head.weight".into(), transposed(&to_host(branch.head.val())));
+    tensors.insert("head.bias".into(), to_host(branch.head_bias.val()));
+    write_tensors(path, &tensors)
+}
+
+/// Reads what [`save_value_branch`] wrote.
+///
+/// # Errors
+/// As [`load_model`].
+pub fn load_value_branch(
+    path: &Path,
+    config: &ModelConfig,
+    layers: usize,
+    detach: bool,
+    device: &Device,
+) -> Result<ValueBranch> {
+    let mut tensors = read_tensors(path)?;
+    let mut load = Loader { tensors: &mut tensors, device };
+    let d = config.hidden_size;
+    let mut branch = || -> Result<ValueBranch> {
+        Ok(ValueBranch {
+            blocks: (0..layers).map(|layer| load.block(&format!("layers.{layer}"), config)).collect::<Result<_>>()?,
+            norm: load.vector("norm.weight", d)?,
+            head: load.matrix(&["head.weight"], &[1], d)?,
+            head_bias: load.vector("head.bias", 1)?,
+            detach,
+        })
+    };
+    branch().with_context(|| format!("{} is not the value branch of this model", path.display()))
+}
+
+/// Every tensor of a model under its Hugging Face name.
+pub fn model_tensors(model: &Transformer) -> HostTensors {
+    let mut tensors = HostTensors::new();
+    tensors.insert("model.embed_tokens.weight".into(), to_host(model.embedding.val()));
+    for (layer, block) in model.blocks.iter().enumerate() {
+        block_tensors(&mut tensors, &format!("model.layers.{layer}"), block, &model.config);
+    }
+    tensors.insert("model.norm.weight".into(), to_host(model.norm.val()));
+    if let Some(output) = &model.output {
+        tensors.insert("lm_head.weight".into(), transposed(&to_host(output.val())));
+    }
+    tensors
+}
+
+fn block_tensors(tensors: &mut HostTensors, prefix: &str, block: &Block, config: &ModelConfig) {
+    let mut put = |name: &str, tensor: HostTensor| {
+        tensors.insert(format!("{prefix}.{name}.weight"), tensor);
+    };
+    put("input_layernorm", to_host(block.attention_norm.val()));
+    put("post_attention_layernorm", to_host(block.feed_forward_norm.val()));
+    put("self_attn.o_proj", transposed(&to_host(block.attention_output.val())));
+    put("mlp.down_proj", transposed(&to_host(block.down.val())));
+    let f = config.intermediate_size;
+    let gate_up = split_rows(&transposed(&to_host(block.gate_up.val())), &[f, f]);
+    for (name, part) in ["mlp.gate_proj", "mlp.up_proj"].iter().zip(gate_up) {
+        put(name, part);
+    }
+    let qkv = split_rows(&transposed(&to_host(block.qkv.val())), &qkv_widths(config));
+    for (name, part) in QKV.iter().zip(qkv) {
+        put(name, part);
+    }
+    if let Some(bias) = &block.qkv_bias {
+        for (name, part) in QKV.iter().zip(split_rows(&to_host(bias.val()), &qkv_widths(config))) {
+            tensors.insert(format!("{prefix}.{name}.bias"), part);
+        }
+    }
+}
+
+const QKV: [&str; 3] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+
+fn qkv_widths(config: &ModelConfig) -> [usize; 3] {
+    let (e, kv) = (config.head_width(), config.kv_heads());
+    [config.num_attention_heads * e, kv * e, kv * e]
+}
+
+/// Takes tensors by Hugging Face name, checks their shapes, and lays them out as ours.
+struct Loader<'a> {
+    tensors: &'a mut HostTensors,
+    device: &'a Device,
+}
+
+impl Loader<'_> {
+    fn model(&mut self, config: &ModelConfig) -> Result<Transformer> {
+        let (v, d) = (config.vocab_size, config.hidden_size);
+        let embedding = self.take("model.embed_tokens.weight", &[v, d])?;
+        Ok(Transformer {
+            embedding: Param::from_data(TensorData::new(embedding.values, [v, d]), self.device),
+            blocks: (0..config.num_hidden_layers)
+                .map(|layer| self.block(&format!("model.layers.{layer}"), config))
+                .collect::<Result<_>>()?,
+            norm: self.vector("model.norm.weight", d)?,
+            output: match config.tie_word_embeddings {
+                true => None,
+                false => Some(self.matrix(&["lm_head.weight"], &[v], d)?),
+            },
+            config: config.clone(),
+        })
+    }
+
+    fn block(&mut self, prefix: &str, config: &ModelConfig) -> Result<Block> {
+        let (d, f, e) = (config.hidden_size, config.intermediate_size, config.head_width());
+        let weight = |name: &str| format!("{prefix}.{name}.weight");
+        let qkv: Vec<String> = QKV.iter().map(|name| weight(name)).collect();
+        let qkv: Vec<&str> = qkv.iter().map(String::as_str).collect();
+        let widths = qkv_widths(config);
+        Ok(Block {
+            attention_norm: self.vector(&weight("input_layernorm"), d)?,
+            qkv: self.matrix(&qkv, &widths, d)?,
+            qkv_bias: match config.attention_bias {
+                false => None,
+                true => Some(self.bias(prefix, &widths)?),
+            },
+            attention_output: self.matrix(&[&weight("self_attn.o_proj")], &[d], config.num_attention_heads * e)?,
+            feed_forward_norm: self.vector(&weight("post_attention_layernorm"), d)?,
+            gate_up: self.matrix(&[&weight("mlp.gate_proj"), &weight("mlp.up_proj")], &[f, f], d)?,
+            down: self.matrix(&[&weight("mlp.down_proj")], &[d], f)?,
+        })
+    }
+
+    /// Matrices `[out_i, in]` stacked along `out` and transposed: `[in, sum of out_i]`.
+    fn matrix(&mut self, names: &[&str], outputs: &[usize], input: usize) -> Result<Param<Tensor<2>>> {
+        let mut stacked = HostTensor { shape: vec![outputs.iter().sum(), input], values: Vec::new() };
+        for (name, &output) in names.iter().zip(outputs) {
+            stacked.values.extend(self.take(name, &[output, input])?.values);
+        }
+        let [rows, columns] = [stacked.shape[1], stacked.shape[0]];
+        Ok(Param::from_data(TensorData::new(transposed(&stacked).values, [rows, columns]), self.device))
+    }
+
+    fn bias(&mut self, prefix: &str, widths: &[usize; 3]) -> Result<Param<Tensor<1>>> {
+        let mut values = Vec::new();
+        for (name, &width) in QKV.iter().zip(widths) {
+            values.extend(self.take(&format!("{prefix}.{name}.bias"), &[width])?.values);
+        }
+        let length = values.len();
+        Ok(Param::from_data(TensorData::new(values, [length]), self.device))
+    }
+
+    fn vector(&mut self, name: &str, length: usize) -> Result<Param<Tensor<1>>> {
+        let values = self.take(name, &[length])?.values;
+        Ok(Param::from_data(TensorData::new(values, [length]), self.device))
+    }
+
+    fn take(&mut self, name: &str, shape: &[usize]) -> Result<HostTensor> {
+        let tensor = self.tensors.remove(name).with_context(|| format!("the tensor {name} is missing"))?;
+        ensure!(
+            tensor.shape == shape,
+            "the tensor {name} has the shape {:?}, the configuration asks for {shape:?}",
+            tensor.shape
+        );
+        Ok(tensor)
+    }
+}
+
+/// Reads a safetensors file in f32, f16 or bf16 as f32.
+///
+/// # Errors
+/// A missing, truncated or malformed file, or another number format.
+pub fn read_tensors(path: &Path) -> Result<HostTensors> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let file = SafeTensors::deserialize(&bytes)
+        .with_context(|| format!("{} is not a whole safetensors file", path.display()))?;
+    let convert = |(name, view): (String, TensorView<'_>)| {
+        let values = to_f32(view.dtype(), view.data())
+            .with_context(|| format!("the tensor {name} of {} cannot be read", path.display()))?;
+        Ok((name, HostTensor { shape: view.shape().to_vec(), values }))
+    };
+    file.tensors().into_iter().map(convert).collect()
+}
+
+/// Writes f32 tensors as safetensors, with the metadata that Hugging Face asks for.
+///
+/// # Errors
+/// What the file system says.
+pub fn write_tensors(path: &Path, tensors: &HostTensors) -> Result<()> {
+    let views = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytemuck::cast_slice(&tensor.values))?;
+            Ok((name.clone(), view))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let metadata = [("format".to_string(), "pt".to_string())].into_iter().collect();
+    safetensors::serialize_to_file(views, Some(metadata), path)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The values of a tensor on the host.
+pub fn to_host<const D: usize>(tensor: Tensor<D>) -> HostTensor {
+    let shape = tensor.dims().to_vec();
+    let values = tensor.into_data().convert::<f32>().try_to_vec::<f32>().expect("converted above");
+    HostTensor { shape, values }
+}
+
+fn to_f32(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>> {
+    let pairs = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    Ok(match dtype {
+        Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::BF16 => pairs().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect(),
+        Dtype::F16 => pairs().map(|bits| burn::tensor::f16::from_bits(bits).to_f32()).collect(),
+        other => bail!("the number format {other:?} is not supported; supported are F32, F16, BF16"),
+    })
+}
+
+fn transposed(matrix: &HostTensor) -> HostTensor {
+    let [rows, columns] = [matrix.shape[0], matrix.shape[1]];
+    let mut values = Vec::with_capacity(rows * columns);
+    for column in 0..columns {
+        values.extend((0..rows).map(|row| matrix.values[row * columns + column]));
+    }
+    HostTensor { shape: vec![columns, rows], values }
+}
+
+/// Cuts a tensor along its first dimension.
+fn split_rows(tensor: &HostTensor, heights: &[usize]) -> Vec<HostTensor> {
+    let row: usize = tensor.shape[1..].iter().product();
+    let mut start = 0;
+    let mut parts = Vec::new();
+    for &height in heights {
+        let mut shape = tensor.shape.clone();
+        shape[0] = height;
+        parts.push(HostTensor { shape, values: tensor.values[start * row..(start + height) * row].to_vec() });
+        start += height;
+    }
+    parts
+}

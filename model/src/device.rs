@@ -1,0 +1,102 @@
+//! The one place that knows which backends are compiled in, and how this process uses memory.
+
+use anyhow::{Result, bail};
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+/// Where tensors live, chosen once in `main`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// The best that is compiled in: CUDA, then wgpu, then the CPU.
+    #[default]
+    Auto,
+    /// The CPU, through burn's pure-Rust backend `flex`.
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+    /// Any GPU that wgpu reaches.
+    Wgpu,
+}
+
+/// The device of a kind.
+///
+/// # Errors
+/// If its backend is not compiled in, naming the feature that brings it.
+pub fn choose_device(kind: DeviceKind) -> Result<Device> {
+    match kind {
+        DeviceKind::Auto => {
+            let best = [cuda(), wgpu(), cpu()].into_iter().flatten().next();
+            best.ok_or_else(|| anyhow::anyhow!("no backend is compiled in: build with --features flex, cuda or wgpu"))
+        }
+        DeviceKind::Cpu => cpu().ok_or_else(|| missing("cpu", "flex")),
+        DeviceKind::Cuda => cuda().ok_or_else(|| missing("cuda", "cuda")),
+        DeviceKind::Wgpu => wgpu().ok_or_else(|| missing("wgpu", "wgpu")),
+    }
+}
+
+/// Threads to use on a device: as asked, or all cores on the CPU and one on a GPU, whose work is parallel in itself.
+pub fn threads(asked: Option<usize>, device: &Device) -> usize {
+    let is_cpu = cpu().is_some_and(|cpu| cpu == *device);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    asked.unwrap_or(if is_cpu { cores } else { 1 })
+}
+
+fn missing(device: &str, feature: &str) -> anyhow::Error {
+    anyhow::anyhow!("--device {device} is not compiled in: build with `cargo run --features {feature}`")
+}
+
+fn cpu() -> Option<Device> {
+    #[cfg(feature = "flex")]
+    return Some(Device::flex());
+    #[cfg(not(feature = "flex"))]
+    None
+}
+
+fn cuda() -> Option<Device> {
+    #[cfg(feature = "cuda")]
+    return Some(Device::cuda(0));
+    #[cfg(not(feature = "cuda"))]
+    None
+}
+
+fn wgpu() -> Option<Device> {
+    #[cfg(feature = "wgpu")]
+    return Some(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice));
+    #[cfg(not(feature = "wgpu"))]
+    None
+}
+
+/// Tells the C library's allocator to keep freed pages. A training step frees and takes the same large temporaries again
+/// and again; by default each goes back to the kernel and is faulted in and zeroed anew. Call it first in `main`.
+pub fn keep_pages() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // Sound: `mallopt` only sets numbers of the allocator, and nothing else runs yet.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+    }
+}
+
+/// Largest resident size of this process so far, in bytes; `None` where the system does not tell.
+pub fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kibibytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+impl std::str::FromStr for DeviceKind {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "cpu" => Self::Cpu,
+            "cuda" => Self::Cuda,
+            "wgpu" => Self::Wgpu,
+            _ => bail!("unknown device {text}; known are auto, cpu, cuda, wgpu"),
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! The critic beside the policy: a branch of its own over a shared trunk (Havrilla et al. 2024, value branch).
+
+use crate::{
+    config::ModelConfig,
+    transformer::{Block, Transformer, rms_norm},
+};
+use burn::{
+    module::{Module, ModuleMapper, Param, ParamId},
+    tensor::{Int, Tensor},
+};
+
+/// A policy and its critic, which share the lower blocks.
+#[derive(Module, Debug)]
+pub struct ActorCritic {
+    /// The language model that is trained.
+    pub policy: Transformer,
+    /// Predicts the return from the same trunk.
+    pub value: ValueBranch,
+}
+
+/// Own copies of the top n blocks, an RMSNorm and a scalar head that starts at exactly 0.
+#[derive(Module, Debug)]
+pub struct ValueBranch {
+    /// The copied blocks; none means a head on the policy's last residual stream.
+    pub blocks: Vec<Block>,
+    /// Scale of the RMSNorm before the head, `[D]`.
+    pub norm: Param<Tensor<1>>,
+    /// `[D, 1]`.
+    pub head: Param<Tensor<2>>,
+    /// `[1]`.
+    pub head_bias: Param<Tensor<1>>,
+    /// Whether the trunk is spared the critic's gradient.
+    #[module(skip)]
+    pub detach: bool,
+}
+
+/// What one pass gives.
+///
+/// # Shapes
+/// - `hidden`: `[B, T, D]`, normed, ready for the output matrix
+/// - `values`: `[B, T]`; entry t is the expected return of the state after `tokens[:, ..=t]`
+pub struct ActorCriticOutput {
+    /// The policy's last hidden state.
+    pub hidden: Tensor<3>,
+    /// The critic's prediction.
+    pub values: Tensor<2>,
+}
+
+impl ValueBranch {
+    /// Copies the top `layers` blocks of a policy.
+    ///
+    /// # Panics
+    /// If the policy has fewer blocks.
+    pub fn of(policy: &Transformer, layers: usize, detach: bool) -> Self {
+        let total = policy.blocks.len();
+        assert!(layers <= total, "a value branch of {layers} blocks over a model of {total}");
+        let device = policy.device();
+        let width = policy.config.hidden_size;
+        let branch = Self {
+            blocks: policy.blocks[total - layers..].to_vec(),
+            norm: policy.norm.clone(),
+            head: Param::from_tensor(Tensor::zeros([width, 1], &device)),
+            head_bias: Param::from_tensor(Tensor::zeros([1], &device)),
+            detach,
+        };
+        branch.map(&mut FreshIds)
+    }
+
+    /// `[B, T, D]` of the trunk to `[B, T]`.
+    fn forward(&self, mut hidden: Tensor<3>, rotary: &crate::transformer::Rotary, config: &ModelConfig) -> Tensor<2> {
+        for block in &self.blocks {
+            hidden = block.forward(hidden, rotary, config);
+        }
+        let hidden = rms_norm(hidden, &self.norm, config.rms_norm_eps);
+        let [batch, time, width] = hidden.dims();
+        let values = hidden.reshape([batch * time, width]).matmul(self.head.val());
+        (values + self.head_bias.val().reshape([1, 1])).reshape([batch, time])
+    }
+}
+
+impl ActorCritic {
+    /// One pass over `[B, T]` tokens: the trunk once, then both branches.
+    pub fn forward(&self, tokens: Tensor<2, Int>) -> ActorCriticOutput {
+        let [_, time] = tokens.dims();
+        let total = self.policy.blocks.len();
+        let split = total - self.value.blocks.len();
+        let rotary = self.policy.rotary_range(0..time, &tokens.device());
+        let trunk = self.policy.run_blocks(self.policy.embed(tokens), 0..split, &rotary);
+        let for_value = if self.value.detach { trunk.clone().detach() } else { trunk.clone() };
+        let values = self.value.forward(for_value, &rotary, &self.policy.config);
+        let hidden = self.policy.final_norm(self.policy.run_blocks(trunk, split..total, &rotary));
+        ActorCriticOutput { hidden, values }
+    }
+}
+
+/// Gradients are kept by parameter id: a copy must not share the ids of what it was copied from.
+struct FreshIds;
+
+impl ModuleMapper for FreshIds {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (_, tensor, mapper) = param.consume();
+        Param::from_mapped_value(ParamId::new(), tensor, mapper)
+    }
+}

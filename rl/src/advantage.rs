@@ -1,0 +1,91 @@
+//! Rewards and values to advantages and returns. Pure functions of numbers: no model, no tensors, no random numbers.
+//!
+//! A row has one entry a response token, from the first token written to the last. What comes after the end of a row is
+//! not in it, so it cannot enter.
+
+/// Advantages and returns of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Advantages {
+    /// Â_t, one a token.
+    pub advantages: Vec<f32>,
+    /// Â_t + V_t: what the critic is trained towards.
+    pub returns: Vec<f32>,
+}
+
+/// Generalised advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16):
+///
+/// Â_t = Σ_l (γλ)^l δ_{t+l} with δ_t = r_t + γ V_{t+1} - V_t, and V = 0 after the last token: an episode ends there,
+/// also where the sample was cut off at its longest length.
+///
+/// # Panics
+/// If `rewards` and `values` differ in length.
+pub fn gae(rewards: &[f32], values: &[f32], gamma: f32, lambda: f32) -> Advantages {
+    assert_eq!(rewards.len(), values.len(), "one value a reward");
+    let mut advantages = vec![0.0; rewards.len()];
+    let (mut next_advantage, mut next_value) = (0.0, 0.0);
+    for t in (0..rewards.len()).rev() {
+        let delta = rewards[t] + gamma * next_value - values[t];
+        advantages[t] = delta + gamma * lambda * next_advantage;
+        (next_advantage, next_value) = (advantages[t], values[t]);
+    }
+    let returns = advantages.iter().zip(values).map(|(advantage, value)| advantage + value).collect();
+    Advantages { advantages, returns }
+}
+
+/// Shifts and scales to mean 0 and deviation 1 over all tokens of all rows; rows that are all alike become 0.
+pub fn whiten(rows: &mut [Vec<f32>]) {
+    let count = rows.iter().map(Vec::len).sum::<usize>().max(1) as f64;
+    let all = || rows.iter().flatten().map(|&x| f64::from(x));
+    let mean = all().sum::<f64>() / count;
+    let deviation = (all().map(|x| (x - mean).powi(2)).sum::<f64>() / count).sqrt();
+    for x in rows.iter_mut().flatten() {
+        *x = ((f64::from(*x) - mean) / (deviation + 1e-8)) as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REWARDS: [f32; 5] = [0.1, -0.2, 0.0, 0.3, 1.0];
+    const VALUES: [f32; 5] = [0.5, 0.4, 0.6, 0.2, 0.9];
+
+    #[test]
+    fn the_recursion_is_the_double_sum_of_the_definition() {
+        let (gamma, lambda) = (0.97f32, 0.9f32);
+        let recursion = gae(&REWARDS, &VALUES, gamma, lambda);
+        for t in 0..5 {
+            let delta = |i: usize| REWARDS[i] + gamma * VALUES.get(i + 1).unwrap_or(&0.0) - VALUES[i];
+            let sum: f32 = (t..5).map(|i| (gamma * lambda).powi((i - t) as i32) * delta(i)).sum();
+            assert!((recursion.advantages[t] - sum).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn with_lambda_and_gamma_one_it_is_return_minus_value() {
+        let result = gae(&REWARDS, &VALUES, 1.0, 1.0);
+        for t in 0..5 {
+            let to_go: f32 = REWARDS[t..].iter().sum();
+            assert!((result.advantages[t] - (to_go - VALUES[t])).abs() < 1e-6);
+            assert!((result.returns[t] - to_go).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn whitened_rows_have_mean_zero_and_deviation_one_over_the_whole_batch() {
+        let mut rows = vec![vec![3.0, 5.0, -1.0], vec![10.0], vec![], vec![0.5, 0.25]];
+        whiten(&mut rows);
+        let all: Vec<f32> = rows.concat();
+        let mean = all.iter().sum::<f32>() / 6.0;
+        let variance = all.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / 6.0;
+        assert!(mean.abs() < 1e-6 && (variance - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn whitening_equal_advantages_gives_zeros() {
+        let mut rows = vec![vec![0.7; 3], vec![0.7]];
+        whiten(&mut rows);
+        assert!(rows.concat().iter().all(|x| x.abs() < 1e-3));
+        whiten(&mut []);
+    }
+}

@@ -1,0 +1,189 @@
+//! The flags that mean the same everywhere. One declaration is the flag, its help text, its default, the key in a
+//! configuration file and the record in the run directory.
+
+use anyhow::Result;
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use data::{Benchmark, DataOptions, Problem, PromptStyle, Split, SvampSolutions};
+use model::{DeviceKind, ModelSize};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Where a run lies, and what it may use.
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct RunArgs {
+    /// Run directory; must not exist yet [default: runs/<command>-<benchmark>-<time>]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
+    pub out: Option<PathBuf>,
+    /// Go on with a run from its last checkpoint
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    #[serde(skip)]
+    pub resume: Option<PathBuf>,
+    /// Read flags from a TOML file; flags given here win
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Print the resolved configuration, sizes and a memory estimate; write nothing
+    #[arg(long)]
+    #[serde(skip)]
+    pub dry_run: bool,
+    /// No progress bars
+    #[arg(long)]
+    #[serde(skip)]
+    pub quiet: bool,
+    /// Also write TensorBoard event files
+    #[arg(long)]
+    pub tensorboard: bool,
+    /// Seed of every random number of the run
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads and batches.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// What changes speed and memory, not results (but for rounding).
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct ComputeArgs {
+    /// Threads, each with a replica of its own [default: all cores; 1 on a GPU]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub threads: Option<usize>,
+    /// Rows of one forward and backward pass
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = positive)]
+    pub micro_batch: usize,
+    /// Rows that are sampled together
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
+    pub rollout_batch: usize,
+    /// Where to compute, among the backends compiled in
+    #[arg(long, default_value = "auto", value_parser = parsed::<DeviceKind>(&["auto", "cpu", "cuda", "wgpu"]))]
+    pub device: DeviceKind,
+}
+
+/// Which problems, and how they are put.
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct DataArgs {
+    /// Set of problems
+    #[arg(long, value_enum, default_value_t)]
+    pub benchmark: Benchmark,
+    /// Folder with gsm8k/ and svamp/ as published
+    #[arg(long, value_name = "DIR", env = "RL_DATA_DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// Solutions of SVAMP's training problems: from the equations, or in natural language
+    #[arg(long, value_enum, default_value_t)]
+    pub svamp_solutions: SvampSolutions,
+    /// Use only the first N problems of a split
+    #[arg(long, value_name = "N", value_parser = positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// How a question is put to the model
+    #[arg(long, value_enum, default_value_t)]
+    pub prompt_style: PromptStyle,
+    /// Most tokens of a completion [default: 112 for synthetic, 256 otherwise]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_new_tokens: Option<usize>,
+}
+
+/// What to start from.
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct InitArgs {
+    /// Checkpoint, run directory or Hugging Face folder [default: one made for the benchmark and kept under runs/]
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
+    /// Size of the model that is made where --init is not given
+    #[arg(long, default_value = "tiny", value_parser = model_size())]
+    pub model: ModelSize,
+}
+
+/// What is looked at while a run goes on, and at its end.
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct EvalArgs {
+    /// Steps between two looks at the validation split
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = positive)]
+    pub eval_every: usize,
+    /// Validation problems of one look
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = positive)]
+    pub eval_problems: usize,
+    /// Test problems of the final table
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = positive)]
+    pub test_problems: usize,
+    /// K of maj@K and pass@K in the final table
+    #[arg(long, value_name = "K", default_value_t = 16, value_parser = positive)]
+    pub test_samples: usize,
+    /// Sampling temperature of the final table
+    #[arg(long, default_value_t = 0.7, value_parser = temperature)]
+    pub test_temperature: f64,
+}
+
+impl RunArgs {
+    /// The device of `--device`.
+    ///
+    /// # Errors
+    /// If its backend is not compiled in.
+    pub fn device(&self) -> Result<burn::tensor::Device> {
+        model::choose_device(self.compute.device)
+    }
+}
+
+impl ComputeArgs {
+    /// Threads to use on a device.
+    pub fn threads(&self, device: &burn::tensor::Device) -> usize {
+        model::threads(self.threads, device)
+    }
+}
+
+impl DataArgs {
+    /// Loads a split, cut to `--limit`.
+    ///
+    /// # Errors
+    /// As [`data::load`].
+    pub fn load(&self, split: Split) -> Result<Vec<Problem>> {
+        let options = DataOptions { data_dir: self.data_dir.clone(), svamp_solutions: self.svamp_solutions };
+        let mut problems = data::load(self.benchmark, split, &options)?;
+        problems.truncate(self.limit.unwrap_or(usize::MAX));
+        Ok(problems)
+    }
+
+    /// Most tokens of a completion.
+    pub fn max_new_tokens(&self) -> usize {
+        self.max_new_tokens.unwrap_or(if self.benchmark == Benchmark::Synthetic { 112 } else { 256 })
+    }
+}
+
+/// A whole number of at least 1.
+pub fn positive(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(value) => Ok(value),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A finite number that is not negative; 0 means greedy.
+pub fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        Ok(value) => Err(format!("{value} is not a temperature: give a number of at least 0")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The sizes that have a name.
+pub fn model_size() -> impl TypedValueParser<Value = ModelSize> {
+    parsed(&["tiny", "medium", "small"])
+}
+
+/// A parser for enums of crates that do not know the command line.
+fn parsed<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: std::str::FromStr + Clone + Send + Sync + 'static,
+    T::Err: std::fmt::Debug,
+{
+    PossibleValuesParser::new(names).map(|name| name.parse().expect("every listed name parses"))
+}

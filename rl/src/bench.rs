@@ -1,0 +1,183 @@
+//! `rl bench`: how fast a training step and a rollout are, with random weights unless a checkpoint is given.
+
+use crate::{
+    args::ComputeArgs,
+    optim::Adam,
+    supervised::{Update, update},
+};
+use anyhow::{Result, ensure};
+use burn::tensor::Device;
+use clap::Args;
+use data::Example;
+use model::{GenerateConfig, GenerateStats, Key, ModelConfig, ModelSize, Purpose, Transformer};
+use serde::Serialize;
+use std::{path::Path, time::Instant};
+
+/// Tokens of the vocabulary of a model with random weights.
+const VOCABULARY: usize = 512;
+
+/// Flags of `rl bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// tiny, medium, small, or a checkpoint
+    #[arg(long, default_value = "tiny", value_name = "SIZE|PATH")]
+    pub model: String,
+    /// Rows of a training step
+    #[arg(long, value_name = "B", default_value_t = 32, value_parser = crate::args::positive)]
+    pub batch: usize,
+    /// Tokens of a training row, and of a prompt
+    #[arg(long, value_name = "T", default_value_t = 64, value_parser = crate::args::positive)]
+    pub seq: usize,
+    /// Prompts of a rollout
+    #[arg(long, value_name = "P", default_value_t = 1, value_parser = crate::args::positive)]
+    pub prompts: usize,
+    /// Samples of each prompt
+    #[arg(long, value_name = "K", default_value_t = 64, value_parser = crate::args::positive)]
+    pub samples: usize,
+    /// Tokens written a sample
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = crate::args::positive)]
+    pub new_tokens: usize,
+    /// Timed repetitions, of which the median is reported
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = crate::args::positive)]
+    pub repeats: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Threads and batches.
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct BenchReport {
+    model: String,
+    parameters: usize,
+    threads: usize,
+    training: Timing,
+    rollout: Timing,
+    peak_memory_mb: f64,
+}
+
+/// One kind of work.
+#[derive(Serialize)]
+struct Timing {
+    tokens: usize,
+    median_s: f64,
+    tokens_per_s: f64,
+    /// Share of computed positions that belong to no row.
+    padding: f64,
+}
+
+/// Times both kinds of work and prints them.
+///
+/// # Errors
+/// An unusable checkpoint, or shapes that do not fit its context.
+pub fn run(args: &BenchArgs) -> Result<()> {
+    let device = model::choose_device(args.compute.device)?;
+    let model = load(&args.model, &device)?;
+    let context = model.config.max_position_embeddings;
+    ensure!(args.seq >= 2, "--seq must be at least 2: one token to see and one to learn");
+    ensure!(
+        args.seq + args.new_tokens <= context,
+        "--seq {} and --new-tokens {} do not fit the model's context of {context}",
+        args.seq,
+        args.new_tokens
+    );
+    let threads = args.compute.threads(&device);
+    let report = BenchReport {
+        model: args.model.clone(),
+        parameters: model.config.parameters(),
+        threads,
+        training: training(&model, args, threads),
+        rollout: rollout(&model, args, threads),
+        peak_memory_mb: model::peak_memory_bytes().unwrap_or(0) as f64 / 1e6,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print(&report, args);
+    }
+    Ok(())
+}
+
+fn load(model: &str, device: &Device) -> Result<Transformer> {
+    match model.parse::<ModelSize>() {
+        Ok(size) => Ok(Transformer::init(&ModelConfig::of_size(size, VOCABULARY, 0), 0, device)),
+        Err(_) => model::load_model(&eval::resolve_checkpoint(Path::new(model))?, device),
+    }
+}
+
+fn training(model: &Transformer, args: &BenchArgs, threads: usize) -> Timing {
+    let row = |row: usize| -> Example {
+        let tokens = (0..args.seq).map(|t| token(row * args.seq + t, model.config.vocab_size)).collect();
+        Example { tokens, prompt_len: 1 }
+    };
+    let batch: Vec<Example> = (0..args.batch).map(row).collect();
+    let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.01, 1.0);
+    let mut model = Some(model.clone());
+    // Every thread gets work even where the batch is smaller than a micro-batch for each.
+    let micro_batch = args.compute.micro_batch.min(args.batch.div_ceil(threads));
+    let median_s = median_seconds(args.repeats, || {
+        let current = model.take().expect("put back below");
+        let Update { model: updated, .. } = update(current, &batch, &mut optimizer, 1e-4, micro_batch, threads);
+        model = Some(updated);
+    });
+    let tokens = args.batch * args.seq;
+    Timing { tokens, median_s, tokens_per_s: tokens as f64 / median_s, padding: 0.0 }
+}
+
+fn rollout(model: &Transformer, args: &BenchArgs, threads: usize) -> Timing {
+    let prompt = |p: usize| (0..args.seq).map(|t| token(p * args.seq + t, model.config.vocab_size)).collect();
+    let prompts: Vec<Vec<u32>> = (0..args.prompts).map(prompt).collect();
+    let key = |p: usize, k: usize| Key::new(0, Purpose::Generate).with(p as u64).with(k as u64);
+    let keys: Vec<Vec<Key>> = (0..args.prompts).map(|p| (0..args.samples).map(|k| key(p, k)).collect()).collect();
+    let rows = args.compute.rollout_batch.min((args.prompts * args.samples).div_ceil(threads));
+    // No id ends a row: with random weights the ends would mean nothing.
+    let config =
+        GenerateConfig { max_new_tokens: args.new_tokens, temperature: 1.0, stop_ids: vec![], rows, threads };
+    let mut stats = GenerateStats::default();
+    let median_s =
+        median_seconds(args.repeats, || stats = model::generate(model, &prompts, &keys, &config, &|_| ()).1);
+    let computed = stats.new_tokens + stats.prompt_tokens + stats.padding_tokens;
+    Timing {
+        tokens: stats.new_tokens,
+        median_s,
+        tokens_per_s: stats.new_tokens as f64 / median_s,
+        padding: stats.padding_tokens as f64 / computed as f64,
+    }
+}
+
+/// One untimed call, then the median of `repeats`.
+fn median_seconds(repeats: usize, mut work: impl FnMut()) -> f64 {
+    work();
+    let mut seconds: Vec<f64> = (0..repeats)
+        .map(|_| {
+            let started = Instant::now();
+            work();
+            started.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[repeats / 2]
+}
+
+/// A token that looks arbitrary.
+fn token(index: usize, vocabulary: usize) -> u32 {
+    (index * 7919 % vocabulary) as u32
+}
+
+fn print(report: &BenchReport, args: &BenchArgs) {
+    println!("{}: {} parameters, {} threads", report.model, report.parameters, report.threads);
+    for (name, timing) in [("training step", &report.training), ("rollout", &report.rollout)] {
+        println!(
+            "{name:<14} {:>9.0} tokens/s  ({} tokens in {:.3} s, median of {}; {:.1} % padding)",
+            timing.tokens_per_s,
+            timing.tokens,
+            timing.median_s,
+            args.repeats,
+            100.0 * timing.padding
+        );
+    }
+    println!("peak memory    {:>9.0} MB", report.peak_memory_mb);
+}

@@ -1,0 +1,72 @@
+//! The command line: which commands there are, their flags, and where the flags of a configuration file come in.
+
+use crate::{bench, config_file, generate, ppo, pretrain, sft};
+use anyhow::Result;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
+
+/// Teach language models to reason with reinforcement learning.
+#[derive(Parser, Debug)]
+#[command(name = "rl", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A command with its resolved configuration.
+#[derive(Subcommand, Clone, Debug)]
+#[command(args_override_self = true)]
+pub enum Command {
+    /// Train a tokenizer and a base model from scratch
+    Pretrain(pretrain::PretrainConfig),
+    /// Fine-tune on reference solutions
+    Sft(sft::SftConfig),
+    /// Improve a policy by PPO with rewards for right answers: the main job
+    Ppo(ppo::PpoConfig),
+    /// Complete text by hand
+    Generate(generate::GenerateArgs),
+    /// Time a training step and a rollout
+    Bench(bench::BenchArgs),
+}
+
+impl Command {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// What the command says.
+    pub fn execute(&self) -> Result<()> {
+        match self {
+            Self::Pretrain(config) => pretrain::train(config, &config.run.device()?).map(|_| ()),
+            Self::Sft(config) => sft::train(config, &config.run.device()?).map(|_| ()),
+            Self::Ppo(config) => ppo::train(config, &config.run.device()?).map(|_| ()),
+            Self::Generate(args) => generate::run(args),
+            Self::Bench(args) => bench::run(args),
+        }
+    }
+}
+
+/// Parses a command line, program name first. Flags of `--config` or `--resume` are put in front of the typed ones.
+///
+/// # Errors
+/// A `clap::Error` for what clap refuses (also `--help`), anything else about the configuration file.
+pub fn parse(arguments: Vec<OsString>) -> Result<Command> {
+    let program = program();
+    let arguments = config_file::expand(arguments, &program)?;
+    let matches = program.try_get_matches_from(arguments)?;
+    Ok(Cli::from_arg_matches(&matches)?.command)
+}
+
+/// The command line with the defaults that differ between commands.
+fn program() -> clap::Command {
+    let mut program = Cli::command();
+    for (name, defaults) in [("pretrain", pretrain::DEFAULTS), ("sft", sft::DEFAULTS), ("ppo", ppo::DEFAULTS)] {
+        program = program.mut_subcommand(name, |mut command| {
+            command = command.args_override_self(true);
+            for &(flag, value) in defaults {
+                command = command.mut_arg(flag, |argument| argument.default_value(value));
+            }
+            command
+        });
+    }
+    program
+}

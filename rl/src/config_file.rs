@@ -1,0 +1,117 @@
+//! `--config FILE.toml` and `--resume DIR`: flags read from a file, put in front of those that were typed.
+//!
+//! A key is the name of a flag. So there is nothing to keep in step: an unknown key, a wrong type, a value out of range
+//! get clap's own message.
+
+use anyhow::{Context, Result, bail};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+/// Rewrites a command line: the flags of its `--config` or `--resume` follow the subcommand, the typed ones come last and
+/// win.
+///
+/// # Errors
+/// A missing or malformed file, a key that is no flag of the subcommand.
+pub fn expand(arguments: Vec<OsString>, program: &clap::Command) -> Result<Vec<OsString>> {
+    let Some(subcommand) = arguments.get(1).and_then(|name| program.find_subcommand(name)) else {
+        return Ok(arguments);
+    };
+    let file = match (value_of(&arguments, "--config"), value_of(&arguments, "--resume")) {
+        (Some(_), Some(_)) => bail!("--config and --resume exclude each other: a run resumes with its own configuration"),
+        (Some(file), None) => PathBuf::from(file),
+        (None, Some(run)) => Path::new(&run).join("config.toml"),
+        (None, None) => return Ok(arguments),
+    };
+    let mut expanded = arguments[..2].to_vec();
+    expanded.extend(flags(&file, subcommand)?);
+    expanded.extend_from_slice(&arguments[2..]);
+    Ok(expanded)
+}
+
+fn value_of(arguments: &[OsString], flag: &str) -> Option<OsString> {
+    let position = arguments.iter().position(|argument| {
+        argument == flag || argument.to_str().is_some_and(|text| text.starts_with(&format!("{flag}=")))
+    })?;
+    match arguments[position].to_str().and_then(|text| text.split_once('=')) {
+        Some((_, value)) => Some(value.into()),
+        None => arguments.get(position + 1).cloned(),
+    }
+}
+
+fn flags(file: &Path, subcommand: &clap::Command) -> Result<Vec<OsString>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", file.display()))?;
+    let mut flags = Vec::new();
+    for (key, value) in table {
+        let name = key.replace('_', "-");
+        let Some(argument) = subcommand.get_arguments().find(|argument| argument.get_long() == Some(name.as_str())) else {
+            bail!(
+                "{}: unknown key `{key}`; the keys are the flags of `{}`, see its --help",
+                file.display(),
+                subcommand.get_name()
+            );
+        };
+        let is_switch = matches!(argument.get_action(), clap::ArgAction::SetTrue);
+        match value {
+            toml::Value::Boolean(on) if is_switch => flags.extend(on.then(|| format!("--{name}").into())),
+            value if is_switch => bail!("{}: `{key}` is true or false, not {value}", file.display()),
+            toml::Value::Array(values) => {
+                for value in values {
+                    flags.extend([format!("--{name}").into(), plain(&value).into()]);
+                }
+            }
+            value => flags.extend([format!("--{name}").into(), plain(&value).into()]),
+        }
+    }
+    Ok(flags)
+}
+
+/// A value as it would be typed.
+fn plain(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Arg, ArgAction, Command};
+
+    fn program() -> Command {
+        let ppo = Command::new("ppo")
+            .args_override_self(true)
+            .arg(Arg::new("steps").long("steps"))
+            .arg(Arg::new("learning_rate").long("learning-rate"))
+            .arg(Arg::new("config").long("config"))
+            .arg(Arg::new("tensorboard").long("tensorboard").action(ArgAction::SetTrue));
+        Command::new("rl").subcommand(ppo)
+    }
+
+    fn parse(toml: &str, typed: &[&str]) -> Result<clap::ArgMatches> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("run.toml");
+        std::fs::write(&file, toml).unwrap();
+        let mut arguments: Vec<OsString> = vec!["rl".into(), "ppo".into(), "--config".into(), file.into()];
+        arguments.extend(typed.iter().map(OsString::from));
+        let matches = program().try_get_matches_from(expand(arguments, &program())?)?;
+        Ok(matches.subcommand_matches("ppo").unwrap().clone())
+    }
+
+    #[test]
+    fn a_typed_flag_wins_over_the_file() {
+        let matches = parse("steps = 5\nlearning_rate = 0.001\ntensorboard = true", &["--steps", "7"]).unwrap();
+        assert_eq!(matches.get_one::<String>("steps").unwrap(), "7");
+        assert_eq!(matches.get_one::<String>("learning_rate").unwrap(), "0.001");
+        assert!(matches.get_flag("tensorboard"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        let error = parse("stepps = 5", &[]).unwrap_err();
+        assert!(error.to_string().contains("unknown key `stepps`"), "{error}");
+    }
+}

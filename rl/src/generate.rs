@@ -1,0 +1,115 @@
+//! `rl generate`: complete text by hand, to see what a policy writes.
+
+use crate::args::ComputeArgs;
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use eval::Policy;
+use model::{Completion, Finish, GenerateConfig, Key, Purpose};
+use serde::Serialize;
+use std::{io::Write, path::PathBuf};
+
+/// Flags of `rl generate`.
+#[derive(Args, Clone, Debug)]
+pub struct GenerateArgs {
+    /// Checkpoint, run directory or Hugging Face folder
+    #[arg(long, value_name = "PATH")]
+    pub init: PathBuf,
+    /// Text to go on from; for a question: "Question: ...\nAnswer:"
+    #[arg(long, value_name = "TEXT", required_unless_present_any = ["file", "question"])]
+    pub prompt: Vec<String>,
+    /// A question, put as in training
+    #[arg(long, value_name = "TEXT")]
+    pub question: Vec<String>,
+    /// A file with one prompt a line; \n in it stands for a new line
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Most tokens to write
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = crate::args::positive)]
+    pub max_new_tokens: usize,
+    /// Divides the logits; 0 takes the likeliest token
+    #[arg(long, default_value_t = 0.7, value_parser = crate::args::temperature)]
+    pub temperature: f64,
+    /// Completions of each prompt
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = crate::args::positive)]
+    pub samples: usize,
+    /// One JSON line a completion, with tokens and log-probabilities
+    #[arg(long)]
+    pub json: bool,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Threads and batches.
+    #[command(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// One line of `--json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    prompt: &'a str,
+    completion: String,
+    tokens: &'a [u32],
+    log_probs: &'a [f32],
+    finish: Finish,
+}
+
+/// Completes every prompt and prints the completions.
+///
+/// # Errors
+/// An unusable `--init`, a prompt that is empty or does not fit the model.
+pub fn run(args: &GenerateArgs) -> Result<()> {
+    let device = model::choose_device(args.compute.device)?;
+    let policy = Policy::load(&args.init, &device)?;
+    let prompts = prompts(args)?;
+    let context = policy.model.config.max_position_embeddings;
+    let mut encoded = Vec::with_capacity(prompts.len());
+    for prompt in &prompts {
+        let tokens = [policy.tokenizer.prompt_prefix(), &policy.tokenizer.encode(prompt)].concat();
+        ensure!(!tokens.is_empty(), "a prompt is empty: there is nothing to go on from");
+        ensure!(tokens.len() < context, "a prompt has {} tokens, and the model's context is {context}", tokens.len());
+        encoded.push(tokens);
+    }
+    let key = |prompt: usize, sample: usize| {
+        Key::new(args.seed, Purpose::Generate).with(prompt as u64).with(sample as u64)
+    };
+    let keys: Vec<Vec<Key>> =
+        (0..prompts.len()).map(|prompt| (0..args.samples).map(|sample| key(prompt, sample)).collect()).collect();
+    let config = GenerateConfig {
+        max_new_tokens: args.max_new_tokens,
+        temperature: args.temperature,
+        stop_ids: policy.stop_ids(),
+        rows: args.compute.rollout_batch,
+        threads: args.compute.threads(&device),
+    };
+    let (completions, _) = model::generate(&policy.model, &encoded, &keys, &config, &|_| ());
+    let mut out = std::io::stdout().lock();
+    for (prompt, completions) in prompts.iter().zip(&completions) {
+        for completion in completions {
+            print(&mut out, args.json, &policy, prompt, completion)?;
+        }
+    }
+    Ok(())
+}
+
+fn prompts(args: &GenerateArgs) -> Result<Vec<String>> {
+    let mut prompts = args.prompt.clone();
+    prompts.extend(args.question.iter().map(|question| data::question_prompt(question)));
+    if let Some(file) = &args.file {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        prompts.extend(text.lines().filter(|line| !line.is_empty()).map(|line| line.replace("\\n", "\n")));
+    }
+    ensure!(!prompts.is_empty(), "there is no prompt in the file");
+    Ok(prompts)
+}
+
+fn print(out: &mut impl Write, json: bool, policy: &Policy, prompt: &str, completion: &Completion) -> Result<()> {
+    let text = policy.tokenizer.decode(&completion.tokens);
+    if json {
+        let Completion { tokens, log_probs, finish } = completion;
+        let line = Line { prompt, completion: text, tokens, log_probs, finish: *finish };
+        writeln!(out, "{}", serde_json::to_string(&line)?)?;
+    } else {
+        writeln!(out, "{prompt}{text}\n")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,494 @@
+//! Proximal policy optimisation on answers that can be checked (Schulman et al. 2017; Havrilla et al. 2024, section on PPO).
+//!
+//! A step samples K solutions of a few questions, rewards them, lets policy, reference and critic look at them once, and
+//! then makes several passes over them with the clipped losses of `loss.rs`. Where we deviate from the paper: small models
+//! are fine-tuned in full (no LoRA), and the learning rate is larger to match.
+
+use crate::{
+    advantage::{gae, whiten},
+    args::{DataArgs, EvalArgs, InitArgs, RunArgs},
+    batch::{Row, flat, micro_batches, pad, padding_share, response_tokens, score_with_values},
+    diagnostics::{self, PolicyStats},
+    loss::{ppo_policy, ppo_value},
+    optim::{Adam, gradients, learning_rate},
+    prepare::{self, run_dir},
+    progress::{Progress, sparkline},
+    reward::{RewardKind, adapted_beta, with_kl_penalty},
+    rollout::{Rollout, RolloutConfig, look, sample_rollouts},
+    run::{Metrics, Run, TrainerState, interrupted, interruption},
+    supervised::permutation,
+};
+use anyhow::{Result, bail, ensure};
+use burn::tensor::Device;
+use clap::Args;
+use data::{Problem, Split};
+use eval::{Policy, greedy_accuracy};
+use model::{ActorCritic, Key, Purpose, Transformer, ValueBranch, load_value_branch, save_value_branch};
+use serde::{Deserialize, Serialize};
+use std::{path::PathBuf, time::Instant};
+
+/// Improve a policy by PPO with rewards for right answers
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct PpoConfig {
+    /// Where, and with what.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: RunArgs,
+    /// Which problems.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: DataArgs,
+    /// What to start from.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub init: InitArgs,
+    /// What is looked at.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub eval: EvalArgs,
+    /// Phases of sampling and learning
+    #[arg(long, value_name = "N", default_value_t = 40, value_parser = crate::args::positive)]
+    pub steps: usize,
+    /// Questions of one step
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = crate::args::positive)]
+    pub questions: usize,
+    /// Solutions sampled of each question
+    #[arg(long, value_name = "K", default_value_t = 4, value_parser = crate::args::positive)]
+    pub samples: usize,
+    /// Sampling temperature; also divides the logits of policy and reference in the losses
+    #[arg(long, default_value_t = 1.0, value_parser = positive_temperature)]
+    pub temperature: f64,
+    /// Refused: PPO's ratios need the full distribution
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    pub top_k: Option<usize>,
+    /// Refused: PPO's ratios need the full distribution
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    pub top_p: Option<f64>,
+    /// Which reward
+    #[arg(long, value_enum, default_value_t)]
+    pub reward: RewardKind,
+    /// Sum of the dense rewards of a solution that shows every intermediate result
+    #[arg(long, default_value_t = 0.5)]
+    pub dense_scale: f32,
+    /// Passes over the samples of a step
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = crate::args::positive)]
+    pub ppo_epochs: usize,
+    /// Samples of one optimiser step
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = crate::args::positive)]
+    pub mini_batch: usize,
+    /// Peak learning rate
+    #[arg(long, default_value_t = 2e-4)]
+    pub learning_rate: f64,
+    /// Share of the peak that is left at the end of the cosine
+    #[arg(long, default_value_t = 0.1)]
+    pub final_learning_rate: f64,
+    /// Steps of linear warm-up
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub warm_up: usize,
+    /// Bound of the global gradient norm
+    #[arg(long, default_value_t = 1.0)]
+    pub max_grad_norm: f64,
+    /// β, the price of a nat of divergence from the starting policy
+    #[arg(long, default_value_t = 0.05)]
+    pub kl_coefficient: f64,
+    /// Move β so that a completion diverges by this many nats [default: β stays]
+    #[arg(long, value_name = "NATS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl_target: Option<f64>,
+    /// Samples over which β may double or halve, roughly
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = crate::args::positive)]
+    pub kl_horizon: usize,
+    /// ε, how far a ratio may move before its gradient is cut
+    #[arg(long, default_value_t = 0.2)]
+    pub epsilon: f64,
+    /// How far a value may move from its old prediction before its gradient is cut
+    #[arg(long, default_value_t = 0.2)]
+    pub value_clip: f64,
+    /// Weight of the critic's loss
+    #[arg(long, default_value_t = 1.0)]
+    pub value_weight: f64,
+    /// γ, discount per token
+    #[arg(long, default_value_t = 1.0)]
+    pub gamma: f32,
+    /// λ of generalised advantage estimation
+    #[arg(long, default_value_t = 0.95)]
+    pub lambda: f32,
+    /// Blocks that the critic has a copy of its own of
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub value_layers: usize,
+    /// Let the critic's gradient into the shared trunk
+    #[arg(long)]
+    pub value_shares_trunk: bool,
+}
+
+/// What differs from the defaults of the flattened groups.
+pub const DEFAULTS: &[(&str, &str)] = &[];
+
+/// Ratios further from 1 than this before any update mean that sampling and training disagree about the policy.
+const RATIO_TOLERANCE: f32 = 1e-4;
+
+/// The numbers that a resumed run goes on from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct PpoNumbers {
+    step: usize,
+    beta: f64,
+    best: Option<f64>,
+}
+
+impl prepare::HasStep for PpoNumbers {
+    fn step(&self) -> usize {
+        self.step
+    }
+}
+
+/// Trains, evaluates before and after on the test split, and leaves a run directory; its path.
+///
+/// # Errors
+/// Missing data, an unusable `--init`, contradictory flags, a full disk, an interrupt, a policy that falls apart.
+pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
+    check(config)?;
+    let Start { config, mut trainer, mut run, initial, mut numbers } = start(config, device)?;
+    let problems = config.data.load(Split::Train)?;
+    let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
+    let before = crate::table::before(&run, &initial, &config.data, &config.eval, &config.run, device)?;
+    let progress = Progress::new(config.steps, "ppo", "steps", config.run.quiet);
+    progress.start_at(numbers.step);
+    let mut curve = Vec::new();
+    let mut failures = 0;
+    for step in numbers.step..config.steps {
+        let started = Instant::now();
+        let mut metrics = Metrics::of_step(step + 1);
+        let rollouts = trainer.experience(&problems, step, &config, &mut metrics)?;
+        run.write_samples(rollouts.iter().map(|rollout| &rollout.sample))?;
+        let update = trainer.update(&rollouts, step, numbers.beta, &config, &mut metrics)?;
+        failures = if update.skipped == 0 { 0 } else { failures + update.skipped };
+        ensure!(failures < 3, "the loss was not finite in {failures} updates in a row; lower --learning-rate");
+        numbers.beta = next_beta(numbers.beta, &rollouts, &config);
+        numbers.step = step + 1;
+        metrics.put("time/step_s", started.elapsed().as_secs_f64());
+        metrics.put("time/peak_memory_mb", model::peak_memory_bytes().unwrap_or(0) as f64 / 1e6);
+
+        let stop = interrupted();
+        if (step + 1) % config.eval.eval_every == 0 || step + 1 == config.steps || stop {
+            let (accuracy, _) = greedy_accuracy(&trainer.policy(), &validation, &trainer.rollout.sampling)?;
+            metrics.put("validation/maj@1", accuracy);
+            curve.push(accuracy);
+            let is_best = numbers.best.is_none_or(|best| accuracy > best);
+            numbers.best = Some(numbers.best.map_or(accuracy, |best| best.max(accuracy)));
+            run.log(&metrics)?;
+            let saved = trainer.checkpoint(&run, is_best, numbers)?;
+            progress.say(&line(step + 1, &metrics, &curve));
+            if stop && step + 1 < config.steps {
+                return Err(interruption(&saved, run.dir()));
+            }
+        } else {
+            run.log(&metrics)?;
+        }
+        progress.note(note(&metrics));
+        progress.advance(1);
+    }
+    drop(progress);
+    crate::table::after(&run, &before, &config.data, &config.eval, &config.run, device)?;
+    Ok(run.dir().to_path_buf())
+}
+
+/// The moving parts of a run.
+struct Trainer {
+    model: ActorCritic,
+    reference: Transformer,
+    optimizer: Adam,
+    tokenizer: data::Tokenizer,
+    rollout: RolloutConfig,
+    threads: usize,
+}
+
+struct UpdateOutcome {
+    skipped: usize,
+}
+
+impl Trainer {
+    /// Samples, grades and looks.
+    fn experience(
+        &self,
+        problems: &[Problem],
+        step: usize,
+        config: &PpoConfig,
+        metrics: &mut Metrics,
+    ) -> Result<Vec<Rollout>> {
+        let started = Instant::now();
+        let places = problems_of_step(problems.len(), step, config.questions, config.run.seed);
+        let chosen: Vec<Problem> = places.iter().map(|&place| problems[place].clone()).collect();
+        let (mut rollouts, stats) = sample_rollouts(&self.policy(), &chosen, &places, step, &self.rollout)?;
+        let sampled = started.elapsed().as_secs_f64();
+        look(
+            &mut rollouts,
+            &self.model,
+            &self.reference,
+            config.temperature,
+            config.run.compute.micro_batch,
+            self.threads,
+        );
+        metrics.put_count("samples", (step + 1) * config.questions * config.samples);
+        diagnostics::of_rollouts(&rollouts, metrics);
+        metrics.put("padding", padding_share(&rollouts, config.run.compute.micro_batch));
+        metrics.put("time/rollout_s", sampled);
+        metrics.put("time/look_s", started.elapsed().as_secs_f64() - sampled);
+        metrics.put("rollout/tokens_per_s", stats.new_tokens as f64 / sampled);
+        Ok(rollouts)
+    }
+
+    /// Several passes over the rollouts of a step.
+    fn update(
+        &mut self,
+        rollouts: &[Rollout],
+        step: usize,
+        beta: f64,
+        config: &PpoConfig,
+        metrics: &mut Metrics,
+    ) -> Result<UpdateOutcome> {
+        let started = Instant::now();
+        let (advantages, returns) = advantages(rollouts, beta, config);
+        let rate =
+            learning_rate(step, config.steps, config.warm_up, config.learning_rate, config.final_learning_rate);
+        let mut stats = PolicyStats::default();
+        let mut skipped = 0;
+        for epoch in 0..config.ppo_epochs {
+            let key = Key::new(config.run.seed, Purpose::Shuffle).with(step as u64).with(epoch as u64);
+            for mini_batch in permutation(rollouts.len(), key).chunks(config.mini_batch) {
+                let parts: Vec<Sample<'_>> = mini_batch
+                    .iter()
+                    .map(|&i| Sample { rollout: &rollouts[i], advantages: &advantages[i], returns: &returns[i] })
+                    .collect();
+                let seen = self.mini_batch(&parts, rate, config);
+                if stats.updates == 0 {
+                    check_first_ratio(seen.max_log_ratio)?;
+                }
+                skipped += usize::from(!seen.is_finite());
+                stats.add(&seen);
+            }
+        }
+        stats.write(metrics);
+        metrics.put("loss/skipped", skipped as f64);
+        metrics.put("kl/coefficient", beta);
+        metrics.put("learning_rate", rate);
+        metrics.put("value/explained_variance", diagnostics::explained_variance(rollouts, &returns));
+        metrics.put("time/update_s", started.elapsed().as_secs_f64());
+        Ok(UpdateOutcome { skipped })
+    }
+
+    /// One optimiser step.
+    fn mini_batch(&mut self, samples: &[Sample<'_>], rate: f64, config: &PpoConfig) -> PolicyStats {
+        let total = response_tokens(samples);
+        let parts = micro_batches(samples, config.run.compute.micro_batch);
+        let gradients = gradients(&self.model, &parts, self.threads, |model, indices| {
+            let rows: Vec<&Sample<'_>> = indices.iter().map(|&index| &samples[index]).collect();
+            let device = model.policy.device();
+            let padded = pad(&rows, &device);
+            let (scored, values) = score_with_values(model, &padded, config.temperature);
+            let old_log_probs = flat(rows.iter().map(|row| row.rollout.log_probs.as_slice()), &device);
+            let advantages = flat(rows.iter().map(|row| row.advantages), &device);
+            let old_values = flat(rows.iter().map(|row| row.rollout.values.as_slice()), &device);
+            let returns = flat(rows.iter().map(|row| row.returns), &device);
+            let policy_loss =
+                ppo_policy(scored.log_probs.clone(), old_log_probs.clone(), advantages, config.epsilon, total);
+            let value_loss = ppo_value(values, old_values, returns, config.value_clip, total);
+            let stats = PolicyStats::of(
+                &scored.log_probs,
+                &old_log_probs,
+                &policy_loss,
+                &value_loss,
+                config.epsilon as f32,
+            );
+            (policy_loss + value_loss.mul_scalar(config.value_weight), stats)
+        });
+        let mut stats = PolicyStats::of_parts(&gradients.reports, total);
+        // A step whose loss is not finite changes nothing, and is counted.
+        if stats.is_finite() {
+            let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.params, rate);
+            self.model = model;
+            stats.grad_norm = grad_norm;
+        }
+        stats
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { model: self.model.policy.clone(), tokenizer: self.tokenizer.clone() }
+    }
+
+    fn checkpoint(&self, run: &Run, is_best: bool, numbers: PpoNumbers) -> Result<PathBuf> {
+        let (optimizer, optimizer_time) = self.optimizer.to_tensors();
+        let state = TrainerState { numbers, optimizer, optimizer_time };
+        run.checkpoint(numbers.step, is_best, &self.model.policy, &self.tokenizer, &state, |trainer| {
+            save_value_branch(&trainer.join("value.safetensors"), &self.model.value, &self.model.policy.config)
+        })
+    }
+}
+
+/// A rollout with what PPO made of its rewards.
+struct Sample<'a> {
+    rollout: &'a Rollout,
+    advantages: &'a [f32],
+    returns: &'a [f32],
+}
+
+impl Row for Sample<'_> {
+    fn tokens(&self) -> &[u32] {
+        &self.rollout.tokens
+    }
+
+    fn prompt_len(&self) -> usize {
+        self.rollout.prompt_len
+    }
+}
+
+/// Whitened advantages and returns of every rollout, the price of divergence in the rewards.
+fn advantages(rollouts: &[Rollout], beta: f64, config: &PpoConfig) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+    let of_rollout = |rollout: &Rollout| {
+        let rewards = with_kl_penalty(&rollout.rewards, &rollout.log_probs, &rollout.ref_log_probs, beta as f32);
+        let result = gae(&rewards, &rollout.values, config.gamma, config.lambda);
+        (result.advantages, result.returns)
+    };
+    let (mut advantages, returns): (Vec<_>, Vec<_>) = rollouts.iter().map(of_rollout).unzip();
+    whiten(&mut advantages);
+    (advantages, returns)
+}
+
+fn next_beta(beta: f64, rollouts: &[Rollout], config: &PpoConfig) -> f64 {
+    let Some(target) = config.kl_target else { return beta };
+    let kl = diagnostics::kl_per_completion(rollouts);
+    adapted_beta(beta, kl, target, rollouts.len(), config.kl_horizon)
+}
+
+/// The places in the training split that a step takes: all problems once an epoch, in an order of the seed's.
+fn problems_of_step(problems: usize, step: usize, questions: usize, seed: u64) -> Vec<usize> {
+    let order = |epoch: usize| permutation(problems, Key::new(seed, Purpose::Problems).with(epoch as u64));
+    let mut known: Option<(usize, Vec<usize>)> = None;
+    let mut places = Vec::with_capacity(questions);
+    for place in step * questions..(step + 1) * questions {
+        let epoch = place / problems;
+        if known.as_ref().is_none_or(|(known, _)| *known != epoch) {
+            known = Some((epoch, order(epoch)));
+        }
+        places.extend(known.as_ref().map(|(_, order)| order[place % problems]));
+    }
+    places
+}
+
+struct Start {
+    config: PpoConfig,
+    trainer: Trainer,
+    run: Run,
+    initial: Policy,
+    numbers: PpoNumbers,
+}
+
+/// A fresh run, or one that goes on.
+fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
+    let mut config = config.clone();
+    let threads = config.run.compute.threads(device);
+    let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
+    config.init.init = Some(init.clone());
+    let initial = Policy::load(&init, device)?;
+    ensure!(
+        config.value_layers <= initial.model.blocks.len(),
+        "--value-layers {} is more than the {} blocks of the model",
+        config.value_layers,
+        initial.model.blocks.len()
+    );
+    // Adam's epsilon is larger than for supervised work, as in every PPO that works on language models.
+    let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);
+    let detach = !config.value_shares_trunk;
+    let fresh = PpoNumbers { step: 0, beta: config.kl_coefficient, best: None };
+    let (policy, value, numbers, run) = match &config.run.resume {
+        Some(dir) => {
+            let (policy, state, run) = prepare::resume::<PpoNumbers>(dir, device)?;
+            let folder = crate::run::last_checkpoint::<PpoNumbers>(dir)?.0;
+            let path = folder.join("trainer/value.safetensors");
+            let value = load_value_branch(&path, &policy.model.config, config.value_layers, detach, device)?;
+            optimizer.load_tensors(state.optimizer, state.optimizer_time, device)?;
+            (policy, value, state.numbers, run)
+        }
+        None => {
+            let value = ValueBranch::of(&initial.model, config.value_layers, detach);
+            let run = Run::create(&run_dir(&config.run, "ppo", config.data.benchmark), &config)?;
+            (initial.clone(), value, fresh, run)
+        }
+    };
+    let rollout = RolloutConfig {
+        sampling: RolloutConfig::sampling(
+            &config.data,
+            &config.run.compute,
+            config.samples,
+            config.temperature,
+            threads,
+        ),
+        reward: config.reward,
+        dense_scale: config.dense_scale,
+        micro_batch: config.run.compute.micro_batch,
+        seed: config.run.seed,
+    };
+    let trainer = Trainer {
+        model: ActorCritic { policy: policy.model, value },
+        reference: initial.model.clone(),
+        optimizer,
+        tokenizer: policy.tokenizer,
+        rollout,
+        threads,
+    };
+    Ok(Start { config, trainer, run, initial, numbers })
+}
+
+fn check(config: &PpoConfig) -> Result<()> {
+    if config.top_k.is_some() || config.top_p.is_some() {
+        bail!(
+            "--top-k and --top-p cannot be used with PPO: its ratios need the probability of each sample under the full \
+             distribution it was drawn from; use --temperature"
+        );
+    }
+    ensure!(
+        config.mini_batch <= config.questions * config.samples,
+        "--mini-batch {} is more than the {} samples of a step (--questions {} x --samples {})",
+        config.mini_batch,
+        config.questions * config.samples,
+        config.questions,
+        config.samples
+    );
+    Ok(())
+}
+
+/// Before the first update of a step the policy is the one that was looked at: every ratio is 1 (`numerics` 1).
+fn check_first_ratio(max_log_ratio: f32) -> Result<()> {
+    let distance = max_log_ratio.exp() - 1.0;
+    ensure!(
+        distance <= RATIO_TOLERANCE,
+        "the ratio to the old policy is {distance:.1e} away from 1 before any update: the training pass and the look \
+         disagree about the policy"
+    );
+    Ok(())
+}
+
+fn line(step: usize, metrics: &Metrics, curve: &[f64]) -> String {
+    let get = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
+    format!(
+        "ppo step {step:>4}  samples {:>6}  reward {:.3}  kl {:.4}  validation maj@1 {:.3}  {}",
+        get("samples"),
+        get("reward/mean"),
+        get("kl/k3"),
+        get("validation/maj@1"),
+        sparkline(curve)
+    )
+}
+
+fn note(metrics: &Metrics) -> String {
+    let get = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
+    format!("reward {:.3} · kl {:.4} · entropy {:.3}", get("reward/mean"), get("kl/k3"), get("entropy"))
+}
+
+fn positive_temperature(text: &str) -> Result<f64, String> {
+    match crate::args::temperature(text)? {
+        0.0 => Err("PPO needs samples that differ: give a temperature above 0".into()),
+        value => Ok(value),
+    }
+}

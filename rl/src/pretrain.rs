@@ -1,0 +1,107 @@
+//! Pretraining: a base model and its tokenizer from plain text. No paper's method; it makes what the paper downloads.
+//!
+//! The text is the embedded benchmark's corpus, or the questions and solutions of the training split of a real set.
+
+use crate::{
+    args::{DataArgs, RunArgs},
+    prepare::run_dir,
+    run::Run,
+    supervised::{FitArgs, FitContext, Look, fit, mean_loss},
+};
+use anyhow::Result;
+use burn::tensor::Device;
+use clap::Args;
+use data::{Benchmark, Example, Split, Tokenizer, completion_text, question_prompt};
+use model::{ModelConfig, ModelSize, Transformer};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Train a tokenizer and a base model from scratch
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct PretrainConfig {
+    /// Where, and with what.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: RunArgs,
+    /// Which problems.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: DataArgs,
+    /// How long and how fast.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub fit: FitArgs,
+    /// Size of the model
+    #[arg(long, default_value = "tiny", value_parser = crate::args::model_size())]
+    pub model: ModelSize,
+    /// Tokens of the byte-level vocabulary
+    #[arg(long, value_name = "V", default_value_t = 512, value_parser = crate::args::positive)]
+    pub vocabulary: usize,
+    /// Tokens of one training sequence
+    #[arg(long, value_name = "T", default_value_t = 96, value_parser = crate::args::positive)]
+    pub context: usize,
+    /// Steps between two looks at the held-out text
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = crate::args::positive)]
+    pub eval_every: usize,
+}
+
+/// What differs from the defaults of [`FitArgs`].
+pub const DEFAULTS: &[(&str, &str)] =
+    &[("learning_rate", "3e-3"), ("batch_size", "64"), ("steps", "240"), ("weight_decay", "0.05")];
+
+/// Trains and leaves a run directory with the base model; its path.
+///
+/// # Errors
+/// Missing data, a full disk, an interrupt.
+pub fn train(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
+    let documents = corpus(&config.data)?;
+    let dir = run_dir(&config.run, "pretrain", config.data.benchmark);
+    let (tokenizer, model, resumed, mut run) = match &config.run.resume {
+        Some(dir) => {
+            let (policy, state, run) = crate::prepare::resume(dir, device)?;
+            (policy.tokenizer, policy.model, Some(state), run)
+        }
+        None => {
+            let tokenizer = Tokenizer::train_bpe(&documents, config.vocabulary)?;
+            let eos = tokenizer.eos_ids()[0];
+            let shape = ModelConfig::of_size(config.model, tokenizer.vocab_size(), eos);
+            let model = Transformer::init(&shape, config.run.seed, device);
+            (tokenizer, model, None, Run::create(&dir, config)?)
+        }
+    };
+    let blocks = pack(&documents, &tokenizer, config.context);
+    let (held_out, blocks) = blocks.split_at((blocks.len() / 50).clamp(1, 256));
+    let context = FitContext {
+        args: &config.fit,
+        run_args: &config.run,
+        device,
+        look_every: config.eval_every,
+        label: "pretrain",
+    };
+    let threads = config.run.compute.threads(device);
+    fit(model, &tokenizer, blocks, &context, &mut run, resumed, |model| {
+        let loss = mean_loss(model, held_out, config.run.compute.micro_batch, threads);
+        Ok(Look { name: "validation/negative_loss", score: -loss })
+    })?;
+    Ok(run.dir().to_path_buf())
+}
+
+fn corpus(data: &DataArgs) -> Result<Vec<String>> {
+    if data.benchmark == Benchmark::Synthetic {
+        return Ok(data::synthetic::pretraining_corpus());
+    }
+    let problems = data.load(Split::Train)?;
+    Ok(problems.iter().map(|p| question_prompt(&p.question) + &completion_text(&p.solution)).collect())
+}
+
+/// Documents end to end, each closed by the end-of-sequence token, cut into blocks of `context` tokens. The first token of
+/// a block is only seen, not learnt.
+fn pack(documents: &[String], tokenizer: &Tokenizer, context: usize) -> Vec<Example> {
+    let eos = tokenizer.eos_ids()[0];
+    let mut tokens = Vec::new();
+    for document in documents {
+        tokens.extend(tokenizer.encode(document));
+        tokens.push(eos);
+    }
+    tokens.chunks_exact(context.max(2)).map(|block| Example { tokens: block.to_vec(), prompt_len: 1 }).collect()
+}

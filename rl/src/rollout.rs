@@ -1,0 +1,161 @@
+//! One phase of experience: sample, grade, reward, and one look by policy, reference and critic. Knows no loss.
+
+use crate::{
+    args::{ComputeArgs, DataArgs},
+    batch::{Row, micro_batches, pad, score, score_with_values},
+    reward::{RewardKind, task_rewards},
+};
+use anyhow::Result;
+use data::Problem;
+use eval::{Policy, Sample, SampleConfig, complete, encode_prompts, grade};
+use model::{ActorCritic, GenerateStats, Key, Purpose, Transformer, entropy, parallel_map};
+
+/// One sample of one problem with all that PPO needs of it. Every list has one entry a response token.
+#[derive(Clone, Debug)]
+pub struct Rollout {
+    /// Prompt and response.
+    pub tokens: Vec<u32>,
+    /// How many of them are the prompt.
+    pub prompt_len: usize,
+    /// The environment's reward, the penalty for divergence not in it.
+    pub rewards: Vec<f32>,
+    /// log π_old(a_t | s_t) at the sampling temperature.
+    pub log_probs: Vec<f32>,
+    /// log π_ref(a_t | s_t) at the sampling temperature.
+    pub ref_log_probs: Vec<f32>,
+    /// The critic's prediction before a_t.
+    pub values: Vec<f32>,
+    /// Entropy of π_old(. | s_t), in nats.
+    pub entropies: Vec<f32>,
+    /// What was written, and whether it is right.
+    pub sample: Sample,
+}
+
+impl Row for Rollout {
+    fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    fn prompt_len(&self) -> usize {
+        self.prompt_len
+    }
+}
+
+/// How experience is made.
+#[derive(Clone, Debug)]
+pub struct RolloutConfig {
+    /// How completions are sampled.
+    pub sampling: SampleConfig,
+    /// Which reward.
+    pub reward: RewardKind,
+    /// Sum of the dense rewards of a solution that shows every result.
+    pub dense_scale: f32,
+    /// Rows of one look.
+    pub micro_batch: usize,
+    /// Seed of the draws.
+    pub seed: u64,
+}
+
+impl RolloutConfig {
+    /// Sampling from the full distribution, as PPO needs it.
+    pub fn sampling(
+        data: &DataArgs,
+        compute: &ComputeArgs,
+        samples: usize,
+        temperature: f64,
+        threads: usize,
+    ) -> SampleConfig {
+        SampleConfig {
+            samples,
+            temperature,
+            max_new_tokens: data.max_new_tokens(),
+            rows: compute.rollout_batch,
+            threads,
+            style: data.prompt_style,
+        }
+    }
+}
+
+/// Samples K solutions of each problem and grades them; nothing is looked at yet. `places` are the problems' places in the
+/// training split: the draws belong to (seed, step, place, sample).
+///
+/// # Errors
+/// A prompt that does not fit the model.
+pub fn sample_rollouts(
+    policy: &Policy,
+    problems: &[Problem],
+    places: &[usize],
+    step: usize,
+    config: &RolloutConfig,
+) -> Result<(Vec<Rollout>, GenerateStats)> {
+    let key = |problem: usize, sample: usize| {
+        let step_key = Key::new(config.seed, Purpose::Rollout).with(step as u64);
+        step_key.with(places[problem] as u64).with(sample as u64)
+    };
+    let prompts = encode_prompts(policy, problems, config.sampling.style)?;
+    let (completions, stats) = complete(policy, problems, &config.sampling, key, &|_| ())?;
+    let mut rollouts = Vec::with_capacity(problems.len() * config.sampling.samples);
+    for ((problem, prompt), completions) in problems.iter().zip(&prompts).zip(completions) {
+        for completion in completions {
+            let mut sample = grade(policy, problem, &completion);
+            let rewards = task_rewards(
+                config.reward,
+                config.dense_scale,
+                &policy.tokenizer,
+                problem,
+                &completion.tokens,
+                sample.correct,
+            );
+            sample.step = Some(step);
+            sample.reward = Some(rewards.iter().map(|&reward| f64::from(reward)).sum());
+            rollouts.push(Rollout {
+                tokens: [prompt.as_slice(), &completion.tokens].concat(),
+                prompt_len: prompt.len(),
+                rewards,
+                log_probs: Vec::new(),
+                ref_log_probs: Vec::new(),
+                values: Vec::new(),
+                entropies: Vec::new(),
+                sample,
+            });
+        }
+    }
+    Ok((rollouts, stats))
+}
+
+/// Fills in what policy, critic and reference say of the samples, in one pass of each without gradients.
+pub fn look(
+    rollouts: &mut [Rollout],
+    model: &ActorCritic,
+    reference: &Transformer,
+    temperature: f64,
+    micro_batch: usize,
+    threads: usize,
+) {
+    let parts = micro_batches(rollouts, micro_batch);
+    let seen = parallel_map(
+        &parts,
+        threads,
+        || (model.clone(), reference.clone()),
+        |(model, reference), _, indices| {
+            let rows: Vec<&Rollout> = indices.iter().map(|&index| &rollouts[index]).collect();
+            let padded = pad(&rows, &model.policy.device());
+            let (scored, values) = score_with_values(model, &padded, temperature);
+            let entropies = entropy(scored.logits, temperature);
+            let of_reference = score(reference, &padded, temperature);
+            [scored.log_probs, of_reference.log_probs, values, entropies].map(|tensor| model::to_host(tensor).values)
+        },
+    );
+    for (indices, [log_probs, ref_log_probs, values, entropies]) in parts.iter().zip(seen) {
+        let mut start = 0;
+        for &index in indices {
+            let end = start + rollouts[index].response_len();
+            let rollout = &mut rollouts[index];
+            rollout.log_probs = log_probs[start..end].to_vec();
+            rollout.ref_log_probs = ref_log_probs[start..end].to_vec();
+            rollout.values = values[start..end].to_vec();
+            rollout.entropies = entropies[start..end].to_vec();
+            start = end;
+        }
+    }
+}

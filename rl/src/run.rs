@@ -1,0 +1,285 @@
+//! A run is a directory, written as it goes and never overwritten: configuration, metrics, samples, checkpoints, report.
+
+use anyhow::{Context, Result, bail, ensure};
+use data::Tokenizer;
+use eval::{CheckpointIndex, Report, Sample, read_index};
+use model::{HostTensors, Transformer, read_tensors, save_model, write_tensors};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// One line of `metrics.jsonl`: names and numbers in the order they were put in.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(Vec<(String, Value)>);
+
+impl Metrics {
+    /// The metrics of a step.
+    pub fn of_step(step: usize) -> Self {
+        Self(vec![("step".into(), step.into())])
+    }
+
+    /// Adds a number; one that is not finite becomes null.
+    pub fn put(&mut self, name: &str, value: f64) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// Adds a count.
+    pub fn put_count(&mut self, name: &str, value: usize) {
+        self.0.push((name.into(), value.into()));
+    }
+
+    /// A number that was put in.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.0.iter().find(|(known, _)| known == name).and_then(|(_, value)| value.as_f64())
+    }
+}
+
+impl Serialize for Metrics {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+/// A run directory that is being written.
+pub struct Run {
+    dir: PathBuf,
+    metrics: File,
+    samples: File,
+}
+
+/// What a checkpoint holds beside the model: everything a resumed run needs to go on as if it had never stopped.
+#[derive(Clone, Debug)]
+pub struct TrainerState<S> {
+    /// Numbers: step, coefficients, the best score.
+    pub numbers: S,
+    /// The optimiser's moments.
+    pub optimizer: HostTensors,
+    /// Steps the optimiser has taken.
+    pub optimizer_time: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StateFile<S> {
+    optimizer_time: usize,
+    #[serde(flatten)]
+    numbers: S,
+}
+
+impl Run {
+    /// Makes a new run directory with its `config.toml`.
+    ///
+    /// # Errors
+    /// If the directory exists, or cannot be written.
+    pub fn create(dir: &Path, config: &impl Serialize) -> Result<Self> {
+        ensure!(
+            !dir.exists(),
+            "{} exists already: give another --out, or go on with it by --resume {}",
+            dir.display(),
+            dir.display()
+        );
+        let text = toml::to_string(config).context("cannot write the configuration")?;
+        fs::create_dir_all(dir.join("checkpoints")).with_context(|| format!("cannot make {}", dir.display()))?;
+        write_whole(&dir.join("config.toml"), text.as_bytes())?;
+        Self::open(dir)
+    }
+
+    /// Opens a run to go on after `step`: what was written after that step is dropped, and will be written again.
+    ///
+    /// # Errors
+    /// If the directory is not a run.
+    pub fn resume(dir: &Path, step: usize) -> Result<Self> {
+        for name in ["metrics.jsonl", "samples.jsonl"] {
+            keep_up_to(&dir.join(name), step)?;
+        }
+        Self::open(dir)
+    }
+
+    fn open(dir: &Path) -> Result<Self> {
+        let append = |name: &str| {
+            let path = dir.join(name);
+            OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&path)
+                .with_context(|| format!("cannot write {}", path.display()))
+        };
+        Ok(Self { dir: dir.to_path_buf(), metrics: append("metrics.jsonl")?, samples: append("samples.jsonl")? })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Appends a line to `metrics.jsonl`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn log(&mut self, metrics: &Metrics) -> Result<()> {
+        append_line(&mut self.metrics, metrics).with_context(|| format!("cannot write metrics to {}", self.dir.display()))
+    }
+
+    /// Appends lines to `samples.jsonl`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write_samples<'a>(&mut self, samples: impl IntoIterator<Item = &'a Sample>) -> Result<()> {
+        for sample in samples {
+            append_line(&mut self.samples, sample)
+                .with_context(|| format!("cannot write samples to {}", self.dir.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint, whole or not at all, and removes those that are neither the last nor the best.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn checkpoint<S: Serialize>(
+        &self,
+        step: usize,
+        is_best: bool,
+        model: &Transformer,
+        tokenizer: &Tokenizer,
+        state: &TrainerState<S>,
+        more: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let name = format!("step-{step:06}");
+        let parent = self.dir.join("checkpoints");
+        let (unfinished, finished) = (parent.join(format!(".{name}")), parent.join(&name));
+        let write = || -> Result<()> {
+            remove_if_there(&unfinished)?;
+            fs::create_dir_all(unfinished.join("trainer"))?;
+            save_model(&unfinished, model)?;
+            tokenizer.save(&unfinished)?;
+            write_tensors(&unfinished.join("trainer/optimizer.safetensors"), &state.optimizer)?;
+            let numbers = StateFile { optimizer_time: state.optimizer_time, numbers: &state.numbers };
+            fs::write(unfinished.join("trainer/state.json"), serde_json::to_vec_pretty(&numbers)?)?;
+            more(&unfinished.join("trainer"))?;
+            remove_if_there(&finished)?;
+            fs::rename(&unfinished, &finished)?;
+            Ok(())
+        };
+        write().with_context(|| format!("cannot write the checkpoint {}", finished.display()))?;
+        let index_path = parent.join("index.json");
+        let previous = read_index(&index_path).unwrap_or_default();
+        let best = if is_best || previous.best.is_empty() { name.clone() } else { previous.best };
+        let index = CheckpointIndex { last: name, best };
+        write_whole(&index_path, &serde_json::to_vec_pretty(&index)?)?;
+        self.remove_superseded(&index)?;
+        Ok(finished)
+    }
+
+    fn remove_superseded(&self, index: &CheckpointIndex) -> Result<()> {
+        for entry in fs::read_dir(self.dir.join("checkpoints"))? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with("step-") && name != index.last && name != index.best {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes `eval.json` of a training command.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write_evaluation(&self, before: &Report, after: &Report) -> Result<()> {
+        let both: Map<String, Value> = [
+            ("before".to_string(), serde_json::to_value(before)?),
+            ("after".to_string(), serde_json::to_value(after)?),
+        ]
+        .into_iter()
+        .collect();
+        write_whole(&self.dir.join("eval.json"), &serde_json::to_vec_pretty(&both)?)
+    }
+}
+
+/// The last checkpoint of a run, and its state.
+///
+/// # Errors
+/// If the run has none, or it is incomplete.
+pub fn last_checkpoint<S: DeserializeOwned>(dir: &Path) -> Result<(PathBuf, TrainerState<S>)> {
+    let index = dir.join("checkpoints/index.json");
+    ensure!(index.is_file(), "{} has no finished checkpoint to resume from", dir.display());
+    let folder = dir.join("checkpoints").join(read_index(&index)?.last);
+    let path = folder.join("trainer/state.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let state: StateFile<S> = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+    let optimizer = read_tensors(&folder.join("trainer/optimizer.safetensors"))?;
+    Ok((folder, TrainerState { numbers: state.numbers, optimizer, optimizer_time: state.optimizer_time }))
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on Ctrl-C asks for a stop after the current step; a second one stops at once.
+///
+/// # Errors
+/// If the handler cannot be set.
+pub fn stop_on_interrupt() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step; Ctrl-C again stops at once");
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+/// Whether a stop was asked for.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// The error that ends an interrupted run, naming what it can go on from.
+pub fn interruption(checkpoint: &Path, run: &Path) -> anyhow::Error {
+    anyhow::anyhow!(
+        "interrupted; the last checkpoint is {}; go on with --resume {}",
+        checkpoint.display(),
+        run.display()
+    )
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// What the file system says.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let unfinished = path.with_extension("unfinished");
+    let write = || fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
+    write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn append_line(file: &mut File, value: &impl Serialize) -> Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    Ok(file.write_all(&line)?)
+}
+
+fn remove_if_there(dir: &Path) -> Result<()> {
+    if dir.exists() { Ok(fs::remove_dir_all(dir)?) } else { Ok(()) }
+}
+
+/// Drops the lines of a JSON-lines file whose "step" is past `step`, and a line that was cut.
+fn keep_up_to(path: &Path, step: usize) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Line {
+        step: usize,
+    }
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("{} is missing", path.display()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let kept: String = text
+        .split_inclusive('\n')
+        .filter(|line| serde_json::from_str::<Line>(line).is_ok_and(|line| line.step <= step))
+        .collect();
+    write_whole(path, kept.as_bytes())
+}

@@ -1,0 +1,103 @@
+//! Supervised fine-tuning on reference solutions (Havrilla et al. 2024, section on SFT): the likelihood of the completion's
+//! tokens, the prompt's tokens left out, end-of-sequence learnt.
+
+use crate::{
+    args::{DataArgs, EvalArgs, InitArgs, RunArgs},
+    prepare::{self, run_dir},
+    run::Run,
+    supervised::{FitArgs, FitContext, Look, fit},
+};
+use anyhow::Result;
+use burn::tensor::Device;
+use clap::Args;
+use data::{Example, Split, encode_example};
+use eval::{Policy, SampleConfig, greedy_accuracy};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Fine-tune on the reference solutions of the training split
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct SftConfig {
+    /// Where, and with what.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: RunArgs,
+    /// Which problems.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: DataArgs,
+    /// What to start from.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub init: InitArgs,
+    /// How long and how fast.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub fit: FitArgs,
+    /// What is looked at.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub eval: EvalArgs,
+}
+
+/// What differs from the defaults of the flattened groups.
+pub const DEFAULTS: &[(&str, &str)] =
+    &[("learning_rate", "1e-3"), ("batch_size", "32"), ("epochs", "1"), ("eval_every", "50")];
+
+/// Trains and leaves a run directory; its path.
+///
+/// # Errors
+/// Missing data, an unusable --init, a full disk, an interrupt.
+pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
+    let dir = run_dir(&config.run, "sft", config.data.benchmark);
+    let (policy, resumed, mut run, config) = match &config.run.resume {
+        Some(dir) => {
+            let (policy, state, run) = prepare::resume(dir, device)?;
+            (policy, Some(state), run, config.clone())
+        }
+        None => {
+            let mut config = config.clone();
+            let init = prepare::base(&config.init, &config.data, &config.run, device)?;
+            config.init.init = Some(init.clone());
+            (Policy::load(&init, device)?, None, Run::create(&dir, &config)?, config)
+        }
+    };
+    let examples = examples(&policy, &config.data)?;
+    let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
+    let sampling = SampleConfig {
+        samples: 1,
+        temperature: 0.0,
+        max_new_tokens: config.data.max_new_tokens(),
+        rows: config.run.compute.rollout_batch,
+        threads: config.run.compute.threads(device),
+        style: config.data.prompt_style,
+    };
+    let context = FitContext {
+        args: &config.fit,
+        run_args: &config.run,
+        device,
+        look_every: config.eval.eval_every,
+        label: "sft",
+    };
+    let tokenizer = policy.tokenizer.clone();
+    fit(policy.model, &tokenizer, &examples, &context, &mut run, resumed, |model| {
+        let policy = Policy { model: model.clone(), tokenizer: tokenizer.clone() };
+        let (accuracy, _) = greedy_accuracy(&policy, &validation, &sampling)?;
+        Ok(Look { name: "validation/maj@1", score: accuracy })
+    })?;
+    Ok(run.dir().to_path_buf())
+}
+
+/// The training problems as examples. Those that do not fit the model's context are left out, and counted aloud.
+fn examples(policy: &Policy, data: &DataArgs) -> Result<Vec<Example>> {
+    let problems = data.load(Split::Train)?;
+    let all = problems.iter().map(|problem| encode_example(&policy.tokenizer, data.prompt_style, problem));
+    let mut examples = all.collect::<Result<Vec<Example>>>()?;
+    let context = policy.model.config.max_position_embeddings;
+    examples.retain(|example| example.tokens.len() <= context);
+    if examples.len() < problems.len() {
+        let dropped = problems.len() - examples.len();
+        tracing::warn!("{dropped} of {} problems are longer than the context of {context} tokens", problems.len());
+    }
+    Ok(examples)
+}

@@ -1,0 +1,250 @@
+//! Maximise the likelihood of chosen tokens: the one supervised loop. Pretraining, SFT and what builds on them only differ
+//! in the examples they make.
+
+use crate::{
+    args::RunArgs,
+    batch::{micro_batches, pad, padding_share, response_tokens, score},
+    loss::negative_log_likelihood,
+    optim::{Adam, gradients, learning_rate},
+    progress::{Progress, sparkline},
+    run::{Metrics, Run, TrainerState, interrupted, interruption},
+};
+use anyhow::{Result, ensure};
+use burn::tensor::Device;
+use clap::Args;
+use data::{Example, Tokenizer};
+use model::{Key, Purpose, Transformer};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// How long and how fast to learn from examples.
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct FitArgs {
+    /// Optimiser steps [default: as many as --epochs asks for]
+    #[arg(long, value_name = "N", value_parser = crate::args::positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<usize>,
+    /// Passes over the examples, where --steps is not given
+    #[arg(long, default_value_t = 1.0)]
+    pub epochs: f64,
+    /// Examples of one step
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = crate::args::positive)]
+    pub batch_size: usize,
+    /// Peak learning rate, reached after the warm-up
+    #[arg(long, default_value_t = 1e-3)]
+    pub learning_rate: f64,
+    /// Share of the peak that is left at the end of the cosine
+    #[arg(long, default_value_t = 0.1)]
+    pub final_learning_rate: f64,
+    /// Steps of linear warm-up
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub warm_up: usize,
+    /// AdamW's decoupled weight decay
+    #[arg(long, default_value_t = 0.01)]
+    pub weight_decay: f32,
+    /// AdamW's decay of the second moment
+    #[arg(long, default_value_t = 0.98)]
+    pub beta_2: f32,
+    /// Bound of the global gradient norm
+    #[arg(long, default_value_t = 1.0)]
+    pub max_grad_norm: f64,
+}
+
+/// The numbers that a resumed fit goes on from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FitNumbers {
+    /// Steps taken.
+    pub step: usize,
+    /// The best score so far, higher is better.
+    pub best: Option<f64>,
+}
+
+/// A look at the model while it learns.
+pub struct Look {
+    /// What to call the score.
+    pub name: &'static str,
+    /// Higher is better.
+    pub score: f64,
+}
+
+impl FitArgs {
+    /// Number of optimiser steps over a number of examples.
+    pub fn total_steps(&self, examples: usize) -> usize {
+        self.steps.unwrap_or_else(|| ((self.epochs * examples as f64) / self.batch_size as f64).ceil() as usize).max(1)
+    }
+}
+
+/// Everything around a fit that is not the model or the data.
+pub struct FitContext<'a> {
+    /// Learning rates and lengths.
+    pub args: &'a FitArgs,
+    /// Seed, micro-batch, verbosity.
+    pub run_args: &'a RunArgs,
+    /// Where to compute.
+    pub device: &'a Device,
+    /// Steps between two looks.
+    pub look_every: usize,
+    /// What the bar is called.
+    pub label: &'a str,
+}
+
+/// Trains `model` on examples and leaves checkpoints in `run`; the model of the last step.
+///
+/// # Errors
+/// A full disk, an interrupt, a loss that stays not finite.
+pub fn fit(
+    mut model: Transformer,
+    tokenizer: &Tokenizer,
+    examples: &[Example],
+    context: &FitContext<'_>,
+    run: &mut Run,
+    resumed: Option<TrainerState<FitNumbers>>,
+    mut look: impl FnMut(&Transformer) -> Result<Look>,
+) -> Result<Transformer> {
+    ensure!(!examples.is_empty(), "there are no examples to learn from");
+    let FitContext { args, run_args, device, .. } = *context;
+    let threads = run_args.compute.threads(device);
+    let steps = args.total_steps(examples.len());
+    let mut optimizer = Adam::new(0.9, args.beta_2, 1e-8, args.weight_decay, args.max_grad_norm);
+    let mut numbers = FitNumbers::default();
+    if let Some(state) = resumed {
+        optimizer.load_tensors(state.optimizer, state.optimizer_time, device)?;
+        numbers = state.numbers;
+    }
+    let progress = Progress::new(steps, context.label, "steps", run_args.quiet);
+    progress.start_at(numbers.step);
+    let (mut losses, mut scores) = (Vec::new(), Vec::new());
+    let mut failures = 0;
+    for step in numbers.step..steps {
+        let started = Instant::now();
+        let batch = batch_of_step(examples, step, args.batch_size, run_args.seed);
+        let rate = learning_rate(step, steps, args.warm_up, args.learning_rate, args.final_learning_rate);
+        let outcome = update(model, &batch, &mut optimizer, rate, run_args.compute.micro_batch, threads);
+        model = outcome.model;
+        failures = if outcome.loss.is_finite() && outcome.grad_norm.is_finite() { 0 } else { failures + 1 };
+        ensure!(failures < 3, "the loss was not finite in {failures} steps in a row; lower --learning-rate");
+
+        let seconds = started.elapsed().as_secs_f64();
+        let tokens: usize = batch.iter().map(|example| example.tokens.len()).sum();
+        let mut metrics = Metrics::of_step(step + 1);
+        metrics.put_count("samples", (step + 1) * args.batch_size);
+        metrics.put("loss", outcome.loss);
+        metrics.put("learning_rate", rate);
+        metrics.put("grad_norm", outcome.grad_norm);
+        metrics.put("padding", padding_share(&batch, run_args.compute.micro_batch));
+        metrics.put("time/step_s", seconds);
+        metrics.put("time/tokens_per_s", tokens as f64 / seconds);
+        losses.push(outcome.loss);
+
+        numbers.step = step + 1;
+        let stop = interrupted();
+        if (step + 1) % context.look_every == 0 || step + 1 == steps || stop {
+            let seen = look(&model)?;
+            metrics.put(seen.name, seen.score);
+            scores.push(seen.score);
+            let is_best = numbers.best.is_none_or(|best| seen.score > best);
+            numbers.best = Some(numbers.best.map_or(seen.score, |best| best.max(seen.score)));
+            run.log(&metrics)?;
+            let (moments, time) = optimizer.to_tensors();
+            let state = TrainerState { numbers, optimizer: moments, optimizer_time: time };
+            let saved = run.checkpoint(step + 1, is_best, &model, tokenizer, &state, |_| Ok(()))?;
+            progress.say(&format!(
+                "{} step {:>5}  loss {:.4}  {} {:.4}  {}",
+                context.label,
+                step + 1,
+                mean(&losses),
+                seen.name,
+                seen.score,
+                sparkline(&scores)
+            ));
+            losses.clear();
+            if stop && step + 1 < steps {
+                return Err(interruption(&saved, run.dir()));
+            }
+        } else {
+            run.log(&metrics)?;
+        }
+        progress.note(format!("loss {:.3}", outcome.loss));
+        progress.advance(1);
+    }
+    Ok(model)
+}
+
+/// The outcome of one optimiser step.
+pub struct Update {
+    /// The new weights.
+    pub model: Transformer,
+    /// Mean negative log-likelihood of a response token, in nats, before the step.
+    pub loss: f64,
+    /// Global norm before clipping.
+    pub grad_norm: f64,
+}
+
+/// One optimiser step on a batch.
+pub fn update(
+    model: Transformer,
+    batch: &[Example],
+    optimizer: &mut Adam,
+    rate: f64,
+    micro_batch: usize,
+    threads: usize,
+) -> Update {
+    let total = response_tokens(batch);
+    let gradients = gradients(&model, &micro_batches(batch, micro_batch), threads, |model, indices| {
+        let rows: Vec<&Example> = indices.iter().map(|&index| &batch[index]).collect();
+        let padded = pad(&rows, &model.device());
+        let loss = negative_log_likelihood(score(model, &padded, 1.0).log_probs, total);
+        (loss.clone(), f64::from(loss.inner().into_scalar::<f32>()))
+    });
+    let loss = gradients.reports.iter().sum();
+    let (model, grad_norm) = optimizer.step(model, gradients.params, rate);
+    Update { model, loss, grad_norm }
+}
+
+/// Mean negative log-likelihood of the response tokens of examples, in nats a token.
+pub fn mean_loss(model: &Transformer, examples: &[Example], micro_batch: usize, threads: usize) -> f64 {
+    let total = response_tokens(examples);
+    let parts = micro_batches(examples, micro_batch);
+    let losses = model::parallel_map(
+        &parts,
+        threads,
+        || model.clone(),
+        |model, _, indices| {
+            let rows: Vec<&Example> = indices.iter().map(|&index| &examples[index]).collect();
+            let padded = pad(&rows, &model.device());
+            let loss = negative_log_likelihood(score(model, &padded, 1.0).log_probs, total);
+            f64::from(loss.into_scalar::<f32>())
+        },
+    );
+    losses.iter().sum()
+}
+
+/// The examples of a step: the examples of each epoch are shuffled by the seed, and steps take them in turn. So a resumed
+/// run needs nothing but its step.
+fn batch_of_step(examples: &[Example], step: usize, batch_size: usize, seed: u64) -> Vec<Example> {
+    let mut batch = Vec::with_capacity(batch_size);
+    let mut epoch_order: Option<(usize, Vec<usize>)> = None;
+    for place in step * batch_size..(step + 1) * batch_size {
+        let epoch = place / examples.len();
+        let order = match epoch_order.take() {
+            Some((known, order)) if known == epoch => order,
+            _ => permutation(examples.len(), Key::new(seed, Purpose::Shuffle).with(epoch as u64)),
+        };
+        batch.push(examples[order[place % examples.len()]].clone());
+        epoch_order = Some((epoch, order));
+    }
+    batch
+}
+
+/// The numbers below `length` in an order that belongs to the key.
+pub fn permutation(length: usize, key: Key) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..length).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(key.bits()));
+    order
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
