@@ -36,7 +36,7 @@ pub const TEST_PROBLEMS: usize = 500;
 pub const TEST_UNSEEN_PROBLEMS: usize = 300;
 
 /// Relative frequency of problems with 1, 2, 3, 4 and 5 lines of solution.
-pub const STEP_WEIGHTS: [u32; 5] = [18, 34, 27, 14, 7];
+pub const STEP_WEIGHTS: [u32; 5] = [22, 36, 24, 12, 6];
 /// Percentage of problems with 1 to 5 lines that are hand-written scenarios; the others are chains. Less where there are
 /// few scenarios, so that none of them is met too often.
 pub const SCENARIO_PERCENTS: [u32; 5] = [25, 30, 25, 15, 10];
@@ -46,12 +46,12 @@ pub const DISTRACTOR_PERCENT: u32 = 15;
 pub const QUESTION_WORDS_MAX: usize = 36;
 
 /// Largest number that any line may compute.
-pub const RESULT_MAX: u32 = 60;
+pub const RESULT_MAX: u32 = 36;
 /// Largest number in the rare problems that may go beyond [`RESULT_MAX`].
 pub const RARE_RESULT_MAX: u32 = 99;
 /// Percentage of problems that may go up to [`RARE_RESULT_MAX`], and of numbers that come from the upper end of their
 /// range.
-pub const RARE_PERCENT: u32 = 8;
+pub const RARE_PERCENT: u32 = 4;
 
 /// What a number in a question is drawn from: `low..=high`, in rare cases `high + 1..=rare_high`.
 #[derive(Clone, Copy, Debug)]
@@ -66,29 +66,29 @@ const fn range(low: u32, high: u32, rare_high: u32) -> Range {
 }
 
 /// What somebody has at the start.
-const START: Range = range(3, 20, 40);
+const START: Range = range(3, 15, 25);
 /// What somebody with money has at the start.
-const MONEY: Range = range(8, 30, 50);
+const MONEY: Range = range(6, 24, 40);
 /// What is added, taken away, or makes the difference between two people.
-const ADDEND: Range = range(2, 12, 20);
+const ADDEND: Range = range(2, 9, 15);
 /// How many groups, friends, hours, days.
-const GROUPS: Range = range(2, 6, 9);
+const GROUPS: Range = range(2, 5, 8);
 /// How many in each group, each hour, each day.
-const GROUP_SIZE: Range = range(2, 8, 10);
+const GROUP_SIZE: Range = range(2, 6, 9);
 /// The factor of "times as many"; twice has kinds of its own.
-const FACTOR: Range = range(3, 4, 6);
+const FACTOR: Range = range(3, 4, 5);
 /// What is divided by.
-const DIVISOR: Range = range(2, 6, 9);
+const DIVISOR: Range = range(2, 5, 8);
 /// Dollars for one thing that is sold.
-const PRICE: Range = range(2, 5, 8);
+const PRICE: Range = range(2, 4, 6);
 /// What somebody wants to have in the end.
-const GOAL: Range = range(15, 45, 60);
+const GOAL: Range = range(12, 35, 50);
 /// Minutes that stand next to a whole hour.
-const MINUTES: Range = range(10, 35, 39);
+const MINUTES: Range = range(10, 30, 39);
 /// How old somebody is.
-const AGE: Range = range(6, 15, 20);
+const AGE: Range = range(6, 12, 16);
 /// The number in a fact that is not needed.
-const DISTRACTOR: Range = range(5, 15, 20);
+const DISTRACTOR: Range = range(3, 12, 18);
 
 /// Weight of each kind that is told backwards ("Tom has 3 more apples than Mia" where Mia's apples are asked for),
 /// where ordinary kinds weigh about 10. These are the problems in which the words suggest the wrong operation.
@@ -110,16 +110,16 @@ const HELD_OUT_PAIRS: [(&str, &str); 9] = [
 /// Number of documents in the pretraining corpus.
 pub const CORPUS_DOCUMENTS: usize = 25_000;
 /// Relative frequency of the documents: arithmetic, single steps, questions with answers, stories.
-pub const CORPUS_WEIGHTS: [u32; 4] = [35, 30, 25, 10];
+pub const CORPUS_WEIGHTS: [u32; 4] = [25, 25, 45, 5];
 /// Relative frequency of 1 to 5 lines of solution in the questions of the corpus.
-pub const CORPUS_STEP_WEIGHTS: [u32; 5] = [50, 34, 11, 4, 1];
+pub const CORPUS_STEP_WEIGHTS: [u32; 5] = [40, 36, 16, 6, 2];
 /// Percentage of the corpus' answers that are wrong, by a wrong operation or by a slip in the arithmetic.
-pub const CORPUS_WRONG_PERCENT: u32 = 25;
+pub const CORPUS_WRONG_PERCENT: u32 = 10;
 /// Percentage of the corpus' questions with answers that have exactly the format of the benchmark's prompt.
-pub const CORPUS_PROMPT_FORMAT_PERCENT: u32 = 12;
+pub const CORPUS_PROMPT_FORMAT_PERCENT: u32 = 30;
 /// Percentage of the arithmetic statements with operands from the whole range of results; the others have operands as
 /// they are in most problems.
-pub const CORPUS_WIDE_PERCENT: u32 = 35;
+pub const CORPUS_WIDE_PERCENT: u32 = 12;
 
 /// Seeds: one for each independent stream of draws.
 const PROBLEM_SEED: u64 = 0x5eed_0001;

@@ -121,7 +121,8 @@ impl Estimate {
         assert!(!values.is_empty(), "a mean over no questions");
         assert!(values.iter().all(|value| (0.0..=1.0).contains(value)), "values outside [0, 1]: {values:?}");
         let n = values.len() as f64;
-        let mean = (values.iter().sum::<f64>() / n).clamp(0.0, 1.0);
+        // A sum of nothing is -0 in floating point; adding 0 takes the sign away.
+        let mean = (values.iter().sum::<f64>() / n).clamp(0.0, 1.0) + 0.0;
         // A probability of 1 that was summed from parts may miss it by a rounding error.
         let is_certain = |value: &f64| value.min(1.0 - value) < 1e-9;
         let (centre, half) = if values.iter().all(is_certain) {

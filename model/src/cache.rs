@@ -137,3 +137,88 @@ fn padding_mask(lengths: &[usize], slots: usize, device: &Device) -> Option<Tens
     }
     Some(Tensor::from_data(TensorData::new(mask, [lengths.len(), 1, 1, slots]), device))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ModelSize;
+
+    fn config() -> ModelConfig {
+        ModelConfig {
+            hidden_size: 4,
+            num_hidden_layers: 1,
+            num_attention_heads: 2,
+            num_key_value_heads: Some(1),
+            ..ModelConfig::of_size(ModelSize::Tiny, 11, 0)
+        }
+    }
+
+    /// A cache of two rows of one head of width 2, with key `[10 row + slot, 0]` in each of `filled` slots of `slots`.
+    fn cache(filled: usize, slots: usize) -> Cache {
+        let device = Device::default();
+        let mut cache = Cache::new(&config(), 2, slots, &device);
+        let keys: Vec<f32> =
+            (0..2).flat_map(|row| (0..filled).flat_map(move |s| [10.0 * row as f32 + s as f32, 0.0])).collect();
+        let keys = Tensor::from_data(TensorData::new(keys, [2, 1, filled, 2]), &device);
+        cache.append(0, keys.clone(), keys);
+        cache.advance();
+        cache
+    }
+
+    fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.into_data().try_to_vec().unwrap()
+    }
+
+    /// The first number of every key that a step sees after appending one of -1 to each row.
+    fn seen(cache: &mut Cache) -> Vec<f32> {
+        let rows = cache.layers[0].as_ref().unwrap().0.dims()[0];
+        let new = Tensor::full([rows, 1, 1, 2], -1.0, &Device::default());
+        let (keys, _) = cache.append(0, new.clone(), new);
+        values(keys).chunks(2).map(|key| key[0]).collect()
+    }
+
+    #[test]
+    fn a_token_may_look_at_itself_and_before() {
+        let (o, x) = (0.0, HIDDEN);
+        assert_eq!(values(causal_mask(3, &Device::default())), [o, x, x, o, o, x, o, o, o]);
+    }
+
+    #[test]
+    fn padding_is_hidden_by_length_and_rows_of_one_length_need_no_mask() {
+        assert!(padding_mask(&[3, 3], 3, &Device::default()).is_none());
+        let mask = padding_mask(&[1, 3], 3, &Device::default()).unwrap();
+        assert_eq!(mask.dims(), [2, 1, 1, 3]);
+        assert_eq!(values(mask), [0.0, HIDDEN, HIDDEN, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_is_written_after_a_padded_prompt_is_seen_by_all_rows() {
+        let mut cache = cache(2, 4);
+        cache.hide_padding(&[1, 2]);
+        assert_eq!(seen(&mut cache), [0.0, 1.0, -1.0, 10.0, 11.0, -1.0]);
+        assert_eq!(values(cache.mask().unwrap()), [0.0, HIDDEN, 0.0, 0.0, 0.0, 0.0]);
+        cache.advance();
+        assert_eq!(cache.filled(), 3);
+    }
+
+    #[test]
+    fn rows_are_taken_with_their_padding_in_any_order_and_several_times() {
+        let mut cache = cache(2, 3);
+        cache.hide_padding(&[1, 2]);
+        let mut cache = cache.select(&[1, 0, 1]);
+        assert_eq!(seen(&mut cache), [10.0, 11.0, -1.0, 0.0, 1.0, -1.0, 10.0, 11.0, -1.0]);
+        assert_eq!(values(cache.mask().unwrap()), [0.0, 0.0, 0.0, 0.0, HIDDEN, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn spreading_a_full_cache_makes_room_and_keeps_what_is_in_it() {
+        let mut cache = cache(2, 2).spread(&[0, 0, 1], 3);
+        assert_eq!(seen(&mut cache), [0.0, 1.0, -1.0, 0.0, 1.0, -1.0, 10.0, 11.0, -1.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "3 tokens do not fit a cache of 2 slots")]
+    fn a_token_too_many_is_an_error() {
+        seen(&mut cache(2, 2));
+    }
+}

@@ -289,3 +289,74 @@ fn split_rows(tensor: &HostTensor, heights: &[usize]) -> Vec<HostTensor> {
     }
     parts
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ModelSize;
+
+    fn matrix(shape: [usize; 2], values: &[f32]) -> HostTensor {
+        HostTensor { shape: shape.to_vec(), values: values.to_vec() }
+    }
+
+    fn small() -> ModelConfig {
+        ModelConfig {
+            hidden_size: 8,
+            intermediate_size: 6,
+            num_hidden_layers: 2,
+            num_attention_heads: 2,
+            num_key_value_heads: Some(1),
+            ..ModelConfig::of_size(ModelSize::Tiny, 11, 0)
+        }
+    }
+
+    #[test]
+    fn transposing_swaps_rows_and_columns() {
+        let found = transposed(&matrix([2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        assert_eq!(found, matrix([3, 2], &[1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
+    }
+
+    #[test]
+    fn a_fused_matrix_is_cut_at_the_heights_of_its_parts() {
+        let parts = split_rows(&matrix([3, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), &[1, 2]);
+        assert_eq!(parts, [matrix([1, 2], &[1.0, 2.0]), matrix([2, 2], &[3.0, 4.0, 5.0, 6.0])]);
+    }
+
+    #[test]
+    fn half_precision_formats_are_read_as_the_numbers_they_name() {
+        // 1.5 and -0.25 in each format, little-endian.
+        assert_eq!(to_f32(Dtype::BF16, &[0xc0, 0x3f, 0x80, 0xbe]).unwrap(), [1.5, -0.25]);
+        assert_eq!(to_f32(Dtype::F16, &[0x00, 0x3e, 0x00, 0xb4]).unwrap(), [1.5, -0.25]);
+        let error = to_f32(Dtype::I64, &[0; 8]).unwrap_err().to_string();
+        assert!(error.contains("I64 is not supported"), "{error}");
+    }
+
+    #[test]
+    fn a_value_branch_comes_back_as_it_was_written() {
+        let (config, device) = (small(), Device::default());
+        let policy = Transformer::init(&config, 3, &device);
+        let mut branch = ValueBranch::of(&policy, 1, true);
+        branch.head =
+            Param::from_tensor(Tensor::from_floats([[0.5], [1.0], [2.0], [3.0], [4.0], [5.0], [6.0], [7.0]], &device));
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        save_value_branch(&first, &branch, &config).unwrap();
+        let loaded = load_value_branch(&first, &config, 1, true, &device).unwrap();
+        save_value_branch(&second, &loaded, &config).unwrap();
+        assert_eq!(std::fs::read(&first).unwrap(), std::fs::read(&second).unwrap());
+        assert_eq!(to_host(loaded.head.val()), to_host(branch.head.val()));
+        let error = format!("{:#}", load_value_branch(&first, &config, 2, true, &device).unwrap_err());
+        assert!(error.contains("layers.1.input_layernorm.weight is missing"), "{error}");
+    }
+
+    #[test]
+    fn every_parameter_is_written_once() {
+        let mut config = small();
+        for (tied, bias) in [(true, false), (false, true)] {
+            (config.tie_word_embeddings, config.attention_bias) = (tied, bias);
+            let tensors = model_tensors(&Transformer::init(&config, 0, &Device::default()));
+            assert_eq!(tensors.values().map(|tensor| tensor.values.len()).sum::<usize>(), config.parameters());
+            assert!(tensors.values().all(|tensor| tensor.values.len() == tensor.shape.iter().product::<usize>()));
+        }
+    }
+}

@@ -215,6 +215,7 @@ impl ModelConfig {
             "hidden_size {} is not a multiple of {heads} heads",
             self.hidden_size
         );
+        ensure!((1..=1 << 24).contains(&self.head_width()), "head_dim = {} is out of range", self.head_width());
         ensure!(
             self.head_width() % 2 == 0,
             "the head width {} is odd; rotary embeddings need pairs",
@@ -276,5 +277,91 @@ impl std::fmt::Display for ModelSize {
             Self::Medium => "medium",
             Self::Small => "small",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(edit: impl FnOnce(&mut serde_json::Value)) -> Result<ModelConfig> {
+        let mut json = serde_json::to_value(ModelConfig::of_size(ModelSize::Tiny, 512, 0)).unwrap();
+        edit(&mut json);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, json.to_string()).unwrap();
+        ModelConfig::read(&path)
+    }
+
+    fn refusal(key: &str, value: serde_json::Value) -> String {
+        format!("{:#}", read(|json| json[key] = value).unwrap_err())
+    }
+
+    #[test]
+    fn a_configuration_comes_back_as_it_was_written() {
+        assert_eq!(read(|_| ()).unwrap(), ModelConfig::of_size(ModelSize::Tiny, 512, 0));
+    }
+
+    #[test]
+    fn the_tiny_model_has_the_parameters_that_its_sizes_say() {
+        // 512 x 128 for the embedding, 4 blocks of 4 x 128 x 128 + 3 x 128 x 344 + 2 x 128, and a norm of 128.
+        let config = ModelConfig::of_size(ModelSize::Tiny, 512, 0);
+        assert_eq!(config.parameters(), 65_536 + 4 * (65_536 + 132_096 + 256) + 128);
+    }
+
+    #[test]
+    fn qwen2_has_the_bias_that_its_configuration_does_not_mention() {
+        let qwen2 = |json: &mut serde_json::Value| {
+            json["model_type"] = "qwen2".into();
+            json["architectures"] = ["Qwen2ForCausalLM"].as_slice().into();
+            json.as_object_mut().unwrap().remove("attention_bias");
+        };
+        assert!(read(qwen2).unwrap().attention_bias);
+        assert!(!read(|_| ()).unwrap().attention_bias);
+    }
+
+    #[test]
+    fn the_rotary_base_is_read_where_either_version_of_transformers_writes_it() {
+        let old = read(|json| json["rope_theta"] = 5e5.into()).unwrap();
+        assert_eq!(old.rope_theta, 5e5);
+        let new = serde_json::json!({"rope_theta": 1e6, "rope_type": "default"});
+        assert_eq!(read(|json| json["rope_parameters"] = new).unwrap().rope_theta, 1e6);
+    }
+
+    #[test]
+    fn both_forms_of_the_end_of_sequence_id_are_read() {
+        assert_eq!(read(|json| json["eos_token_id"] = 7.into()).unwrap().eos_ids(), [7]);
+        assert_eq!(read(|json| json["eos_token_id"] = [7, 9].as_slice().into()).unwrap().eos_ids(), [7, 9]);
+        assert!(read(|json| json["eos_token_id"] = serde_json::Value::Null).unwrap().eos_ids().is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_computed_is_refused_and_named() {
+        for (key, value, expected) in [
+            ("architectures", ["MambaForCausalLM"].as_slice().into(), "architecture MambaForCausalLM is not supported"),
+            ("hidden_act", "gelu".into(), "activation gelu is not supported"),
+            ("rope_scaling", serde_json::json!({"type": "linear"}), "rotary scaling is not supported"),
+            ("rope_parameters", serde_json::json!({"rope_theta": 1e4, "rope_type": "yarn"}), "of the type yarn"),
+            ("num_attention_heads", 0.into(), "num_attention_heads = 0 is out of range"),
+            ("num_key_value_heads", 3.into(), "4 attention heads cannot share 3"),
+            ("hidden_size", 130.into(), "130 is not a multiple of 4 heads"),
+            ("head_dim", 33.into(), "the head width 33 is odd"),
+            ("head_dim", 0.into(), "head_dim = 0 is out of range"),
+            ("head_dim", (1u64 << 60).into(), "is out of range"),
+            ("vocab_size", (1u64 << 60).into(), "vocab_size = 1152921504606846976 is out of range"),
+        ] {
+            let message = refusal(key, value);
+            assert!(message.contains(expected), "{key}: {message}");
+        }
+        let message = refusal("hidden_size", "wide".into());
+        assert!(message.contains("is not a model configuration"), "{message}");
+    }
+
+    #[test]
+    fn sizes_have_names_that_parse() {
+        for size in [ModelSize::Tiny, ModelSize::Medium, ModelSize::Small] {
+            assert_eq!(size.to_string().parse::<ModelSize>().unwrap(), size);
+        }
+        assert!("huge".parse::<ModelSize>().is_err());
     }
 }

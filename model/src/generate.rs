@@ -134,7 +134,10 @@ fn run_batch(
     let longest = prompts.iter().map(|p| p.len()).max().expect("a batch has rows");
     let context = model.config.max_position_embeddings;
     assert!(prompts.iter().all(|p| !p.is_empty()) && longest < context, "prompts of 1 to {} tokens", context - 1);
-    let room = config.max_new_tokens.min(context - longest);
+    // A row's room depends on its own prompt alone, so that it does not depend on the rows beside it.
+    let room_of_row = |&prompt: &usize| config.max_new_tokens.min(context - prompts[prompt].len());
+    let rooms: Vec<usize> = prompt_of_row.iter().map(room_of_row).collect();
+    let room = rooms.iter().copied().max().unwrap_or(0);
 
     let (mut cache, logits) = prefill(model, &prompts, longest, device);
     cache = cache.spread(&prompt_of_row, longest + room);
@@ -166,13 +169,15 @@ fn run_batch(
             completions[row].log_probs.push(log_probs[place]);
             if config.stop_ids.contains(&token) {
                 completions[row].finish = Finish::Stop;
+            }
+            if completions[row].finish == Finish::Stop || position + 1 == rooms[row] {
                 over[row] = true;
                 ended_now += 1;
             }
         }
         ended(ended_now);
         let running = live.iter().filter(|&&row| !over[row]).count();
-        if running == 0 || position + 1 == room {
+        if running == 0 {
             break;
         }
         let mut next_tokens = tokens;
@@ -186,7 +191,6 @@ fn run_batch(
         let positions: Vec<usize> = live.iter().map(|&row| prompts[prompt_of_row[row]].len() + position).collect();
         logits = decode(model, &next_tokens, &positions, &mut cache, device);
     }
-    ended(over.iter().filter(|&&over| !over).count());
     let new_tokens = completions.iter().map(|c| c.tokens.len()).sum();
     (completions, GenerateStats { prompt_tokens, new_tokens, padding_tokens })
 }
@@ -237,4 +241,59 @@ fn read_back(tokens: Tensor<2, Int>, log_probs: Tensor<1>) -> (Vec<u32>, Vec<f32
     let tokens = tokens.convert::<i64>().try_to_vec::<i64>().expect("converted above");
     let log_probs = log_probs.convert::<f32>().try_to_vec::<f32>().expect("converted above");
     (tokens.into_iter().map(|id| id as u32).collect(), log_probs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{ModelConfig, ModelSize},
+        sampling::Purpose,
+    };
+
+    #[test]
+    fn batches_hold_every_row_once_shortest_prompts_first_and_samples_of_a_prompt_together() {
+        let prompts = vec![vec![1; 5], vec![1; 2], vec![1; 9]];
+        let key = Key::new(0, Purpose::Rollout);
+        let keys = vec![vec![key; 2], vec![key; 3], vec![key; 1]];
+        let of_batch = |batch: &Batch| batch.rows.iter().map(|row| (row.prompt, row.sample)).collect::<Vec<_>>();
+        let rows: Vec<_> = plan(&prompts, &keys, 4).iter().map(of_batch).collect();
+        assert_eq!(rows, [vec![(1, 0), (1, 1), (1, 2), (0, 0)], vec![(0, 1), (2, 0)]]);
+    }
+
+    #[test]
+    fn positions_that_belong_to_no_row_are_counted_as_padding() {
+        let config =
+            ModelConfig { hidden_size: 8, intermediate_size: 8, ..ModelConfig::of_size(ModelSize::Tiny, 11, 0) };
+        let model = Transformer::init(&config, 1, &Device::default());
+        let config = GenerateConfig { max_new_tokens: 4, temperature: 1.0, stop_ids: Vec::new(), rows: 8, threads: 1 };
+        let keys = vec![vec![Key::new(0, Purpose::Rollout)]; 2];
+        let (_, stats) = generate(&model, &[vec![1; 5], vec![1; 2]], &keys, &config, &|_| ());
+        assert_eq!(stats, GenerateStats { prompt_tokens: 7, new_tokens: 8, padding_tokens: 3 });
+        let nothing = generate(&model, &[], &[], &config, &|_| ());
+        assert_eq!(nothing, (Vec::new(), GenerateStats::default()));
+    }
+
+    #[test]
+    fn a_row_that_has_ended_stays_as_padding_until_a_quarter_has() {
+        let config =
+            ModelConfig { hidden_size: 8, intermediate_size: 8, ..ModelConfig::of_size(ModelSize::Tiny, 11, 0) };
+        let model = Transformer::init(&config, 1, &Device::default());
+        let keys: Vec<Vec<Key>> = vec![(0..8).map(|i| Key::new(i, Purpose::Rollout)).collect()];
+        let config = GenerateConfig { max_new_tokens: 12, temperature: 1.0, stop_ids: vec![3, 4], rows: 8, threads: 1 };
+        let (completions, stats) = generate(&model, &[vec![1, 2]], &keys, &config, &|_| ());
+        // Replays the rule on the lengths that came out.
+        let lengths: Vec<usize> = completions[0].iter().map(|completion| completion.tokens.len()).collect();
+        let (mut places, mut padding) = (8, 0);
+        for position in 0..*lengths.iter().max().unwrap() {
+            let before = lengths.iter().filter(|&&length| length > position).count();
+            padding += places - before;
+            let running = lengths.iter().filter(|&&length| length > position + 1).count();
+            if running * 4 <= places * 3 {
+                places = running;
+            }
+        }
+        assert!(padding > 0, "the test needs rows of different lengths: {lengths:?}");
+        assert_eq!(stats.padding_tokens, padding);
+    }
 }

@@ -102,3 +102,83 @@ impl ModuleMapper for FreshIds {
         Param::from_mapped_value(ParamId::new(), tensor, mapper)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{checkpoint::to_host, config::ModelSize};
+    use burn::{
+        module::ModuleVisitor,
+        tensor::{Device, TensorData},
+    };
+    use std::collections::BTreeSet;
+
+    fn policy() -> Transformer {
+        let config = ModelConfig {
+            hidden_size: 16,
+            intermediate_size: 24,
+            num_hidden_layers: 3,
+            ..ModelConfig::of_size(ModelSize::Tiny, 19, 0)
+        };
+        Transformer::init(&config, 2, &Device::default())
+    }
+
+    fn tokens() -> Tensor<2, Int> {
+        Tensor::from_data(TensorData::new((0..10).collect::<Vec<i32>>(), [2, 5]), &Device::default())
+    }
+
+    /// A critic with a head that is not 0.
+    fn with_head(policy: &Transformer, layers: usize, detach: bool) -> ActorCritic {
+        let mut value = ValueBranch::of(policy, layers, detach);
+        value.head = value.head.map(|head| head.ones_like());
+        ActorCritic { policy: policy.clone(), value }
+    }
+
+    #[test]
+    fn a_new_critic_says_exactly_zero() {
+        let policy = policy();
+        for layers in 0..=3 {
+            let model = ActorCritic { value: ValueBranch::of(&policy, layers, true), policy: policy.clone() };
+            assert_eq!(to_host(model.forward(tokens()).values).values, [0.0; 10]);
+        }
+    }
+
+    #[test]
+    fn the_policy_beside_a_critic_is_the_policy_alone() {
+        let policy = policy();
+        let alone = to_host(policy.forward(tokens()));
+        for layers in 0..=3 {
+            let output = with_head(&policy, layers, layers % 2 == 0).forward(tokens());
+            assert_eq!(to_host(policy.logits(output.hidden)), alone, "{layers} blocks");
+        }
+    }
+
+    #[test]
+    fn a_copied_branch_ends_where_the_policy_ends() {
+        // With a head of ones the value is the sum of the normed residual stream, which the copies compute anew.
+        let policy = policy();
+        for layers in 0..=3 {
+            let output = with_head(&policy, layers, true).forward(tokens());
+            let expected = to_host(output.hidden.sum_dim(2).reshape([10])).values;
+            let values = to_host(output.values).values;
+            for (value, expected) in values.iter().zip(&expected) {
+                assert!((value - expected).abs() < 1e-4, "{layers} blocks: {value} against {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_parameter_of_the_branch_has_the_id_of_one_of_the_policy() {
+        struct Ids(Vec<u64>);
+        impl ModuleVisitor for Ids {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.push(param.id.val());
+            }
+        }
+        let mut ids = Ids(Vec::new());
+        with_head(&policy(), 3, true).visit(&mut ids);
+        assert_eq!(ids.0.iter().collect::<BTreeSet<_>>().len(), ids.0.len());
+        // Three blocks of six tensors on either side, embedding and norm, norm and head with its bias.
+        assert_eq!(ids.0.len(), 2 * 18 + 2 + 3);
+    }
+}

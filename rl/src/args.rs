@@ -37,6 +37,10 @@ pub struct RunArgs {
     /// Also write TensorBoard event files
     #[arg(long)]
     pub tensorboard: bool,
+    /// Stop after the checkpoint of a step, as Ctrl-C does; for tests of --resume
+    #[arg(long, value_name = "STEP", hide = true)]
+    #[serde(skip)]
+    pub stop_after: Option<usize>,
     /// Seed of every random number of the run
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -128,6 +132,11 @@ impl RunArgs {
     /// If its backend is not compiled in.
     pub fn device(&self) -> Result<burn::tensor::Device> {
         model::choose_device(self.compute.device)
+    }
+
+    /// Whether to stop after `step` steps: Ctrl-C, or `--stop-after`.
+    pub fn stops_after(&self, step: usize) -> bool {
+        crate::run::interrupted() || self.stop_after == Some(step)
     }
 }
 

@@ -136,3 +136,86 @@ fn score_hidden(policy: &Transformer, hidden: Tensor<3>, batch: &Padded, tempera
     let log_probs = token_log_probs(logits.clone(), batch.targets.clone(), temperature);
     Scored { logits, log_probs }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+    use data::Example;
+    use model::{ModelConfig, ModelSize, to_host};
+
+    fn example(tokens: &[u32], prompt_len: usize) -> Example {
+        Example { tokens: tokens.to_vec(), prompt_len }
+    }
+
+    fn ids<const D: usize>(tensor: Tensor<D, Int>) -> Vec<i64> {
+        tensor.into_data().convert::<i64>().try_to_vec().unwrap()
+    }
+
+    #[test]
+    fn rows_of_like_length_share_a_micro_batch_and_none_is_lost() {
+        let rows = [5, 2, 9, 2, 7].map(|length| example(&vec![1; length], 1));
+        assert_eq!(micro_batches(&rows, 2), [vec![1, 3], vec![0, 4], vec![2]]);
+        assert_eq!(micro_batches(&rows, 100), [vec![1, 3, 0, 4, 2]]);
+        assert!(micro_batches::<Example>(&[], 4).is_empty());
+    }
+
+    #[test]
+    fn a_response_token_is_predicted_from_the_place_before_it() {
+        let (first, second) = (example(&[10, 11, 12, 13], 2), example(&[20, 21], 1));
+        let batch = pad(&[&first, &second], &Device::default());
+        assert_eq!(batch.tokens.dims(), [2, 4]);
+        assert_eq!(ids(batch.tokens), [10, 11, 12, 13, 20, 21, 0, 0]);
+        assert_eq!(ids(batch.targets), [12, 13, 21]);
+        assert_eq!(ids(batch.positions), [1, 2, 4]);
+    }
+
+    #[test]
+    fn a_token_that_is_also_the_padding_is_learnt_where_it_belongs_to_the_row() {
+        let (first, second) = (example(&[7, 0, 0], 1), example(&[7, 8, 9, 0], 1));
+        let batch = pad(&[&first, &second], &Device::default());
+        assert_eq!(ids(batch.targets), [0, 0, 8, 9, 0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "row 1 of a micro-batch has no prompt")]
+    fn a_row_without_a_prompt_is_an_error() {
+        pad(&[&example(&[1, 2], 1), &example(&[1, 2], 0)], &Device::default());
+    }
+
+    #[test]
+    fn the_share_of_padding_is_what_rectangles_have_beyond_their_rows() {
+        let rows = [2, 4, 6].map(|length| example(&vec![1; length], 1));
+        assert_eq!(response_tokens(&rows), 9);
+        assert_eq!(padding_share(&rows, 1), 0.0);
+        // Rectangles of 2 x 4 and 1 x 6 for 12 tokens.
+        assert!((padding_share(&rows, 2) - 2.0 / 14.0).abs() < 1e-12);
+        assert_eq!(padding_share::<Example>(&[], 2), 0.0);
+    }
+
+    #[test]
+    fn scores_are_what_the_whole_model_says_of_the_response_tokens() {
+        let config =
+            ModelConfig { hidden_size: 16, intermediate_size: 24, ..ModelConfig::of_size(ModelSize::Tiny, 20, 0) };
+        let device = Device::default();
+        let model = Transformer::init(&config, 1, &device);
+        let rows = [example(&[3, 1, 4, 1, 5, 9], 2), example(&[2, 6, 5], 1)];
+        for temperature in [1.0, 0.5] {
+            let scored = score(&model, &pad(&[&rows[0], &rows[1]], &device), temperature);
+            assert_eq!(scored.logits.dims(), [6, 20]);
+            let mut expected = Vec::new();
+            for row in &rows {
+                let tokens: Vec<i32> = row.tokens.iter().map(|&id| id as i32).collect();
+                let time = tokens.len();
+                let tokens: Tensor<2, Int> = Tensor::from_data(TensorData::new(tokens, [1, time]), &device);
+                let logits = model.forward(tokens.clone()).reshape([time, 20]).narrow(0, 0, time - 1);
+                let targets = tokens.reshape([time]).narrow(0, 1, time - 1);
+                let log_probs = to_host(token_log_probs(logits, targets, temperature)).values;
+                expected.extend_from_slice(&log_probs[row.prompt_len - 1..]);
+            }
+            let found = to_host(scored.log_probs).values;
+            let difference = found.iter().zip(&expected).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+            assert!(found.len() == expected.len() && difference < 1e-5, "{difference:e}");
+        }
+    }
+}

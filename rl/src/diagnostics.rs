@@ -61,7 +61,7 @@ fn variance(values: &[f64]) -> f64 {
 }
 
 /// Sums over the response tokens of an update, or means over several updates.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct PolicyStats {
     /// Mini-batches that are in it.
     pub updates: usize,
@@ -73,10 +73,28 @@ pub struct PolicyStats {
     pub clipped: f64,
     /// Sum of k3 between the old policy and the one that is trained.
     pub old_kl: f64,
-    /// Largest |log ratio| to the old policy.
-    pub max_log_ratio: f32,
+    /// Largest ratio to the old policy.
+    pub max_ratio: f32,
+    /// Smallest ratio to the old policy.
+    pub min_ratio: f32,
     /// Global gradient norm before clipping.
     pub grad_norm: f64,
+}
+
+impl Default for PolicyStats {
+    /// Of no tokens.
+    fn default() -> Self {
+        Self {
+            updates: 0,
+            policy_loss: 0.0,
+            value_loss: 0.0,
+            clipped: 0.0,
+            old_kl: 0.0,
+            max_ratio: f32::NEG_INFINITY,
+            min_ratio: f32::INFINITY,
+            grad_norm: 0.0,
+        }
+    }
 }
 
 impl PolicyStats {
@@ -98,7 +116,8 @@ impl PolicyStats {
             value_loss: f64::from(value_loss.clone().inner().into_scalar::<f32>()),
             clipped: log_ratios.iter().filter(outside).count() as f64,
             old_kl: log_ratios.iter().map(|&x| f64::from(x)).map(|x| x.exp_m1() - x).sum(),
-            max_log_ratio: log_ratios.iter().fold(0.0, |largest, x| x.abs().max(largest)),
+            max_ratio: log_ratios.iter().fold(f32::NEG_INFINITY, |largest, x| x.exp().max(largest)),
+            min_ratio: log_ratios.iter().fold(f32::INFINITY, |smallest, x| x.exp().min(smallest)),
             grad_norm: 0.0,
         }
     }
@@ -112,7 +131,8 @@ impl PolicyStats {
             value_loss: sum(|part| part.value_loss),
             clipped: sum(|part| part.clipped) / total as f64,
             old_kl: sum(|part| part.old_kl) / total as f64,
-            max_log_ratio: parts.iter().map(|part| part.max_log_ratio).fold(0.0, f32::max),
+            max_ratio: parts.iter().map(|part| part.max_ratio).fold(f32::NEG_INFINITY, f32::max),
+            min_ratio: parts.iter().map(|part| part.min_ratio).fold(f32::INFINITY, f32::min),
             grad_norm: 0.0,
         }
     }
@@ -129,18 +149,171 @@ impl PolicyStats {
         self.value_loss += other.value_loss;
         self.clipped += other.clipped;
         self.old_kl += other.old_kl;
-        self.max_log_ratio = self.max_log_ratio.max(other.max_log_ratio);
+        self.max_ratio = self.max_ratio.max(other.max_ratio);
+        self.min_ratio = self.min_ratio.min(other.min_ratio);
         self.grad_norm += other.grad_norm;
     }
 
     /// Writes the means over updates.
     pub fn write(&self, metrics: &mut Metrics) {
         let count = self.updates.max(1) as f64;
-        metrics.put("ratio/max", f64::from(self.max_log_ratio.exp()));
+        metrics.put("ratio/max", f64::from(self.max_ratio));
+        metrics.put("ratio/min", f64::from(self.min_ratio));
         metrics.put("ratio/clipped", self.clipped / count);
         metrics.put("kl/old", self.old_kl / count);
         metrics.put("loss/policy", self.policy_loss / count);
         metrics.put("loss/value", self.value_loss / count);
         metrics.put("grad_norm", self.grad_norm / count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+    use eval::Sample;
+
+    /// A rollout of as many tokens as there are log-probabilities, with its reward on the last.
+    fn rollout(log_probs: &[f32], ref_log_probs: &[f32], values: &[f32], reward: f32, answer: Option<&str>) -> Rollout {
+        let count = log_probs.len();
+        let mut rewards = vec![0.0; count];
+        rewards[count - 1] = reward;
+        Rollout {
+            tokens: vec![1; 2 + count],
+            prompt_len: 2,
+            rewards,
+            log_probs: log_probs.to_vec(),
+            ref_log_probs: ref_log_probs.to_vec(),
+            values: values.to_vec(),
+            entropies: vec![0.5; count],
+            sample: Sample {
+                step: Some(1),
+                id: "test/0".into(),
+                question: String::new(),
+                completion: String::new(),
+                answer: answer.map(str::to_string),
+                expected: "4".into(),
+                reward: Some(f64::from(reward)),
+                correct: answer == Some("4"),
+                finish: if answer.is_some() { Finish::Stop } else { Finish::Length },
+                tokens: count,
+            },
+        }
+    }
+
+    fn rollouts() -> [Rollout; 2] {
+        [
+            rollout(&[-1.0, -1.0, -0.5], &[-1.5, -1.0, -0.5], &[0.2, 0.4, 0.9], 1.25, Some("4")),
+            rollout(&[-2.0], &[-1.0], &[0.5], 0.0, None),
+        ]
+    }
+
+    #[track_caller]
+    fn assert_close(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-6, "{found} against {expected}");
+    }
+
+    #[test]
+    fn the_divergence_is_a_mean_over_tokens_and_never_negative_as_k3() {
+        let (k1, k3) = kl(&rollouts());
+        assert_close(k1, (0.5 - 1.0) / 4.0);
+        assert_close(k3, ((-0.5f64).exp() - 1.0 + 0.5 + 1.0f64.exp() - 1.0 - 1.0) / 4.0);
+        assert_close(kl_per_completion(&rollouts()), (0.5 - 1.0) / 2.0);
+        for difference in [-30.0, -1.0, -1e-4, 0.0, 1e-4, 1.0, 5.0] {
+            let (_, k3) = kl(&[rollout(&[-1.0 + difference], &[-1.0], &[0.0], 0.0, None)]);
+            assert!(k3 >= 0.0, "{difference}: {k3}");
+        }
+        assert_eq!(kl(&[rollout(&[-1.0], &[-1.0], &[0.0], 0.0, None)]), (0.0, 0.0));
+    }
+
+    #[test]
+    fn what_rollouts_say_is_a_share_of_samples_or_a_mean_over_tokens() {
+        let mut metrics = Metrics::default();
+        of_rollouts(&rollouts(), &mut metrics);
+        for (name, expected) in [
+            ("reward/mean", 0.625),
+            ("reward/answer", 0.5),
+            ("reward/steps", 0.125),
+            ("accuracy", 0.5),
+            ("kl/k1", -0.125),
+            ("kl/per_completion", -0.25),
+            ("entropy", 0.5),
+            ("length/mean", 2.0),
+            ("length/max", 3.0),
+            ("truncated", 0.5),
+            ("unparsable", 0.5),
+        ] {
+            assert_close(metrics.get(name).unwrap_or_else(|| panic!("{name} is missing")), expected);
+        }
+    }
+
+    #[test]
+    fn a_perfect_critic_explains_all_variance_and_a_constant_one_none() {
+        let of_values = |values: &[f32]| {
+            let rollout = rollout(&[0.0; 4], &[0.0; 4], values, 0.0, None);
+            explained_variance(&[rollout], &[vec![0.0, 1.0, 0.0, 1.0]])
+        };
+        assert_close(of_values(&[0.0, 1.0, 0.0, 1.0]), 1.0);
+        assert_close(of_values(&[0.3; 4]), 0.0);
+        assert_close(of_values(&[1.0, 0.0, 1.0, 0.0]), -3.0);
+        let flat = rollout(&[0.0; 2], &[0.0; 2], &[0.1, 0.2], 0.0, None);
+        assert_eq!(explained_variance(&[flat], &[vec![0.5, 0.5]]), 0.0, "nothing to explain");
+    }
+
+    fn tensor(values: &[f32]) -> Tensor<1> {
+        Tensor::from_floats(values, &Device::default())
+    }
+
+    fn part(log_ratios: &[f32], policy_loss: f32) -> PolicyStats {
+        let old = vec![0.0; log_ratios.len()];
+        PolicyStats::of(&tensor(log_ratios), &tensor(&old), &tensor(&[policy_loss]), &tensor(&[0.5]), 0.2)
+    }
+
+    #[test]
+    fn a_mini_batch_is_the_sum_of_its_parts_over_its_tokens() {
+        let parts = [part(&[0.0, 0.3], 0.1), part(&[-0.5, 0.1], 0.2)];
+        let stats = PolicyStats::of_parts(&parts, 4);
+        let mut metrics = Metrics::default();
+        stats.write(&mut metrics);
+        let k3 = [0.3f64, -0.5, 0.1].map(|x| x.exp() - 1.0 - x).iter().sum::<f64>() / 4.0;
+        for (name, expected) in [
+            ("ratio/max", 0.3f64.exp()),
+            ("ratio/min", (-0.5f64).exp()),
+            ("ratio/clipped", 0.5),
+            ("kl/old", k3),
+            ("loss/policy", 0.3),
+            ("loss/value", 1.0),
+        ] {
+            assert_close(metrics.get(name).unwrap_or_else(|| panic!("{name} is missing")), expected);
+        }
+    }
+
+    #[test]
+    fn several_updates_are_a_mean_with_the_extremes_of_all() {
+        let mut stats = PolicyStats::default();
+        for (log_ratio, loss, norm) in [(0.4, 0.1, 1.0), (-0.1, 0.3, 2.0)] {
+            let mut update = PolicyStats::of_parts(&[part(&[log_ratio], loss)], 1);
+            update.grad_norm = norm;
+            stats.add(&update);
+        }
+        let mut metrics = Metrics::default();
+        stats.write(&mut metrics);
+        for (name, expected) in [
+            ("ratio/max", 0.4f64.exp()),
+            ("ratio/min", (-0.1f64).exp()),
+            ("ratio/clipped", 0.5),
+            ("loss/policy", 0.2),
+            ("grad_norm", 1.5),
+        ] {
+            assert_close(metrics.get(name).unwrap_or_else(|| panic!("{name} is missing")), expected);
+        }
+    }
+
+    #[test]
+    fn a_loss_that_is_no_number_is_noticed() {
+        assert!(part(&[0.0], 0.1).is_finite());
+        for broken in [f32::NAN, f32::INFINITY] {
+            assert!(!PolicyStats::of_parts(&[part(&[0.0], 0.1), part(&[0.0], broken)], 2).is_finite());
+        }
     }
 }

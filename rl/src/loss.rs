@@ -54,3 +54,106 @@ pub fn ppo_value(
     let clipped_error = (clipped - returns).square();
     error.max_pair(clipped_error).sum().mul_scalar(0.5 / total as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+    use model::to_host;
+
+    fn tensor(values: &[f32]) -> Tensor<1> {
+        Tensor::from_floats(values, &Device::default())
+    }
+
+    /// The loss of one token with a ratio and an advantage, and its derivative by the log-probability.
+    fn surrogate(ratio: f32, advantage: f32) -> (f32, f32) {
+        let log_probs = tensor(&[ratio.ln() - 1.0]).autodiff().require_grad();
+        let loss = ppo_policy(log_probs.clone(), tensor(&[-1.0]), tensor(&[advantage]), 0.2, 1);
+        let gradient = log_probs.grad(&loss.backward()).unwrap();
+        (loss.inner().into_scalar::<f32>(), gradient.into_scalar::<f32>())
+    }
+
+    /// The critic's loss of one token, and its derivative by the value.
+    fn squares(value: f32, old: f32, target: f32) -> (f32, f32) {
+        let values = tensor(&[value]).autodiff().require_grad();
+        let loss = ppo_value(values.clone(), tensor(&[old]), tensor(&[target]), 0.2, 1);
+        let gradient = values.grad(&loss.backward()).unwrap();
+        (loss.inner().into_scalar::<f32>(), gradient.into_scalar::<f32>())
+    }
+
+    #[track_caller]
+    fn assert_close((loss, gradient): (f32, f32), expected: (f32, f32)) {
+        let close = (loss - expected.0).abs() < 1e-5 && (gradient - expected.1).abs() < 1e-5;
+        assert!(close, "loss {loss}, gradient {gradient}; expected {expected:?}");
+    }
+
+    #[test]
+    fn the_likelihood_is_divided_by_the_tokens_of_the_whole_batch() {
+        let loss = negative_log_likelihood(tensor(&[-1.0, -2.0, -0.5]), 7).into_scalar::<f32>();
+        assert!((loss - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn within_the_clip_the_gradient_is_minus_the_ratio_times_the_advantage() {
+        assert_close(surrogate(1.0, 2.0), (-2.0, -2.0));
+        assert_close(surrogate(1.1, -2.0), (2.2, 2.2));
+        assert_close(surrogate(0.9, 1.0), (-0.9, -0.9));
+    }
+
+    #[test]
+    fn a_good_token_gains_nothing_past_the_clip() {
+        assert_close(surrogate(1.5, 1.0), (-1.2, 0.0));
+    }
+
+    #[test]
+    fn a_bad_token_loses_nothing_below_the_clip() {
+        assert_close(surrogate(0.5, -1.0), (0.8, 0.0));
+    }
+
+    #[test]
+    fn a_token_that_moved_the_wrong_way_is_brought_back_from_any_distance() {
+        assert_close(surrogate(1.5, -1.0), (1.5, 1.5));
+        assert_close(surrogate(0.5, 1.0), (-0.5, -0.5));
+    }
+
+    #[test]
+    fn a_ratio_beyond_all_measure_stays_a_number() {
+        let loss = ppo_policy(tensor(&[500.0]), tensor(&[0.0]), tensor(&[-1.0]), 0.2, 1).into_scalar::<f32>();
+        assert!((loss / 20.0f32.exp() - 1.0).abs() < 1e-5, "{loss}");
+        let loss = ppo_policy(tensor(&[-500.0]), tensor(&[0.0]), tensor(&[1.0]), 0.2, 1).into_scalar::<f32>();
+        assert!((loss + (-20.0f32).exp()).abs() < 1e-12, "{loss}");
+    }
+
+    #[test]
+    fn a_value_is_drawn_to_the_return_at_half_the_square() {
+        assert_close(squares(0.1, 0.0, 1.0), (0.405, -0.9));
+    }
+
+    #[test]
+    fn a_value_past_its_clip_on_the_way_to_the_return_is_left_alone() {
+        // The clipped value 0.2 is further from the return than 0.5 is.
+        assert_close(squares(0.5, 0.0, 1.0), (0.32, 0.0));
+    }
+
+    #[test]
+    fn a_value_that_moved_away_from_the_return_is_brought_back_from_any_distance() {
+        assert_close(squares(-0.5, 0.0, 1.0), (1.125, -1.5));
+    }
+
+    #[test]
+    fn losses_of_parts_add_up_to_the_loss_of_the_whole() {
+        let [log_probs, old, advantages] =
+            [[-0.1, -2.0, -1.0, -0.4], [-0.2, -1.5, -1.0, -0.9], [1.0, -1.0, 0.5, 2.0]].map(|values| values.to_vec());
+        let of = |range: std::ops::Range<usize>| {
+            let part = |values: &[f32]| tensor(&values[range.clone()]);
+            let policy = ppo_policy(part(&log_probs), part(&old), part(&advantages), 0.2, 4);
+            let value = ppo_value(part(&log_probs), part(&old), part(&advantages), 0.2, 4);
+            let likelihood = negative_log_likelihood(part(&log_probs), 4);
+            to_host(Tensor::cat(vec![policy, value, likelihood], 0)).values
+        };
+        let (whole, first, second) = (of(0..4), of(0..1), of(1..4));
+        for index in 0..3 {
+            assert!((whole[index] - first[index] - second[index]).abs() < 1e-6);
+        }
+    }
+}

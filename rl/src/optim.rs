@@ -70,7 +70,13 @@ impl Adam {
     }
 
     /// One step; the new model and the norm of the gradients before clipping. A norm that is not finite changes nothing.
-    pub fn step<M: Module>(&mut self, model: M, gradients: GradientsParams, learning_rate: f64) -> (M, f64) {
+    /// `learning_rate` is asked with the path of each parameter.
+    pub fn step<M: Module>(
+        &mut self,
+        model: M,
+        gradients: GradientsParams,
+        learning_rate: &dyn Fn(&str) -> f64,
+    ) -> (M, f64) {
         let norm = global_norm(&model, &gradients);
         if !norm.is_finite() {
             return (model, norm);
@@ -140,7 +146,7 @@ pub fn global_norm<M: Module>(model: &M, gradients: &GradientsParams) -> f64 {
 struct Update<'a> {
     optimizer: &'a mut Adam,
     gradients: GradientsParams,
-    learning_rate: f64,
+    learning_rate: &'a dyn Fn(&str) -> f64,
     scale: f64,
     path: Vec<String>,
 }
@@ -164,7 +170,8 @@ impl ModuleMapper for Update<'_> {
         }
         let path = self.path.join(".");
         let state = self.optimizer.states.remove(&path);
-        let (tensor, state) = self.optimizer.rule.step(self.learning_rate, tensor.reshape([length]), gradient, state);
+        let (tensor, state) =
+            self.optimizer.rule.step((self.learning_rate)(&path), tensor.reshape([length]), gradient, state);
         self.optimizer.states.insert(path, state.expect("AdamW always has a state"));
         Param::from_mapped_value(id, tensor.reshape(shape), mapper)
     }
@@ -181,4 +188,156 @@ pub fn learning_rate(step: usize, steps: usize, warm_up: usize, peak: f64, final
     let progress = (step - warm_up) as f64 / (steps.saturating_sub(warm_up)).max(1) as f64;
     let cosine = 0.5 * (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos());
     peak * (final_fraction + (1.0 - final_fraction) * cosine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Module, Debug)]
+    struct Pair {
+        first: Param<Tensor<2>>,
+        second: Param<Tensor<1>>,
+    }
+
+    fn pair() -> Pair {
+        let device = Device::default();
+        Pair {
+            first: Param::from_tensor(Tensor::from_floats([[1.0, 2.0]], &device)),
+            second: Param::from_tensor(Tensor::from_floats([3.0], &device)),
+        }
+    }
+
+    fn gradients_of(model: &Pair, first: [f32; 2], second: f32) -> GradientsParams {
+        let mut gradients = GradientsParams::new();
+        gradients.register(model.first.id, Tensor::<2>::from_floats([first], &Device::default()));
+        gradients.register(model.second.id, Tensor::<1>::from_floats([second], &Device::default()));
+        gradients
+    }
+
+    fn values(model: &Pair) -> Vec<f32> {
+        [to_host(model.first.val()).values, to_host(model.second.val()).values].concat()
+    }
+
+    fn adam(max_norm: f64) -> Adam {
+        Adam::new(0.9, 0.95, 1e-8, 0.0, max_norm)
+    }
+
+    #[test]
+    fn the_norm_is_taken_over_all_gradients_together() {
+        let model = pair();
+        assert_eq!(global_norm(&model, &gradients_of(&model, [2.0, 3.0], 6.0)), 7.0);
+        assert_eq!(global_norm(&model, &GradientsParams::new()), 0.0);
+    }
+
+    #[test]
+    fn clipping_scales_all_gradients_by_one_factor_and_reports_the_norm_before() {
+        let model = pair();
+        let mut optimizer = adam(3.5);
+        let gradients = gradients_of(&model, [2.0, 3.0], 6.0);
+        let (_, norm) = optimizer.step(model, gradients, &|_| 1e-3);
+        assert_eq!(norm, 7.0);
+        // After one step the first moment is a tenth of the clipped gradient.
+        let (moments, time) = optimizer.to_tensors();
+        let moment = |name: &str| moments[&format!("{name}.moment_1")].values.clone();
+        for (found, expected) in [moment("first"), moment("second")].concat().iter().zip([0.1, 0.15, 0.3]) {
+            assert!((found - expected).abs() < 1e-6, "{found} against {expected}");
+        }
+        assert_eq!(time, 1);
+    }
+
+    #[test]
+    fn the_first_step_moves_every_weight_by_the_learning_rate_of_its_path() {
+        let model = pair();
+        let gradients = gradients_of(&model, [0.5, -0.001], 0.3);
+        let rate = |path: &str| if path == "second" { 0.2 } else { 0.1 };
+        let (model, _) = adam(10.0).step(model, gradients, &rate);
+        for (found, expected) in values(&model).iter().zip([0.9, 2.1, 2.8]) {
+            assert!((found - expected).abs() < 1e-4, "{found} against {expected}");
+        }
+    }
+
+    #[test]
+    fn a_norm_that_is_not_finite_changes_neither_weights_nor_history() {
+        for broken in [f32::NAN, f32::INFINITY] {
+            let (model, mut optimizer) = (pair(), adam(1.0));
+            let gradients = gradients_of(&model, [1.0, broken], 1.0);
+            let (model, norm) = optimizer.step(model, gradients, &|_| 0.1);
+            assert!(!norm.is_finite());
+            assert_eq!(values(&model), [1.0, 2.0, 3.0]);
+            assert!(optimizer.to_tensors().0.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_parameter_without_a_gradient_stays_as_it_is() {
+        let model = pair();
+        let mut gradients = GradientsParams::new();
+        gradients.register(model.second.id, Tensor::<1>::from_floats([1.0], &Device::default()));
+        let (model, norm) = Adam::new(0.9, 0.95, 1e-8, 0.1, 1.0).step(model, gradients, &|_| 0.1);
+        assert_eq!(norm, 1.0);
+        assert_eq!(values(&model)[..2], [1.0, 2.0]);
+        assert!(values(&model)[2] < 3.0);
+    }
+
+    #[test]
+    fn a_history_that_was_stored_goes_on_as_if_it_had_not_been() {
+        let stepped = |restart: bool| {
+            let (mut model, mut optimizer) = (pair(), adam(1.0));
+            for step in 0..4 {
+                if restart && step == 2 {
+                    let (tensors, time) = optimizer.to_tensors();
+                    // Burn's parameter ids are others in another process.
+                    model = Pair {
+                        first: Param::from_tensor(model.first.val()),
+                        second: Param::from_tensor(model.second.val()),
+                    };
+                    optimizer = adam(1.0);
+                    optimizer.load_tensors(tensors, time, &Device::default()).unwrap();
+                }
+                let gradients = gradients_of(&model, [step as f32, 0.3], -0.7);
+                model = optimizer.step(model, gradients, &|_| 0.1).0;
+            }
+            values(&model)
+        };
+        assert_eq!(stepped(true), stepped(false));
+    }
+
+    #[test]
+    fn a_history_with_a_moment_too_few_or_too_many_is_refused() {
+        let moment = HostTensor { shape: vec![1], values: vec![0.5] };
+        let load = |names: &[&str]| {
+            let tensors = names.iter().map(|name| (name.to_string(), moment.clone())).collect();
+            adam(1.0).load_tensors(tensors, 1, &Device::default())
+        };
+        assert!(load(&["w.moment_1", "w.moment_2"]).is_ok());
+        assert!(load(&["w.moment_1"]).unwrap_err().to_string().contains("moment_2 of w is missing"));
+        assert!(load(&["w.moment_2"]).unwrap_err().to_string().contains("belong to nothing"));
+    }
+
+    #[test]
+    fn gradients_of_parts_are_added_and_reports_keep_their_order() {
+        let model = pair();
+        let parts = [1.0f32, 2.0, 4.0, 8.0];
+        for threads in [1, 3] {
+            let found = gradients(&model, &parts, threads, |model, &part| {
+                (model.first.val().sum().mul_scalar(part) + model.second.val().square().mul_scalar(part), part)
+            });
+            assert_eq!(found.reports, parts);
+            let first = found.params.get::<2>(model.first.id).unwrap();
+            let second = found.params.get::<1>(model.second.id).unwrap();
+            assert_eq!([to_host(first).values, to_host(second).values].concat(), [15.0, 15.0, 90.0]);
+        }
+    }
+
+    #[test]
+    fn the_learning_rate_rises_in_a_line_and_falls_along_a_cosine() {
+        let rate = |step| learning_rate(step, 12, 2, 1.0, 0.2);
+        assert_eq!([rate(0), rate(1), rate(2)], [0.5, 1.0, 1.0]);
+        assert!((rate(7) - 0.6).abs() < 1e-12, "half-way: the mean of peak and end");
+        assert!((rate(12) - 0.2).abs() < 1e-12 && (rate(100) - 0.2).abs() < 1e-12);
+        assert!((2..11).all(|step| rate(step + 1) < rate(step)));
+        assert_eq!(learning_rate(0, 1, 0, 3.0, 0.1), 3.0);
+        assert!(learning_rate(5, 3, 8, 1.0, 0.1) < 1.0, "a warm-up longer than the run");
+    }
 }

@@ -9,13 +9,14 @@ use crate::{
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     batch::{Row, flat, micro_batches, pad, padding_share, response_tokens, score_with_values},
     diagnostics::{self, PolicyStats},
+    dry_run,
     loss::{ppo_policy, ppo_value},
     optim::{Adam, gradients, learning_rate},
     prepare::{self, run_dir},
     progress::{Progress, sparkline},
     reward::{RewardKind, adapted_beta, with_kl_penalty},
     rollout::{Rollout, RolloutConfig, look, sample_rollouts},
-    run::{Metrics, Run, TrainerState, interrupted, interruption},
+    run::{Metrics, Run, TrainerState, interruption},
     supervised::permutation,
 };
 use anyhow::{Result, bail, ensure};
@@ -81,6 +82,9 @@ pub struct PpoConfig {
     /// Peak learning rate
     #[arg(long, default_value_t = 2e-4)]
     pub learning_rate: f64,
+    /// Peak learning rate of the critic's branch
+    #[arg(long, default_value_t = 1e-3)]
+    pub value_learning_rate: f64,
     /// Share of the peak that is left at the end of the cosine
     #[arg(long, default_value_t = 0.1)]
     pub final_learning_rate: f64,
@@ -149,6 +153,9 @@ impl prepare::HasStep for PpoNumbers {
 /// Missing data, an unusable `--init`, contradictory flags, a full disk, an interrupt, a policy that falls apart.
 pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
     check(config)?;
+    if config.run.dry_run {
+        return dry_run(config, device);
+    }
     let Start { config, mut trainer, mut run, initial, mut numbers } = start(config, device)?;
     let problems = config.data.load(Split::Train)?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
@@ -170,21 +177,24 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         metrics.put("time/step_s", started.elapsed().as_secs_f64());
         metrics.put("time/peak_memory_mb", model::peak_memory_bytes().unwrap_or(0) as f64 / 1e6);
 
-        let stop = interrupted();
-        if (step + 1) % config.eval.eval_every == 0 || step + 1 == config.steps || stop {
+        let stop = config.run.stops_after(step + 1);
+        let looks = (step + 1) % config.eval.eval_every == 0 || step + 1 == config.steps;
+        let mut is_best = false;
+        if looks {
             let (accuracy, _) = greedy_accuracy(&trainer.policy(), &validation, &trainer.rollout.sampling)?;
             metrics.put("validation/maj@1", accuracy);
             curve.push(accuracy);
-            let is_best = numbers.best.is_none_or(|best| accuracy > best);
+            is_best = numbers.best.is_none_or(|best| accuracy > best);
             numbers.best = Some(numbers.best.map_or(accuracy, |best| best.max(accuracy)));
-            run.log(&metrics)?;
-            let saved = trainer.checkpoint(&run, is_best, numbers)?;
             progress.say(&line(step + 1, &metrics, &curve));
+        }
+        run.log(&metrics)?;
+        // A stop between two looks makes a checkpoint but no look: the resumed run is the one that never stopped.
+        if looks || stop {
+            let saved = trainer.checkpoint(&run, is_best, numbers)?;
             if stop && step + 1 < config.steps {
                 return Err(interruption(&saved, run.dir()));
             }
-        } else {
-            run.log(&metrics)?;
         }
         progress.note(note(&metrics));
         progress.advance(1);
@@ -263,7 +273,7 @@ impl Trainer {
                     .collect();
                 let seen = self.mini_batch(&parts, rate, config);
                 if stats.updates == 0 {
-                    check_first_ratio(seen.max_log_ratio)?;
+                    check_first_ratio(&seen)?;
                 }
                 skipped += usize::from(!seen.is_finite());
                 stats.add(&seen);
@@ -306,7 +316,10 @@ impl Trainer {
         let mut stats = PolicyStats::of_parts(&gradients.reports, total);
         // A step whose loss is not finite changes nothing, and is counted.
         if stats.is_finite() {
-            let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.params, rate);
+            // The critic starts from nothing and is not bound to a reference: it may learn faster.
+            let value_rate = rate * config.value_learning_rate / config.learning_rate;
+            let rate_of = |path: &str| if path.starts_with("value.") { value_rate } else { rate };
+            let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.params, &rate_of);
             self.model = model;
             stats.grad_norm = grad_norm;
         }
@@ -440,6 +453,23 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     Ok(Start { config, trainer, run, initial, numbers })
 }
 
+fn dry_run(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
+    let samples = config.questions * config.samples;
+    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
+    let work = dry_run::Work {
+        rows: config.mini_batch,
+        tokens: 2 * config.data.max_new_tokens(),
+        // The reference, and the critic's blocks with their gradients and moments.
+        extra_models: 1.0 + 5.0 * config.value_layers as f64 / shape.num_hidden_layers as f64,
+        steps: config.steps * config.ppo_epochs * samples.div_ceil(config.mini_batch),
+        sampled_rows: config.run.compute.rollout_batch,
+    };
+    dry_run::print("ppo", config, &config.run, &shape, &work, device)?;
+    println!("# samples of a step     {samples} ({} questions x {})", config.questions, config.samples);
+    println!("# samples in all        {}", samples * config.steps);
+    Ok(PathBuf::new())
+}
+
 fn check(config: &PpoConfig) -> Result<()> {
     if config.top_k.is_some() || config.top_p.is_some() {
         bail!(
@@ -459,11 +489,11 @@ fn check(config: &PpoConfig) -> Result<()> {
 }
 
 /// Before the first update of a step the policy is the one that was looked at: every ratio is 1 (`numerics` 1).
-fn check_first_ratio(max_log_ratio: f32) -> Result<()> {
-    let distance = max_log_ratio.exp() - 1.0;
+fn check_first_ratio(seen: &PolicyStats) -> Result<()> {
+    let distance = (seen.max_ratio - 1.0).max(1.0 - seen.min_ratio);
     ensure!(
         distance <= RATIO_TOLERANCE,
-        "the ratio to the old policy is {distance:.1e} away from 1 before any update: the training pass and the look \
+        "a ratio to the old policy is {distance:.1e} away from 1 before any update: the training pass and the look \
          disagree about the policy"
     );
     Ok(())

@@ -4,6 +4,7 @@
 
 use crate::{
     args::{DataArgs, RunArgs},
+    dry_run,
     prepare::run_dir,
     run::Run,
     supervised::{FitArgs, FitContext, Look, fit, mean_loss},
@@ -54,6 +55,9 @@ pub const DEFAULTS: &[(&str, &str)] =
 /// # Errors
 /// Missing data, a full disk, an interrupt.
 pub fn train(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
+    if config.run.dry_run {
+        return dry_run(config, device);
+    }
     let documents = corpus(&config.data)?;
     let dir = run_dir(&config.run, "pretrain", config.data.benchmark);
     let (tokenizer, model, resumed, mut run) = match &config.run.resume {
@@ -84,6 +88,18 @@ pub fn train(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
         Ok(Look { name: "validation/negative_loss", score: -loss })
     })?;
     Ok(run.dir().to_path_buf())
+}
+
+fn dry_run(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
+    let work = dry_run::Work {
+        rows: config.fit.batch_size,
+        tokens: config.context,
+        extra_models: 0.0,
+        steps: config.fit.steps.unwrap_or(0),
+        sampled_rows: 0,
+    };
+    dry_run::print("pretrain", config, &config.run, &dry_run::shape(None, config.model)?, &work, device)?;
+    Ok(PathBuf::new())
 }
 
 fn corpus(data: &DataArgs) -> Result<Vec<String>> {

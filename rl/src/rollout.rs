@@ -106,7 +106,8 @@ pub fn sample_rollouts(
                 &completion.tokens,
                 sample.correct,
             );
-            sample.step = Some(step);
+            // Steps count from 1 in what a run writes, here as in its metrics.
+            sample.step = Some(step + 1);
             sample.reward = Some(rewards.iter().map(|&reward| f64::from(reward)).sum());
             rollouts.push(Rollout {
                 tokens: [prompt.as_slice(), &completion.tokens].concat(),

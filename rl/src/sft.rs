@@ -3,6 +3,7 @@
 
 use crate::{
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
+    dry_run,
     prepare::{self, run_dir},
     run::Run,
     supervised::{FitArgs, FitContext, Look, fit},
@@ -49,6 +50,9 @@ pub const DEFAULTS: &[(&str, &str)] =
 /// # Errors
 /// Missing data, an unusable --init, a full disk, an interrupt.
 pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
+    if config.run.dry_run {
+        return dry_run(config, device);
+    }
     let dir = run_dir(&config.run, "sft", config.data.benchmark);
     let (policy, resumed, mut run, config) = match &config.run.resume {
         Some(dir) => {
@@ -86,6 +90,20 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         Ok(Look { name: "validation/maj@1", score: accuracy })
     })?;
     Ok(run.dir().to_path_buf())
+}
+
+fn dry_run(config: &SftConfig, device: &Device) -> Result<PathBuf> {
+    let problems = config.data.load(Split::Train)?;
+    let work = dry_run::Work {
+        rows: config.fit.batch_size,
+        tokens: 2 * config.data.max_new_tokens(),
+        extra_models: 0.0,
+        steps: config.fit.total_steps(problems.len()),
+        sampled_rows: config.run.compute.rollout_batch,
+    };
+    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
+    dry_run::print("sft", config, &config.run, &shape, &work, device)?;
+    Ok(PathBuf::new())
 }
 
 /// The training problems as examples. Those that do not fit the model's context are left out, and counted aloud.

@@ -7,7 +7,7 @@ use crate::{
     loss::negative_log_likelihood,
     optim::{Adam, gradients, learning_rate},
     progress::{Progress, sparkline},
-    run::{Metrics, Run, TrainerState, interrupted, interruption},
+    run::{Metrics, Run, TrainerState, interruption},
 };
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
@@ -139,17 +139,15 @@ pub fn fit(
         losses.push(outcome.loss);
 
         numbers.step = step + 1;
-        let stop = interrupted();
-        if (step + 1) % context.look_every == 0 || step + 1 == steps || stop {
+        let stop = run_args.stops_after(step + 1);
+        let looks = (step + 1) % context.look_every == 0 || step + 1 == steps;
+        let mut is_best = false;
+        if looks {
             let seen = look(&model)?;
             metrics.put(seen.name, seen.score);
             scores.push(seen.score);
-            let is_best = numbers.best.is_none_or(|best| seen.score > best);
+            is_best = numbers.best.is_none_or(|best| seen.score > best);
             numbers.best = Some(numbers.best.map_or(seen.score, |best| best.max(seen.score)));
-            run.log(&metrics)?;
-            let (moments, time) = optimizer.to_tensors();
-            let state = TrainerState { numbers, optimizer: moments, optimizer_time: time };
-            let saved = run.checkpoint(step + 1, is_best, &model, tokenizer, &state, |_| Ok(()))?;
             progress.say(&format!(
                 "{} step {:>5}  loss {:.4}  {} {:.4}  {}",
                 context.label,
@@ -160,11 +158,16 @@ pub fn fit(
                 sparkline(&scores)
             ));
             losses.clear();
+        }
+        run.log(&metrics)?;
+        // A stop between two looks makes a checkpoint but no look: the resumed run is the one that never stopped.
+        if looks || stop {
+            let (moments, time) = optimizer.to_tensors();
+            let state = TrainerState { numbers, optimizer: moments, optimizer_time: time };
+            let saved = run.checkpoint(step + 1, is_best, &model, tokenizer, &state, |_| Ok(()))?;
             if stop && step + 1 < steps {
                 return Err(interruption(&saved, run.dir()));
             }
-        } else {
-            run.log(&metrics)?;
         }
         progress.note(format!("loss {:.3}", outcome.loss));
         progress.advance(1);
@@ -199,7 +202,7 @@ pub fn update(
         (loss.clone(), f64::from(loss.inner().into_scalar::<f32>()))
     });
     let loss = gradients.reports.iter().sum();
-    let (model, grad_norm) = optimizer.step(model, gradients.params, rate);
+    let (model, grad_norm) = optimizer.step(model, gradients.params, &|_| rate);
     Update { model, loss, grad_norm }
 }
 
@@ -247,4 +250,106 @@ pub fn permutation(length: usize, key: Key) -> Vec<usize> {
 
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{ModelConfig, ModelSize};
+    use std::collections::BTreeSet;
+
+    fn examples(count: u32) -> Vec<Example> {
+        (0..count)
+            .map(|i| Example {
+                tokens: vec![i, 1 + i % 3, 5, 6 + i % 2][..2 + (i as usize) % 3].to_vec(),
+                prompt_len: 1,
+            })
+            .collect()
+    }
+
+    fn model() -> Transformer {
+        let config =
+            ModelConfig { hidden_size: 16, intermediate_size: 24, ..ModelConfig::of_size(ModelSize::Tiny, 20, 0) };
+        Transformer::init(&config, 1, &Device::default())
+    }
+
+    #[test]
+    fn every_epoch_takes_every_example_once_in_an_order_of_its_own() {
+        let examples = examples(10);
+        let firsts = |steps: std::ops::Range<usize>| -> Vec<u32> {
+            steps.flat_map(|step| batch_of_step(&examples, step, 5, 3)).map(|example| example.tokens[0]).collect()
+        };
+        let (first, second) = (firsts(0..2), firsts(2..4));
+        for epoch in [&first, &second] {
+            assert_eq!(epoch.iter().collect::<BTreeSet<_>>().len(), 10);
+        }
+        assert_ne!(first, second);
+        assert_eq!(first, firsts(0..2));
+    }
+
+    #[test]
+    fn a_batch_goes_on_into_the_next_epoch_and_steps_need_no_state() {
+        let examples = examples(4);
+        let take = |step, size| -> Vec<u32> {
+            batch_of_step(&examples, step, size, 3).iter().map(|example| example.tokens[0]).collect()
+        };
+        let in_threes: Vec<u32> = (0..4).flat_map(|step| take(step, 3)).collect();
+        let in_sixes: Vec<u32> = (0..2).flat_map(|step| take(step, 6)).collect();
+        assert_eq!(in_threes, in_sixes);
+        assert!(in_threes.chunks(4).all(|epoch| epoch.iter().collect::<BTreeSet<_>>().len() == 4));
+    }
+
+    #[test]
+    fn an_order_belongs_to_its_key() {
+        let key = |seed| Key::new(seed, Purpose::Shuffle);
+        let mut order = permutation(50, key(1));
+        assert_eq!(order, permutation(50, key(1)));
+        assert_ne!(order, permutation(50, key(2)));
+        order.sort_unstable();
+        assert_eq!(order, (0..50).collect::<Vec<_>>());
+        assert!(permutation(0, key(1)).is_empty());
+    }
+
+    #[test]
+    fn steps_win_over_epochs_and_there_is_at_least_one() {
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            fit: FitArgs,
+        }
+        let steps = |flags: &[&str], examples| {
+            let flags = ["fit", "--batch-size=64"].iter().chain(flags);
+            <Flags as clap::Parser>::try_parse_from(flags).unwrap().fit.total_steps(examples)
+        };
+        assert_eq!(steps(&["--epochs=1"], 130), 3);
+        assert_eq!(steps(&["--epochs=2.5"], 64), 3);
+        assert_eq!(steps(&["--epochs=3", "--steps=7"], 130), 7);
+        assert_eq!(steps(&["--epochs=0"], 130), 1);
+    }
+
+    #[test]
+    fn an_update_reports_the_loss_before_it_and_lowers_it() {
+        let (examples, mut model) = (examples(12), model());
+        let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.0, 1.0);
+        let before = mean_loss(&model, &examples, 5, 1);
+        for step in 0..20 {
+            let update = update(model, &examples, &mut optimizer, 3e-3, 3, 2);
+            model = update.model;
+            if step == 0 {
+                assert!((update.loss - before).abs() < 1e-5, "{} against {before}", update.loss);
+                assert!(update.grad_norm > 0.0);
+            }
+        }
+        let after = mean_loss(&model, &examples, 5, 1);
+        assert!(after < 0.7 * before, "{after} after, {before} before");
+    }
+
+    #[test]
+    fn the_mean_loss_does_not_depend_on_the_split() {
+        let (examples, model) = (examples(12), model());
+        let expected = mean_loss(&model, &examples, 12, 1);
+        for (micro_batch, threads) in [(1, 1), (5, 2)] {
+            assert!((mean_loss(&model, &examples, micro_batch, threads) - expected).abs() < 1e-6 * expected);
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::template::Calculation;
 use super::words::{OBJECTS, counted};
 use super::{
     CORPUS_DOCUMENTS, CORPUS_PROMPT_FORMAT_PERCENT, CORPUS_SEED, CORPUS_WEIGHTS, CORPUS_WIDE_PERCENT,
-    CORPUS_WRONG_PERCENT, RARE_RESULT_MAX,
+    CORPUS_WRONG_PERCENT, RARE_RESULT_MAX, RESULT_MAX,
 };
 use std::collections::HashSet;
 
@@ -78,12 +78,12 @@ fn calculation(random: &mut Random) -> Calculation {
         let wide = random.percent(CORPUS_WIDE_PERCENT);
         let (left, right) = match operator {
             '+' | '-' if wide => (random.between(1, RARE_RESULT_MAX), random.between(1, RARE_RESULT_MAX)),
-            '+' | '-' => (random.between(2, 50), random.between(2, 20)),
+            '+' | '-' => (random.between(2, RESULT_MAX), random.between(2, 15)),
             '*' if wide => (random.between(2, 50), random.between(2, 12)),
-            '*' => (random.between(2, 10), random.between(2, 10)),
+            '*' => (random.between(2, 8), random.between(2, 8)),
             _ => {
-                let right = random.between(2, 9);
-                let times = random.between(1, if wide { RARE_RESULT_MAX / right } else { 12 });
+                let right = random.between(2, 8);
+                let times = random.between(1, if wide { RARE_RESULT_MAX / right } else { 8 });
                 (right * times, right)
             }
         };

@@ -1,0 +1,265 @@
+//! Claims about the rollout engine: what it writes is what the full forward pass says, and neither the batch, nor the
+//! threads, nor the padding of a row has a say in it.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use model::{
+    Cache, Completion, Finish, GenerateConfig, GenerateStats, Key, ModelConfig, ModelSize, Purpose, Transformer,
+    generate, load_model, to_host, token_log_probs,
+};
+use std::path::Path;
+
+const SAMPLES: usize = 3;
+
+/// Grouped heads, a bias and tied embeddings, so that every branch of the model is taken.
+fn model() -> Transformer {
+    let config = ModelConfig {
+        hidden_size: 32,
+        intermediate_size: 48,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: Some(2),
+        max_position_embeddings: 64,
+        attention_bias: true,
+        ..ModelConfig::of_size(ModelSize::Tiny, 61, 0)
+    };
+    Transformer::init(&config, 5, &Device::default())
+}
+
+fn fixture(name: &str) -> Transformer {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+    load_model(&folder, &Device::default()).unwrap()
+}
+
+fn models() -> [Transformer; 3] {
+    [model(), fixture("llama_tiny"), fixture("qwen2_tiny")]
+}
+
+/// Prompts of 1 to 11 tokens, in no order of length.
+fn prompts() -> Vec<Vec<u32>> {
+    let lengths = [4, 1, 11, 7, 7, 2];
+    lengths.iter().map(|&length| (0..length).map(|i| (7 * i * i + 3 * length + 11) % 61).collect()).collect()
+}
+
+fn keys(prompts: usize, samples: usize) -> Vec<Vec<Key>> {
+    let key = |prompt: usize, sample: usize| Key::new(3, Purpose::Rollout).with(prompt as u64).with(sample as u64);
+    (0..prompts).map(|prompt| (0..samples).map(|sample| key(prompt, sample)).collect()).collect()
+}
+
+fn config(temperature: f64, rows: usize, threads: usize) -> GenerateConfig {
+    GenerateConfig { max_new_tokens: 20, temperature, stop_ids: vec![0, 5, 17], rows, threads }
+}
+
+fn run(model: &Transformer, config: &GenerateConfig) -> (Vec<Vec<Completion>>, GenerateStats) {
+    let prompts = prompts();
+    generate(model, &prompts, &keys(prompts.len(), SAMPLES), config, &|_| ())
+}
+
+fn tensor(rows: &[&[u32]]) -> Tensor<2, Int> {
+    let time = rows[0].len();
+    let ids: Vec<i32> = rows.concat().iter().map(|&id| id as i32).collect();
+    Tensor::from_data(TensorData::new(ids, [rows.len(), time]), &Device::default())
+}
+
+/// Logits of one row, `[T][V]`.
+fn logits(model: &Transformer, row: &[u32]) -> Vec<Vec<f32>> {
+    let values = to_host(model.forward(tensor(&[row]))).values;
+    values.chunks(model.config.vocab_size).map(<[f32]>::to_vec).collect()
+}
+
+fn assert_close(left: &[f32], right: &[f32], tolerance: f32, what: &str) {
+    assert_eq!(left.len(), right.len(), "{what}");
+    let difference = left.iter().zip(right).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+    assert!(difference <= tolerance, "{what}: {difference:e} apart");
+}
+
+fn assert_same(left: &[Vec<Completion>], right: &[Vec<Completion>], what: &str) {
+    for (prompt, (left, right)) in left.iter().zip(right).enumerate() {
+        for (sample, (left, right)) in left.iter().zip(right).enumerate() {
+            let what = format!("{what}: prompt {prompt}, sample {sample}");
+            assert_eq!(left.tokens, right.tokens, "{what}");
+            assert_eq!(left.finish, right.finish, "{what}");
+            assert_close(&left.log_probs, &right.log_probs, 1e-4, &what);
+        }
+    }
+}
+
+#[test]
+fn cached_decoding_gives_the_logits_of_the_full_forward_pass() {
+    let device = Device::default();
+    for model in models() {
+        let rows: [&[u32]; 3] =
+            [&[3, 1, 4, 1, 5, 9, 2, 6, 5], &[2, 7, 1, 8, 2, 8, 1, 8, 2], &[6, 6, 2, 6, 0, 7, 0, 1, 5]];
+        let lengths = [5, 2, 3];
+        let padded: Vec<Vec<u32>> =
+            rows.iter().zip(lengths).map(|(row, n)| [&row[..n], &[60; 5][n..]].concat()).collect();
+        let prompts: Vec<&[u32]> = padded.iter().map(Vec::as_slice).collect();
+        let mut cache = Cache::new(&model.config, 3, 9, &device);
+        model.run_cached(model.embed(tensor(&prompts)), &model.rotary_range(0..5, &device), &mut cache);
+        cache.hide_padding(&lengths);
+        for written in 0..4 {
+            let next: Vec<&[u32]> = rows.iter().zip(lengths).map(|(row, n)| &row[n + written..=n + written]).collect();
+            let rotary = model.rotary_rows(&lengths.map(|n| n + written), &device);
+            let hidden = model.run_cached(model.embed(tensor(&next)), &rotary, &mut cache);
+            let cached = to_host(model.logits(model.final_norm(hidden))).values;
+            for (row, cached) in cached.chunks(61).enumerate() {
+                let full = logits(&model, &rows[row][..=lengths[row] + written]);
+                assert_close(cached, full.last().unwrap(), 1e-4, &format!("row {row}, token {written}"));
+            }
+        }
+        assert_eq!(cache.filled(), 9);
+    }
+}
+
+#[test]
+fn reported_log_probs_are_those_of_the_full_forward_pass_at_temperature_one() {
+    for model in models() {
+        for temperature in [0.0, 0.7, 1.0, 1.5] {
+            let (completions, _) = run(&model, &config(temperature, 64, 1));
+            for (prompt, completions) in prompts().iter().zip(&completions) {
+                for completion in completions {
+                    let row = [prompt.as_slice(), &completion.tokens].concat();
+                    let full = model.forward(tensor(&[&row[..row.len() - 1]]));
+                    let written =
+                        full.reshape([row.len() - 1, 61]).narrow(0, prompt.len() - 1, completion.tokens.len());
+                    let targets = tensor(&[&completion.tokens]).reshape([completion.tokens.len()]);
+                    let full = to_host(token_log_probs(written, targets, 1.0)).values;
+                    assert_close(&completion.log_probs, &full, 1e-4, &format!("temperature {temperature}"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_greedy_row_takes_the_likeliest_token_of_the_full_forward_pass() {
+    let model = fixture("llama_tiny");
+    let (completions, _) = run(&model, &config(0.0, 64, 1));
+    for (prompt, completions) in prompts().iter().zip(&completions) {
+        let mut row = prompt.clone();
+        for &token in &completions[0].tokens {
+            let last = logits(&model, &row).pop().unwrap();
+            let likeliest = (0..61).max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap();
+            assert_eq!(token, likeliest as u32);
+            row.push(token);
+        }
+    }
+}
+
+#[test]
+fn what_a_row_writes_depends_neither_on_its_batch_nor_on_the_threads() {
+    for model in models() {
+        for temperature in [0.0, 1.0] {
+            let (expected, _) = run(&model, &config(temperature, 1, 1));
+            for (rows, threads) in [(1, 2), (3, 1), (3, 2), (64, 1), (64, 2)] {
+                let (found, _) = run(&model, &config(temperature, rows, threads));
+                assert_same(&found, &expected, &format!("temperature {temperature}, {rows} rows, {threads} threads"));
+            }
+        }
+    }
+}
+
+#[test]
+fn samples_of_a_prompt_differ_and_greedy_ones_do_not() {
+    let model = model();
+    let (sampled, _) = run(&model, &config(1.0, 64, 1));
+    assert!(sampled.iter().any(|samples| samples[0].tokens != samples[1].tokens));
+    let (greedy, _) = run(&model, &config(0.0, 64, 1));
+    assert!(greedy.iter().all(|samples| samples.iter().all(|sample| sample.tokens == samples[0].tokens)));
+}
+
+#[test]
+fn a_row_ends_with_the_first_stop_id_and_keeps_it_and_a_truncated_one_is_marked() {
+    let model = model();
+    let endless = GenerateConfig { stop_ids: Vec::new(), ..config(1.0, 64, 1) };
+    let (endless, _) = run(&model, &endless);
+    assert!(endless.iter().flatten().all(|c| c.tokens.len() == 20 && c.finish == Finish::Length));
+    let config = config(1.0, 64, 1);
+    let expected: Vec<Vec<Completion>> = endless
+        .iter()
+        .map(|samples| {
+            let cut =
+                |completion: &Completion| match completion.tokens.iter().position(|id| config.stop_ids.contains(id)) {
+                    None => completion.clone(),
+                    Some(end) => Completion {
+                        tokens: completion.tokens[..=end].to_vec(),
+                        log_probs: completion.log_probs[..=end].to_vec(),
+                        finish: Finish::Stop,
+                    },
+                };
+            samples.iter().map(cut).collect()
+        })
+        .collect();
+    let finishes: Vec<Finish> = expected.iter().flatten().map(|completion| completion.finish).collect();
+    assert!(
+        finishes.contains(&Finish::Stop) && finishes.contains(&Finish::Length),
+        "the test needs both: {finishes:?}"
+    );
+    let (found, stats) = run(&model, &config);
+    assert_same(&found, &expected, "with stop ids");
+    assert_eq!(stats.new_tokens, found.iter().flatten().map(|completion| completion.tokens.len()).sum::<usize>());
+}
+
+#[test]
+fn a_row_is_cut_where_its_own_context_is_full_whatever_stands_beside_it() {
+    let model = model();
+    let prompts = vec![vec![9; 60], vec![8; 3], vec![7; 63]];
+    let config = GenerateConfig { max_new_tokens: 30, stop_ids: Vec::new(), ..config(1.0, 64, 1) };
+    let together = generate(&model, &prompts, &keys(3, 2), &config, &|_| ()).0;
+    let lengths: Vec<usize> = together.iter().map(|samples| samples[0].tokens.len()).collect();
+    assert_eq!(lengths, [4, 30, 1]);
+    assert!(together.iter().flatten().all(|completion| completion.finish == Finish::Length));
+    let alone = generate(&model, &prompts, &keys(3, 2), &GenerateConfig { rows: 1, ..config }, &|_| ()).0;
+    assert_same(&together, &alone, "prompts at the end of the context");
+}
+
+#[test]
+fn a_prompt_is_read_once_for_all_its_samples() {
+    let model = model();
+    let once: usize = prompts().iter().map(Vec::len).sum();
+    let read = |rows| run(&model, &config(1.0, rows, 1)).1.prompt_tokens;
+    assert_eq!(read(64), once);
+    assert_eq!(read(SAMPLES), once);
+    assert_eq!(read(1), SAMPLES * once);
+}
+
+#[test]
+fn every_row_is_told_to_the_progress_bar_once() {
+    let model = model();
+    for (rows, threads) in [(1, 1), (4, 2), (64, 1)] {
+        let told = std::sync::atomic::AtomicUsize::new(0);
+        let count = |rows| _ = told.fetch_add(rows, std::sync::atomic::Ordering::Relaxed);
+        let prompts = prompts();
+        generate(&model, &prompts, &keys(prompts.len(), SAMPLES), &config(1.0, rows, threads), &count);
+        assert_eq!(told.into_inner(), prompts.len() * SAMPLES);
+    }
+}
+
+#[test]
+fn a_later_token_does_not_change_an_earlier_logit() {
+    for model in models() {
+        let row: Vec<u32> = (0..12).map(|i| (i * 5 + 1) % 61).collect();
+        let before = logits(&model, &row);
+        for changed in [4, 11] {
+            let mut other = row.clone();
+            other[changed] = 60;
+            let after = logits(&model, &other);
+            assert_eq!(before[..changed], after[..changed]);
+            assert_ne!(before[changed], after[changed], "the token itself is seen");
+        }
+    }
+}
+
+#[test]
+fn the_amount_of_padding_does_not_change_a_logit() {
+    for model in models() {
+        let row: Vec<u32> = (0..7).map(|i| (i * 9 + 2) % 61).collect();
+        let alone = logits(&model, &row).concat();
+        for padding in [1, 6, 40] {
+            let padded = [row.as_slice(), &vec![0; padding]].concat();
+            let long: Vec<u32> = (0..padded.len() as u32).map(|i| (i * 11 + 5) % 61).collect();
+            let both = to_host(model.forward(tensor(&[&long, &padded]))).values;
+            let start = padded.len() * 61;
+            assert_close(&both[start..start + 7 * 61], &alone, 1e-5, &format!("{padding} columns of padding"));
+        }
+    }
+}

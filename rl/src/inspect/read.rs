@@ -1,0 +1,261 @@
+//! Reads what a run directory holds, of a finished run or of one that is still being written. Does not know how it is
+//! shown, and never writes.
+
+use anyhow::{Context, Result, bail, ensure};
+use eval::{Report, Sample};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{BufRead, BufReader, ErrorKind},
+    path::Path,
+};
+
+/// The values of every metric by name: pairs of step and value, in the order of the file.
+pub type Curves = BTreeMap<String, Vec<(f64, f64)>>;
+
+/// Everything of a run but its samples, which may be many.
+pub struct RunFiles {
+    /// The command that made the run, where the first line of `config.toml` is a comment that says it.
+    pub command: Option<String>,
+    /// The resolved configuration.
+    pub config: toml::Table,
+    /// The metrics.
+    pub curves: Curves,
+    /// The reports of `eval.json`, or of `before.json` as long as the run goes on, with their names.
+    pub reports: Vec<(String, Report)>,
+}
+
+/// What tells a run directory from any other.
+const FILES: [&str; 5] = ["config.toml", "metrics.jsonl", "samples.jsonl", "eval.json", "before.json"];
+
+/// The keys of a configuration that say the most of a run.
+const TELLING: [&str; 16] = [
+    "benchmark",
+    "model",
+    "init",
+    "reward",
+    "steps",
+    "rounds",
+    "epochs",
+    "questions",
+    "samples",
+    "batch_size",
+    "learning_rate",
+    "kl_coefficient",
+    "kl_target",
+    "temperature",
+    "limit",
+    "seed",
+];
+
+impl RunFiles {
+    /// Reads a run directory; a file that is not there yet is empty.
+    ///
+    /// # Errors
+    /// If it is no run directory, or a file of it is malformed.
+    pub fn read(dir: &Path) -> Result<Self> {
+        ensure!(dir.exists(), "{} does not exist; give the directory of a run, such as one under runs/", dir.display());
+        ensure!(dir.is_dir(), "{} is a file; give the run directory that it lies in", dir.display());
+        ensure!(
+            FILES.iter().any(|name| dir.join(name).exists()),
+            "{} is not a run directory: it has none of {}; give one that `rl` has written",
+            dir.display(),
+            FILES.join(", ")
+        );
+        let path = dir.join("config.toml");
+        let text = text_if_there(&path)?.unwrap_or_default();
+        Ok(Self {
+            command: text.lines().next().and_then(|line| line.strip_prefix('#')).map(|line| line.trim().to_string()),
+            config: text.parse().with_context(|| format!("{} is not TOML", path.display()))?,
+            curves: read_curves(&dir.join("metrics.jsonl"))?,
+            reports: read_reports(dir)?,
+        })
+    }
+
+    /// The command, if it is known, and the settings that say the most.
+    pub fn summary(&self) -> String {
+        let settings = TELLING.iter().filter_map(|key| Some(format!("{key} {}", plain(self.config.get(*key)?))));
+        self.command.iter().cloned().chain(settings).collect::<Vec<_>>().join(" · ")
+    }
+
+    /// The last step that has metrics.
+    pub fn last_step(&self) -> Option<usize> {
+        let last = |points: &Vec<(f64, f64)>| points.last().map(|(step, _)| *step as usize);
+        self.curves.values().filter_map(last).max()
+    }
+}
+
+/// A value of a configuration as it is typed on a command line.
+pub fn plain(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// Calls `each` with every line of a file of JSON lines. A file that is missing has none. A last line without its end
+/// is one that is being written, or was cut: it is left out.
+///
+/// # Errors
+/// A malformed line, by its number.
+pub fn json_lines<T: DeserializeOwned>(path: &Path, mut each: impl FnMut(usize, T) -> Result<()>) -> Result<()> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let mut reader = BufReader::new(file);
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let length = reader.read_until(b'\n', &mut line).with_context(|| format!("cannot read {}", path.display()))?;
+        if length == 0 {
+            break;
+        }
+        match serde_json::from_slice(&line) {
+            Ok(value) => each(number, value)?,
+            Err(_) if !line.ends_with(b"\n") => break,
+            Err(error) => bail!(
+                "{}, line {number}, column {}: {}; repair or remove the line",
+                path.display(),
+                error.column(),
+                without_place(&error)
+            ),
+        }
+    }
+    Ok(())
+}
+
+/// The samples of one step, or of the last one there is. With them, the steps that have samples.
+///
+/// # Errors
+/// A malformed line.
+pub fn samples_of_step(dir: &Path, step: Option<usize>) -> Result<(Vec<Sample>, BTreeSet<usize>)> {
+    let mut steps = BTreeSet::new();
+    let mut kept: Vec<Sample> = Vec::new();
+    json_lines(&dir.join("samples.jsonl"), |_, sample: Sample| {
+        steps.extend(sample.step);
+        let newest = kept.last().and_then(|kept| kept.step);
+        if step.is_none() && sample.step > newest {
+            kept.clear();
+        }
+        if sample.step == step.or(sample.step.max(newest)) {
+            kept.push(sample);
+        }
+        Ok(())
+    })?;
+    Ok((kept, steps))
+}
+
+/// At most `most` samples, evenly over the steps and over the samples of each step.
+///
+/// # Errors
+/// A malformed line.
+pub fn samples_over_steps(dir: &Path, most: usize) -> Result<Vec<Sample>> {
+    /// A leaf must hold several samples to be worth turning to.
+    const FEWEST_OF_STEP: usize = 8;
+    #[derive(Deserialize)]
+    struct Line {
+        step: Option<usize>,
+    }
+    let path = dir.join("samples.jsonl");
+    // Two passes, so that memory holds the samples that are shown and no others.
+    let mut lines_of_step: BTreeMap<Option<usize>, Vec<usize>> = BTreeMap::new();
+    json_lines(&path, |number, line: Line| {
+        lines_of_step.entry(line.step).or_default().push(number);
+        Ok(())
+    })?;
+    let all: Vec<&Vec<usize>> = lines_of_step.values().collect();
+    let steps: Vec<usize> = evenly(all.len(), most / FEWEST_OF_STEP).collect();
+    let of_step = |step: usize| evenly(all[step].len(), most / steps.len()).map(move |place| (step, place));
+    let chosen: BTreeSet<usize> =
+        steps.iter().flat_map(|&step| of_step(step)).map(|(step, place)| all[step][place]).collect();
+    let mut samples = Vec::with_capacity(chosen.len());
+    json_lines(&path, |number, sample: Sample| {
+        samples.extend(chosen.contains(&number).then_some(sample));
+        Ok(())
+    })?;
+    Ok(samples)
+}
+
+/// At most `count` of the places below `length`, first and last among them, as far apart as they can be.
+pub fn evenly(length: usize, count: usize) -> impl Iterator<Item = usize> {
+    let count = count.min(length);
+    (0..count).map(move |i| if count == 1 { length - 1 } else { i * (length - 1) / (count - 1) })
+}
+
+/// A number with about four digits that count.
+pub fn readable(value: f64) -> String {
+    let size = value.abs();
+    match size {
+        0.0 => "0".into(),
+        _ if !(1e-4..1e6).contains(&size) => format!("{value:.2e}"),
+        _ => {
+            let decimals = (3 - size.log10().floor() as i32).clamp(0, 6) as usize;
+            let text = format!("{value:.decimals$}");
+            let whole = text.contains('.').then(|| text.trim_end_matches('0').trim_end_matches('.').to_string());
+            whole.unwrap_or(text)
+        }
+    }
+}
+
+fn read_curves(path: &Path) -> Result<Curves> {
+    let mut curves = Curves::new();
+    json_lines(path, |number, line: Map<String, Value>| {
+        let step = line.get("step").and_then(Value::as_f64);
+        let step = step.with_context(|| format!("{}, line {number}: there is no \"step\"", path.display()))?;
+        for (name, value) in line.iter().filter(|(name, _)| *name != "step") {
+            // A value that was not finite is null in the file; the curve has a gap there.
+            if let Some(value) = value.as_f64() {
+                curves.entry(name.clone()).or_default().push((step, value));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(curves)
+}
+
+/// The reports of a training command, of `eval run`, or the first half of the former.
+fn read_reports(dir: &Path) -> Result<Vec<(String, Report)>> {
+    let path = dir.join("eval.json");
+    let Some(text) = text_if_there(&path)? else {
+        let path = dir.join("before.json");
+        let Some(text) = text_if_there(&path)? else { return Ok(Vec::new()) };
+        return Ok(vec![("before".into(), parse(&path, &text)?)]);
+    };
+    let mut both: Map<String, Value> = parse(&path, &text)?;
+    if both.contains_key("benchmark") {
+        return Ok(vec![("policy".into(), parse(&path, &text)?)]);
+    }
+    let mut reports = Vec::new();
+    for name in ["before", "after"] {
+        let report = both.remove(name).with_context(|| format!("{} has no report \"{name}\"", path.display()))?;
+        let report = serde_json::from_value(report).with_context(|| format!("{}: {name}", path.display()))?;
+        reports.push((name.to_string(), report));
+    }
+    Ok(reports)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+    serde_json::from_str(text).with_context(|| format!("{} is malformed", path.display()))
+}
+
+fn text_if_there(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// The message alone: the parser saw one line, and calls it line 1.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or_default().to_string()
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

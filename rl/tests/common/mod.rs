@@ -1,0 +1,206 @@
+//! What several test files need: a tiny policy that is sometimes right, and commands run in this process.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use anyhow::Result;
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::{Device, Tensor},
+};
+use data::{Benchmark, DataOptions, Example, Problem, Split, Tokenizer, completion_text, question_prompt};
+use eval::Policy;
+use model::{ModelConfig, ModelSize, Transformer, save_model, to_host};
+use rl::{
+    command::{Command, parse},
+    optim::Adam,
+    ppo, sft,
+    supervised::update,
+};
+use serde_json::{Map, Value};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+use tempfile::TempDir;
+
+/// Problems that the policy of these tests knows.
+pub const PROBLEMS: usize = 8;
+
+/// The first training problems of the embedded benchmark.
+pub fn problems() -> Vec<Problem> {
+    let all = data::load(Benchmark::Synthetic, Split::Train, &DataOptions::default()).unwrap();
+    all[..PROBLEMS].to_vec()
+}
+
+/// A tokenizer that has seen nothing but these problems.
+fn tokenizer() -> Tokenizer {
+    let texts: Vec<String> =
+        problems().iter().map(|p| question_prompt(&p.question) + &completion_text(&p.solution)).collect();
+    Tokenizer::train_bpe(&texts, 300).unwrap()
+}
+
+/// Width 32, two blocks, grouped heads: random weights.
+pub fn random_model(vocabulary: usize, seed: u64) -> Transformer {
+    let config = ModelConfig {
+        hidden_size: 32,
+        intermediate_size: 64,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: Some(2),
+        max_position_embeddings: 512,
+        ..ModelConfig::of_size(ModelSize::Tiny, vocabulary, 0)
+    };
+    Transformer::init(&config, seed, &Device::default())
+}
+
+/// A problem answered without any step, so that completions are short.
+pub fn short_examples(tokenizer: &Tokenizer) -> Vec<Example> {
+    let example = |problem: &Problem| {
+        let mut tokens = tokenizer.encode(&question_prompt(&problem.question));
+        let prompt_len = tokens.len();
+        tokens.extend(tokenizer.encode(&completion_text(&format!("#### {}", problem.answer))));
+        tokens.push(tokenizer.eos_ids()[0]);
+        Example { tokens, prompt_len }
+    };
+    problems().iter().map(example).collect()
+}
+
+/// A folder with a policy that answers at once and is sometimes right. Made once in a process.
+pub fn start() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let make = || {
+        let tokenizer = tokenizer();
+        let examples = short_examples(&tokenizer);
+        let mut model = random_model(tokenizer.vocab_size(), 1);
+        let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.0, 1.0);
+        for _ in 0..60 {
+            model = update(model, &examples, &mut optimizer, 3e-3, PROBLEMS, 1).model;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        save_model(folder.path(), &model).unwrap();
+        tokenizer.save(folder.path()).unwrap();
+        folder
+    };
+    FOLDER.get_or_init(make).path()
+}
+
+/// The policy of [`start`].
+pub fn policy() -> Policy {
+    Policy::load(start(), &Device::default()).unwrap()
+}
+
+/// Runs `rl sft` or `rl ppo`. Later flags win over earlier ones.
+pub fn run(arguments: &[&str]) -> Result<PathBuf> {
+    let arguments: Vec<OsString> = ["rl"].iter().chain(arguments).map(OsString::from).collect();
+    match parse(arguments)? {
+        Command::Sft(config) => sft::train(&config, &config.run.device()?),
+        Command::Ppo(config) => ppo::train(&config, &config.run.device()?),
+        other => panic!("no training command: {other:?}"),
+    }
+}
+
+/// Flags of a run of four steps that takes seconds.
+const SMALL: &[&str] = &[
+    "--benchmark=synthetic",
+    "--device=cpu",
+    "--quiet",
+    "--seed=3",
+    "--limit=8",
+    "--max-new-tokens=24",
+    "--steps=4",
+    "--eval-every=2",
+    "--eval-problems=4",
+    "--test-problems=4",
+    "--test-samples=2",
+    "--test-temperature=0.7",
+    "--threads=2",
+    "--micro-batch=3",
+    "--rollout-batch=5",
+    "--max-grad-norm=1.0",
+    "--warm-up=1",
+    "--final-learning-rate=0.1",
+    "--learning-rate=2e-3",
+];
+
+/// [`run`] of a small `rl ppo` from [`start`] into `out`.
+pub fn run_ppo(out: &Path, more: &[&str]) -> Result<PathBuf> {
+    let own = [
+        "--questions=4",
+        "--samples=2",
+        "--mini-batch=4",
+        "--ppo-epochs=2",
+        "--temperature=1",
+        "--kl-coefficient=0.05",
+        "--kl-target=0.5",
+        "--kl-horizon=100",
+        "--epsilon=0.2",
+        "--value-clip=0.2",
+        "--value-weight=1",
+        "--gamma=1",
+        "--lambda=0.95",
+        "--value-layers=1",
+        "--reward=sparse",
+    ];
+    run_small("ppo", out, &own, more)
+}
+
+/// [`run`] of a small `rl sft` from [`start`] into `out`.
+pub fn run_sft(out: &Path, more: &[&str]) -> Result<PathBuf> {
+    run_small("sft", out, &["--batch-size=6", "--weight-decay=0.01", "--beta-2=0.98"], more)
+}
+
+fn run_small(command: &str, out: &Path, own: &[&str], more: &[&str]) -> Result<PathBuf> {
+    let init = format!("--init={}", start().display());
+    let out = format!("--out={}", out.display());
+    run(&[&[command, &init, &out], SMALL, own, more].concat())
+}
+
+/// Goes on with a run as a user does: with nothing but its directory.
+pub fn resume(command: &str, dir: &Path) -> Result<PathBuf> {
+    run(&[command, &format!("--resume={}", dir.display()), "--quiet"])
+}
+
+/// `metrics.jsonl` with all that may differ between two equal runs left out: what was measured by a clock.
+pub fn metrics(dir: &Path) -> Vec<Map<String, Value>> {
+    let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+    let line = |line: &str| {
+        let mut metrics: Map<String, Value> = serde_json::from_str(line).unwrap();
+        metrics.retain(|name, _| !name.starts_with("time/") && name != "rollout/tokens_per_s");
+        metrics
+    };
+    text.lines().map(line).collect()
+}
+
+/// Gradients in the order of the parameters; `None` where a parameter has none.
+pub fn gradient_list<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<Option<Vec<f32>>> {
+    struct Visitor<'a>(&'a GradientsParams, Vec<Option<Vec<f32>>>);
+    impl ModuleVisitor for Visitor<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.1.push(self.0.get::<D>(param.id).map(|gradient| to_host(gradient).values));
+        }
+    }
+    let mut visitor = Visitor(gradients, Vec::new());
+    model.visit(&mut visitor);
+    visitor.1
+}
+
+/// Every file below a folder by its path in it.
+pub fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.push((path.strip_prefix(folder).unwrap().to_path_buf(), fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}

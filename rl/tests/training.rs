@@ -1,0 +1,532 @@
+//! Claims about training: micro-batches and threads do not enter it, rewards and values stand where they should, and a run
+//! that was stopped and resumed is the run that never stopped. Numbers in comments are those of the list of what must hold
+//! exactly.
+
+mod common;
+
+use burn::{
+    module::Param,
+    tensor::{Device, Int, Tensor, TensorData},
+};
+use common::{
+    PROBLEMS, files, gradient_list, metrics, policy, problems, random_model, resume, run, run_ppo, run_sft,
+    short_examples,
+};
+use data::{Example, PromptStyle, Split};
+use eval::{About, Sample, SampleConfig, evaluate};
+use model::{ActorCritic, Finish, Transformer, ValueBranch, to_host, token_log_probs};
+use rl::{
+    batch::{flat, micro_batches, pad, response_tokens, score, score_with_values},
+    loss::{negative_log_likelihood, ppo_policy, ppo_value},
+    optim::{Adam, gradients},
+    reward::RewardKind,
+    rollout::{Rollout, RolloutConfig, look, sample_rollouts},
+    run::Run,
+    supervised::update,
+};
+use std::{fs, path::Path};
+
+/// Sixteen rows of 3 to 40 tokens over 50 ids.
+fn examples() -> Vec<Example> {
+    let example = |row: usize| {
+        let length = 3 + (row * 7) % 38;
+        let tokens = (0..length).map(|i| ((row * 13 + i * i * 5 + i) % 50) as u32).collect();
+        Example { tokens, prompt_len: 1 + row % 2 }
+    };
+    (0..16).map(example).collect()
+}
+
+/// The loss of the one supervised loop and its gradient of every parameter.
+fn supervised(model: &Transformer, examples: &[Example], micro_batch: usize, threads: usize) -> (f64, Vec<Vec<f32>>) {
+    let total = response_tokens(examples);
+    let found = gradients(model, &micro_batches(examples, micro_batch), threads, |model, indices| {
+        let rows: Vec<&Example> = indices.iter().map(|&index| &examples[index]).collect();
+        let loss = negative_log_likelihood(score(model, &pad(&rows, &model.device()), 1.0).log_probs, total);
+        (loss.clone(), f64::from(loss.inner().into_scalar::<f32>()))
+    });
+    let list = gradient_list(model, &found.params).into_iter().map(|gradient| gradient.unwrap()).collect();
+    (found.reports.iter().sum(), list)
+}
+
+fn assert_close(ours: &[Vec<f32>], theirs: &[Vec<f32>], tolerance: f32, what: &str) {
+    assert_eq!(ours.len(), theirs.len());
+    for (parameter, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
+        let scale = theirs.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        let difference = ours.iter().zip(theirs).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max);
+        assert!(difference <= tolerance * scale, "{what}: parameter {parameter} off by {difference:e} of {scale:e}");
+    }
+}
+
+// 4
+
+#[test]
+fn loss_and_gradients_are_the_same_for_any_split_into_micro_batches() {
+    let (model, examples) = (random_model(50, 1), examples());
+    let (loss, expected) = supervised(&model, &examples, 16, 1);
+    for micro_batch in [1, 2, 5] {
+        let (found, gradients) = supervised(&model, &examples, micro_batch, 1);
+        assert!((found - loss).abs() < 1e-6 * loss, "micro-batches of {micro_batch}: {found} against {loss}");
+        assert_close(&gradients, &expected, 1e-5, &format!("micro-batches of {micro_batch}"));
+    }
+}
+
+#[test]
+fn threads_change_no_bit_of_loss_and_gradients() {
+    let (model, examples) = (random_model(50, 1), examples());
+    for micro_batch in [1, 2, 5, 16] {
+        let expected = supervised(&model, &examples, micro_batch, 1);
+        assert!(supervised(&model, &examples, micro_batch, 2) == expected, "micro-batches of {micro_batch}");
+    }
+}
+
+#[test]
+fn the_first_update_of_ppo_is_the_same_for_any_split_into_micro_batches() {
+    let line = |micro_batch: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = ["--steps=1", "--ppo-epochs=1", "--mini-batch=8", &format!("--micro-batch={micro_batch}")];
+        metrics(&run_ppo(&folder.path().join("run"), &flags).unwrap()).remove(0)
+    };
+    let expected = line("16");
+    assert!(expected["accuracy"].as_f64().unwrap() > 0.0, "the test needs a reward");
+    for micro_batch in ["1", "2", "5"] {
+        let found = line(micro_batch);
+        for (name, tolerance) in
+            [("reward/mean", 0.0), ("loss/value", 1e-6), ("loss/policy", 1e-6), ("grad_norm", 1e-5)]
+        {
+            let [found, expected] = [&found[name], &expected[name]].map(|value| value.as_f64().unwrap());
+            assert!((found - expected).abs() <= tolerance, "{name}, {micro_batch} rows: {found} against {expected}");
+        }
+    }
+}
+
+// 4 and 5
+
+#[test]
+fn what_stands_after_the_end_of_a_row_enters_neither_loss_nor_gradients() {
+    let model = random_model(50, 2);
+    let rows = [
+        Example { tokens: vec![3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], prompt_len: 4 },
+        Example { tokens: vec![2, 7, 1, 0], prompt_len: 2 },
+    ];
+    let rows: Vec<&Example> = rows.iter().collect();
+    let found = |padding: i32| {
+        let result = gradients(&model, &[()], 1, |model, ()| {
+            let mut batch = pad(&rows, &Device::default());
+            let mut ids = batch.tokens.into_data().convert::<i32>().try_to_vec::<i32>().unwrap();
+            ids[11 + 4..].fill(padding);
+            batch.tokens = Tensor::from_data(TensorData::new(ids, [2, 11]), &Device::default());
+            let loss = negative_log_likelihood(score(model, &batch, 1.0).log_probs, 9);
+            (loss.clone(), loss.inner().into_scalar::<f32>())
+        });
+        (result.reports, gradient_list(&model, &result.params))
+    };
+    assert!(found(0) == found(49));
+}
+
+// 5
+
+#[test]
+fn the_end_of_sequence_token_is_learnt() {
+    let policy = policy();
+    let eos = policy.tokenizer.eos_ids()[0];
+    let mut model = random_model(policy.model.config.vocab_size, 4);
+    let examples = short_examples(&policy.tokenizer);
+    let log_prob_of_end = |model: &Transformer| {
+        let rows: Vec<&Example> = examples.iter().collect();
+        let batch = pad(&rows, &Device::default());
+        let targets = batch.targets.clone().into_data().convert::<i64>().try_to_vec::<i64>().unwrap();
+        let log_probs = to_host(score(model, &batch, 1.0).log_probs).values;
+        let of_end: Vec<f32> =
+            targets.iter().zip(log_probs).filter(|(id, _)| **id == i64::from(eos)).map(|(_, value)| value).collect();
+        assert_eq!(of_end.len(), PROBLEMS, "one end a row is a target");
+        of_end.iter().sum::<f32>() / of_end.len() as f32
+    };
+    let before = log_prob_of_end(&model);
+    let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.0, 1.0);
+    for _ in 0..10 {
+        model = update(model, &examples, &mut optimizer, 3e-3, PROBLEMS, 1).model;
+    }
+    let after = log_prob_of_end(&model);
+    assert!(after > before + 0.5, "log-probability of the end: {before} before, {after} after");
+}
+
+#[test]
+fn the_reward_sits_on_the_last_token_written_and_truncated_samples_keep_their_tokens() {
+    let policy = policy();
+    let eos = policy.tokenizer.eos_ids()[0];
+    let all = rollouts(1.0, 24);
+    let (right, wrong): (Vec<&Rollout>, Vec<&Rollout>) = all.iter().partition(|rollout| rollout.sample.correct);
+    assert!(!right.is_empty() && !wrong.is_empty(), "the test needs both");
+    for rollout in &right {
+        let (last, others) = rollout.rewards.split_last().unwrap();
+        assert!(*last == 1.0 && others.iter().all(|&reward| reward == 0.0));
+        assert_eq!(rollout.tokens.last(), Some(&eos));
+    }
+    assert!(wrong.iter().all(|rollout| rollout.rewards.iter().all(|&reward| reward == 0.0)));
+    // Two tokens are never enough for an answer and its end.
+    for rollout in rollouts(1.0, 2).iter().filter(|rollout| rollout.tokens.last() != Some(&eos)) {
+        assert_eq!(rollout.sample.finish, Finish::Length);
+        let written = rollout.tokens.len() - rollout.prompt_len;
+        assert_eq!([written, rollout.rewards.len(), rollout.log_probs.len(), rollout.sample.tokens], [2; 4]);
+    }
+}
+
+/// Four samples of each problem, looked at by the policy, itself as the reference and a fresh critic.
+fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
+    let (policy, problems) = (policy(), problems());
+    let sampling =
+        SampleConfig { samples: 4, temperature, max_new_tokens, rows: 64, threads: 1, style: PromptStyle::Plain };
+    let config = RolloutConfig { sampling, reward: RewardKind::Sparse, dense_scale: 0.5, micro_batch: 8, seed: 1 };
+    let places: Vec<usize> = (0..problems.len()).collect();
+    let (mut rollouts, _) = sample_rollouts(&policy, &problems, &places, 0, &config).unwrap();
+    look(&mut rollouts, &actor_critic(1, true), &policy.model, temperature, 8, 1);
+    rollouts
+}
+
+fn actor_critic(layers: usize, detach: bool) -> ActorCritic {
+    let policy = policy().model;
+    ActorCritic { value: ValueBranch::of(&policy, layers, detach), policy }
+}
+
+/// The same with a head that is not 0, as after some training.
+fn trained_actor_critic(detach: bool) -> ActorCritic {
+    let mut model = actor_critic(1, detach);
+    let head: Vec<f32> = (0..32).map(|i| ((i * 7 % 11) as f32 - 5.0) / 20.0).collect();
+    model.value.head = Param::from_data(TensorData::new(head, [32, 1]), &Device::default());
+    model
+}
+
+// 6
+
+#[test]
+fn the_first_loss_of_the_critic_is_half_the_mean_squared_return() {
+    let rollouts = rollouts(1.0, 24);
+    let device = Device::default();
+    let rows: Vec<&Rollout> = rollouts.iter().collect();
+    for layers in 0..=2 {
+        let (_, values) = score_with_values(&actor_critic(layers, true), &pad(&rows, &device), 1.0);
+        assert!(to_host(values.clone()).values.iter().all(|&value| value == 0.0));
+        let total = response_tokens(&rollouts);
+        let returns: Vec<f32> = (0..total).map(|i| (i % 7) as f32 / 3.0 - 0.5).collect();
+        let half_mean_square = returns.iter().map(|r| r * r).sum::<f32>() / total as f32 / 2.0;
+        let returns = flat([returns.as_slice()].into_iter(), &device);
+        let loss = ppo_value(values, Tensor::zeros([total], &device), returns, 0.2, total).into_scalar::<f32>();
+        assert!((loss - half_mean_square).abs() < 1e-6, "{loss} against {half_mean_square}");
+    }
+}
+
+#[test]
+fn the_first_logged_loss_of_the_critic_is_half_the_mean_squared_return() {
+    // Without a price of divergence, with γ = λ = 1, the return of every token is the reward of its sample.
+    let folder = tempfile::tempdir().unwrap();
+    let flags =
+        ["--steps=1", "--ppo-epochs=1", "--mini-batch=8", "--kl-coefficient=0", "--lambda=1", "--value-layers=2"];
+    let dir = run_ppo(&folder.path().join("run"), &flags).unwrap();
+    let samples = samples(&dir);
+    let tokens: usize = samples.iter().map(|sample| sample.tokens).sum();
+    let squares: f64 = samples.iter().map(|sample| sample.reward.unwrap().powi(2) * sample.tokens as f64).sum();
+    assert!(squares > 0.0, "the test needs a reward");
+    let loss = metrics(&dir)[0]["loss/value"].as_f64().unwrap();
+    assert!((loss - 0.5 * squares / tokens as f64).abs() < 1e-6, "{loss}");
+}
+
+#[test]
+fn a_detached_critic_leaves_the_gradient_of_the_policy_as_it_was_and_one_that_is_not_changes_the_trunk() {
+    let rollouts = rollouts(1.0, 24);
+    let (device, total) = (Device::default(), response_tokens(&rollouts));
+    let rows: Vec<&Rollout> = rollouts.iter().collect();
+    let of_losses = |model: &ActorCritic, policy_weight: f64, value_weight: f64| {
+        let result = gradients(model, &[()], 1, |model, ()| {
+            let (scored, values) = score_with_values(model, &pad(&rows, &device), 1.0);
+            let old = flat(rows.iter().map(|row| row.log_probs.as_slice()), &device);
+            let advantages: Vec<f32> = (0..total).map(|i| (i % 5) as f32 - 2.0).collect();
+            let advantages = flat([advantages.as_slice()].into_iter(), &device);
+            let policy_loss = ppo_policy(scored.log_probs, old, advantages.clone(), 0.2, total);
+            let value_loss = ppo_value(values, Tensor::zeros([total], &device), advantages, 0.2, total);
+            (policy_loss.mul_scalar(policy_weight) + value_loss.mul_scalar(value_weight), ())
+        });
+        let of_policy = gradient_list(&model.policy, &result.params);
+        (of_policy, gradient_list(&model.value, &result.params))
+    };
+    let zero = |gradient: &Option<Vec<f32>>| gradient.as_ref().is_none_or(|values| values.iter().all(|&x| x == 0.0));
+
+    let detached = trained_actor_critic(true);
+    let (policy_alone, _) = of_losses(&detached, 1.0, 0.0);
+    let (with_critic, value) = of_losses(&detached, 1.0, 1.0);
+    assert!(with_critic == policy_alone);
+    assert!(value.iter().all(|gradient| !zero(gradient)), "the branch itself learns");
+    let (critic_alone, _) = of_losses(&detached, 0.0, 1.0);
+    assert!(critic_alone.iter().all(zero));
+
+    let (critic_alone, _) = of_losses(&trained_actor_critic(false), 0.0, 1.0);
+    let touched: Vec<bool> = critic_alone.iter().map(|gradient| !zero(gradient)).collect();
+    // The embedding and the six tensors of the block that both share; not the policy's own block, nor its last norm.
+    assert_eq!(touched, [vec![true; 7], vec![false; 7]].concat());
+}
+
+// 8
+
+#[test]
+fn temperature_divides_the_logits_of_policy_and_reference_and_not_the_values_of_the_critic() {
+    let mut rollouts = rollouts(1.0, 24);
+    let model = trained_actor_critic(true);
+    let reference = random_model(model.policy.config.vocab_size, 9);
+    let seen = |rollouts: &mut Vec<Rollout>, temperature: f64| {
+        look(rollouts, &model, &reference, temperature, 5, 1);
+        rollouts.clone()
+    };
+    let warm = seen(&mut rollouts, 1.0);
+    let cold = seen(&mut rollouts, 0.5);
+    for (warm, cold) in warm.iter().zip(&cold) {
+        assert_eq!(warm.values, cold.values);
+        assert!(warm.values.iter().any(|&value| value != 0.0));
+        let ids: Vec<i32> = warm.tokens.iter().map(|&id| id as i32).collect();
+        let (time, written) = (ids.len(), ids.len() - warm.prompt_len);
+        let tokens: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [1, time]), &Device::default());
+        let targets = tokens.clone().reshape([time]).narrow(0, warm.prompt_len, written);
+        for (model, found) in [(&model.policy, &cold.log_probs), (&reference, &cold.ref_log_probs)] {
+            let vocabulary = model.config.vocab_size;
+            let logits = model.forward(tokens.clone()).reshape([time, vocabulary]);
+            let logits = logits.narrow(0, warm.prompt_len - 1, written).div_scalar(0.5);
+            let expected = to_host(token_log_probs(logits, targets.clone(), 1.0)).values;
+            for (found, expected) in found.iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-4, "{found} against {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ppo_refuses_what_would_make_its_ratios_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let refusal = |flag: &str| format!("{:#}", run_ppo(&out, &[flag]).unwrap_err());
+    for flag in ["--top-k=5", "--top-p=0.9"] {
+        assert!(refusal(flag).contains("the full distribution"), "{}", refusal(flag));
+    }
+    assert!(refusal("--temperature=0").contains("PPO needs samples that differ"), "{}", refusal("--temperature=0"));
+    assert!(refusal("--samples=0").contains("at least 1"));
+    assert!(refusal("--mini-batch=9").contains("more than the 8 samples of a step"));
+    assert!(!out.exists(), "nothing half-written");
+}
+
+// 9
+
+#[test]
+fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
+    let (policy, problems) = (policy(), problems());
+    let config = SampleConfig {
+        samples: 2,
+        temperature: 1.0,
+        max_new_tokens: 24,
+        rows: 8,
+        threads: 1,
+        style: PromptStyle::Plain,
+    };
+    let about = About {
+        benchmark: data::Benchmark::Synthetic,
+        split: Split::Train,
+        temperature: Some(1.0),
+        checkpoint: None,
+        truncated: None,
+        mean_tokens: None,
+    };
+    let evaluation = evaluate(&policy, &problems, about, &config, 0, &|_| ()).unwrap();
+    for sample in evaluation.samples.iter().flatten().chain(&evaluation.greedy) {
+        let json = serde_json::to_value(sample).unwrap();
+        assert!(json["reward"].is_null() && json["step"].is_null());
+        assert_eq!(serde_json::from_value::<Sample>(json).unwrap().reward, None);
+    }
+    let all = rollouts(1.0, 24);
+    for rollout in &all {
+        let json = serde_json::to_value(&rollout.sample).unwrap();
+        assert_eq!(json["reward"].as_f64(), Some(if rollout.sample.correct { 1.0 } else { 0.0 }));
+        assert_eq!(serde_json::from_value::<Sample>(json).unwrap().reward, rollout.sample.reward);
+    }
+    assert!(all.iter().any(|rollout| rollout.sample.reward == Some(0.0)));
+}
+
+// 10 and 15
+
+fn samples(dir: &Path) -> Vec<Sample> {
+    let text = fs::read_to_string(dir.join("samples.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// All that two equal runs have in common: metrics but for clocks, samples, every byte of the checkpoints, the evaluation.
+#[track_caller]
+fn assert_same_run(left: &Path, right: &Path) {
+    assert_eq!(metrics(left), metrics(right));
+    for name in ["samples.jsonl", "config.toml"] {
+        let bytes = |dir: &Path| fs::read(dir.join(name)).unwrap();
+        assert!(bytes(left) == bytes(right), "{name} differs: {} and {}", left.display(), right.display());
+    }
+    let evaluation = |dir: &Path| fs::read_to_string(dir.join("eval.json")).ok();
+    assert_eq!(evaluation(left), evaluation(right));
+    let [left, right] = [left, right].map(|dir| files(&dir.join("checkpoints")));
+    let names =
+        |files: &[(std::path::PathBuf, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&left), names(&right));
+    for ((name, left), (_, right)) in left.iter().zip(&right) {
+        assert!(left == right, "{} differs", name.display());
+    }
+}
+
+fn weights(dir: &Path, step: usize) -> Vec<u8> {
+    fs::read(dir.join(format!("checkpoints/step-{step:06}/model.safetensors"))).unwrap()
+}
+
+#[test]
+fn a_ppo_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let straight = run_ppo(&folder.path().join("straight"), &[]).unwrap();
+    assert!(weights(&straight, 4) != fs::read(common::start().join("model.safetensors")).unwrap(), "it has learnt");
+    // Steps 1 and 3 lie between two looks, step 2 at one.
+    for step in 1..=3 {
+        let dir = folder.path().join(format!("stopped-after-{step}"));
+        let error = run_ppo(&dir, &[&format!("--stop-after={step}")]).unwrap_err().to_string();
+        assert!(error.contains(&format!("step-{step:06}")) && error.contains("--resume"), "{error}");
+        assert_eq!(metrics(&dir).len(), step);
+        resume("ppo", &dir).unwrap();
+        assert_same_run(&dir, &straight);
+    }
+}
+
+#[test]
+fn an_sft_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let straight = run_sft(&folder.path().join("straight"), &[]).unwrap();
+    assert!(weights(&straight, 4) != fs::read(common::start().join("model.safetensors")).unwrap(), "it has learnt");
+    for step in 1..=3 {
+        let dir = folder.path().join(format!("stopped-after-{step}"));
+        run_sft(&dir, &[&format!("--stop-after={step}")]).unwrap_err();
+        resume("sft", &dir).unwrap();
+        assert_same_run(&dir, &straight);
+    }
+}
+
+#[test]
+fn what_was_written_after_the_last_checkpoint_is_dropped_and_written_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let straight = run_ppo(&folder.path().join("straight"), &[]).unwrap();
+    let killed = folder.path().join("killed");
+    run_ppo(&killed, &["--stop-after=2"]).unwrap_err();
+    // As if step 3 had been logged, and the process had died in the middle of a line of step 4.
+    for name in ["metrics.jsonl", "samples.jsonl"] {
+        let whole = fs::read_to_string(straight.join(name)).unwrap();
+        let cut = whole.trim_end().rfind('\n').unwrap() + 20;
+        fs::write(killed.join(name), &whole[..cut]).unwrap();
+    }
+    resume("ppo", &killed).unwrap();
+    assert_same_run(&killed, &straight);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run_with_any_number_of_threads_and_another_seed_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |name: &str, flags: &[&str]| run_ppo(&folder.path().join(name), flags).unwrap();
+    let first = run("first", &[]);
+    assert_same_run(&run("again", &[]), &first);
+    let one_thread = run("one-thread", &["--threads=1"]);
+    fs::copy(first.join("config.toml"), one_thread.join("config.toml")).unwrap();
+    assert_same_run(&one_thread, &first);
+    let other = run("other", &["--seed=4"]);
+    assert_ne!(fs::read(other.join("samples.jsonl")).unwrap(), fs::read(first.join("samples.jsonl")).unwrap());
+}
+
+#[test]
+fn a_run_repeats_from_its_own_configuration_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = run_sft(&folder.path().join("first"), &[]).unwrap();
+    let config = format!("--config={}", first.join("config.toml").display());
+    let out = format!("--out={}", folder.path().join("again").display());
+    let again = run(&["sft", &config, &out, "--quiet"]).unwrap();
+    assert_same_run(&again, &first);
+}
+
+#[test]
+fn a_run_directory_is_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = run_sft(&folder.path().join("run"), &["--steps=1"]).unwrap();
+    let before = files(&dir);
+    let error = run_sft(&dir, &[]).unwrap_err().to_string();
+    assert!(error.contains("exists already"), "{error}");
+    assert!(files(&dir) == before);
+    assert!(Run::resume(folder.path(), 0).is_err(), "a folder that is no run");
+}
+
+// 1 and 2, and the names of the metrics
+
+#[test]
+fn every_step_of_ppo_logs_what_tables_rely_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = run_ppo(&folder.path().join("run"), &[]).unwrap();
+    let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+    let lines: Vec<serde_json::Map<String, serde_json::Value>> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 4);
+    for (index, line) in lines.iter().enumerate() {
+        assert_eq!(line["step"], index + 1);
+        assert_eq!(line["samples"], 8 * (index + 1));
+        for name in [
+            "reward/mean",
+            "accuracy",
+            "kl/k1",
+            "kl/k3",
+            "entropy",
+            "ratio/max",
+            "ratio/clipped",
+            "loss/policy",
+            "loss/value",
+            "grad_norm",
+            "value/explained_variance",
+            "length/mean",
+            "truncated",
+            "unparsable",
+            "time/rollout_s",
+            "time/update_s",
+            "time/peak_memory_mb",
+            "rollout/tokens_per_s",
+        ] {
+            assert!(
+                line.get(name).is_some_and(|value| value.as_f64().is_some_and(f64::is_finite)),
+                "{name} of {line:?}"
+            );
+        }
+        assert!(line["kl/k3"].as_f64().unwrap() >= 0.0);
+        assert_eq!(line.contains_key("validation/maj@1"), index % 2 == 1);
+    }
+    let first = &lines[0];
+    assert_eq!((first["kl/k1"].as_f64(), first["kl/k3"].as_f64()), (Some(0.0), Some(0.0)), "before the first update");
+    assert!(lines[3]["kl/k3"].as_f64().unwrap() > 0.0);
+    let samples = samples(&dir);
+    assert_eq!(samples.len(), 4 * 8);
+    for (line, samples) in lines.iter().zip(samples.chunks(8)) {
+        let mean = |value: &dyn Fn(&Sample) -> f64| samples.iter().map(value).sum::<f64>() / 8.0;
+        assert!(samples.iter().all(|sample| line["step"] == sample.step.unwrap()), "both count from 1");
+        assert_eq!(line["reward/mean"].as_f64(), Some(mean(&|sample| sample.reward.unwrap())));
+        assert_eq!(line["length/mean"].as_f64(), Some(mean(&|sample| sample.tokens as f64)));
+    }
+    assert!(samples.iter().any(|sample| sample.correct) && samples.iter().any(|sample| !sample.correct));
+    let evaluation: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("eval.json")).unwrap()).unwrap();
+    for part in ["before", "after"] {
+        assert_eq!(evaluation[part]["problems"], 4);
+        assert!(evaluation[part]["maj@1"]["value"].is_number() && evaluation[part]["pass@2"]["value"].is_number());
+    }
+}
+
+#[test]
+fn a_ratio_before_any_update_of_a_step_is_one() {
+    // One update a step: every ratio of the line was taken before it. Another micro-batch than that of the look.
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--ppo-epochs=1", "--mini-batch=8", "--temperature=0.8", "--value-shares-trunk"];
+    let dir = run_ppo(&folder.path().join("run"), &flags).unwrap();
+    for line in metrics(&dir) {
+        for name in ["ratio/max", "ratio/min"] {
+            let ratio = line[name].as_f64().unwrap();
+            assert!((ratio - 1.0).abs() < 1e-4, "{name} {ratio}");
+        }
+        assert_eq!(line["ratio/clipped"].as_f64(), Some(0.0));
+        assert!(line["loss/policy"].as_f64().unwrap().abs() < 1e-6, "whitened advantages have the mean 0");
+    }
+}
