@@ -206,18 +206,18 @@ impl ModelConfig {
             ensure!((1..=1 << 24).contains(&value), "{name} = {value} is out of range");
         }
         ensure!(
-            heads % self.kv_heads() == 0,
+            heads.is_multiple_of(self.kv_heads()),
             "{heads} attention heads cannot share {} key/value heads evenly",
             self.kv_heads()
         );
         ensure!(
-            self.head_dim.is_some() || self.hidden_size % heads == 0,
+            self.head_dim.is_some() || self.hidden_size.is_multiple_of(heads),
             "hidden_size {} is not a multiple of {heads} heads",
             self.hidden_size
         );
         ensure!((1..=1 << 24).contains(&self.head_width()), "head_dim = {} is out of range", self.head_width());
         ensure!(
-            self.head_width() % 2 == 0,
+            self.head_width().is_multiple_of(2),
             "the head width {} is odd; rotary embeddings need pairs",
             self.head_width()
         );

@@ -57,7 +57,7 @@ pub struct ComputeArgs {
     #[arg(long, value_name = "N", value_parser = positive)]
     pub threads: Option<usize>,
     /// Rows of one forward and backward pass
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     pub micro_batch: usize,
     /// Rows that are sampled together
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]

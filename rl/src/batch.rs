@@ -47,7 +47,7 @@ pub fn padding_share<R: Row>(batch: &[R], rows: usize) -> f64 {
         used += lengths.iter().sum::<usize>();
         computed += lengths.iter().max().unwrap_or(&0) * lengths.len();
     }
-    1.0 - used as f64 / computed.max(1) as f64
+    (computed - used) as f64 / computed.max(1) as f64
 }
 
 /// A micro-batch on the device.

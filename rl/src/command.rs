@@ -1,6 +1,6 @@
 //! The command line: which commands there are, their flags, and where the flags of a configuration file come in.
 
-use crate::{bench, config_file, generate, ppo, pretrain, sft};
+use crate::{bench, config_file, generate, inspect, ppo, pretrain, sft};
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -23,6 +23,8 @@ pub enum Command {
     Sft(sft::SftConfig),
     /// Improve a policy by PPO with rewards for right answers: the main job
     Ppo(ppo::PpoConfig),
+    /// Look at a run in the terminal
+    Inspect(inspect::InspectConfig),
     /// Complete text by hand
     Generate(generate::GenerateArgs),
     /// Time a training step and a rollout
@@ -39,6 +41,7 @@ impl Command {
             Self::Pretrain(config) => pretrain::train(config, &config.run.device()?).map(|_| ()),
             Self::Sft(config) => sft::train(config, &config.run.device()?).map(|_| ()),
             Self::Ppo(config) => ppo::train(config, &config.run.device()?).map(|_| ()),
+            Self::Inspect(config) => inspect::run(config),
             Self::Generate(args) => generate::run(args),
             Self::Bench(args) => bench::run(args),
         }

@@ -136,15 +136,15 @@ fn table(reports: &[(String, Report)]) -> Option<Table> {
         Row { name: metric.to_string(), cells: estimates.iter().map(cell).collect(), change }
     });
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    let others: [(&str, &dyn Fn(&Report) -> Option<String>); 3] = [
-        ("unparsable", &|report| Some(percent(report.parse_failures))),
-        ("truncated", &|report| report.truncated.map(percent)),
-        ("mean tokens", &|report| report.mean_tokens.map(|tokens| format!("{tokens:.1}"))),
-    ];
-    let others = others.into_iter().map(|(name, value)| {
+    let other = |name: &str, value: &dyn Fn(&Report) -> Option<String>| {
         let cell = |(_, report): &(String, Report)| plain_cell(value(report).unwrap_or_else(|| "–".into()));
         Row { name: name.into(), cells: reports.iter().map(cell).collect(), change: None }
-    });
+    };
+    let others = [
+        other("unparsable", &|report| Some(percent(report.parse_failures))),
+        other("truncated", &|report| report.truncated.map(percent)),
+        other("mean tokens", &|report| report.mean_tokens.map(|tokens| format!("{tokens:.1}"))),
+    ];
     Some(Table {
         caption: format!(
             "{} {} split, {} problems, {} samples each, 95 % intervals",

@@ -47,7 +47,7 @@ pub struct InspectConfig {
 /// Dots across a curve; a character has two.
 const CHART_WIDTH: u32 = 150;
 /// Dots up a curve; a character has four.
-const CHART_HEIGHT: u32 = 36;
+const CHART_HEIGHT: u32 = 32;
 
 /// Prints a run's configuration in short, its curves, its table and samples of it.
 ///
@@ -128,16 +128,18 @@ fn draw(text: &mut String, name: &str, curves: &Curves) -> Result<()> {
         readable(high.1),
         high.0
     )?;
-    let dots: Vec<(f32, f32)> = points.iter().map(|&(step, value)| (step as f32, value as f32)).collect();
-    let (left, right) = (first.0 as f32, (last.0 as f32).max(first.0 as f32 + 1.0));
-    let mut chart = Chart::new_with_y_range(CHART_WIDTH, CHART_HEIGHT, left, right, low.1 as f32, high.1 as f32);
-    let label = || LabelFormat::Custom(Box::new(|value| readable(f64::from(value))));
+    // Drawn between 0 and 1: single precision has no room for the values themselves. Halves keep the widest span finite.
+    let (low, high) = (low.1, high.1);
+    let height = |value: f64| ((value / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0)) as f32;
+    let dots: Vec<(f32, f32)> = points.iter().map(|&(step, value)| (step as f32, height(value))).collect();
     let shape = Shape::Lines(&dots);
+    let mut chart =
+        Chart::new_with_y_range(CHART_WIDTH, CHART_HEIGHT, first.0 as f32, last.0.max(first.0 + 1.0) as f32, 0.0, 1.0);
     let chart = chart
         .x_axis_style(LineStyle::None)
         .y_axis_style(LineStyle::None)
-        .x_label_format(label())
-        .y_label_format(label())
+        .x_label_format(LabelFormat::Custom(Box::new(|step| step.to_string())))
+        .y_label_format(LabelFormat::Custom(Box::new(move |place| readable(if place > 0.5 { high } else { low }))))
         .lineplot(&shape);
     chart.axis();
     chart.figures();

@@ -16,7 +16,7 @@ use crate::{
     progress::{Progress, sparkline},
     reward::{RewardKind, adapted_beta, with_kl_penalty},
     rollout::{Rollout, RolloutConfig, look, sample_rollouts},
-    run::{Metrics, Run, TrainerState, interruption},
+    run::{Metrics, Run, TrainerState, finish, interruption},
     supervised::permutation,
 };
 use anyhow::{Result, bail, ensure};
@@ -83,7 +83,7 @@ pub struct PpoConfig {
     #[arg(long, default_value_t = 2e-4)]
     pub learning_rate: f64,
     /// Peak learning rate of the critic's branch
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = 2e-3)]
     pub value_learning_rate: f64,
     /// Share of the peak that is left at the end of the cosine
     #[arg(long, default_value_t = 0.1)]
@@ -110,6 +110,9 @@ pub struct PpoConfig {
     /// How far a value may move from its old prediction before its gradient is cut
     #[arg(long, default_value_t = 0.2)]
     pub value_clip: f64,
+    /// First steps in which the critic learns alone: a policy is not to be judged by a critic that knows nothing
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub value_warm_up: usize,
     /// Weight of the critic's loss
     #[arg(long, default_value_t = 1.0)]
     pub value_weight: f64,
@@ -201,7 +204,7 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
     }
     drop(progress);
     crate::table::after(&run, &before, &config.data, &config.eval, &config.run, device)?;
-    Ok(run.dir().to_path_buf())
+    Ok(finish(&run))
 }
 
 /// The moving parts of a run.
@@ -260,8 +263,7 @@ impl Trainer {
     ) -> Result<UpdateOutcome> {
         let started = Instant::now();
         let (advantages, returns) = advantages(rollouts, beta, config);
-        let rate =
-            learning_rate(step, config.steps, config.warm_up, config.learning_rate, config.final_learning_rate);
+        let rates = Rates::of_step(step, config);
         let mut stats = PolicyStats::default();
         let mut skipped = 0;
         for epoch in 0..config.ppo_epochs {
@@ -271,7 +273,7 @@ impl Trainer {
                     .iter()
                     .map(|&i| Sample { rollout: &rollouts[i], advantages: &advantages[i], returns: &returns[i] })
                     .collect();
-                let seen = self.mini_batch(&parts, rate, config);
+                let seen = self.mini_batch(&parts, &rates, config);
                 if stats.updates == 0 {
                     check_first_ratio(&seen)?;
                 }
@@ -282,14 +284,14 @@ impl Trainer {
         stats.write(metrics);
         metrics.put("loss/skipped", skipped as f64);
         metrics.put("kl/coefficient", beta);
-        metrics.put("learning_rate", rate);
+        metrics.put("learning_rate", rates.policy.unwrap_or(0.0));
         metrics.put("value/explained_variance", diagnostics::explained_variance(rollouts, &returns));
         metrics.put("time/update_s", started.elapsed().as_secs_f64());
         Ok(UpdateOutcome { skipped })
     }
 
     /// One optimiser step.
-    fn mini_batch(&mut self, samples: &[Sample<'_>], rate: f64, config: &PpoConfig) -> PolicyStats {
+    fn mini_batch(&mut self, samples: &[Sample<'_>], rates: &Rates, config: &PpoConfig) -> PolicyStats {
         let total = response_tokens(samples);
         let parts = micro_batches(samples, config.run.compute.micro_batch);
         let gradients = gradients(&self.model, &parts, self.threads, |model, indices| {
@@ -311,14 +313,14 @@ impl Trainer {
                 &value_loss,
                 config.epsilon as f32,
             );
-            (policy_loss + value_loss.mul_scalar(config.value_weight), stats)
+            let value_loss = value_loss.mul_scalar(config.value_weight);
+            let loss = if rates.policy.is_some() { policy_loss + value_loss } else { value_loss };
+            (loss, stats)
         });
         let mut stats = PolicyStats::of_parts(&gradients.reports, total);
         // A step whose loss is not finite changes nothing, and is counted.
         if stats.is_finite() {
-            // The critic starts from nothing and is not bound to a reference: it may learn faster.
-            let value_rate = rate * config.value_learning_rate / config.learning_rate;
-            let rate_of = |path: &str| if path.starts_with("value.") { value_rate } else { rate };
+            let rate_of = |path: &str| if path.starts_with("value.") { rates.value } else { rates.policy.unwrap_or(0.0) };
             let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.params, &rate_of);
             self.model = model;
             stats.grad_norm = grad_norm;
@@ -336,6 +338,25 @@ impl Trainer {
         run.checkpoint(numbers.step, is_best, &self.model.policy, &self.tokenizer, &state, |trainer| {
             save_value_branch(&trainer.join("value.safetensors"), &self.model.value, &self.model.policy.config)
         })
+    }
+}
+
+/// The learning rates of a step. The critic starts from nothing and is not bound to a reference: it learns first, and
+/// faster.
+struct Rates {
+    /// `None` while the critic learns alone.
+    policy: Option<f64>,
+    value: f64,
+}
+
+impl Rates {
+    fn of_step(step: usize, config: &PpoConfig) -> Self {
+        let steps = config.steps;
+        let policy = step.checked_sub(config.value_warm_up).map(|step| {
+            let steps = steps.saturating_sub(config.value_warm_up);
+            learning_rate(step, steps, config.warm_up, config.learning_rate, config.final_learning_rate)
+        });
+        Self { policy, value: learning_rate(step, steps, 1, config.value_learning_rate, config.final_learning_rate) }
     }
 }
 
@@ -425,10 +446,11 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
         }
         None => {
             let value = ValueBranch::of(&initial.model, config.value_layers, detach);
-            let run = Run::create(&run_dir(&config.run, "ppo", config.data.benchmark), &config)?;
+            let run = Run::create(&run_dir(&config.run, "ppo", config.data.benchmark), "ppo", &config)?;
             (initial.clone(), value, fresh, run)
         }
     };
+    let run = run.with_tensorboard(config.run.tensorboard)?;
     let rollout = RolloutConfig {
         sampling: RolloutConfig::sampling(
             &config.data,

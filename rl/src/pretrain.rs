@@ -6,7 +6,7 @@ use crate::{
     args::{DataArgs, RunArgs},
     dry_run,
     prepare::run_dir,
-    run::Run,
+    run::{Run, finish},
     supervised::{FitArgs, FitContext, Look, fit, mean_loss},
 };
 use anyhow::Result;
@@ -36,7 +36,7 @@ pub struct PretrainConfig {
     #[arg(long, default_value = "tiny", value_parser = crate::args::model_size())]
     pub model: ModelSize,
     /// Tokens of the byte-level vocabulary
-    #[arg(long, value_name = "V", default_value_t = 512, value_parser = crate::args::positive)]
+    #[arg(long, value_name = "V", default_value_t = 640, value_parser = crate::args::positive)]
     pub vocabulary: usize,
     /// Tokens of one training sequence
     #[arg(long, value_name = "T", default_value_t = 96, value_parser = crate::args::positive)]
@@ -48,7 +48,7 @@ pub struct PretrainConfig {
 
 /// What differs from the defaults of [`FitArgs`].
 pub const DEFAULTS: &[(&str, &str)] =
-    &[("learning_rate", "3e-3"), ("batch_size", "64"), ("steps", "240"), ("weight_decay", "0.05")];
+    &[("learning_rate", "4e-3"), ("batch_size", "32"), ("steps", "480"), ("weight_decay", "0.05")];
 
 /// Trains and leaves a run directory with the base model; its path.
 ///
@@ -70,9 +70,10 @@ pub fn train(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
             let eos = tokenizer.eos_ids()[0];
             let shape = ModelConfig::of_size(config.model, tokenizer.vocab_size(), eos);
             let model = Transformer::init(&shape, config.run.seed, device);
-            (tokenizer, model, None, Run::create(&dir, config)?)
+            (tokenizer, model, None, Run::create(&dir, "pretrain", config)?)
         }
     };
+    run = run.with_tensorboard(config.run.tensorboard)?;
     let blocks = pack(&documents, &tokenizer, config.context);
     let (held_out, blocks) = blocks.split_at((blocks.len() / 50).clamp(1, 256));
     let context = FitContext {
@@ -87,7 +88,7 @@ pub fn train(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
         let loss = mean_loss(model, held_out, config.run.compute.micro_batch, threads);
         Ok(Look { name: "validation/negative_loss", score: -loss })
     })?;
-    Ok(run.dir().to_path_buf())
+    Ok(finish(&run))
 }
 
 fn dry_run(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {

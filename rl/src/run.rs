@@ -1,5 +1,6 @@
 //! A run is a directory, written as it goes and never overwritten: configuration, metrics, samples, checkpoints, report.
 
+use crate::{html, tensorboard::TensorBoard};
 use anyhow::{Context, Result, bail, ensure};
 use data::Tokenizer;
 use eval::{CheckpointIndex, Report, Sample, read_index};
@@ -50,6 +51,7 @@ pub struct Run {
     dir: PathBuf,
     metrics: File,
     samples: File,
+    tensorboard: Option<TensorBoard>,
 }
 
 /// What a checkpoint holds beside the model: everything a resumed run needs to go on as if it had never stopped.
@@ -75,7 +77,7 @@ impl Run {
     ///
     /// # Errors
     /// If the directory exists, or cannot be written.
-    pub fn create(dir: &Path, config: &impl Serialize) -> Result<Self> {
+    pub fn create(dir: &Path, command: &str, config: &impl Serialize) -> Result<Self> {
         ensure!(
             !dir.exists(),
             "{} exists already: give another --out, or go on with it by --resume {}",
@@ -83,6 +85,7 @@ impl Run {
             dir.display()
         );
         let text = toml::to_string(config).context("cannot write the configuration")?;
+        let text = format!("# rl {command}\n{text}");
         fs::create_dir_all(dir.join("checkpoints")).with_context(|| format!("cannot make {}", dir.display()))?;
         write_whole(&dir.join("config.toml"), text.as_bytes())?;
         Self::open(dir)
@@ -108,7 +111,23 @@ impl Run {
                 .open(&path)
                 .with_context(|| format!("cannot write {}", path.display()))
         };
-        Ok(Self { dir: dir.to_path_buf(), metrics: append("metrics.jsonl")?, samples: append("samples.jsonl")? })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            metrics: append("metrics.jsonl")?,
+            samples: append("samples.jsonl")?,
+            tensorboard: None,
+        })
+    }
+
+    /// From now on metrics also go to TensorBoard event files, if `wanted`.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn with_tensorboard(mut self, wanted: bool) -> Result<Self> {
+        if wanted {
+            self.tensorboard = Some(TensorBoard::open(&self.dir)?);
+        }
+        Ok(self)
     }
 
     /// The directory.
@@ -121,6 +140,9 @@ impl Run {
     /// # Errors
     /// What the file system says.
     pub fn log(&mut self, metrics: &Metrics) -> Result<()> {
+        if let Some(tensorboard) = &mut self.tensorboard {
+            tensorboard.log_metrics(metrics)?;
+        }
         append_line(&mut self.metrics, metrics).with_context(|| format!("cannot write metrics to {}", self.dir.display()))
     }
 
@@ -214,6 +236,14 @@ pub fn last_checkpoint<S: DeserializeOwned>(dir: &Path) -> Result<(PathBuf, Trai
     let state: StateFile<S> = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
     let optimizer = read_tensors(&folder.join("trainer/optimizer.safetensors"))?;
     Ok((folder, TrainerState { numbers: state.numbers, optimizer, optimizer_time: state.optimizer_time }))
+}
+
+/// Writes `report.html`, the last thing a run does. Training is done by then: a report that cannot be made is a warning.
+pub fn finish(run: &Run) -> PathBuf {
+    if let Err(error) = html::write_report(run.dir()) {
+        tracing::warn!("no report.html: {error:#}");
+    }
+    run.dir().to_path_buf()
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);

@@ -5,7 +5,7 @@ use crate::{
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     dry_run,
     prepare::{self, run_dir},
-    run::Run,
+    run::{Run, finish},
     supervised::{FitArgs, FitContext, Look, fit},
 };
 use anyhow::Result;
@@ -43,7 +43,7 @@ pub struct SftConfig {
 
 /// What differs from the defaults of the flattened groups.
 pub const DEFAULTS: &[(&str, &str)] =
-    &[("learning_rate", "1e-3"), ("batch_size", "32"), ("epochs", "1"), ("eval_every", "50")];
+    &[("learning_rate", "2e-3"), ("batch_size", "32"), ("epochs", "1.5"), ("eval_every", "70")];
 
 /// Trains and leaves a run directory; its path.
 ///
@@ -63,9 +63,10 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
             let mut config = config.clone();
             let init = prepare::base(&config.init, &config.data, &config.run, device)?;
             config.init.init = Some(init.clone());
-            (Policy::load(&init, device)?, None, Run::create(&dir, &config)?, config)
+            (Policy::load(&init, device)?, None, Run::create(&dir, "sft", &config)?, config)
         }
     };
+    run = run.with_tensorboard(config.run.tensorboard)?;
     let examples = examples(&policy, &config.data)?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
     let sampling = SampleConfig {
@@ -89,7 +90,7 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         let (accuracy, _) = greedy_accuracy(&policy, &validation, &sampling)?;
         Ok(Look { name: "validation/maj@1", score: accuracy })
     })?;
-    Ok(run.dir().to_path_buf())
+    Ok(finish(&run))
 }
 
 fn dry_run(config: &SftConfig, device: &Device) -> Result<PathBuf> {

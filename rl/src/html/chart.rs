@@ -46,7 +46,7 @@ const fn group(title: &'static str, note: &'static str, names: &'static [&'stati
 const GROUPS: &[Group] = &[
     group(
         "Reward and accuracy",
-        "training: mean over the samples of a step; validation: greedy answers to held-out problems",
+        "training: mean over samples; validation: greedy, problems held out",
         &["reward/*", "accuracy", "validation/maj*", "validation/accuracy"],
     ),
     group("Loss", "nats a token", &["loss", "validation/loss"]),
@@ -56,6 +56,7 @@ const GROUPS: &[Group] = &[
     group("Length of completions", "tokens", &["length/*"]),
     group("Truncated, unparsable, padding", "shares", &["truncated", "unparsable", "padding"]),
     group("Largest ratio to the old policy", "over the tokens of a step; 1 is no change", &["ratio/max"]),
+    group("Smallest ratio to the old policy", "over the tokens of a step; 1 is no change", &["ratio/min"]),
     group("Clipped ratios", "share of tokens", &["ratio/clipped"]),
     group("KL to the old policy", "nats a token, within a step", &["kl/old"]),
     group("Loss of the policy", "", &["loss/policy"]),
@@ -75,7 +76,7 @@ const SIZE: (u32, u32) = (1200, 560);
 const TEXT_SIZE: u32 = 30;
 /// Points of a curve that are drawn; a chart is not wider.
 const MOST_POINTS: usize = 500;
-/// From this many points on, a curve gets a moving mean over it.
+/// From this many points on, a curve that is noise gets a moving mean over it.
 const POINTS_FOR_MEAN: usize = 80;
 
 /// Colours of the curves, readable on light and dark ground alike.
@@ -129,7 +130,7 @@ fn group_of(name: &str) -> Option<usize> {
         Some((start, end)) => name.starts_with(start) && name.ends_with(end),
         None => name == *pattern,
     };
-    GROUPS.iter().position(|group| group.names.iter().any(|pattern| matches(&pattern)))
+    GROUPS.iter().position(|group| group.names.iter().any(matches))
 }
 
 fn chart(title: &str, note: &str, curves: &[Curve<'_>]) -> Result<Chart> {
@@ -138,7 +139,7 @@ fn chart(title: &str, note: &str, curves: &[Curve<'_>]) -> Result<Chart> {
         last: readable(points[points.len() - 1].1),
         color,
     });
-    let smoothed = curves.iter().any(|(_, points)| points.len() >= POINTS_FOR_MEAN);
+    let smoothed = curves.iter().any(|(_, points)| is_noisy(points));
     let remark = if smoothed { "thin: each step; thick: moving mean" } else { "" };
     let note = [note, remark].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
     Ok(Chart { title: title.into(), note, legend: legend.collect(), svg: draw(curves)? })
@@ -151,8 +152,9 @@ fn draw(curves: &[Curve<'_>]) -> Result<String> {
 }
 
 fn draw_into(svg: &mut String, curves: &[Curve<'_>]) -> Result<(), Box<dyn std::error::Error>> {
-    let (steps, values) = ranges(curves);
+    let Axes { steps, values, unit } = axes(curves);
     let span = values.end - values.start;
+    let place = |&(step, value): &(f64, f64)| (step as i64, value / unit);
     let text = ("sans-serif", TEXT_SIZE).into_font().color(&INK);
     let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let mut chart = ChartBuilder::on(&root)
@@ -164,26 +166,26 @@ fn draw_into(svg: &mut String, curves: &[Curve<'_>]) -> Result<(), Box<dyn std::
     chart
         .configure_mesh()
         .disable_x_mesh()
-        .bold_line_style(GRID)
+        .bold_line_style(GRID.stroke_width(2))
         .light_line_style(TRANSPARENT)
-        .axis_style(GRID)
+        .axis_style(GRID.stroke_width(2))
         .set_all_tick_mark_size(8)
         .x_labels(7)
         .y_labels(6)
         .x_label_style(text.clone().pos(Pos::new(HPos::Center, VPos::Top)))
         .y_label_style(text.pos(Pos::new(HPos::Right, VPos::Center)))
-        .y_label_formatter(&|&value| tick(value, span))
+        .y_label_formatter(&|&value| tick(value, span, unit))
         .draw()?;
     for ((_, points), color) in curves.iter().zip(PALETTE) {
-        let noisy = points.len() >= POINTS_FOR_MEAN;
+        let noisy = is_noisy(points);
         let dots = thinned(points);
         let style = if noisy { color.mix(0.4).stroke_width(2) } else { color.stroke_width(5) };
-        chart.draw_series(LineSeries::new(dots.iter().copied().map(place), style))?;
+        chart.draw_series(LineSeries::new(dots.iter().map(place), style))?;
         if noisy {
             let mean = thinned(&moving_mean(points));
-            chart.draw_series(LineSeries::new(mean.iter().copied().map(place), color.stroke_width(5)))?;
+            chart.draw_series(LineSeries::new(mean.iter().map(place), color.stroke_width(5)))?;
         } else if dots.len() <= 30 {
-            chart.draw_series(dots.iter().map(|&point| Circle::new(place(point), 7, color.filled())))?;
+            chart.draw_series(dots.iter().map(|point| Circle::new(place(point), 7, color.filled())))?;
         }
     }
     drop(chart);
@@ -192,32 +194,37 @@ fn draw_into(svg: &mut String, curves: &[Curve<'_>]) -> Result<(), Box<dyn std::
     Ok(())
 }
 
-fn place((step, value): (f64, f64)) -> (i64, f64) {
-    (step as i64, value)
+/// What the axes span.
+struct Axes {
+    steps: std::ops::Range<i64>,
+    /// In units.
+    values: std::ops::Range<f64>,
+    /// The power of ten that values are drawn in: the drawing library searches for its ticks without end where numbers
+    /// are huge, or differ in their last digits only.
+    unit: f64,
 }
 
-/// The axes: all steps, and all values with a margin. Zero is in where it is near.
-fn ranges(curves: &[Curve<'_>]) -> (std::ops::Range<i64>, std::ops::Range<f64>) {
+/// All steps, and all values with a margin. Zero is in where it is near.
+fn axes(curves: &[Curve<'_>]) -> Axes {
     let all = || curves.iter().flat_map(|(_, points)| points.iter().copied());
-    let fold = |values: &dyn Fn() -> Vec<f64>| {
-        values().into_iter().fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)))
-    };
-    let (first, last) = fold(&|| all().map(|point| point.0).collect());
-    let (low, high) = fold(&|| all().map(|point| point.1).collect());
+    let bounds = |(low, high): (f64, f64), value: f64| (low.min(value), high.max(value));
+    let (first, last) = all().map(|point| point.0).fold((f64::MAX, f64::MIN), bounds);
+    let size = all().map(|point| point.1.abs()).fold(0.0, f64::max);
+    let unit = 10f64.powf(size.log10().floor().clamp(-300.0, 300.0));
+    let (low, high) = all().map(|point| point.1 / unit).fold((f64::MAX, f64::MIN), bounds);
     let low = if low >= 0.0 && low < 0.5 * high { 0.0 } else { low };
-    // A span of nothing, or one beyond all numbers, cannot be drawn.
-    let margin = (0.05 * (high - low)).clamp(f64::MIN_POSITIVE.sqrt(), f64::MAX.sqrt());
+    let margin = (0.05 * (high - low)).max(1e-9 * (size / unit)).max(1e-9);
     let bottom = if low == 0.0 { 0.0 } else { low - margin };
-    (first as i64..(last as i64).max(first as i64 + 1), bottom..high + margin)
+    Axes { steps: first as i64..(last as i64).max(first as i64 + 1), values: bottom..high + margin, unit }
 }
 
-/// A number at an axis, with as many decimals as tell it from its neighbours.
-fn tick(value: f64, span: f64) -> String {
-    let decimals = -(span / 6.0).log10().floor();
+/// A number at an axis, with as many decimals as tell it from its neighbours. Value and span are in units.
+fn tick(value: f64, span: f64, unit: f64) -> String {
+    let decimals = -((span / 6.0).log10() + unit.log10()).floor();
     match decimals as i32 {
         _ if value.abs() < 1e-6 * span => "0".into(),
-        -4..=4 => format!("{value:.*}", decimals.max(0.0) as usize),
-        _ => format!("{value:.1e}"),
+        -5..=5 => format!("{:.*}", decimals.max(0.0) as usize, value * unit),
+        _ => format!("{:.1e}", value * unit),
     }
 }
 
@@ -235,6 +242,12 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         [bin[low.min(high)], bin[low.max(high)]]
     };
     points.chunks(points.len().div_ceil(MOST_POINTS / 2)).flat_map(of_bin).collect()
+}
+
+/// Whether a curve turns at every other point or so; a schedule does not, and must not be smoothed.
+fn is_noisy(points: &[(f64, f64)]) -> bool {
+    let turns = |three: &&[(f64, f64)]| (three[1].1 > three[0].1) != (three[2].1 > three[1].1);
+    points.len() >= POINTS_FOR_MEAN && points.windows(3).filter(turns).count() > points.len() / 4
 }
 
 /// The mean over a window around each point; at the ends the window is cut.
@@ -304,10 +317,18 @@ mod tests {
     }
 
     #[test]
+    fn only_noise_is_smoothed() {
+        let curve = |value: fn(i32) -> f64| (0..200).map(|step| (f64::from(step), value(step))).collect::<Vec<_>>();
+        assert!(is_noisy(&curve(|step| f64::from(step * 37 % 11))));
+        assert!(!is_noisy(&curve(|step| f64::from((step - 20).abs()))));
+    }
+
+    #[test]
     fn a_tick_has_the_decimals_that_its_span_needs() {
-        assert_eq!(tick(0.30000000000000004, 1.0), "0.3");
-        assert_eq!(tick(1500.0, 3000.0), "1500");
-        assert_eq!(tick(0.0021, 0.003), "0.0021");
-        assert_eq!(tick(2e-9, 1e-8), "2.0e-9");
+        assert_eq!(tick(3.0000000000000004, 10.0, 0.1), "0.3");
+        assert_eq!(tick(1.5, 3.0, 1000.0), "1500");
+        assert_eq!(tick(2.1, 3.0, 1e-3), "0.0021");
+        assert_eq!(tick(2.0, 10.0, 1e-9), "2.0e-9");
+        assert_eq!(tick(1e-17, 1.0, 1.0), "0");
     }
 }

@@ -91,5 +91,5 @@ fn a_single_evaluation_has_no_change() {
     let folder = run_dir();
     fs::write(folder.path().join("eval.json"), serde_json::to_string(&report(4)).unwrap()).unwrap();
     let text = report_of(folder.path());
-    assert!(text.contains("<th>policy</th></tr>") && text.contains("0.400") && !text.contains("change"));
+    assert!(text.contains("<th>policy</th></tr>") && text.contains("0.400") && !text.contains("<th>change"));
 }

@@ -58,7 +58,7 @@ fn metrics_of(step: usize) -> serde_json::Value {
         "learning_rate": 2e-4 * (1.0 - 0.9 * done), "kl/coefficient": 0.05, "time/rollout_s": 3.0 + noise,
         "time/update_s": 5.0 - noise, "rollout/tokens_per_s": 3000.0 + 1000.0 * noise,
     });
-    if step % 5 == 0 {
+    if step.is_multiple_of(5) {
         line["validation/maj@1"] = json!(0.1 + 0.55 * done);
     }
     if step == 7 {
@@ -69,7 +69,7 @@ fn metrics_of(step: usize) -> serde_json::Value {
 
 fn samples_of(step: usize) -> Vec<Sample> {
     let sample = |i: usize| {
-        let correct = i < step * SAMPLES / STEPS;
+        let correct = i < step * SAMPLES / STEPS && i != 15;
         Sample {
             step: Some(step),
             id: format!("synthetic-train-{step}-{i}"),

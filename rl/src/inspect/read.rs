@@ -204,8 +204,8 @@ pub fn readable(value: f64) -> String {
 fn read_curves(path: &Path) -> Result<Curves> {
     let mut curves = Curves::new();
     json_lines(path, |number, line: Map<String, Value>| {
-        let step = line.get("step").and_then(Value::as_f64);
-        let step = step.with_context(|| format!("{}, line {number}: there is no \"step\"", path.display()))?;
+        let step = line.get("step").and_then(Value::as_u64);
+        let step = step.with_context(|| format!("{}, line {number}: there is no \"step\"", path.display()))? as f64;
         for (name, value) in line.iter().filter(|(name, _)| *name != "step") {
             // A value that was not finite is null in the file; the curve has a gap there.
             if let Some(value) = value.as_f64() {

@@ -39,11 +39,11 @@ fn a_run_is_told_from_its_command_to_its_last_samples() {
 #[test]
 fn the_samples_of_the_last_step_are_shown_without_a_flag() {
     let folder = run_dir();
-    let text = describe(&InspectConfig { samples: 2, ..config(folder.path()) }).unwrap();
+    let text = describe(&InspectConfig { samples: 2, right: true, ..config(folder.path()) }).unwrap();
     assert_eq!(text.matches('✓').count(), 2, "{text}");
-    assert!(text.contains("step 20: 16 samples, 16 of them right"), "{text}");
-    let none = describe(&InspectConfig { wrong: true, ..config(folder.path()) }).unwrap();
-    assert!(none.contains("none of them is wrong"), "{none}");
+    assert!(text.contains("step 20: 16 samples, 15 of them right"), "{text}");
+    let none = describe(&InspectConfig { right: true, step: Some(1), ..config(folder.path()) }).unwrap();
+    assert!(none.contains("none of them is right"), "{none}");
 }
 
 #[test]
