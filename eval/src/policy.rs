@@ -75,7 +75,11 @@ impl Policy {
             tokenizer.vocab_size(),
             model.config.vocab_size
         );
-        Ok(Self { model, tokenizer })
+        let policy = Self { model, tokenizer };
+        if let Some(id) = policy.stop_ids().into_iter().find(|&id| id as usize >= policy.model.config.vocab_size) {
+            bail!("{} names the end-of-sequence token {id}, which the model does not have", folder.display());
+        }
+        Ok(policy)
     }
 
     /// Ids that end a sequence: the tokenizer's and the configuration's.

@@ -144,9 +144,8 @@ pub fn evaluate(
     seed: u64,
     ended: &(dyn Fn(usize) + Sync),
 ) -> Result<Evaluation> {
-    let key = |problem: usize, sample: usize| {
-        Key::new(seed, Purpose::Evaluation).with(problem as u64).with(sample as u64)
-    };
+    let key =
+        |problem: usize, sample: usize| Key::new(seed, Purpose::Evaluation).with(problem as u64).with(sample as u64);
     let graded = |config: &SampleConfig| -> Result<Vec<Vec<Sample>>> {
         let (completions, _) = complete(policy, problems, config, key, ended)?;
         let of_problem = |(problem, row): (&Problem, Vec<Completion>)| {

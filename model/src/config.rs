@@ -138,8 +138,11 @@ impl ModelConfig {
     /// A missing or malformed file, an architecture that is not supported, sizes that do not fit each other.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut config: Self =
-            serde_json::from_str(&text).with_context(|| format!("{} is not a model configuration", path.display()))?;
+        let malformed = || format!("{} is not a model configuration", path.display());
+        // First of all: other architectures have other fields, and a field that they lack is not what is wrong.
+        let Architectures { architectures } = serde_json::from_str(&text).with_context(malformed)?;
+        check_architectures(&architectures).with_context(|| format!("{} cannot be used", path.display()))?;
+        let mut config: Self = serde_json::from_str(&text).with_context(malformed)?;
         // Qwen2 has the bias by construction, and does not say so in its configuration.
         config.attention_bias |= config.model_type == "qwen2";
         if let Some(parameters) = &config.rope_parameters {
@@ -170,23 +173,29 @@ impl ModelConfig {
 
     /// Number of parameters of the language model (a tied output matrix counts once).
     pub fn parameters(&self) -> usize {
-        let (d, f, e) = (self.hidden_size, self.intermediate_size, self.head_width());
-        let qkv = (self.num_attention_heads + 2 * self.kv_heads()) * e;
+        usize::try_from(self.count_parameters()).unwrap_or(usize::MAX)
+    }
+
+    /// As [`Self::parameters`], for sizes from a file that may be broken.
+    fn count_parameters(&self) -> u128 {
+        let [d, f, e, h, g, v, layers] = [
+            self.hidden_size,
+            self.intermediate_size,
+            self.head_width(),
+            self.num_attention_heads,
+            self.kv_heads(),
+            self.vocab_size,
+            self.num_hidden_layers,
+        ]
+        .map(|size| size as u128);
+        let qkv = (h + 2 * g) * e;
         let bias = if self.attention_bias { qkv } else { 0 };
-        let block = d * qkv + bias + self.num_attention_heads * e * d + 3 * d * f + 2 * d;
+        let block = d * qkv + bias + h * e * d + 3 * d * f + 2 * d;
         let matrices = if self.tie_word_embeddings { 1 } else { 2 };
-        matrices * self.vocab_size * d + self.num_hidden_layers * block + d
+        matrices * v * d + layers * block + d
     }
 
     fn check(&self) -> Result<()> {
-        const SUPPORTED: [&str; 2] = ["LlamaForCausalLM", "Qwen2ForCausalLM"];
-        for name in &self.architectures {
-            ensure!(
-                SUPPORTED.contains(&name.as_str()),
-                "architecture {name} is not supported; supported are {}",
-                SUPPORTED.join(", ")
-            );
-        }
         ensure!(self.hidden_act == "silu", "activation {} is not supported; only silu is", self.hidden_act);
         if let Some(RopeParameters { rope_type, .. }) = &self.rope_parameters {
             ensure!(rope_type == "default", "rotary scaling of the type {rope_type} is not supported");
@@ -221,8 +230,29 @@ impl ModelConfig {
             "the head width {} is odd; rotary embeddings need pairs",
             self.head_width()
         );
+        let parameters = self.count_parameters();
+        ensure!(parameters <= 1 << 42, "its sizes ask for {parameters} parameters, more than any model has");
         Ok(())
     }
+}
+
+/// The part of a configuration that says whether the rest can be read.
+#[derive(Deserialize)]
+struct Architectures {
+    #[serde(default = "default_architectures")]
+    architectures: Vec<String>,
+}
+
+fn check_architectures(architectures: &[String]) -> Result<()> {
+    const SUPPORTED: [&str; 2] = ["LlamaForCausalLM", "Qwen2ForCausalLM"];
+    for name in architectures {
+        ensure!(
+            SUPPORTED.contains(&name.as_str()),
+            "architecture {name} is not supported; supported are {}",
+            SUPPORTED.join(", ")
+        );
+    }
+    Ok(())
 }
 
 fn default_architectures() -> Vec<String> {

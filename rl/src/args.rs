@@ -1,7 +1,7 @@
 //! The flags that mean the same everywhere. One declaration is the flag, its help text, its default, the key in a
 //! configuration file and the record in the run directory.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -10,6 +10,9 @@ use data::{Benchmark, DataOptions, Problem, PromptStyle, Split, SvampSolutions};
 use model::{DeviceKind, ModelSize};
 use serde::Serialize;
 use std::path::PathBuf;
+
+/// The largest of the numbers that count something.
+const MOST: usize = 1_000_000_000;
 
 /// Where a run lies, and what it may use.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -165,13 +168,25 @@ impl DataArgs {
     }
 }
 
-/// A whole number of at least 1.
+/// A whole number of at least 1. The upper bound keeps products of two of them from overflow.
 pub fn positive(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(0) => Err("must be at least 1".into()),
+        Ok(value) if value > MOST => Err(format!("must be at most {MOST}")),
         Ok(value) => Ok(value),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Refuses numbers that are not finite, and those below 0.
+///
+/// # Errors
+/// Naming the first flag that is neither.
+pub fn not_negative(flags: &[(&str, f64)]) -> Result<()> {
+    for (flag, value) in flags {
+        ensure!(value.is_finite() && *value >= 0.0, "--{flag} {value}: give a number of at least 0");
+    }
+    Ok(())
 }
 
 /// A finite number that is not negative; 0 means greedy.

@@ -32,6 +32,11 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether an interrupt leaves something to go on from.
+    pub fn leaves_checkpoints(&self) -> bool {
+        matches!(self, Self::Pretrain(_) | Self::Sft(_) | Self::Ppo(_))
+    }
+
     /// Runs the command.
     ///
     /// # Errors

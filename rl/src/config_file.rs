@@ -3,7 +3,7 @@
 //! A key is the name of a flag. So there is nothing to keep in step: an unknown key, a wrong type, a value out of range
 //! get clap's own message.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -19,9 +19,11 @@ pub fn expand(arguments: Vec<OsString>, program: &clap::Command) -> Result<Vec<O
         return Ok(arguments);
     };
     let file = match (value_of(&arguments, "--config"), value_of(&arguments, "--resume")) {
-        (Some(_), Some(_)) => bail!("--config and --resume exclude each other: a run resumes with its own configuration"),
+        (Some(_), Some(_)) => {
+            bail!("--config and --resume exclude each other: a run resumes with its own configuration")
+        }
         (Some(file), None) => PathBuf::from(file),
-        (None, Some(run)) => Path::new(&run).join("config.toml"),
+        (None, Some(run)) => configuration_of_run(Path::new(&run), subcommand.get_name())?,
         (None, None) => return Ok(arguments),
     };
     let mut expanded = arguments[..2].to_vec();
@@ -40,13 +42,32 @@ fn value_of(arguments: &[OsString], flag: &str) -> Option<OsString> {
     }
 }
 
+/// The configuration of a run that `command` can go on with.
+fn configuration_of_run(run: &Path, command: &str) -> Result<PathBuf> {
+    let file = run.join("config.toml");
+    ensure!(
+        file.is_file(),
+        "{} is not a run to go on with (no config.toml in it): give --resume the directory that an earlier --out named",
+        run.display()
+    );
+    // `Run::create` writes the command into the first line.
+    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let writer = text.lines().next().and_then(|line| line.strip_prefix("# rl ")).unwrap_or(command);
+    ensure!(writer == command, "{} is a run of `rl {writer}`: go on with that command", run.display());
+    Ok(file)
+}
+
 fn flags(file: &Path, subcommand: &clap::Command) -> Result<Vec<OsString>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let table: toml::Table = text.parse().with_context(|| format!("{} is not TOML", file.display()))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        anyhow!("{}, line {line}: not TOML: {}", file.display(), error.message())
+    })?;
     let mut flags = Vec::new();
     for (key, value) in table {
         let name = key.replace('_', "-");
-        let Some(argument) = subcommand.get_arguments().find(|argument| argument.get_long() == Some(name.as_str())) else {
+        let Some(argument) = subcommand.get_arguments().find(|argument| argument.get_long() == Some(name.as_str()))
+        else {
             bail!(
                 "{}: unknown key `{key}`; the keys are the flags of `{}`, see its --help",
                 file.display(),
@@ -58,21 +79,19 @@ fn flags(file: &Path, subcommand: &clap::Command) -> Result<Vec<OsString>> {
             toml::Value::Boolean(on) if is_switch => flags.extend(on.then(|| format!("--{name}").into())),
             value if is_switch => bail!("{}: `{key}` is true or false, not {value}", file.display()),
             toml::Value::Array(values) => {
-                for value in values {
-                    flags.extend([format!("--{name}").into(), plain(&value).into()]);
-                }
+                flags.extend(values.iter().map(|value| typed(&name, value)));
             }
-            value => flags.extend([format!("--{name}").into(), plain(&value).into()]),
+            value => flags.push(typed(&name, &value)),
         }
     }
     Ok(flags)
 }
 
-/// A value as it would be typed.
-fn plain(value: &toml::Value) -> String {
+/// A flag with its value in one argument: a negative number by itself would look like a flag.
+fn typed(name: &str, value: &toml::Value) -> OsString {
     match value {
-        toml::Value::String(text) => text.clone(),
-        other => other.to_string(),
+        toml::Value::String(text) => format!("--{name}={text}").into(),
+        other => format!("--{name}={other}").into(),
     }
 }
 

@@ -1,13 +1,16 @@
 //! `--dry-run`: what a command would do, and what it would need. Writes nothing.
 
-use crate::args::{ComputeArgs, RunArgs};
+use crate::{
+    args::{ComputeArgs, RunArgs},
+    progress::print_line,
+};
 use anyhow::Result;
 use burn::tensor::Device;
 use model::ModelConfig;
 use serde::Serialize;
 
 /// Bytes of an f32.
-const F32: usize = 4;
+const F32: f64 = 4.0;
 /// The vocabulary that is assumed where the tokenizer is not made yet.
 const ASSUMED_VOCABULARY: usize = 512;
 
@@ -39,14 +42,15 @@ pub fn print(
 ) -> Result<()> {
     let threads = run.compute.threads(device);
     let micro_batch = run.compute.micro_batch.min(work.rows);
-    println!("# rl {command} --dry-run: nothing is written\n\n{}", toml::to_string(config)?);
-    println!("# derived");
-    println!("# parameters            {}", shape.parameters());
-    println!("# optimiser steps       {}", work.steps);
-    println!("# rows of a step        {} in {} micro-batches", work.rows, work.rows.div_ceil(micro_batch));
-    println!("# threads               {threads}");
-    println!("# peak memory, roughly  {:.0} MB", estimate(shape, work, &run.compute, threads) as f64 / 1e6);
-    Ok(())
+    let lines = [
+        format!("# rl {command} --dry-run: nothing is written\n\n{}\n# derived", toml::to_string(config)?),
+        format!("# parameters            {}", shape.parameters()),
+        format!("# optimiser steps       {}", work.steps),
+        format!("# rows of a step        {} in {} micro-batches", work.rows, work.rows.div_ceil(micro_batch)),
+        format!("# threads               {threads}"),
+        format!("# peak memory, roughly  {:.0} MB", estimate(shape, work, &run.compute, threads) / 1e6),
+    ];
+    print_line(&lines.join("\n"))
 }
 
 /// The shape of the model that a command would start from: read where it exists, else the one that would be made.
@@ -59,17 +63,25 @@ pub fn shape(init: Option<&std::path::Path>, size: model::ModelSize) -> Result<M
 
 /// Bytes at the peak: weights, moments and gradients, and what autodiff keeps of one micro-batch a thread; or the cache of
 /// the rows that are sampled, where that is more.
-fn estimate(shape: &ModelConfig, work: &Work, compute: &ComputeArgs, threads: usize) -> usize {
-    let weights = shape.parameters() * F32;
+fn estimate(shape: &ModelConfig, work: &Work, compute: &ComputeArgs, threads: usize) -> f64 {
+    let weights = shape.parameters() as f64 * F32;
     // Policy, two moments, the sum of gradients, and one set of gradients on its way from each thread.
-    let held = weights as f64 * (4.0 + threads as f64 + work.extra_models);
-    let rows = compute.micro_batch.min(work.rows);
-    let tokens = rows * work.tokens;
-    let (d, f) = (shape.hidden_size, shape.intermediate_size);
+    let held = weights * (4.0 + threads as f64 + work.extra_models);
+    let rows = compute.micro_batch.min(work.rows) as f64;
+    let [d, f, heads, vocabulary, layers, time] = [
+        shape.hidden_size,
+        shape.intermediate_size,
+        shape.num_attention_heads,
+        shape.vocab_size,
+        shape.num_hidden_layers,
+        work.tokens,
+    ]
+    .map(|size| size as f64);
+    let tokens = rows * time;
     // Counted over the operations of `transformer.rs` whose inputs or outputs autodiff keeps.
-    let block = tokens * (18 * d + 7 * f) + rows * shape.num_attention_heads * work.tokens * work.tokens * 4;
-    let logits = tokens * shape.vocab_size * 4;
-    let training = (shape.num_hidden_layers * block + logits) * F32 * threads;
-    let cache = work.sampled_rows * work.tokens * shape.kv_heads() * shape.head_width() * 2 * shape.num_hidden_layers;
-    held as usize + training.max(2 * cache * F32)
+    let block = tokens * (18.0 * d + 7.0 * f) + rows * heads * time * time * 4.0;
+    let logits = tokens * vocabulary * 4.0;
+    let training = (layers * block + logits) * F32 * threads as f64;
+    let cache = work.sampled_rows as f64 * time * (shape.kv_heads() * shape.head_width() * 2) as f64 * layers;
+    held + training.max(2.0 * cache * F32)
 }

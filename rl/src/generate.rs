@@ -69,9 +69,8 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         ensure!(tokens.len() < context, "a prompt has {} tokens, and the model's context is {context}", tokens.len());
         encoded.push(tokens);
     }
-    let key = |prompt: usize, sample: usize| {
-        Key::new(args.seed, Purpose::Generate).with(prompt as u64).with(sample as u64)
-    };
+    let key =
+        |prompt: usize, sample: usize| Key::new(args.seed, Purpose::Generate).with(prompt as u64).with(sample as u64);
     let keys: Vec<Vec<Key>> =
         (0..prompts.len()).map(|prompt| (0..args.samples).map(|sample| key(prompt, sample)).collect()).collect();
     let config = GenerateConfig {

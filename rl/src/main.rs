@@ -19,7 +19,9 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let command = parse(std::env::args_os().collect())?;
-    rl::run::stop_on_interrupt()?;
+    if command.leaves_checkpoints() {
+        rl::run::stop_on_interrupt()?;
+    }
     command.execute()
 }
 
@@ -29,6 +31,9 @@ fn report(error: &anyhow::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(error.exit_code() as u8);
     }
-    eprintln!("error: {error:#}");
+    // Some causes, those of parsers above all, come in several lines.
+    let text = format!("{error:#}");
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    eprintln!("error: {}", lines.join(" "));
     ExitCode::FAILURE
 }

@@ -86,34 +86,41 @@ impl Adam {
         (model.map(&mut update), norm)
     }
 
-    /// The history as named tensors, and the number of steps taken.
-    pub fn to_tensors(&self) -> (HostTensors, usize) {
+    /// The history as named tensors: two moments of each parameter, and how many steps it has taken. These differ where a
+    /// parameter began to learn later than others.
+    pub fn to_tensors(&self) -> HostTensors {
         let mut tensors = HostTensors::new();
-        let mut time = 0;
         for (path, state) in &self.states {
             tensors.insert(format!("{path}.moment_1"), to_host(state.momentum.moment_1.clone()));
             tensors.insert(format!("{path}.moment_2"), to_host(state.momentum.moment_2.clone()));
-            time = state.momentum.time;
+            // Exact in f32 up to 16 million steps.
+            let steps = HostTensor { shape: vec![1], values: vec![state.momentum.time as f32] };
+            tensors.insert(format!("{path}.steps"), steps);
         }
-        (tensors, time)
+        tensors
     }
 
     /// Takes up a history again.
     ///
     /// # Errors
-    /// If a moment lacks its pair.
-    pub fn load_tensors(&mut self, mut tensors: HostTensors, time: usize, device: &Device) -> Result<()> {
+    /// If a parameter lacks a moment or its number of steps.
+    pub fn load_tensors(&mut self, mut tensors: HostTensors, device: &Device) -> Result<()> {
         let paths: Vec<String> =
             tensors.keys().filter_map(|name| name.strip_suffix(".moment_1").map(str::to_string)).collect();
         for path in paths {
-            let mut moment = |suffix: &str| -> Result<Tensor<1>> {
+            let mut take = |suffix: &str| -> Result<Vec<f32>> {
                 let HostTensor { values, .. } = tensors
                     .remove(&format!("{path}.{suffix}"))
                     .with_context(|| format!("the optimiser's {suffix} of {path} is missing"))?;
-                let length = values.len();
-                Ok(Tensor::from_data(TensorData::new(values, [length]), device))
+                Ok(values)
             };
-            let momentum = AdaptiveMomentumState::new(time, moment("moment_1")?, moment("moment_2")?);
+            let (moment_1, moment_2, steps) = (take("moment_1")?, take("moment_2")?, take("steps")?);
+            ensure!(steps.len() == 1, "the optimiser's steps of {path} are {} numbers", steps.len());
+            let tensor = |values: Vec<f32>| {
+                let length = values.len();
+                Tensor::from_data(TensorData::new(values, [length]), device)
+            };
+            let momentum = AdaptiveMomentumState::new(steps[0] as usize, tensor(moment_1), tensor(moment_2));
             self.states.insert(path, AdamWState::new(momentum));
         }
         ensure!(tensors.is_empty(), "the optimiser's file holds {} tensors that belong to nothing", tensors.len());
@@ -238,12 +245,12 @@ mod tests {
         let (_, norm) = optimizer.step(model, gradients, &|_| 1e-3);
         assert_eq!(norm, 7.0);
         // After one step the first moment is a tenth of the clipped gradient.
-        let (moments, time) = optimizer.to_tensors();
+        let moments = optimizer.to_tensors();
         let moment = |name: &str| moments[&format!("{name}.moment_1")].values.clone();
         for (found, expected) in [moment("first"), moment("second")].concat().iter().zip([0.1, 0.15, 0.3]) {
             assert!((found - expected).abs() < 1e-6, "{found} against {expected}");
         }
-        assert_eq!(time, 1);
+        assert_eq!(moments["first.steps"].values, [1.0]);
     }
 
     #[test]
@@ -265,7 +272,7 @@ mod tests {
             let (model, norm) = optimizer.step(model, gradients, &|_| 0.1);
             assert!(!norm.is_finite());
             assert_eq!(values(&model), [1.0, 2.0, 3.0]);
-            assert!(optimizer.to_tensors().0.is_empty());
+            assert!(optimizer.to_tensors().is_empty());
         }
     }
 
@@ -286,16 +293,20 @@ mod tests {
             let (mut model, mut optimizer) = (pair(), adam(1.0));
             for step in 0..4 {
                 if restart && step == 2 {
-                    let (tensors, time) = optimizer.to_tensors();
+                    let tensors = optimizer.to_tensors();
                     // Burn's parameter ids are others in another process.
                     model = Pair {
                         first: Param::from_tensor(model.first.val()),
                         second: Param::from_tensor(model.second.val()),
                     };
                     optimizer = adam(1.0);
-                    optimizer.load_tensors(tensors, time, &Device::default()).unwrap();
+                    optimizer.load_tensors(tensors, &Device::default()).unwrap();
                 }
-                let gradients = gradients_of(&model, [step as f32, 0.3], -0.7);
+                let mut gradients = gradients_of(&model, [step as f32, 0.3], -0.7);
+                if step == 0 {
+                    // One parameter begins later, as a policy does behind a critic that learns alone.
+                    gradients.remove::<2>(model.first.id);
+                }
                 model = optimizer.step(model, gradients, &|_| 0.1).0;
             }
             values(&model)
@@ -308,10 +319,11 @@ mod tests {
         let moment = HostTensor { shape: vec![1], values: vec![0.5] };
         let load = |names: &[&str]| {
             let tensors = names.iter().map(|name| (name.to_string(), moment.clone())).collect();
-            adam(1.0).load_tensors(tensors, 1, &Device::default())
+            adam(1.0).load_tensors(tensors, &Device::default())
         };
-        assert!(load(&["w.moment_1", "w.moment_2"]).is_ok());
-        assert!(load(&["w.moment_1"]).unwrap_err().to_string().contains("moment_2 of w is missing"));
+        assert!(load(&["w.moment_1", "w.moment_2", "w.steps"]).is_ok());
+        assert!(load(&["w.moment_1", "w.moment_2"]).unwrap_err().to_string().contains("steps of w is missing"));
+        assert!(load(&["w.moment_1", "w.steps"]).unwrap_err().to_string().contains("moment_2 of w is missing"));
         assert!(load(&["w.moment_2"]).unwrap_err().to_string().contains("belong to nothing"));
     }
 

@@ -6,14 +6,14 @@
 
 use crate::{
     advantage::{gae, whiten},
-    args::{DataArgs, EvalArgs, InitArgs, RunArgs},
+    args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
     batch::{Row, flat, micro_batches, pad, padding_share, response_tokens, score_with_values},
     diagnostics::{self, PolicyStats},
     dry_run,
     loss::{ppo_policy, ppo_value},
     optim::{Adam, gradients, learning_rate},
-    prepare::{self, run_dir},
-    progress::{Progress, sparkline},
+    prepare,
+    progress::{Progress, print_line, sparkline},
     reward::{RewardKind, adapted_beta, with_kl_penalty},
     rollout::{Rollout, RolloutConfig, look, sample_rollouts},
     run::{Metrics, Run, TrainerState, finish, interruption},
@@ -136,18 +136,15 @@ pub const DEFAULTS: &[(&str, &str)] = &[];
 /// Ratios further from 1 than this before any update mean that sampling and training disagree about the policy.
 const RATIO_TOLERANCE: f32 = 1e-4;
 
+/// Samples of a step that no memory holds with what is known of them.
+const MOST_SAMPLES: usize = 1 << 24;
+
 /// The numbers that a resumed run goes on from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct PpoNumbers {
     step: usize,
     beta: f64,
     best: Option<f64>,
-}
-
-impl prepare::HasStep for PpoNumbers {
-    fn step(&self) -> usize {
-        self.step
-    }
 }
 
 /// Trains, evaluates before and after on the test split, and leaves a run directory; its path.
@@ -306,13 +303,8 @@ impl Trainer {
             let policy_loss =
                 ppo_policy(scored.log_probs.clone(), old_log_probs.clone(), advantages, config.epsilon, total);
             let value_loss = ppo_value(values, old_values, returns, config.value_clip, total);
-            let stats = PolicyStats::of(
-                &scored.log_probs,
-                &old_log_probs,
-                &policy_loss,
-                &value_loss,
-                config.epsilon as f32,
-            );
+            let stats =
+                PolicyStats::of(&scored.log_probs, &old_log_probs, &policy_loss, &value_loss, config.epsilon as f32);
             let value_loss = value_loss.mul_scalar(config.value_weight);
             let loss = if rates.policy.is_some() { policy_loss + value_loss } else { value_loss };
             (loss, stats)
@@ -320,7 +312,8 @@ impl Trainer {
         let mut stats = PolicyStats::of_parts(&gradients.reports, total);
         // A step whose loss is not finite changes nothing, and is counted.
         if stats.is_finite() {
-            let rate_of = |path: &str| if path.starts_with("value.") { rates.value } else { rates.policy.unwrap_or(0.0) };
+            let rate_of =
+                |path: &str| if path.starts_with("value.") { rates.value } else { rates.policy.unwrap_or(0.0) };
             let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.params, &rate_of);
             self.model = model;
             stats.grad_norm = grad_norm;
@@ -333,8 +326,7 @@ impl Trainer {
     }
 
     fn checkpoint(&self, run: &Run, is_best: bool, numbers: PpoNumbers) -> Result<PathBuf> {
-        let (optimizer, optimizer_time) = self.optimizer.to_tensors();
-        let state = TrainerState { numbers, optimizer, optimizer_time };
+        let state = TrainerState { numbers, optimizer: self.optimizer.to_tensors() };
         run.checkpoint(numbers.step, is_best, &self.model.policy, &self.tokenizer, &state, |trainer| {
             save_value_branch(&trainer.join("value.safetensors"), &self.model.value, &self.model.policy.config)
         })
@@ -420,6 +412,7 @@ struct Start {
 
 /// A fresh run, or one that goes on.
 fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
+    prepare::check_out(&config.run)?;
     let mut config = config.clone();
     let threads = config.run.compute.threads(device);
     let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
@@ -435,22 +428,18 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);
     let detach = !config.value_shares_trunk;
     let fresh = PpoNumbers { step: 0, beta: config.kl_coefficient, best: None };
-    let (policy, value, numbers, run) = match &config.run.resume {
+    let (policy, value, numbers) = match &config.run.resume {
         Some(dir) => {
-            let (policy, state, run) = prepare::resume::<PpoNumbers>(dir, device)?;
-            let folder = crate::run::last_checkpoint::<PpoNumbers>(dir)?.0;
+            let (policy, state, folder) = prepare::resume::<PpoNumbers>(dir, device)?;
             let path = folder.join("trainer/value.safetensors");
             let value = load_value_branch(&path, &policy.model.config, config.value_layers, detach, device)?;
-            optimizer.load_tensors(state.optimizer, state.optimizer_time, device)?;
-            (policy, value, state.numbers, run)
+            optimizer.load_tensors(state.optimizer, device)?;
+            (policy, value, state.numbers)
         }
-        None => {
-            let value = ValueBranch::of(&initial.model, config.value_layers, detach);
-            let run = Run::create(&run_dir(&config.run, "ppo", config.data.benchmark), "ppo", &config)?;
-            (initial.clone(), value, fresh, run)
-        }
+        None => (initial.clone(), ValueBranch::of(&initial.model, config.value_layers, detach), fresh),
     };
-    let run = run.with_tensorboard(config.run.tensorboard)?;
+    prepare::check_problems(&initial, &config.data, &config.eval, &[Split::Train, Split::Validation, Split::Test])?;
+    let run = prepare::open(&config.run, "ppo", config.data.benchmark, &config, numbers.step)?;
     let rollout = RolloutConfig {
         sampling: RolloutConfig::sampling(
             &config.data,
@@ -487,8 +476,12 @@ fn dry_run(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         sampled_rows: config.run.compute.rollout_batch,
     };
     dry_run::print("ppo", config, &config.run, &shape, &work, device)?;
-    println!("# samples of a step     {samples} ({} questions x {})", config.questions, config.samples);
-    println!("# samples in all        {}", samples * config.steps);
+    print_line(&format!(
+        "# samples of a step     {samples} ({} questions x {})\n# samples in all        {}",
+        config.questions,
+        config.samples,
+        samples * config.steps
+    ))?;
     Ok(PathBuf::new())
 }
 
@@ -499,6 +492,29 @@ fn check(config: &PpoConfig) -> Result<()> {
              distribution it was drawn from; use --temperature"
         );
     }
+    not_negative(&[
+        ("learning-rate", config.learning_rate),
+        ("value-learning-rate", config.value_learning_rate),
+        ("final-learning-rate", config.final_learning_rate),
+        ("max-grad-norm", config.max_grad_norm),
+        ("kl-coefficient", config.kl_coefficient),
+        ("epsilon", config.epsilon),
+        ("value-clip", config.value_clip),
+        ("value-weight", config.value_weight),
+        ("dense-scale", f64::from(config.dense_scale)),
+    ])?;
+    for (flag, value) in [("gamma", config.gamma), ("lambda", config.lambda)] {
+        ensure!((0.0..=1.0).contains(&value), "--{flag} {value}: give a number from 0 to 1");
+    }
+    if let Some(target) = config.kl_target {
+        ensure!(target.is_finite() && target > 0.0, "--kl-target {target}: give a number above 0");
+    }
+    ensure!(
+        config.questions * config.samples <= MOST_SAMPLES,
+        "--questions {} x --samples {} are more samples than a step can hold ({MOST_SAMPLES})",
+        config.questions,
+        config.samples
+    );
     ensure!(
         config.mini_batch <= config.questions * config.samples,
         "--mini-batch {} is more than the {} samples of a step (--questions {} x --samples {})",

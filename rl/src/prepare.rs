@@ -1,17 +1,17 @@
 //! What commands need before they start: a run directory, a model to start from, problems to look at.
 
 use crate::{
-    args::{DataArgs, InitArgs, RunArgs},
+    args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     command::{Command, parse},
     pretrain,
-    run::{Run, TrainerState, last_checkpoint},
+    run::{Run, TrainerState, ensure_new, last_checkpoint},
     sft,
 };
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use data::{Benchmark, Problem, Split};
-use eval::{Policy, resolve_checkpoint};
-use serde::de::DeserializeOwned;
+use eval::{Policy, encode_prompts, resolve_checkpoint};
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -22,32 +22,45 @@ use std::{
 const RUNS: &str = "runs";
 
 /// Where a run goes: `--out`, or a name of its own under `runs/`.
-pub fn run_dir(run: &RunArgs, command: &str, benchmark: Benchmark) -> PathBuf {
+fn run_dir(run: &RunArgs, command: &str, benchmark: Benchmark) -> PathBuf {
     let seconds = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     run.out.clone().unwrap_or_else(|| Path::new(RUNS).join(format!("{command}-{benchmark}-{}", seconds())))
 }
 
-/// Loads the last checkpoint of a run, and opens the run to go on after it.
+/// A run directory that was typed is refused where it exists, before anything is made for it.
 ///
 /// # Errors
-/// If the directory is not a run with a checkpoint.
-pub fn resume<S: DeserializeOwned + HasStep>(dir: &Path, device: &Device) -> Result<(Policy, TrainerState<S>, Run)> {
+/// If it exists.
+pub fn check_out(run: &RunArgs) -> Result<()> {
+    run.out.as_deref().map_or(Ok(()), ensure_new)
+}
+
+/// Loads the last checkpoint of a run, whose folder comes third; the run stays as it is until it is [`open`]ed.
+///
+/// # Errors
+/// If the directory is not a run with a whole checkpoint.
+pub fn resume<S: DeserializeOwned>(dir: &Path, device: &Device) -> Result<(Policy, TrainerState<S>, PathBuf)> {
     let (folder, state) = last_checkpoint::<S>(dir)?;
-    let policy = Policy::load(&folder, device)?;
-    let run = Run::resume(dir, state.numbers.step())?;
-    Ok((policy, state, run))
+    Ok((Policy::load(&folder, device)?, state, folder))
 }
 
-/// The numbers of a trainer know how far it has come.
-pub trait HasStep {
-    /// Steps taken.
-    fn step(&self) -> usize;
-}
-
-impl HasStep for crate::supervised::FitNumbers {
-    fn step(&self) -> usize {
-        self.step
-    }
+/// Makes the run directory, or opens the one of `--resume` to go on after `step`. The last of all preparations: what they
+/// find wrong leaves nothing behind.
+///
+/// # Errors
+/// If the directory exists, is no run, or cannot be written.
+pub fn open(
+    args: &RunArgs,
+    command: &str,
+    benchmark: Benchmark,
+    config: &impl Serialize,
+    step: usize,
+) -> Result<Run> {
+    let run = match &args.resume {
+        Some(dir) => Run::resume(dir, step)?,
+        None => Run::create(&run_dir(args, command, benchmark), command, config)?,
+    };
+    run.with_tensorboard(args.tensorboard)
 }
 
 /// The base model to fine-tune: `--init`, or one that is pretrained once for the benchmark, size and seed.
@@ -115,6 +128,23 @@ fn made_once(
         std::fs::write(&finished, "")?;
     }
     resolve_checkpoint(&dir)
+}
+
+/// Fails where a policy cannot be asked all that a run will ask it, the problems of the final table too.
+///
+/// # Errors
+/// Missing data, a prompt that does not fit the model.
+pub fn check_problems(policy: &Policy, data: &DataArgs, eval: &EvalArgs, splits: &[Split]) -> Result<()> {
+    for &split in splits {
+        let mut problems = data.load(split)?;
+        match split {
+            Split::Validation => problems.truncate(eval.eval_problems),
+            Split::Test => problems.truncate(eval.test_problems),
+            _ => {}
+        }
+        encode_prompts(policy, &problems, data.prompt_style)?;
+    }
+    Ok(())
 }
 
 /// The problems that a run is looked at with: the first of the validation split.

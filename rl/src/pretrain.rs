@@ -5,11 +5,11 @@
 use crate::{
     args::{DataArgs, RunArgs},
     dry_run,
-    prepare::run_dir,
-    run::{Run, finish},
-    supervised::{FitArgs, FitContext, Look, fit, mean_loss},
+    prepare,
+    run::finish,
+    supervised::{FitArgs, FitContext, FitNumbers, Look, fit, mean_loss},
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use data::{Benchmark, Example, Split, Tokenizer, completion_text, question_prompt};
@@ -55,27 +55,30 @@ pub const DEFAULTS: &[(&str, &str)] =
 /// # Errors
 /// Missing data, a full disk, an interrupt.
 pub fn train(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
+    config.fit.check()?;
     if config.run.dry_run {
         return dry_run(config, device);
     }
+    prepare::check_out(&config.run)?;
     let documents = corpus(&config.data)?;
-    let dir = run_dir(&config.run, "pretrain", config.data.benchmark);
-    let (tokenizer, model, resumed, mut run) = match &config.run.resume {
+    let (tokenizer, model, resumed) = match &config.run.resume {
         Some(dir) => {
-            let (policy, state, run) = crate::prepare::resume(dir, device)?;
-            (policy.tokenizer, policy.model, Some(state), run)
+            let (policy, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
+            (policy.tokenizer, policy.model, Some(state))
         }
         None => {
             let tokenizer = Tokenizer::train_bpe(&documents, config.vocabulary)?;
             let eos = tokenizer.eos_ids()[0];
             let shape = ModelConfig::of_size(config.model, tokenizer.vocab_size(), eos);
             let model = Transformer::init(&shape, config.run.seed, device);
-            (tokenizer, model, None, Run::create(&dir, "pretrain", config)?)
+            (tokenizer, model, None)
         }
     };
-    run = run.with_tensorboard(config.run.tensorboard)?;
     let blocks = pack(&documents, &tokenizer, config.context);
+    ensure!(blocks.len() >= 2, "the text is too short for two sequences of --context {} tokens", config.context);
     let (held_out, blocks) = blocks.split_at((blocks.len() / 50).clamp(1, 256));
+    let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
+    let mut run = prepare::open(&config.run, "pretrain", config.data.benchmark, config, step)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,

@@ -1,6 +1,8 @@
 //! Progress bars with rate and time left, and lines that stay readable where there is no terminal.
 
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{ErrorKind, Write};
 
 /// A progress bar, or plain lines where there is no terminal, or neither where quiet is asked for.
 pub struct Progress {
@@ -13,8 +15,9 @@ impl Progress {
     pub fn new(length: usize, label: &str, unit: &str, quiet: bool) -> Self {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(length as u64), target);
-        let template =
-            format!("{{prefix}} [{{bar:24}}] {{human_pos}}/{{human_len}} {unit} · {{per_sec}} · {{eta}} left {{wide_msg}}");
+        let template = format!(
+            "{{prefix}} [{{bar:24}}] {{human_pos}}/{{human_len}} {unit} · {{per_sec}} · {{eta}} left {{wide_msg}}"
+        );
         let style = ProgressStyle::with_template(&template).expect("the template is fixed");
         bar.set_style(style.progress_chars("=> "));
         bar.set_prefix(label.to_string());
@@ -51,6 +54,17 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Prints a line, or several, to standard output.
+///
+/// # Errors
+/// If it cannot be written. That nobody reads on, as behind `| head`, is no error.
+pub fn print_line(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to standard output"),
     }
 }
 

@@ -45,7 +45,8 @@ pub fn task_rewards(
 /// The reward that PPO sees: r_t - β (log π(a_t) - log π_ref(a_t)), the k1 estimate of the divergence as a cost per token.
 pub fn with_kl_penalty(rewards: &[f32], log_probs: &[f32], ref_log_probs: &[f32], beta: f32) -> Vec<f32> {
     assert!(rewards.len() == log_probs.len() && rewards.len() == ref_log_probs.len(), "one entry a token");
-    let penalised = |((reward, log_prob), ref_log_prob): ((&f32, &f32), &f32)| reward - beta * (log_prob - ref_log_prob);
+    let penalised =
+        |((reward, log_prob), ref_log_prob): ((&f32, &f32), &f32)| reward - beta * (log_prob - ref_log_prob);
     rewards.iter().zip(log_probs).zip(ref_log_probs).map(penalised).collect()
 }
 

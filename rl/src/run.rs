@@ -76,19 +76,21 @@ impl Run {
     /// Makes a new run directory with its `config.toml`.
     ///
     /// # Errors
-    /// If the directory exists, or cannot be written.
+    /// If the directory exists, or cannot be written; then nothing of it is left.
     pub fn create(dir: &Path, command: &str, config: &impl Serialize) -> Result<Self> {
-        ensure!(
-            !dir.exists(),
-            "{} exists already: give another --out, or go on with it by --resume {}",
-            dir.display(),
-            dir.display()
-        );
+        ensure_new(dir)?;
         let text = toml::to_string(config).context("cannot write the configuration")?;
         let text = format!("# rl {command}\n{text}");
-        fs::create_dir_all(dir.join("checkpoints")).with_context(|| format!("cannot make {}", dir.display()))?;
-        write_whole(&dir.join("config.toml"), text.as_bytes())?;
-        Self::open(dir)
+        let make = || {
+            fs::create_dir_all(dir.join("checkpoints"))
+                .with_context(|| format!("cannot make {}: give another --out", dir.display()))?;
+            write_whole(&dir.join("config.toml"), text.as_bytes())?;
+            Self::open(dir)
+        };
+        make().inspect_err(|_| {
+            // It did not exist before; that it cannot be removed is no second error.
+            let _ = fs::remove_dir_all(dir);
+        })
     }
 
     /// Opens a run to go on after `step`: what was written after that step is dropped, and will be written again.
@@ -143,7 +145,8 @@ impl Run {
         if let Some(tensorboard) = &mut self.tensorboard {
             tensorboard.log_metrics(metrics)?;
         }
-        append_line(&mut self.metrics, metrics).with_context(|| format!("cannot write metrics to {}", self.dir.display()))
+        append_line(&mut self.metrics, metrics)
+            .with_context(|| format!("cannot write metrics to {}", self.dir.display()))
     }
 
     /// Appends lines to `samples.jsonl`.
@@ -187,9 +190,18 @@ impl Run {
             fs::rename(&unfinished, &finished)?;
             Ok(())
         };
-        write().with_context(|| format!("cannot write the checkpoint {}", finished.display()))?;
         let index_path = parent.join("index.json");
         let previous = read_index(&index_path).unwrap_or_default();
+        if let Err(error) = write() {
+            let _ = remove_if_there(&unfinished);
+            let message = format!("cannot write the checkpoint {}", finished.display());
+            return Err(error.context(match previous.last.is_empty() {
+                true => message,
+                false => {
+                    format!("{message}; make room, and go on from the one before with --resume {}", self.dir.display())
+                }
+            }));
+        }
         let best = if is_best || previous.best.is_empty() { name.clone() } else { previous.best };
         let index = CheckpointIndex { last: name, best };
         write_whole(&index_path, &serde_json::to_vec_pretty(&index)?)?;
@@ -223,6 +235,20 @@ impl Run {
     }
 }
 
+/// Refuses a run directory that exists.
+///
+/// # Errors
+/// If it does.
+pub fn ensure_new(dir: &Path) -> Result<()> {
+    ensure!(
+        !dir.exists(),
+        "{} exists already: give another --out, or go on with it by --resume {}",
+        dir.display(),
+        dir.display()
+    );
+    Ok(())
+}
+
 /// The last checkpoint of a run, and its state.
 ///
 /// # Errors
@@ -233,7 +259,8 @@ pub fn last_checkpoint<S: DeserializeOwned>(dir: &Path) -> Result<(PathBuf, Trai
     let folder = dir.join("checkpoints").join(read_index(&index)?.last);
     let path = folder.join("trainer/state.json");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let state: StateFile<S> = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+    let state: StateFile<S> =
+        serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
     let optimizer = read_tensors(&folder.join("trainer/optimizer.safetensors"))?;
     Ok((folder, TrainerState { numbers: state.numbers, optimizer, optimizer_time: state.optimizer_time }))
 }
@@ -283,7 +310,9 @@ pub fn interruption(checkpoint: &Path, run: &Path) -> anyhow::Error {
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let unfinished = path.with_extension("unfinished");
     let write = || fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
-    write().with_context(|| format!("cannot write {}", path.display()))
+    write().with_context(|| format!("cannot write {}", path.display())).inspect_err(|_| {
+        let _ = fs::remove_file(&unfinished);
+    })
 }
 
 fn append_line(file: &mut File, value: &impl Serialize) -> Result<()> {

@@ -4,11 +4,11 @@
 use crate::{
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     dry_run,
-    prepare::{self, run_dir},
-    run::{Run, finish},
-    supervised::{FitArgs, FitContext, Look, fit},
+    prepare,
+    run::finish,
+    supervised::{FitArgs, FitContext, FitNumbers, Look, fit},
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use data::{Example, Split, encode_example};
@@ -50,25 +50,29 @@ pub const DEFAULTS: &[(&str, &str)] =
 /// # Errors
 /// Missing data, an unusable --init, a full disk, an interrupt.
 pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
+    config.fit.check()?;
     if config.run.dry_run {
         return dry_run(config, device);
     }
-    let dir = run_dir(&config.run, "sft", config.data.benchmark);
-    let (policy, resumed, mut run, config) = match &config.run.resume {
+    prepare::check_out(&config.run)?;
+    let mut config = config.clone();
+    let (policy, resumed) = match &config.run.resume {
         Some(dir) => {
-            let (policy, state, run) = prepare::resume(dir, device)?;
-            (policy, Some(state), run, config.clone())
+            let (policy, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
+            (policy, Some(state))
         }
         None => {
-            let mut config = config.clone();
             let init = prepare::base(&config.init, &config.data, &config.run, device)?;
-            config.init.init = Some(init.clone());
-            (Policy::load(&init, device)?, None, Run::create(&dir, "sft", &config)?, config)
+            let policy = Policy::load(&init, device)?;
+            config.init.init = Some(init);
+            (policy, None)
         }
     };
-    run = run.with_tensorboard(config.run.tensorboard)?;
     let examples = examples(&policy, &config.data)?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
+    prepare::check_problems(&policy, &config.data, &config.eval, &[Split::Validation])?;
+    let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
+    let mut run = prepare::open(&config.run, "sft", config.data.benchmark, &config, step)?;
     let sampling = SampleConfig {
         samples: 1,
         temperature: 0.0,
@@ -114,6 +118,7 @@ fn examples(policy: &Policy, data: &DataArgs) -> Result<Vec<Example>> {
     let mut examples = all.collect::<Result<Vec<Example>>>()?;
     let context = policy.model.config.max_position_embeddings;
     examples.retain(|example| example.tokens.len() <= context);
+    ensure!(!examples.is_empty(), "all {} problems are longer than the context of {context} tokens", problems.len());
     if examples.len() < problems.len() {
         let dropped = problems.len() - examples.len();
         tracing::warn!("{dropped} of {} problems are longer than the context of {context} tokens", problems.len());

@@ -2,7 +2,7 @@
 //! in the examples they make.
 
 use crate::{
-    args::RunArgs,
+    args::{RunArgs, not_negative},
     batch::{micro_batches, pad, padding_share, response_tokens, score},
     loss::negative_log_likelihood,
     optim::{Adam, gradients, learning_rate},
@@ -70,6 +70,22 @@ pub struct Look {
 }
 
 impl FitArgs {
+    /// Refuses numbers that cannot be meant.
+    ///
+    /// # Errors
+    /// Naming the flag.
+    pub fn check(&self) -> Result<()> {
+        not_negative(&[
+            ("epochs", self.epochs),
+            ("learning-rate", self.learning_rate),
+            ("final-learning-rate", self.final_learning_rate),
+            ("weight-decay", f64::from(self.weight_decay)),
+            ("max-grad-norm", self.max_grad_norm),
+        ])?;
+        ensure!((0.0..1.0).contains(&self.beta_2), "--beta-2 {}: give a number from 0 to below 1", self.beta_2);
+        Ok(())
+    }
+
     /// Number of optimiser steps over a number of examples.
     pub fn total_steps(&self, examples: usize) -> usize {
         self.steps.unwrap_or_else(|| ((self.epochs * examples as f64) / self.batch_size as f64).ceil() as usize).max(1)
@@ -110,7 +126,7 @@ pub fn fit(
     let mut optimizer = Adam::new(0.9, args.beta_2, 1e-8, args.weight_decay, args.max_grad_norm);
     let mut numbers = FitNumbers::default();
     if let Some(state) = resumed {
-        optimizer.load_tensors(state.optimizer, state.optimizer_time, device)?;
+        optimizer.load_tensors(state.optimizer, device)?;
         numbers = state.numbers;
     }
     let progress = Progress::new(steps, context.label, "steps", run_args.quiet);
@@ -162,8 +178,7 @@ pub fn fit(
         run.log(&metrics)?;
         // A stop between two looks makes a checkpoint but no look: the resumed run is the one that never stopped.
         if looks || stop {
-            let (moments, time) = optimizer.to_tensors();
-            let state = TrainerState { numbers, optimizer: moments, optimizer_time: time };
+            let state = TrainerState { numbers, optimizer: optimizer.to_tensors() };
             let saved = run.checkpoint(step + 1, is_best, &model, tokenizer, &state, |_| Ok(()))?;
             if stop && step + 1 < steps {
                 return Err(interruption(&saved, run.dir()));

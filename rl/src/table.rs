@@ -2,7 +2,7 @@
 
 use crate::{
     args::{DataArgs, EvalArgs, RunArgs},
-    progress::Progress,
+    progress::{Progress, print_line},
     run::Run,
 };
 use anyhow::{Context, Result};
@@ -47,10 +47,13 @@ pub fn after(
     let best = Policy::load(run.dir(), device)?;
     let after = test(&best, "after", data, eval, args, device)?;
     run.write_evaluation(before, &after)?;
-    println!("\n{} test split, {} problems, 95 % intervals", data.benchmark, after.problems);
-    println!("{}", eval::table(&[("before", before), ("after", &after)]));
-    println!("run directory: {}", run.dir().display());
-    Ok(())
+    print_line(&format!(
+        "\n{} test split, {} problems, 95 % intervals\n{}\nrun directory: {}",
+        data.benchmark,
+        after.problems,
+        eval::table(&[("before", before), ("after", &after)]),
+        run.dir().display()
+    ))
 }
 
 fn test(

@@ -83,7 +83,8 @@ fn threads_change_no_bit_of_loss_and_gradients() {
 fn the_first_update_of_ppo_is_the_same_for_any_split_into_micro_batches() {
     let line = |micro_batch: &str| {
         let folder = tempfile::tempdir().unwrap();
-        let flags = ["--steps=1", "--ppo-epochs=1", "--mini-batch=8", &format!("--micro-batch={micro_batch}")];
+        let micro_batch = format!("--micro-batch={micro_batch}");
+        let flags = ["--steps=1", "--value-warm-up=0", "--ppo-epochs=1", "--mini-batch=8", &micro_batch];
         metrics(&run_ppo(&folder.path().join("run"), &flags).unwrap()).remove(0)
     };
     let expected = line("16");

@@ -142,6 +142,8 @@ pub fn run_ppo(out: &Path, more: &[&str]) -> Result<PathBuf> {
         "--gamma=1",
         "--lambda=0.95",
         "--value-layers=1",
+        "--value-learning-rate=4e-3",
+        "--value-warm-up=1",
         "--reward=sparse",
     ];
     run_small("ppo", out, &own, more)
