@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use data::{Benchmark, DataOptions, PromptStyle, Split};
-use eval::{About, Policy, Sample, SampleConfig, ScoreArgs, evaluate, score, table};
+use eval::{About, Policy, Sample, SampleConfig, ScoreArgs, evaluate, score, score::write_whole, table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::DeviceKind;
 use std::{io::Write, num::NonZeroUsize, path::PathBuf, process::ExitCode};
@@ -91,22 +91,30 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Some causes, those of parsers above all, come in several lines.
+            let text = format!("{error:#}");
+            let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+            eprintln!("error: {}", lines.join(" "));
             ExitCode::FAILURE
         }
     }
 }
 
 fn run(args: &RunArgs) -> Result<()> {
+    for file in [&args.out, &args.save_samples].into_iter().flatten() {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+        ensure!(
+            folder.is_none_or(|folder| folder.is_dir()),
+            "the folder of {} does not exist: make it",
+            file.display()
+        );
+        ensure!(!file.is_dir(), "{} is a folder: give the name of a file", file.display());
+    }
     let device = model::choose_device(args.device)?;
     let policy = Policy::load(&args.checkpoint, &device)?;
     let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };
     let mut problems = data::load(args.benchmark, args.split, &options)?;
     problems.truncate(args.limit.map_or(usize::MAX, usize::from));
-    for file in [&args.out, &args.save_samples].into_iter().flatten() {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        ensure!(folder.is_none_or(|folder| folder.is_dir()), "the folder of {} does not exist", file.display());
-    }
     let about = About {
         benchmark: args.benchmark,
         split: args.split,
@@ -127,26 +135,22 @@ fn run(args: &RunArgs) -> Result<()> {
     let evaluation = evaluate(&policy, &problems, about, &config, args.seed, &|ended| bar.inc(ended as u64))?;
     bar.finish_and_clear();
     if let Some(path) = &args.out {
-        let json = serde_json::to_vec_pretty(&evaluation.report)?;
-        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+        write_whole(path, &serde_json::to_string_pretty(&evaluation.report)?)?;
     }
     if let Some(path) = &args.save_samples {
-        save(path, evaluation.samples.iter().flatten())?;
+        write_whole(path, &lines(evaluation.samples.iter().flatten())?)?;
     }
-    println!("{}", table(&[(&args.checkpoint.display().to_string(), &evaluation.report)]));
-    Ok(())
+    let table = table(&[(&args.checkpoint.display().to_string(), &evaluation.report)]);
+    writeln!(std::io::stdout(), "{table}").context("cannot print the report")
 }
 
-fn save<'a>(path: &PathBuf, samples: impl Iterator<Item = &'a Sample>) -> Result<()> {
-    let write = || -> Result<()> {
-        let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-        for sample in samples {
-            serde_json::to_writer(&mut file, sample)?;
-            file.write_all(b"\n")?;
-        }
-        Ok(file.flush()?)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))
+fn lines<'a>(samples: impl Iterator<Item = &'a Sample>) -> Result<String> {
+    let mut lines = String::new();
+    for sample in samples {
+        lines.push_str(&serde_json::to_string(sample)?);
+        lines.push('\n');
+    }
+    Ok(lines)
 }
 
 fn bar(samples: usize, quiet: bool) -> ProgressBar {

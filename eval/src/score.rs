@@ -341,7 +341,10 @@ impl<'de> Deserialize<'de> for Text {
 }
 
 /// Writes a file whole or not at all.
-fn write_whole(path: &Path, contents: &str) -> Result<()> {
+///
+/// # Errors
+/// What the file system says.
+pub fn write_whole(path: &Path, contents: &str) -> Result<()> {
     let mut unfinished = path.as_os_str().to_owned();
     unfinished.push(".unfinished");
     let unfinished = PathBuf::from(unfinished);

@@ -3,6 +3,7 @@
 use crate::{
     args::ComputeArgs,
     optim::Adam,
+    progress::print_line,
     supervised::{Update, update},
 };
 use anyhow::{Result, ensure};
@@ -93,12 +94,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         rollout: rollout(&model, args, threads),
         peak_memory_mb: model::peak_memory_bytes().unwrap_or(0) as f64 / 1e6,
     };
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print(&report, args);
-    }
-    Ok(())
+    print_line(&if args.json { serde_json::to_string(&report)? } else { readable(&report, args) })
 }
 
 fn load(model: &str, device: &Device) -> Result<Transformer> {
@@ -165,17 +161,18 @@ fn token(index: usize, vocabulary: usize) -> u32 {
     (index * 7919 % vocabulary) as u32
 }
 
-fn print(report: &BenchReport, args: &BenchArgs) {
-    println!("{}: {} parameters, {} threads", report.model, report.parameters, report.threads);
+fn readable(report: &BenchReport, args: &BenchArgs) -> String {
+    let mut lines = vec![format!("{}: {} parameters, {} threads", report.model, report.parameters, report.threads)];
     for (name, timing) in [("training step", &report.training), ("rollout", &report.rollout)] {
-        println!(
+        lines.push(format!(
             "{name:<14} {:>9.0} tokens/s  ({} tokens in {:.3} s, median of {}; {:.1} % padding)",
             timing.tokens_per_s,
             timing.tokens,
             timing.median_s,
             args.repeats,
             100.0 * timing.padding
-        );
+        ));
     }
-    println!("peak memory    {:>9.0} MB", report.peak_memory_mb);
+    lines.push(format!("peak memory    {:>9.0} MB", report.peak_memory_mb));
+    lines.join("\n")
 }

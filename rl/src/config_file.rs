@@ -78,6 +78,7 @@ fn flags(file: &Path, subcommand: &clap::Command) -> Result<Vec<OsString>> {
         match value {
             toml::Value::Boolean(on) if is_switch => flags.extend(on.then(|| format!("--{name}").into())),
             value if is_switch => bail!("{}: `{key}` is true or false, not {value}", file.display()),
+            toml::Value::Table(_) => bail!("{}: `{key}` is a table; keys stand above all tables", file.display()),
             toml::Value::Array(values) => {
                 flags.extend(values.iter().map(|value| typed(&name, value)));
             }

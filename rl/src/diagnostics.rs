@@ -34,7 +34,8 @@ pub fn kl(rollouts: &[Rollout]) -> (f64, f64) {
     };
     let all: Vec<f64> = rollouts.iter().flat_map(log_ratio).collect();
     let count = all.len().max(1) as f64;
-    let k1 = all.iter().map(|x| -x).sum::<f64>() / count;
+    // Subtracted from 0, so that no divergence is 0 and not -0.
+    let k1 = (0.0 - all.iter().sum::<f64>()) / count;
     let k3 = all.iter().map(|x| x.exp_m1() - x).sum::<f64>() / count;
     (k1, k3)
 }

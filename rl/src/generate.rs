@@ -1,12 +1,12 @@
 //! `rl generate`: complete text by hand, to see what a policy writes.
 
-use crate::args::ComputeArgs;
+use crate::{args::ComputeArgs, progress::print_line};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use eval::Policy;
 use model::{Completion, Finish, GenerateConfig, Key, Purpose};
 use serde::Serialize;
-use std::{io::Write, path::PathBuf};
+use std::path::PathBuf;
 
 /// Flags of `rl generate`.
 #[derive(Args, Clone, Debug)]
@@ -81,10 +81,9 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         threads: args.compute.threads(&device),
     };
     let (completions, _) = model::generate(&policy.model, &encoded, &keys, &config, &|_| ());
-    let mut out = std::io::stdout().lock();
     for (prompt, completions) in prompts.iter().zip(&completions) {
         for completion in completions {
-            print(&mut out, args.json, &policy, prompt, completion)?;
+            print_line(&line(args.json, &policy, prompt, completion)?)?;
         }
     }
     Ok(())
@@ -97,18 +96,15 @@ fn prompts(args: &GenerateArgs) -> Result<Vec<String>> {
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         prompts.extend(text.lines().filter(|line| !line.is_empty()).map(|line| line.replace("\\n", "\n")));
     }
-    ensure!(!prompts.is_empty(), "there is no prompt in the file");
+    ensure!(!prompts.is_empty(), "there is no prompt in the file of --file");
     Ok(prompts)
 }
 
-fn print(out: &mut impl Write, json: bool, policy: &Policy, prompt: &str, completion: &Completion) -> Result<()> {
+fn line(json: bool, policy: &Policy, prompt: &str, completion: &Completion) -> Result<String> {
     let text = policy.tokenizer.decode(&completion.tokens);
-    if json {
-        let Completion { tokens, log_probs, finish } = completion;
-        let line = Line { prompt, completion: text, tokens, log_probs, finish: *finish };
-        writeln!(out, "{}", serde_json::to_string(&line)?)?;
-    } else {
-        writeln!(out, "{prompt}{text}\n")?;
+    if !json {
+        return Ok(format!("{prompt}{text}\n"));
     }
-    Ok(())
+    let Completion { tokens, log_probs, finish } = completion;
+    Ok(serde_json::to_string(&Line { prompt, completion: text, tokens, log_probs, finish: *finish })?)
 }

@@ -49,13 +49,7 @@ pub fn resume<S: DeserializeOwned>(dir: &Path, device: &Device) -> Result<(Polic
 ///
 /// # Errors
 /// If the directory exists, is no run, or cannot be written.
-pub fn open(
-    args: &RunArgs,
-    command: &str,
-    benchmark: Benchmark,
-    config: &impl Serialize,
-    step: usize,
-) -> Result<Run> {
+pub fn open(args: &RunArgs, command: &str, benchmark: Benchmark, config: &impl Serialize, step: usize) -> Result<Run> {
     let run = match &args.resume {
         Some(dir) => Run::resume(dir, step)?,
         None => Run::create(&run_dir(args, command, benchmark), command, config)?,

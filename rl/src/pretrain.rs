@@ -4,8 +4,7 @@
 
 use crate::{
     args::{DataArgs, RunArgs},
-    dry_run,
-    prepare,
+    dry_run, prepare,
     run::finish,
     supervised::{FitArgs, FitContext, FitNumbers, Look, fit, mean_loss},
 };

@@ -59,17 +59,8 @@ pub struct Run {
 pub struct TrainerState<S> {
     /// Numbers: step, coefficients, the best score.
     pub numbers: S,
-    /// The optimiser's moments.
+    /// The optimiser's history.
     pub optimizer: HostTensors,
-    /// Steps the optimiser has taken.
-    pub optimizer_time: usize,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StateFile<S> {
-    optimizer_time: usize,
-    #[serde(flatten)]
-    numbers: S,
 }
 
 impl Run {
@@ -183,8 +174,7 @@ impl Run {
             save_model(&unfinished, model)?;
             tokenizer.save(&unfinished)?;
             write_tensors(&unfinished.join("trainer/optimizer.safetensors"), &state.optimizer)?;
-            let numbers = StateFile { optimizer_time: state.optimizer_time, numbers: &state.numbers };
-            fs::write(unfinished.join("trainer/state.json"), serde_json::to_vec_pretty(&numbers)?)?;
+            fs::write(unfinished.join("trainer/state.json"), serde_json::to_vec_pretty(&state.numbers)?)?;
             more(&unfinished.join("trainer"))?;
             remove_if_there(&finished)?;
             fs::rename(&unfinished, &finished)?;
@@ -259,10 +249,9 @@ pub fn last_checkpoint<S: DeserializeOwned>(dir: &Path) -> Result<(PathBuf, Trai
     let folder = dir.join("checkpoints").join(read_index(&index)?.last);
     let path = folder.join("trainer/state.json");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let state: StateFile<S> =
-        serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+    let numbers = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
     let optimizer = read_tensors(&folder.join("trainer/optimizer.safetensors"))?;
-    Ok((folder, TrainerState { numbers: state.numbers, optimizer, optimizer_time: state.optimizer_time }))
+    Ok((folder, TrainerState { numbers, optimizer }))
 }
 
 /// Writes `report.html`, the last thing a run does. Training is done by then: a report that cannot be made is a warning.

@@ -3,8 +3,7 @@
 
 use crate::{
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
-    dry_run,
-    prepare,
+    dry_run, prepare,
     run::finish,
     supervised::{FitArgs, FitContext, FitNumbers, Look, fit},
 };

@@ -1,0 +1,606 @@
+//! A user's mistake ends with one line that names it, and leaves nothing behind. Everything here runs the real program.
+
+mod common;
+
+use common::{run_ppo, start};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+use tempfile::TempDir;
+
+/// A folder of its own in which commands are run, with a usable `model` in it.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        copy(start(), &place.path("model"));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// A copy of the model under another name, which is then spoilt.
+    fn spoilt_model(&self, name: &str, spoil: impl FnOnce(&Path)) {
+        copy(&self.path("model"), &self.path(name));
+        spoil(&self.path(name));
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rl"));
+        command.args(arguments).current_dir(self.0.path()).env("RUST_BACKTRACE", "1");
+        command.env_remove("RL_DATA_DIR").env_remove("RUST_LOG");
+        command
+    }
+
+    fn rl(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// A usage error: exit code 2.
+    #[track_caller]
+    fn refuses_usage(&self, arguments: &[&str], parts: &[&str]) -> String {
+        self.refuses(self.command(arguments), 2, parts)
+    }
+
+    /// Any other error: exit code 1, and not a line but the error.
+    #[track_caller]
+    fn fails(&self, arguments: &[&str], parts: &[&str]) {
+        let stderr = self.refuses(self.command(arguments), 1, parts);
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+
+    /// Runs a command that must fail, leave every file as it was and make none; what it wrote to stderr.
+    #[track_caller]
+    fn refuses(&self, mut command: Command, code: i32, parts: &[&str]) -> String {
+        let before = everything(self.0.path());
+        let output = command.output().unwrap();
+        let stderr = error_of(&output, code, parts);
+        let left = everything(self.0.path());
+        let names = |all: &[(PathBuf, Vec<u8>)]| all.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&before), names(&left), "something half-written was left; {stderr}");
+        assert!(before == left, "a file was changed; {stderr}");
+        stderr
+    }
+}
+
+/// Checks the exit code, and that stderr has one `error:` line with these parts in it and no trace of a panic.
+#[track_caller]
+fn error_of(output: &Output, code: i32, parts: &[&str]) -> String {
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error:")).collect();
+    assert_eq!(errors.len(), 1, "{stderr}");
+    for part in parts {
+        assert!(errors[0].contains(part), "no `{part}` in: {}", errors[0]);
+    }
+    for trace in ["panicked", "backtrace", "RUST_BACKTRACE"] {
+        assert!(!stderr.contains(trace), "{stderr}");
+    }
+    stderr
+}
+
+/// Every file with its bytes and every folder, below a folder.
+fn everything(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(everything(&path));
+            found.push((path, Vec::new()));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            found.push((path, bytes));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            fs::copy(&path, to.join(name)).unwrap();
+        }
+    }
+}
+
+fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
+    let mut value: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    edit(&mut value);
+    fs::write(path, value.to_string()).unwrap();
+}
+
+fn cut_in_half(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+/// Flags of a PPO run of seconds.
+const PPO: [&str; 15] = [
+    "ppo",
+    "--init=model",
+    "--out=run",
+    "--quiet",
+    "--device=cpu",
+    "--limit=4",
+    "--steps=2",
+    "--questions=2",
+    "--samples=2",
+    "--mini-batch=4",
+    "--max-new-tokens=8",
+    "--eval-every=1",
+    "--eval-problems=2",
+    "--test-problems=2",
+    "--test-samples=2",
+];
+
+fn ppo<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [PPO.as_slice(), more].concat()
+}
+
+fn sft<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let flags = ["sft", "--init=model", "--out=run", "--quiet", "--device=cpu", "--limit=4", "--steps=1"];
+    [flags.as_slice(), more].concat()
+}
+
+/// A run that was stopped after step 2 of 4.
+fn stopped_run(to: &Path) {
+    run_ppo(to, &["--stop-after=2"]).unwrap_err();
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_named_and_ends_with_2() {
+    let place = Place::new();
+    place.refuses_usage(&ppo(&["--stepps=3"]), &["--stepps"]);
+    place.refuses_usage(&["improve"], &["improve"]);
+    let stderr = place.refuses_usage(&["generate", "--init=model"], &["required arguments"]);
+    assert!(stderr.contains("--prompt"), "{stderr}");
+    place.refuses_usage(&ppo(&["--steps=many"]), &["many", "--steps"]);
+    for flag in ["--samples", "--questions", "--steps", "--mini-batch", "--threads", "--rollout-batch", "--limit"] {
+        place.refuses_usage(&ppo(&[&format!("{flag}=0")]), &[flag, "must be at least 1"]);
+        place.refuses_usage(&ppo(&[&format!("{flag}=99999999999")]), &[flag, "must be at most 1000000000"]);
+    }
+    place.refuses_usage(&ppo(&["--temperature=0"]), &["--temperature", "PPO needs samples that differ", "above 0"]);
+    place.refuses_usage(&ppo(&["--temperature=nan"]), &["--temperature", "not a temperature"]);
+    place.refuses_usage(&ppo(&["--device=tpu"]), &["tpu", "--device"]);
+    place.refuses_usage(&ppo(&["--benchmark=math"]), &["math", "--benchmark"]);
+}
+
+#[test]
+fn flags_that_contradict_each_other_are_refused() {
+    let place = Place::new();
+    let run = place.path("old");
+    stopped_run(&run);
+    place.write("run.toml", "steps = 1\n");
+    place.fails(&["ppo", "--config=run.toml", "--resume=old"], &["--config and --resume exclude each other"]);
+    place.refuses_usage(&["ppo", "--resume=old", "--out=run"], &["--resume", "--out"]);
+    place.fails(
+        &ppo(&["--mini-batch=5"]),
+        &["--mini-batch 5 is more than the 4 samples", "--questions 2 x --samples 2"],
+    );
+    place.fails(&ppo(&["--value-layers=3"]), &["--value-layers 3 is more than the 2 blocks"]);
+    place.fails(&ppo(&["--top-k=5"]), &["--top-k and --top-p", "the full distribution", "use --temperature"]);
+    place.fails(&ppo(&["--top-p=0.9"]), &["--top-k and --top-p", "the full distribution", "use --temperature"]);
+    place.fails(
+        &ppo(&["--questions=1000000000", "--samples=1000000000"]),
+        &["--questions 1000000000 x --samples 1000000000", "more samples than a step can hold"],
+    );
+}
+
+#[test]
+fn a_number_that_cannot_be_meant_is_refused() {
+    let place = Place::new();
+    for flag in ["--learning-rate", "--value-learning-rate", "--max-grad-norm", "--epsilon", "--kl-coefficient"] {
+        for value in ["nan", "-1", "inf"] {
+            let typed = format!("{flag}={value}");
+            let expected = format!("{flag} {}", value.replace("nan", "NaN"));
+            place.fails(&ppo(&[&typed]), &[&expected, "at least 0"]);
+        }
+    }
+    place.fails(&ppo(&["--gamma=1.5"]), &["--gamma 1.5", "from 0 to 1"]);
+    place.fails(&ppo(&["--kl-target=0"]), &["--kl-target 0", "above 0"]);
+    place.fails(&sft(&["--epochs=inf"]), &["--epochs inf", "at least 0"]);
+    place.fails(&sft(&["--beta-2=1"]), &["--beta-2 1", "below 1"]);
+}
+
+#[test]
+#[cfg(not(any(feature = "cuda", feature = "wgpu")))]
+fn a_device_that_is_not_compiled_in_names_its_feature() {
+    let place = Place::new();
+    for device in ["cuda", "wgpu"] {
+        let flag = format!("--device={device}");
+        let parts = [&*format!("--device {device} is not compiled in"), &*format!("--features {device}")];
+        place.fails(&ppo(&[&flag]), &parts);
+        place.fails(&["generate", "--init=model", "--prompt=1", &flag], &parts);
+        place.fails(&["bench", &flag], &parts);
+    }
+}
+
+// Data
+
+#[test]
+fn data_that_is_not_there_is_named_with_the_flag_that_says_where_it_is() {
+    let place = Place::new();
+    for command in [ppo(&["--benchmark=gsm8k"]), sft(&["--benchmark=svamp"])] {
+        place.fails(&command, &["pass --data-dir DIR", "RL_DATA_DIR"]);
+    }
+    place.fails(&ppo(&["--benchmark=gsm8k", "--data-dir=nowhere"]), &["nowhere/gsm8k/train.jsonl", "--data-dir"]);
+    place.fails(&sft(&["--benchmark=svamp", "--data-dir=nowhere"]), &["nowhere/svamp/", "--data-dir"]);
+    place.fails(
+        &["pretrain", "--out=run", "--benchmark=gsm8k", "--data-dir=nowhere"],
+        &["nowhere/gsm8k/train.jsonl", "--data-dir"],
+    );
+    // Without --init the models before it have to be made, for which the data are missing all the same.
+    let made = ["ppo", "--benchmark=gsm8k", "--data-dir=nowhere", "--quiet"];
+    place.fails(&made, &["cannot make the sft model", "nowhere/gsm8k/train.jsonl"]);
+}
+
+#[test]
+fn a_malformed_line_of_the_data_is_named_by_its_number() {
+    let place = Place::new();
+    let good = json!({"question": "One and one?", "answer": "1+1 = <<1+1=2>>2\n#### 2"});
+    let other = json!({"question": "One and two?", "answer": "1+2 = <<1+2=3>>3\n#### 3"});
+    let flags = ["--benchmark=gsm8k", "--data-dir=data"];
+    for bad in ["{\"question\": \"cut off", "[]", "{\"question\": \"How many?\", \"answer\": \"many\"}"] {
+        place.write("data/gsm8k/train.jsonl", format!("{good}\n{other}\n{bad}\n"));
+        place.write("data/gsm8k/test.jsonl", format!("{good}\n"));
+        for command in [ppo(&flags), sft(&flags)] {
+            place.fails(&command, &["data/gsm8k/train.jsonl, line 3", "download the file again"]);
+        }
+        // A problem of the final table only: found before the run, not at its end.
+        place.write("data/gsm8k/train.jsonl", format!("{good}\n{other}\n"));
+        place.write("data/gsm8k/test.jsonl", format!("{good}\n{bad}\n"));
+        place.fails(&ppo(&flags), &["data/gsm8k/test.jsonl, line 2", "download the file again"]);
+    }
+    fs::remove_file(place.path("data/gsm8k/test.jsonl")).unwrap();
+    place.fails(&ppo(&flags), &["data/gsm8k/test.jsonl", "--data-dir"]);
+    place.write("data/gsm8k/train.jsonl", b"{\"question\": \"\xff\xfe\"}\n");
+    place.fails(&sft(&flags), &["data/gsm8k/train.jsonl"]);
+}
+
+#[test]
+fn a_question_that_does_not_fit_the_model_is_found_before_the_run() {
+    let place = Place::new();
+    let problem = |question: &str| json!({"question": question, "answer": "#### 2"}).to_string();
+    let long = "and one ".repeat(600);
+    place.write("data/gsm8k/train.jsonl", format!("{}\n{}\n", problem("One?"), problem("Two?")));
+    place.write("data/gsm8k/test.jsonl", format!("{}\n{}\n", problem("One?"), problem(&long)));
+    let flags = ["--benchmark=gsm8k", "--data-dir=data"];
+    place.fails(&ppo(&flags), &["the prompt of gsm8k/test/1", "the model's context is 512"]);
+    place.write("data/gsm8k/train.jsonl", format!("{}\n", problem(&long)));
+    place.fails(&sft(&flags), &["all 1 problems are longer than the context of 512 tokens"]);
+}
+
+// What a run starts from
+
+#[test]
+fn an_init_that_is_not_a_model_is_refused() {
+    let place = Place::new();
+    place.write("empty/readme", "");
+    place.write("weights.gguf", "GGUF");
+    place.write("file", "text");
+    let cases: [(&str, &[&str]); 4] = [
+        ("nowhere", &["nowhere does not exist", "give a run directory, a checkpoint or a Hugging Face folder"]),
+        ("empty", &["empty is neither a checkpoint (no config.json in it) nor a run"]),
+        ("file", &["file is neither a checkpoint"]),
+        ("weights.gguf", &["weights.gguf is a GGUF file, which cannot be read yet", "give a Hugging Face folder"]),
+    ];
+    for (init, parts) in cases {
+        let init = format!("--init={init}");
+        place.fails(&ppo(&[&init]), parts);
+        place.fails(&ppo(&[&init, "--dry-run"]), parts);
+        place.fails(&sft(&[&init]), parts);
+        place.fails(&["generate", &init, "--prompt=1"], parts);
+    }
+    place.fails(&["bench", "--model=nowhere"], &["nowhere does not exist"]);
+}
+
+#[test]
+fn weights_that_are_cut_or_foreign_are_refused_and_the_file_is_named() {
+    let place = Place::new();
+    let weights = "model.safetensors";
+    place.spoilt_model("cut", |model| cut_in_half(&model.join(weights)));
+    place.spoilt_model("short", |model| fs::write(model.join(weights), [1, 2, 3]).unwrap());
+    place.spoilt_model("none", |model| fs::remove_file(model.join(weights)).unwrap());
+    // The first eight bytes are the length of the header.
+    place.spoilt_model("long", |model| {
+        let rest = fs::read(model.join(weights)).unwrap()[8..].to_vec();
+        fs::write(model.join(weights), [(1u64 << 60).to_le_bytes().as_slice(), &rest].concat()).unwrap();
+    });
+    place.spoilt_model("pickle", |model| fs::write(model.join(weights), b"\x80\x04\x95pickled".repeat(50)).unwrap());
+    for name in ["cut", "short", "long", "pickle"] {
+        let file = format!("{name}/model.safetensors");
+        place.fails(&ppo(&[&format!("--init={name}")]), &[&file, "is not a whole safetensors file"]);
+    }
+    place.fails(&ppo(&["--init=none"]), &["none/model.safetensors", "cannot read"]);
+}
+
+#[test]
+fn weights_that_do_not_fit_their_configuration_are_refused_and_the_tensor_is_named() {
+    let place = Place::new();
+    let config =
+        |model: &Path, key: &str, value: Value| edit_json(&model.join("config.json"), |json| json[key] = value);
+    place.spoilt_model("wide", |model| config(model, "intermediate_size", 66.into()));
+    place.spoilt_model("deep", |model| config(model, "num_hidden_layers", 3.into()));
+    place.spoilt_model("untied", |model| config(model, "tie_word_embeddings", false.into()));
+    place.spoilt_model("few-words", |model| {
+        let path = model.join("model.safetensors");
+        let mut tensors = model::read_tensors(&path).unwrap();
+        let embedding = tensors.get_mut("model.embed_tokens.weight").unwrap();
+        embedding.shape[0] = 20;
+        embedding.values.truncate(20 * 32);
+        model::write_tensors(&path, &tensors).unwrap();
+        config(model, "vocab_size", 20.into());
+    });
+    let refusal = |name: &str, parts: &[&str]| place.fails(&ppo(&[&format!("--init={name}")]), parts);
+    refusal("wide", &["wide/model.safetensors", "mlp.gate_proj.weight has the shape [64, 32]", "asks for [66, 32]"]);
+    refusal("deep", &["deep/model.safetensors", "model.layers.2.input_layernorm.weight is missing"]);
+    refusal("untied", &["untied/model.safetensors", "lm_head.weight is missing"]);
+    refusal("few-words", &["the tokenizer in few-words knows", "tokens, the model only 20"]);
+}
+
+#[test]
+fn a_configuration_of_something_else_is_refused() {
+    let place = Place::new();
+    let config = "config.json";
+    // The fields of GPT-2 have other names: that is not what is wrong with it.
+    let gpt2 = json!({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 768, "n_layer": 12});
+    place.spoilt_model("gpt2", |model| fs::write(model.join(config), gpt2.to_string()).unwrap());
+    place.spoilt_model("cut", |model| cut_in_half(&model.join(config)));
+    place.spoilt_model("fieldless", |model| fs::write(model.join(config), "{}").unwrap());
+    let supported = "supported are LlamaForCausalLM, Qwen2ForCausalLM";
+    for dry in [&[][..], &["--dry-run"]] {
+        let refusal = |name: &str, parts: &[&str]| {
+            let init = format!("--init={name}");
+            place.fails(&ppo(&[&[&*init], dry].concat()), parts);
+        };
+        refusal("gpt2", &["gpt2/config.json", "architecture GPT2LMHeadModel is not supported", supported]);
+        refusal("cut", &["cut/config.json is not a model configuration", "line"]);
+        refusal("fieldless", &["fieldless/config.json is not a model configuration", "vocab_size"]);
+    }
+}
+
+#[test]
+fn absurd_sizes_are_refused_before_any_memory_is_asked_for() {
+    let place = Place::new();
+    let all =
+        ["hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size", "num_attention_heads", "head_dim"];
+    for (name, value) in [("hidden_size", 1_000_000_000u64), ("vocab_size", 1 << 60), ("num_hidden_layers", u64::MAX)] {
+        place.spoilt_model(name, |model| edit_json(&model.join("config.json"), |json| json[name] = value.into()));
+        let init = format!("--init={name}");
+        for dry in [&[][..], &["--dry-run"]] {
+            let message = format!("{name} = {value} is out of range");
+            place.fails(&ppo(&[&[&*init], dry].concat()), &[&format!("{name}/config.json"), &message]);
+        }
+    }
+    // Each size is possible by itself.
+    place.spoilt_model("large", |model| {
+        edit_json(&model.join("config.json"), |json| {
+            all.iter().for_each(|name| json[name] = (1 << 24).into());
+            json["num_key_value_heads"] = (1 << 24).into();
+        });
+    });
+    for dry in [&[][..], &["--dry-run"]] {
+        place.fails(&ppo(&[&["--init=large"], dry].concat()), &["large/config.json", "more than any model has"]);
+    }
+}
+
+#[test]
+fn a_tokenizer_that_is_missing_or_broken_is_named() {
+    let place = Place::new();
+    place.spoilt_model("without", |model| fs::remove_file(model.join("tokenizer.json")).unwrap());
+    place.spoilt_model("cut", |model| cut_in_half(&model.join("tokenizer.json")));
+    place.spoilt_model("endless", |model| {
+        fs::write(model.join("generation_config.json"), json!({"eos_token_id": 70_000}).to_string()).unwrap();
+    });
+    place.fails(&ppo(&["--init=without"]), &["no tokenizer at without/tokenizer.json"]);
+    place.fails(&ppo(&["--init=cut"]), &["cut/tokenizer.json", "not a tokenizer"]);
+    place.fails(&ppo(&["--init=endless"]), &["endless", "end-of-sequence token 70000"]);
+}
+
+#[test]
+fn prompts_that_cannot_be_completed_are_refused() {
+    let place = Place::new();
+    place.write("empty.txt", "\n");
+    let generate = |flag: &str, parts: &[&str]| place.fails(&["generate", "--init=model", flag], parts);
+    generate("--file=nowhere.txt", &["cannot read nowhere.txt"]);
+    generate("--file=empty.txt", &["no prompt in the file"]);
+    generate("--prompt=", &["a prompt is empty"]);
+    generate(&format!("--prompt={}", "1 ".repeat(600)), &["a prompt has", "context is 512"]);
+}
+
+// Where a run goes
+
+#[test]
+fn a_place_that_cannot_be_written_is_refused_before_anything_is_made() {
+    let place = Place::new();
+    place.write("taken/note", "mine");
+    place.write("file", "mine");
+    for command in [ppo(&[]), sft(&[])] {
+        let with = |out: &'static str| [&*command, &[out]].concat();
+        place.fails(&with("--out=taken"), &["taken exists already", "another --out", "--resume taken"]);
+        place.fails(&with("--out=file"), &["file exists already"]);
+        place.fails(&with("--out=file/run"), &["cannot make file/run", "another --out"]);
+    }
+    // No time is lost on a base model for a run that cannot be.
+    place.fails(&["ppo", "--out=taken", "--quiet"], &["taken exists already"]);
+    place.fails(&["sft", "--out=taken", "--quiet"], &["taken exists already"]);
+    place.fails(&["pretrain", "--out=taken", "--quiet"], &["taken exists already"]);
+}
+
+#[test]
+fn only_a_run_can_be_resumed_and_only_by_its_own_command() {
+    let place = Place::new();
+    place.write("empty/readme", "");
+    stopped_run(&place.path("old"));
+    place.fails(&["ppo", "--resume=nowhere"], &["nowhere is not a run to go on with", "give --resume"]);
+    place.fails(&["ppo", "--resume=empty"], &["empty is not a run to go on with", "no config.toml"]);
+    place.fails(&["ppo", "--resume=model"], &["model is not a run to go on with"]);
+    place.fails(&["sft", "--resume=old"], &["old is a run of `rl ppo`"]);
+    fs::remove_dir_all(place.path("old/checkpoints")).unwrap();
+    place.fails(&["ppo", "--resume=old"], &["old has no finished checkpoint to resume from"]);
+    place.fails(&["inspect", "empty"], &["empty is not a run directory"]);
+}
+
+#[test]
+fn a_run_whose_checkpoint_was_cut_is_refused_and_stays_as_it_is() {
+    let whole = Place::new();
+    stopped_run(&whole.path("old"));
+    let step = "checkpoints/step-000002";
+    let files = [
+        "checkpoints/index.json".to_string(),
+        format!("{step}/config.json"),
+        format!("{step}/model.safetensors"),
+        format!("{step}/tokenizer.json"),
+        format!("{step}/trainer/state.json"),
+        format!("{step}/trainer/optimizer.safetensors"),
+        format!("{step}/trainer/value.safetensors"),
+        "config.toml".to_string(),
+        "metrics.jsonl".to_string(),
+    ];
+    for file in &files {
+        let place = Place::new();
+        copy(&whole.path("old"), &place.path("old"));
+        let path = place.path("old").join(file);
+        if file != "metrics.jsonl" {
+            let bytes = fs::read(&path).unwrap();
+            fs::write(&path, &bytes[..bytes.len() / 2 + 3]).unwrap();
+            // Half a list of flags is a shorter list of flags, if it ends with a line.
+            if file == "config.toml" {
+                fs::write(&path, "# rl ppo\nsteps = \n").unwrap();
+            }
+            place.fails(&["ppo", "--resume=old", "--quiet"], &[file]);
+        }
+        fs::remove_file(&path).unwrap();
+        let name = Path::new(file).file_name().unwrap().to_str().unwrap();
+        let missing = if name == "index.json" { "no finished checkpoint" } else { name };
+        place.fails(&["ppo", "--resume=old", "--quiet"], &[missing]);
+    }
+}
+
+// Configuration files
+
+#[test]
+fn a_configuration_file_with_a_mistake_is_refused() {
+    let place = Place::new();
+    let refusal = |text: &str, parts: &[&str]| {
+        place.write("run.toml", text);
+        place.fails(&ppo(&["--config=run.toml"]), parts);
+    };
+    refusal("stepps = 3\n", &["run.toml", "unknown key `stepps`", "see its --help"]);
+    refusal("quiet = 3\n", &["run.toml", "`quiet` is true or false, not 3"]);
+    refusal("steps = 3\nsamples = = 4\n", &["run.toml", "line 2", "not TOML"]);
+    refusal("steps = 3\n[samples\n", &["run.toml", "line 2", "not TOML"]);
+    refusal("[steps]\nmany = 1\nmore = 2\n", &["run.toml", "`steps` is a table"]);
+    refusal("learning_rate = -1.0\n", &["--learning-rate -1", "at least 0"]);
+    place.fails(&ppo(&["--config=nowhere.toml"]), &["cannot read nowhere.toml"]);
+    // The words of a flag's own parser, as if it had been typed.
+    for (text, flag) in
+        [("steps = \"many\"\n", "--steps"), ("steps = true\n", "--steps"), ("samples = 0\n", "--samples")]
+    {
+        place.write("run.toml", text);
+        let typed = ["ppo", "--config=run.toml", "--init=model", "--out=run"];
+        place.refuses_usage(&typed, &[flag]);
+    }
+}
+
+// A full disk, and an interrupt
+
+/// Runs a command that may write no file past a number of blocks: what a full disk does to it, without being root.
+#[cfg(unix)]
+fn with_small_files(place: &Place, blocks: usize, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_rl")]).args(arguments).current_dir(place.0.path());
+    command.env_remove("RL_DATA_DIR").env_remove("RUST_LOG").env("RUST_BACKTRACE", "1");
+    command
+}
+
+#[test]
+#[cfg(unix)]
+fn a_run_that_cannot_write_its_first_file_leaves_no_directory() {
+    let place = Place::new();
+    for arguments in [ppo(&[]), sft(&[])] {
+        place.refuses(with_small_files(&place, 0, &arguments), 1, &["cannot write run/config.toml"]);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_checkpoint_that_does_not_fit_the_disk_leaves_the_one_before_whole_and_named() {
+    let place = Place::new();
+    let flags = ppo(&["--stop-after=1"]);
+    error_of(&place.rl(&flags), 1, &["interrupted"]);
+    // Logs fit into these blocks, weights do not.
+    let output = with_small_files(&place, 40, &["ppo", "--resume=run", "--quiet"]).output().unwrap();
+    error_of(&output, 1, &["cannot write the checkpoint run/checkpoints/step-000002", "make room", "--resume run"]);
+    let names: Vec<_> =
+        fs::read_dir(place.path("run/checkpoints")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let output = place.rl(&["ppo", "--resume=run", "--quiet"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metrics = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), 2, "no step is there twice: {metrics}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_that_takes_nothing_more_is_an_error() {
+    let place = Place::new();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for arguments in [ppo(&["--dry-run"]), vec!["generate", "--init=model", "--prompt=1", "--max-new-tokens=2"]] {
+        let mut command = place.command(&arguments);
+        command.stdout(full());
+        place.refuses(command, 1, &["cannot write to standard output", "No space left"]);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn an_interrupt_leaves_a_checkpoint_that_is_named_loads_and_goes_on() {
+    let place = Place::new();
+    let flags = ppo(&["--steps=500", "--eval-every=500"]);
+    let child = place.command(&flags).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let waited = std::time::Instant::now();
+    let steps = || fs::read_to_string(place.path("run/metrics.jsonl")).unwrap_or_default().lines().count();
+    while steps() < 2 {
+        assert!(waited.elapsed().as_secs() < 120, "no step was finished");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    let steps = steps();
+    let checkpoint = format!("run/checkpoints/step-{steps:06}");
+    let stderr = error_of(&output, 1, &["interrupted", &checkpoint, "--resume run"]);
+    assert!(stderr.contains("stopping after this step"), "{stderr}");
+
+    let init = format!("--init={checkpoint}");
+    let output = place.rl(&["generate", &init, "--prompt=Question: 1", "--max-new-tokens=2", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let line: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(!line["tokens"].as_array().unwrap().is_empty());
+
+    let last = (steps + 1).to_string();
+    let output = place.rl(&["ppo", "--resume=run", "--quiet", "--steps", &last]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metrics = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
+    assert_eq!(metrics.lines().count(), steps + 1);
+    assert!(place.path("run/eval.json").is_file());
+}
