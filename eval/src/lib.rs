@@ -9,5 +9,7 @@ pub mod score;
 pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
 pub use policy::{CheckpointIndex, Policy, read_index, resolve_checkpoint};
 pub use report::{About, Metric, MetricKind, Report, table};
-pub use sample::{Evaluation, Sample, SampleConfig, complete, encode_prompts, evaluate, grade, greedy_accuracy};
+pub use sample::{
+    Evaluation, Sample, SampleConfig, check_samples, complete, encode_prompts, evaluate, grade, greedy_accuracy,
+};
 pub use score::ScoreArgs;

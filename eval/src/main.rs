@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use data::{Benchmark, DataOptions, PromptStyle, Split};
-use eval::{About, Policy, Sample, SampleConfig, ScoreArgs, evaluate, score, score::write_whole, table};
+use eval::{About, Policy, Sample, SampleConfig, ScoreArgs, check_samples, evaluate, score, score::write_whole, table};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::DeviceKind;
 use std::{io::Write, num::NonZeroUsize, path::PathBuf, process::ExitCode};
@@ -115,6 +115,7 @@ fn run(args: &RunArgs) -> Result<()> {
     let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };
     let mut problems = data::load(args.benchmark, args.split, &options)?;
     problems.truncate(args.limit.map_or(usize::MAX, usize::from));
+    check_samples(problems.len(), args.samples.into())?;
     let about = About {
         benchmark: args.benchmark,
         split: args.split,

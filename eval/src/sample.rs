@@ -27,6 +27,21 @@ pub struct SampleConfig {
     pub style: PromptStyle,
 }
 
+/// More samples at once than this are a slip of the keyboard, and no memory holds what is known of them.
+const MOST_SAMPLES: usize = 1 << 24;
+
+/// Refuses a number of samples that cannot be held at once.
+///
+/// # Errors
+/// Naming the two numbers.
+pub fn check_samples(problems: usize, samples: usize) -> Result<()> {
+    ensure!(
+        problems.checked_mul(samples).is_some_and(|all| all <= MOST_SAMPLES),
+        "{samples} samples of each of {problems} problems are more than can be held at once, {MOST_SAMPLES}: ask for fewer"
+    );
+    Ok(())
+}
+
 /// One line of `samples.jsonl`: what a policy wrote, and what became of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {

@@ -227,6 +227,13 @@ fn a_k_that_is_too_large_names_the_line_and_the_largest_that_works() {
 }
 
 #[test]
+fn more_samples_than_can_be_held_are_refused() {
+    let place = Place::new();
+    let many = ["run", "--checkpoint=model", "--limit=2", "--samples=18446744073709551615", "--quiet"];
+    place.fails(&many, &["18446744073709551615 samples of each of 2 problems", "ask for fewer"]);
+}
+
+#[test]
 fn a_prompt_that_does_not_fit_the_model_is_named() {
     let place = Place::new();
     let line = serde_json::json!({"question": "1 ".repeat(3000), "answer": "#### 1"});

@@ -3,7 +3,7 @@
 use crate::{args::ComputeArgs, progress::print_line};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use eval::Policy;
+use eval::{Policy, check_samples};
 use model::{Completion, Finish, GenerateConfig, Key, Purpose};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -69,6 +69,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         ensure!(tokens.len() < context, "a prompt has {} tokens, and the model's context is {context}", tokens.len());
         encoded.push(tokens);
     }
+    check_samples(prompts.len(), args.samples)?;
     let key =
         |prompt: usize, sample: usize| Key::new(args.seed, Purpose::Generate).with(prompt as u64).with(sample as u64);
     let keys: Vec<Vec<Key>> =

@@ -24,7 +24,7 @@ use anyhow::{Result, bail, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use data::{Problem, Split};
-use eval::{Policy, greedy_accuracy};
+use eval::{Policy, check_samples, greedy_accuracy};
 use model::{ActorCritic, Key, Purpose, Transformer, ValueBranch, load_value_branch, save_value_branch};
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Instant};
@@ -136,9 +136,6 @@ pub const DEFAULTS: &[(&str, &str)] = &[];
 
 /// Ratios further from 1 than this before any update mean that sampling and training disagree about the policy.
 const RATIO_TOLERANCE: f32 = 1e-4;
-
-/// Samples of a step that no memory holds with what is known of them.
-const MOST_SAMPLES: usize = 1 << 24;
 
 /// The numbers that a resumed run goes on from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -510,12 +507,8 @@ fn check(config: &PpoConfig) -> Result<()> {
     if let Some(target) = config.kl_target {
         ensure!(target.is_finite() && target > 0.0, "--kl-target {target}: give a number above 0");
     }
-    ensure!(
-        config.questions * config.samples <= MOST_SAMPLES,
-        "--questions {} x --samples {} are more samples than a step can hold ({MOST_SAMPLES})",
-        config.questions,
-        config.samples
-    );
+    check_samples(config.questions, config.samples)?;
+    check_samples(config.eval.test_problems, config.eval.test_samples)?;
     ensure!(
         config.mini_batch <= config.questions * config.samples,
         "--mini-batch {} is more than the {} samples of a step (--questions {} x --samples {})",

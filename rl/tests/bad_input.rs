@@ -199,7 +199,7 @@ fn flags_that_contradict_each_other_are_refused() {
     place.fails(&ppo(&["--top-p=0.9"]), &["--top-k and --top-p", "the full distribution", "use --temperature"]);
     place.fails(
         &ppo(&["--questions=1000000000", "--samples=1000000000"]),
-        &["--questions 1000000000 x --samples 1000000000", "more samples than a step can hold"],
+        &["1000000000 samples of each of 1000000000 problems", "more than can be held at once", "ask for fewer"],
     );
 }
 
@@ -422,6 +422,10 @@ fn prompts_that_cannot_be_completed_are_refused() {
     generate("--file=nowhere.txt", &["cannot read nowhere.txt"]);
     generate("--file=empty.txt", &["no prompt in the file"]);
     generate("--prompt=", &["a prompt is empty"]);
+    place.fails(
+        &["generate", "--init=model", "--prompt=1", "--samples=1000000000"],
+        &["1000000000 samples of each of 1 problems", "ask for fewer"],
+    );
     generate(&format!("--prompt={}", "1 ".repeat(600)), &["a prompt has", "context is 512"]);
 }
 

@@ -1,0 +1,148 @@
+//! Tiny models must learn what can be learnt: by imitation, and from rewards alone.
+
+use burn::tensor::Device;
+use data::{Benchmark, DataOptions, PromptStyle, Split};
+use eval::{Policy, SampleConfig, greedy_accuracy};
+use serde_json::Value;
+use std::{fs, path::Path};
+use tests::{Solved, curve, flag, mean, rl, write_gsm8k, write_random_model};
+
+/// Two-step problems whose numbers and words differ.
+fn word_problems() -> Vec<Solved> {
+    let names = ["Ann", "Ben", "Eve", "Tom"];
+    (0..16)
+        .map(|i| {
+            let (name, a, b, c) = (names[i % 4], 2 + i % 7, 3 + i % 5, 1 + i % 3);
+            let (product, rest) = (a * b, a * b - c);
+            (
+                format!("{name} has {a} bags of {b} nuts and eats {c}. How many are left?"),
+                format!("{a}*{b} = <<{a}*{b}={product}>>{product} nuts.\n{product}-{c} = <<{product}-{c}={rest}>>{rest}.\n#### {rest}"),
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn sft_learns_a_handful_of_problems_by_heart() {
+    let folder = tempfile::tempdir().unwrap();
+    let [model, run] = ["model", "run"].map(|name| folder.path().join(name));
+    let problems = word_problems();
+    write_gsm8k(folder.path(), &problems, &problems).unwrap();
+    write_random_model(&model, &problems, 1).unwrap();
+    let flags = [
+        &*flag("init", &model),
+        &*flag("out", &run),
+        &*flag("data-dir", folder.path()),
+        "--benchmark=gsm8k",
+        "--steps=150",
+        "--batch-size=14",
+        "--learning-rate=4e-3",
+        "--weight-decay=0",
+        "--eval-every=150",
+        "--max-new-tokens=64",
+    ];
+    rl("sft", &flags).unwrap();
+
+    let loss = curve(&run, "loss").unwrap();
+    let (first, last) = (loss[0], mean(&loss[loss.len() - 10..]));
+    assert!(first > 4.0, "random weights know nothing: {first} nats a token");
+    assert!(last < 0.03, "{last} nats a token are left of {first}");
+
+    let policy = Policy::load(&run, &Device::default()).unwrap();
+    let data = DataOptions { data_dir: Some(folder.path().to_path_buf()), ..DataOptions::default() };
+    let learnt = data::load(Benchmark::Gsm8k, Split::Train, &data).unwrap();
+    assert_eq!(learnt.len(), 14, "a tenth is held out");
+    let sampling = SampleConfig {
+        samples: 1,
+        temperature: 0.0,
+        max_new_tokens: 64,
+        rows: 16,
+        threads: 1,
+        style: PromptStyle::Plain,
+    };
+    let (accuracy, samples) = greedy_accuracy(&policy, &learnt, &sampling).unwrap();
+    assert_eq!(accuracy, 1.0, "{samples:#?}");
+}
+
+/// Requests for a number, each answered by a number without a step.
+fn requests(answers: impl Fn(usize) -> Vec<usize>) -> Vec<Solved> {
+    let forms = [("Say ", "."), ("Write ", "."), ("Give me ", "."), ("Which number is ", "?"), ("Please name ", ".")];
+    let mut solved = Vec::new();
+    for number in 0..10 {
+        for (before, after) in forms {
+            for answer in answers(number) {
+                solved.push((format!("{before}{number}{after}"), format!("#### {answer}")));
+            }
+        }
+    }
+    solved
+}
+
+/// What the policy is before PPO: it says the number that it was asked for in 7 cases of 20, the next one in 10, and the one
+/// after that in 3. So its likeliest answer is wrong.
+fn often_wrong(number: usize) -> Vec<usize> {
+    [[number].repeat(7), [(number + 1) % 10].repeat(10), [(number + 2) % 10].repeat(3)].concat()
+}
+
+/// maj@1 of the final table.
+fn greedy_accuracy_of(run: &Path, part: &str) -> f64 {
+    let evaluation: Value = serde_json::from_slice(&fs::read(run.join("eval.json")).unwrap()).unwrap();
+    evaluation[part]["maj@1"]["value"].as_f64().unwrap()
+}
+
+#[test]
+fn ppo_raises_the_reward_of_a_policy_that_is_right_sometimes() {
+    let folder = tempfile::tempdir().unwrap();
+    let [mixture, truth, model, sft] = ["mixture", "truth", "model", "sft"].map(|name| folder.path().join(name));
+    let (mixed, right) = (requests(often_wrong), requests(|number| vec![number]));
+    write_gsm8k(&mixture, &mixed, &right).unwrap();
+    write_gsm8k(&truth, &right, &right).unwrap();
+    write_random_model(&model, &mixed, 1).unwrap();
+    let flags = [
+        &*flag("init", &model),
+        &*flag("out", &sft),
+        &*flag("data-dir", &mixture),
+        "--benchmark=gsm8k",
+        "--steps=200",
+        "--batch-size=50",
+        "--learning-rate=3e-3",
+        "--eval-every=200",
+        "--max-new-tokens=8",
+    ];
+    rl("sft", &flags).unwrap();
+
+    for seed in ["--seed=1", "--seed=2"] {
+        let run = folder.path().join(seed);
+        let flags = [
+            &*flag("init", &sft),
+            &*flag("out", &run),
+            &*flag("data-dir", &truth),
+            seed,
+            "--benchmark=gsm8k",
+            "--steps=30",
+            "--questions=16",
+            "--samples=8",
+            "--mini-batch=64",
+            "--ppo-epochs=2",
+            "--learning-rate=5e-4",
+            "--value-learning-rate=4e-3",
+            "--value-warm-up=2",
+            "--value-layers=1",
+            "--kl-coefficient=0.03",
+            "--eval-every=10",
+            "--max-new-tokens=8",
+            "--test-samples=4",
+        ];
+        rl("ppo", &flags).unwrap();
+
+        let reward = curve(&run, "reward/mean").unwrap();
+        let (first, last) = (mean(&reward[..3]), mean(&reward[reward.len() - 5..]));
+        assert!((0.25..0.5).contains(&first), "right sometimes: {first}");
+        assert!(last > first + 0.5, "{seed}: from {first} to {last}");
+        // Always right, where it was right in 35 of 100 cases, is a divergence of ln(1 / 0.35) = 1.05 nats.
+        let kl = curve(&run, "kl/per_completion").unwrap();
+        assert!(kl.iter().all(|kl| *kl < 1.6), "{seed}: {kl:.2?}");
+        let (before, after) = (greedy_accuracy_of(&run, "before"), greedy_accuracy_of(&run, "after"));
+        assert!(before < 0.3 && after > 0.9, "{seed}: the likeliest answer is right in {before} before, {after} after");
+    }
+}
