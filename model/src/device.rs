@@ -76,6 +76,9 @@ pub fn keep_pages() {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
         libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+        // Threads come and go with every step; without a bound their kept pages spread over eight arenas a core.
+        let arenas = std::thread::available_parallelism().map_or(2, usize::from) + 1;
+        libc::mallopt(libc::M_ARENA_MAX, arenas.min(64) as i32);
     }
 }
 

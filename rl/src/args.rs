@@ -17,7 +17,7 @@ const MOST: usize = 1_000_000_000;
 /// Where a run lies, and what it may use.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct RunArgs {
-    /// Run directory; must not exist yet [default: runs/<command>-<benchmark>-<time>]
+    /// Run directory; must not exist yet [default: runs/COMMAND-BENCHMARK-TIME]
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]
     pub out: Option<PathBuf>,

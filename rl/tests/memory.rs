@@ -37,6 +37,7 @@ fn memory_is_flat_over_two_hundred_rounds_of_sampling_and_learning() {
         }
     }
     let grown = resident().unwrap().saturating_sub(after_warm_up);
-    // Measured: 0.5 MB of 59 MB. A graph that is kept weighs more than 1 MB a round.
-    assert!(grown < 8 << 20, "{} MB more than after 40 rounds", grown >> 20);
+    // Measured: 0.5 MB of 59 MB on a quiet machine; on a busy one threads meet other arenas of the allocator, and some MB
+    // more are touched. A graph that is kept weighs more than 1 MB a round: 160 MB in all.
+    assert!(grown < 48 << 20, "{} MB more than after 40 rounds", grown >> 20);
 }
