@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-/// Log-probability of one token a row: log softmax(z / temperature)[target].
+/// Log-probability of one token a row: the entry of `target` in log softmax(z / temperature).
 ///
 /// # Shapes
 /// - `logits`: `[M, V]`; `targets`: `[M]`; output: `[M]`

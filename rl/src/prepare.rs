@@ -79,7 +79,7 @@ pub fn sft(init: &InitArgs, data: &DataArgs, run: &RunArgs, device: &Device) -> 
     })
 }
 
-/// Resolves `--init`, or makes `runs/<kind>-<benchmark>-<size>-seed<seed>` where it is not there yet. An earlier attempt
+/// Resolves `--init`, or makes `runs/KIND-BENCHMARK-SIZE-seedSEED` where it is not there yet. An earlier attempt
 /// that was interrupted is resumed.
 fn made_once(
     init: &InitArgs,
