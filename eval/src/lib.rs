@@ -5,6 +5,7 @@ pub mod policy;
 pub mod report;
 pub mod sample;
 pub mod score;
+pub mod terminal;
 
 pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
 pub use policy::{CheckpointIndex, Policy, read_index, resolve_checkpoint};

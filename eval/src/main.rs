@@ -3,11 +3,15 @@
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use data::{Benchmark, DataOptions, PromptStyle, Split};
-use eval::{About, Policy, Sample, SampleConfig, ScoreArgs, check_samples, evaluate, score, score::write_whole, table};
+use eval::{
+    About, Policy, Sample, SampleConfig, ScoreArgs, check_samples, evaluate, score,
+    score::write_whole,
+    table,
+    terminal::{fail, log_to_stderr},
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::DeviceKind;
 use std::{io::Write, num::NonZeroUsize, path::PathBuf, process::ExitCode};
-use tracing_subscriber::EnvFilter;
 
 /// Measure policies on grade-school mathematics.
 #[derive(Parser)]
@@ -79,24 +83,14 @@ struct RunArgs {
 
 fn main() -> ExitCode {
     model::keep_pages();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
-        .with_writer(std::io::stderr)
-        .without_time()
-        .init();
+    log_to_stderr();
     let outcome = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Score(args) => score::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Some causes, those of parsers above all, come in several lines.
-            let text = format!("{error:#}");
-            let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-            eprintln!("error: {}", lines.join(" "));
-            ExitCode::FAILURE
-        }
+        Err(error) => fail(&error),
     }
 }
 

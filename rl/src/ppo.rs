@@ -5,134 +5,30 @@
 //! are fine-tuned in full (no LoRA) at a larger learning rate; the critic learns alone for the first steps; λ is 1, not 0.95,
 //! because solutions are short; the critic's branch is one block of four, not four of thirty-two.
 
+mod config;
+
 use crate::{
     advantage::{gae, whiten},
-    args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
     batch::{Row, flat, micro_batches, pad, padding_share, response_tokens, score_with_values},
     diagnostics::{self, PolicyStats},
-    dry_run,
     loss::{ppo_policy, ppo_value},
     optim::{Adam, gradients, learning_rate},
     prepare,
-    progress::{Progress, print_line, sparkline},
-    reward::{RewardKind, adapted_beta, with_kl_penalty},
+    progress::{Progress, sparkline},
+    reward::{adapted_beta, with_kl_penalty},
     rollout::{Rollout, RolloutConfig, look, sample_rollouts},
     run::{Metrics, Run, TrainerState, finish, interruption},
     supervised::permutation,
 };
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use burn::tensor::Device;
-use clap::Args;
 use data::{Problem, Split};
-use eval::{Policy, check_samples, greedy_accuracy};
+use eval::{Policy, greedy_accuracy};
 use model::{ActorCritic, Key, Purpose, Transformer, ValueBranch, load_value_branch, save_value_branch};
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Instant};
 
-/// Improve a policy by PPO with rewards for right answers
-#[derive(Args, Clone, Debug, Serialize)]
-pub struct PpoConfig {
-    /// Where, and with what.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub run: RunArgs,
-    /// Which problems.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub data: DataArgs,
-    /// What to start from.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub init: InitArgs,
-    /// What is looked at.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub eval: EvalArgs,
-    /// Phases of sampling and learning
-    #[arg(long, value_name = "N", default_value_t = 36, value_parser = crate::args::positive)]
-    pub steps: usize,
-    /// Questions of one step
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = crate::args::positive)]
-    pub questions: usize,
-    /// Solutions sampled of each question
-    #[arg(long, value_name = "K", default_value_t = 4, value_parser = crate::args::positive)]
-    pub samples: usize,
-    /// Sampling temperature; also divides the logits of policy and reference in the losses
-    #[arg(long, default_value_t = 0.7, value_parser = positive_temperature)]
-    pub temperature: f64,
-    /// Refused: PPO's ratios need the full distribution
-    #[arg(long, hide = true)]
-    #[serde(skip)]
-    pub top_k: Option<usize>,
-    /// Refused: PPO's ratios need the full distribution
-    #[arg(long, hide = true)]
-    #[serde(skip)]
-    pub top_p: Option<f64>,
-    /// Which reward
-    #[arg(long, value_enum, default_value_t)]
-    pub reward: RewardKind,
-    /// Sum of the dense rewards of a solution that shows every intermediate result
-    #[arg(long, default_value_t = 0.5)]
-    pub dense_scale: f32,
-    /// Passes over the samples of a step
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = crate::args::positive)]
-    pub ppo_epochs: usize,
-    /// Samples of one optimiser step
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = crate::args::positive)]
-    pub mini_batch: usize,
-    /// Peak learning rate
-    #[arg(long, default_value_t = 2e-4)]
-    pub learning_rate: f64,
-    /// Peak learning rate of the critic's branch
-    #[arg(long, default_value_t = 2e-3)]
-    pub value_learning_rate: f64,
-    /// Share of the peak that is left at the end of the cosine
-    #[arg(long, default_value_t = 0.1)]
-    pub final_learning_rate: f64,
-    /// Steps of linear warm-up
-    #[arg(long, value_name = "N", default_value_t = 8)]
-    pub warm_up: usize,
-    /// Bound of the global gradient norm
-    #[arg(long, default_value_t = 1.0)]
-    pub max_grad_norm: f64,
-    /// β, the price of a nat of divergence from the starting policy
-    #[arg(long, default_value_t = 0.05)]
-    pub kl_coefficient: f64,
-    /// Move β so that a completion diverges by this many nats [default: β stays]
-    #[arg(long, value_name = "NATS")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub kl_target: Option<f64>,
-    /// Samples over which β may double or halve, roughly
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = crate::args::positive)]
-    pub kl_horizon: usize,
-    /// ε, how far a ratio may move before its gradient is cut
-    #[arg(long, default_value_t = 0.2)]
-    pub epsilon: f64,
-    /// How far a value may move from its old prediction before its gradient is cut
-    #[arg(long, default_value_t = 0.2)]
-    pub value_clip: f64,
-    /// First steps in which the critic learns alone: a policy is not to be judged by a critic that knows nothing
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub value_warm_up: usize,
-    /// Weight of the critic's loss
-    #[arg(long, default_value_t = 1.0)]
-    pub value_weight: f64,
-    /// γ, discount per token
-    #[arg(long, default_value_t = 1.0)]
-    pub gamma: f32,
-    /// λ of generalised advantage estimation
-    #[arg(long, default_value_t = 1.0)]
-    pub lambda: f32,
-    /// Blocks that the critic has a copy of its own of
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub value_layers: usize,
-    /// Let the critic's gradient into the shared trunk
-    #[arg(long)]
-    pub value_shares_trunk: bool,
-}
-
-/// What differs from the defaults of the flattened groups.
-pub const DEFAULTS: &[(&str, &str)] = &[];
+pub use config::{DEFAULTS, PpoConfig};
 
 /// Ratios further from 1 than this before any update mean that sampling and training disagree about the policy.
 const RATIO_TOLERANCE: f32 = 1e-4;
@@ -150,9 +46,9 @@ struct PpoNumbers {
 /// # Errors
 /// Missing data, an unusable `--init`, contradictory flags, a full disk, an interrupt, a policy that falls apart.
 pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
-    check(config)?;
+    config::check(config)?;
     if config.run.dry_run {
-        return dry_run(config, device);
+        return config::dry_run(config, device);
     }
     let Start { config, mut trainer, mut run, initial, mut numbers } = start(config, device)?;
     let problems = config.data.load(Split::Train)?;
@@ -462,64 +358,6 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     Ok(Start { config, trainer, run, initial, numbers })
 }
 
-fn dry_run(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
-    let samples = config.questions * config.samples;
-    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
-    let work = dry_run::Work {
-        rows: config.mini_batch,
-        tokens: 2 * config.data.max_new_tokens(),
-        // The reference, and the critic's blocks with their gradients and moments.
-        extra_models: 1.0 + 5.0 * config.value_layers as f64 / shape.num_hidden_layers as f64,
-        steps: config.steps * config.ppo_epochs * samples.div_ceil(config.mini_batch),
-        sampled_rows: config.run.compute.rollout_batch,
-    };
-    dry_run::print("ppo", config, &config.run, &shape, &work, device)?;
-    print_line(&format!(
-        "# samples of a step     {samples} ({} questions x {})\n# samples in all        {}",
-        config.questions,
-        config.samples,
-        samples * config.steps
-    ))?;
-    Ok(PathBuf::new())
-}
-
-fn check(config: &PpoConfig) -> Result<()> {
-    if config.top_k.is_some() || config.top_p.is_some() {
-        bail!(
-            "--top-k and --top-p cannot be used with PPO: its ratios need the probability of each sample under the full \
-             distribution it was drawn from; use --temperature"
-        );
-    }
-    not_negative(&[
-        ("learning-rate", config.learning_rate),
-        ("value-learning-rate", config.value_learning_rate),
-        ("final-learning-rate", config.final_learning_rate),
-        ("max-grad-norm", config.max_grad_norm),
-        ("kl-coefficient", config.kl_coefficient),
-        ("epsilon", config.epsilon),
-        ("value-clip", config.value_clip),
-        ("value-weight", config.value_weight),
-        ("dense-scale", f64::from(config.dense_scale)),
-    ])?;
-    for (flag, value) in [("gamma", config.gamma), ("lambda", config.lambda)] {
-        ensure!((0.0..=1.0).contains(&value), "--{flag} {value}: give a number from 0 to 1");
-    }
-    if let Some(target) = config.kl_target {
-        ensure!(target.is_finite() && target > 0.0, "--kl-target {target}: give a number above 0");
-    }
-    check_samples(config.questions, config.samples)?;
-    check_samples(config.eval.test_problems, config.eval.test_samples)?;
-    ensure!(
-        config.mini_batch <= config.questions * config.samples,
-        "--mini-batch {} is more than the {} samples of a step (--questions {} x --samples {})",
-        config.mini_batch,
-        config.questions * config.samples,
-        config.questions,
-        config.samples
-    );
-    Ok(())
-}
-
 /// Before the first update of a step the policy is the one that was looked at: every ratio is 1 (`numerics` 1).
 fn check_first_ratio(seen: &PolicyStats) -> Result<()> {
     let distance = (seen.max_ratio - 1.0).max(1.0 - seen.min_ratio);
@@ -546,11 +384,4 @@ fn line(step: usize, metrics: &Metrics, curve: &[f64]) -> String {
 fn note(metrics: &Metrics) -> String {
     let get = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
     format!("reward {:.3} · kl {:.4} · entropy {:.3}", get("reward/mean"), get("kl/k3"), get("entropy"))
-}
-
-fn positive_temperature(text: &str) -> Result<f64, String> {
-    match crate::args::temperature(text)? {
-        0.0 => Err("PPO needs samples that differ: give a temperature above 0".into()),
-        value => Ok(value),
-    }
 }

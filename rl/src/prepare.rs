@@ -7,8 +7,9 @@ use crate::{
     run::{Run, TrainerState, ensure_new, last_checkpoint},
     sft,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
+use clap::ValueEnum;
 use data::{Benchmark, Problem, Split};
 use eval::{Policy, encode_prompts, resolve_checkpoint};
 use serde::{Serialize, de::DeserializeOwned};
@@ -93,7 +94,15 @@ fn made_once(
     }
     let dir = Path::new(RUNS).join(format!("{kind}-{}-{}-seed{}", data.benchmark, init.model, run.seed));
     let finished = dir.join("finished");
-    if !finished.is_file() {
+    let problems = fingerprint(data)?;
+    if let Ok(made_for) = std::fs::read_to_string(&finished) {
+        ensure!(
+            made_for == problems,
+            "{} was made for other problems than `{}` has now: move it away, or name it with --init",
+            dir.display(),
+            data.benchmark
+        );
+    } else {
         let command = if kind == "base" { "pretrain" } else { kind };
         let mut arguments: Vec<OsString> = vec!["rl".into(), command.into()];
         if dir.join("checkpoints/index.json").is_file() {
@@ -108,6 +117,8 @@ fn made_once(
             arguments.extend(["--model".into(), init.model.to_string().into()]);
             arguments.extend(["--benchmark".into(), data.benchmark.to_string().into()]);
             arguments.extend(["--seed".into(), run.seed.to_string().into()]);
+            let svamp_solutions = data.svamp_solutions.to_possible_value().expect("no value is skipped");
+            arguments.extend(["--svamp-solutions".into(), svamp_solutions.get_name().into()]);
             if let Some(data_dir) = &data.data_dir {
                 arguments.extend(["--data-dir".into(), data_dir.clone().into()]);
             }
@@ -119,9 +130,18 @@ fn made_once(
             arguments.push("--quiet".into());
         }
         make(arguments).with_context(|| format!("cannot make the {kind} model {}", dir.display()))?;
-        std::fs::write(&finished, "")?;
+        std::fs::write(&finished, problems)?;
     }
     resolve_checkpoint(&dir)
+}
+
+/// Tells one set of training problems, all of them, from another.
+fn fingerprint(data: &DataArgs) -> Result<String> {
+    let problems = DataArgs { limit: None, ..data.clone() }.load(Split::Train)?;
+    let all = problems.iter().fold(0, |sum, problem| {
+        crc32c::crc32c_append(crc32c::crc32c_append(sum, problem.question.as_bytes()), problem.solution.as_bytes())
+    });
+    Ok(format!("{} problems, CRC-32C {all:08x}\n", problems.len()))
 }
 
 /// Fails where a policy cannot be asked all that a run will ask it, the problems of the final table too.

@@ -41,13 +41,19 @@ pub struct PretrainConfig {
     #[arg(long, value_name = "T", default_value_t = 96, value_parser = crate::args::positive)]
     pub context: usize,
     /// Steps between two looks at the held-out text
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = crate::args::positive)]
+    #[arg(long, value_name = "N", default_value_t = 160, value_parser = crate::args::positive)]
     pub eval_every: usize,
 }
 
 /// What differs from the defaults of [`FitArgs`].
-pub const DEFAULTS: &[(&str, &str)] =
-    &[("learning_rate", "4e-3"), ("batch_size", "32"), ("steps", "480"), ("weight_decay", "0.05")];
+pub const DEFAULTS: &[(&str, &str)] = &[
+    ("learning_rate", "2e-3"),
+    ("batch_size", "8"),
+    ("micro_batch", "4"),
+    ("steps", "2400"),
+    ("warm_up", "80"),
+    ("weight_decay", "0.05"),
+];
 
 /// Trains and leaves a run directory with the base model; its path.
 ///

@@ -41,8 +41,14 @@ pub struct SftConfig {
 }
 
 /// What differs from the defaults of the flattened groups.
-pub const DEFAULTS: &[(&str, &str)] =
-    &[("learning_rate", "2e-3"), ("batch_size", "32"), ("epochs", "1.5"), ("eval_every", "70")];
+pub const DEFAULTS: &[(&str, &str)] = &[
+    ("learning_rate", "1.5e-3"),
+    ("batch_size", "16"),
+    ("micro_batch", "4"),
+    ("epochs", "2"),
+    ("warm_up", "40"),
+    ("eval_every", "150"),
+];
 
 /// Trains and leaves a run directory; its path.
 ///

@@ -449,6 +449,13 @@ fn a_place_that_cannot_be_written_is_refused_before_anything_is_made() {
 }
 
 #[test]
+fn a_model_that_was_made_for_other_problems_is_not_used_without_a_word() {
+    let place = Place::new();
+    place.write("runs/sft-synthetic-tiny-seed0/finished", "some other problems");
+    place.fails(&["ppo"], &["runs/sft-synthetic-tiny-seed0", "other problems", "--init"]);
+}
+
+#[test]
 fn only_a_run_can_be_resumed_and_only_by_its_own_command() {
     let place = Place::new();
     place.write("empty/readme", "");

@@ -6,8 +6,8 @@ use super::random::Random;
 use super::template::Calculation;
 use super::words::{OBJECTS, counted};
 use super::{
-    CORPUS_DOCUMENTS, CORPUS_PROMPT_FORMAT_PERCENT, CORPUS_SEED, CORPUS_WEIGHTS, CORPUS_WIDE_PERCENT,
-    CORPUS_WRONG_PERCENT, RARE_RESULT_MAX, RESULT_MAX,
+    CORPUS_DOCUMENTS, CORPUS_LARGE_PERCENT, CORPUS_PROMPT_FORMAT_PERCENT, CORPUS_SEED, CORPUS_WEIGHTS,
+    CORPUS_WRONG_PERCENT, LARGE_RESULT_MAX, RESULT_MAX,
 };
 use std::collections::HashSet;
 
@@ -74,23 +74,24 @@ fn in_words(random: &mut Random, calculation: Calculation) -> String {
 /// A right calculation with numbers as they occur in the problems.
 fn calculation(random: &mut Random) -> Calculation {
     loop {
-        let operator = ['+', '-', '*', '/'][random.weighted(&[32, 32, 22, 14])];
-        let wide = random.percent(CORPUS_WIDE_PERCENT);
+        let operator = ['+', '-', '*', '/'][random.weighted(&[50, 42, 16, 8])];
+        let large = random.percent(CORPUS_LARGE_PERCENT);
+        let limit = if large { LARGE_RESULT_MAX } else { RESULT_MAX };
         let (left, right) = match operator {
-            '+' | '-' if wide => (random.between(1, RARE_RESULT_MAX), random.between(1, RARE_RESULT_MAX)),
-            '+' | '-' => (random.between(2, RESULT_MAX), random.between(2, 15)),
-            '*' if wide => (random.between(2, 50), random.between(2, 12)),
+            '+' | '-' if large => (random.between(1, LARGE_RESULT_MAX), random.between(1, LARGE_RESULT_MAX)),
+            '+' | '-' => (random.between(2, RESULT_MAX), random.between(2, 12)),
+            '*' if large => (random.between(2, 50), random.between(2, 12)),
             '*' => (random.between(2, 8), random.between(2, 8)),
             _ => {
                 let right = random.between(2, 8);
-                let times = random.between(1, if wide { RARE_RESULT_MAX / right } else { 8 });
+                let times = random.between(1, if large { LARGE_RESULT_MAX / right } else { 8 });
                 (right * times, right)
             }
         };
         let swap = matches!(operator, '+' | '*') && random.percent(40);
         let (left, right) = if swap { (right, left) } else { (left, right) };
         match Calculation::of(left, operator, right) {
-            Some(calculation) if (1..=RARE_RESULT_MAX).contains(&calculation.result) && left <= RARE_RESULT_MAX => {
+            Some(calculation) if (1..=limit).contains(&calculation.result) && left <= limit => {
                 return calculation;
             }
             _ => {}

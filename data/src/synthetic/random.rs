@@ -1,7 +1,7 @@
 //! Random draws that are the same on every machine and with every version of the `rand` crates: only the ChaCha8
 //! stream itself is used, seeded by explicit bytes, and every draw is 32 bits wide.
 
-use super::{RARE_PERCENT, Range};
+use super::Range;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -31,13 +31,10 @@ impl Random {
         self.below(100) < percent
     }
 
-    /// A number from a range, rarely from its upper end.
-    pub(super) fn draw_from(&mut self, range: Range) -> u32 {
-        if range.rare_high > range.high && self.percent(RARE_PERCENT) {
-            self.between(range.high + 1, range.rare_high)
-        } else {
-            self.between(range.low, range.high)
-        }
+    /// A number from a range.
+    pub(super) fn draw_from(&mut self, range: Range, large: bool) -> u32 {
+        let (low, high) = if large { range.large } else { range.small };
+        self.between(low, high)
     }
 
     /// One of the items.

@@ -13,8 +13,8 @@ const fn scenario(
     Kind { name, role: Role::Scenario, unit: Unit::Objects, cast: Cast::Any, weight: 1, numbers, texts, lines }
 }
 
-const O_CLOCK_START: Range = range(1, 6, 6);
-const O_CLOCK_END: Range = range(7, 12, 12);
+const O_CLOCK_START: Range = range(1, 6);
+const O_CLOCK_END: Range = range(7, 12);
 
 /// All scenarios.
 pub(super) const SCENARIOS: &[Kind] = &[
@@ -57,7 +57,7 @@ pub(super) const SCENARIOS: &[Kind] = &[
     ),
     scenario(
         "rest-of-the-hour",
-        &[('a', range(5, 50, 55))],
+        &[('a', range(40, 55))],
         &[
             "The way to school takes 1 hour. {N} has walked for {a minute}. How many minutes are left?",
             "{N} wants to play for 1 hour. {he} has played for {a minute}. How many minutes are left?",
@@ -103,7 +103,7 @@ pub(super) const SCENARIOS: &[Kind] = &[
     ),
     scenario(
         "week",
-        &[('a', range(2, 5, 6)), ('b', range(2, 4, 6))],
+        &[('a', range(1, 2).or_large(3, 9)), ('b', range(1, 2).or_large(3, 12))],
         &[
             "{N} finds {a obj} a day and {M} finds {b obj} a day. How many {objs} do they find in a week?",
             "{N} uses {a red obj} and {b blue obj} a day. How many {objs} does {he} use in a week?",
@@ -193,7 +193,7 @@ pub(super) const SCENARIOS: &[Kind] = &[
     ),
     scenario(
         "rate",
-        &[('a', range(6, 30, 48)), ('k', DIVISOR), ('b', GROUPS)],
+        &[('a', range(6, 20).or_large(60, 480)), ('k', DIVISOR), ('b', GROUPS)],
         &[
             "{N} makes {a obj} in {k hour}. How many {objs} does {he} make in {b hour}?",
             "In {k hour} {N} can make {a obj}. How many {objs} can {he} make in {b hour}?",
@@ -202,7 +202,7 @@ pub(super) const SCENARIOS: &[Kind] = &[
     ),
     scenario(
         "price",
-        &[('a', range(6, 30, 48)), ('k', DIVISOR), ('b', GROUPS)],
+        &[('a', range(6, 20).or_large(60, 480)), ('k', DIVISOR), ('b', GROUPS)],
         &[
             "{k item} cost {a dollar}. How many dollars do {b item} cost?",
             "{N} pays {a dollar} for {k item}. How many dollars would {he} pay for {b item}?",
@@ -238,7 +238,7 @@ pub(super) const SCENARIOS: &[Kind] = &[
     ),
     scenario(
         "cakes",
-        &[('k', GROUPS), ('m', GROUP_SIZE), ('a', GROUPS), ('b', range(2, 3, 4))],
+        &[('k', GROUPS), ('m', GROUP_SIZE), ('a', GROUPS), ('b', range(2, 3).or_large(5, 30))],
         &[
             "{N} cuts {k cake} in {m piece} each. {a friend} eat {b piece} each. How many pieces are left?",
             "{k cake} have {m piece} each. {a friend} take {b piece} each. How many pieces are left?",
@@ -306,7 +306,7 @@ pub(super) const SCENARIOS: &[Kind] = &[
         "work-buy-and-share",
         &[('a', GROUPS), ('b', GROUPS), ('m', GROUP_SIZE), ('k', GROUPS), ('n', PRICE), ('c', DIVISOR)],
         &[
-            "{N} works {a hour} and then {b hour} for {m dollar} an hour. {he} buys {k item} for {n dollar} each and shares the rest equally among {c friend}. How many dollars does each get?",
+            "{N} works {a hour} and then {b hour} for {m dollar} an hour. {he} buys {k item} for {n dollar} each. {c friend} share the rest. How many dollars does each get?",
         ],
         &[
             "{N} works [x=a+b hour].",
