@@ -106,6 +106,7 @@ fn ppo_raises_the_reward_of_a_policy_that_is_right_sometimes() {
         "--steps=200",
         "--batch-size=50",
         "--learning-rate=3e-3",
+        "--warm-up=20",
         "--eval-every=200",
         "--max-new-tokens=8",
     ];
@@ -139,9 +140,11 @@ fn ppo_raises_the_reward_of_a_policy_that_is_right_sometimes() {
         let (first, last) = (mean(&reward[..3]), mean(&reward[reward.len() - 5..]));
         assert!((0.25..0.5).contains(&first), "right sometimes: {first}");
         assert!(last > first + 0.5, "{seed}: from {first} to {last}");
-        // Always right, where it was right in 35 of 100 cases, is a divergence of ln(1 / 0.35) = 1.05 nats.
+        // Always right, where it was right in 35 of 100 cases, is a divergence of ln(1 / 0.35) = 1.05 nats. It ends near
+        // that, and never passes twice of it on the way.
         let kl = curve(&run, "kl/per_completion").unwrap();
-        assert!(kl.iter().all(|kl| *kl < 1.6), "{seed}: {kl:.2?}");
+        assert!(kl.iter().all(|kl| *kl < 2.1), "{seed}: {kl:.2?}");
+        assert!(mean(&kl[kl.len() - 5..]) < 1.3, "{seed}: {kl:.2?}");
         let (before, after) = (greedy_accuracy_of(&run, "before"), greedy_accuracy_of(&run, "after"));
         assert!(before < 0.3 && after > 0.9, "{seed}: the likeliest answer is right in {before} before, {after} after");
     }

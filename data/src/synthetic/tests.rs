@@ -106,7 +106,7 @@ fn every_split_has_its_stated_size_and_distinct_ids() {
 #[test]
 fn every_calculation_is_right_and_is_written_out_around_its_brackets() {
     for line in SPLITS.into_iter().flat_map(drafts).flat_map(|draft| &draft.lines) {
-        let (left, operator, right, result) = calculation(&line);
+        let (left, operator, right, result) = calculation(line);
         let right_result = match operator {
             '+' => left + right,
             '-' => left - right,
