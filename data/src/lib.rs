@@ -14,9 +14,10 @@ pub mod synthetic;
 pub mod tokenizer;
 
 pub use answer::{Answer, extract_answer};
-pub use problem::{Benchmark, DataOptions, Problem, Split, SvampSolutions, load};
+pub use problem::{Benchmark, DataOptions, Problem, Split, SvampSolutions, load, shots};
 pub use prompt::{
-    Example, PromptStyle, completion_text, encode_example, encode_prompt, few_shot_prompt, question_prompt,
+    Example, PromptStyle, Prompting, SHOT_END, completion_text, encode_example, encode_prompt, few_shot_prompt,
+    question_prompt,
 };
 pub use steps::{Step, calculation_trace, matched_steps, reference_results, steps};
 pub use tokenizer::Tokenizer;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -99,6 +99,23 @@ pub fn load(benchmark: Benchmark, split: Split, options: &DataOptions) -> Result
             Ok(part(rows, svamp::VALIDATION_ROWS, split))
         }
     }
+}
+
+/// Solved problems to show before a question: the last of the validation split, because looks at a run take the first.
+///
+/// # Errors
+/// As [`load`]; or if there are not as many.
+pub fn shots(benchmark: Benchmark, count: usize, options: &DataOptions) -> Result<Vec<Problem>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let mut validation = load(benchmark, Split::Validation, options)?;
+    ensure!(
+        count < validation.len(),
+        "{count} shots are too many: the validation split, which they come from, has {} problems",
+        validation.len()
+    );
+    Ok(validation.split_off(validation.len() - count))
 }
 
 impl DataOptions {

@@ -29,6 +29,19 @@ pub enum PromptStyle {
     Chat,
 }
 
+/// Everything that makes a prompt of a question.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Prompting {
+    /// How the question is put.
+    pub style: PromptStyle,
+    /// Solved problems that are shown before it.
+    pub shots: Vec<Problem>,
+}
+
+/// What stands between a solved problem and the next. A model that is shown some goes on with one of its own: a completion
+/// ends here.
+pub const SHOT_END: &str = "\n\n";
+
 /// What a chat model is told about the form of an answer; a plain prompt says it by example.
 const CHAT_INSTRUCTION: &str =
     "Solve this step by step, one calculation on each line. End with a line that holds \"#### \" and the number.";
@@ -46,13 +59,14 @@ pub fn completion_text(solution: &str) -> String {
 
 /// Solved problems, and then the question.
 pub fn few_shot_prompt(shots: &[Problem], question: &str) -> String {
-    let solved = |shot: &Problem| question_prompt(&shot.question) + &completion_text(&shot.solution) + "\n\n";
+    let solved = |shot: &Problem| question_prompt(&shot.question) + &completion_text(&shot.solution) + SHOT_END;
     shots.iter().map(solved).collect::<String>() + &question_prompt(question)
 }
 
 /// The token ids of a prompt, with the begin-of-sequence token where the tokenizer asks for one.
-pub fn encode_prompt(tokenizer: &Tokenizer, style: PromptStyle, shots: &[Problem], question: &str) -> Result<Vec<u32>> {
-    match style {
+pub fn encode_prompt(tokenizer: &Tokenizer, prompting: &Prompting, question: &str) -> Result<Vec<u32>> {
+    let shots = &prompting.shots;
+    match prompting.style {
         PromptStyle::Plain => {
             let mut tokens = tokenizer.prompt_prefix().to_vec();
             tokens.extend(tokenizer.encode(&few_shot_prompt(shots, question)));
@@ -69,7 +83,7 @@ pub fn encode_prompt(tokenizer: &Tokenizer, style: PromptStyle, shots: &[Problem
 
 /// A problem as an example to learn from: its prompt, its solution and the end of the sequence.
 pub fn encode_example(tokenizer: &Tokenizer, style: PromptStyle, problem: &Problem) -> Result<Example> {
-    let mut tokens = encode_prompt(tokenizer, style, &[], &problem.question)?;
+    let mut tokens = encode_prompt(tokenizer, &Prompting { style, shots: Vec::new() }, &problem.question)?;
     let prompt_len = tokens.len();
     tokens.extend(match style {
         PromptStyle::Plain => tokenizer.encode(&completion_text(&problem.solution)),
@@ -114,7 +128,7 @@ mod tests {
         let (tokenizer, problem) = (tokenizer(), problem());
         let example = encode_example(&tokenizer, PromptStyle::Plain, &problem).unwrap();
         let (prompt, completion) = example.tokens.split_at(example.prompt_len);
-        assert_eq!(prompt, encode_prompt(&tokenizer, PromptStyle::Plain, &[], &problem.question).unwrap());
+        assert_eq!(prompt, encode_prompt(&tokenizer, &Prompting::default(), &problem.question).unwrap());
         assert_eq!(tokenizer.decode(prompt), question_prompt(&problem.question));
         assert_eq!(tokenizer.decode(completion), completion_text(&problem.solution));
         assert_eq!(completion.last(), tokenizer.eos_ids().first());
@@ -122,7 +136,8 @@ mod tests {
 
     #[test]
     fn the_chat_style_without_a_template_says_what_to_do() {
-        let error = encode_prompt(&tokenizer(), PromptStyle::Chat, &[], "Why?").unwrap_err();
+        let chat = Prompting { style: PromptStyle::Chat, shots: Vec::new() };
+        let error = encode_prompt(&tokenizer(), &chat, "Why?").unwrap_err();
         assert!(error.to_string().contains("chat template"), "{error}");
     }
 }

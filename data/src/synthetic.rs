@@ -43,7 +43,7 @@ pub const TEST_PROBLEMS: usize = 500;
 pub const TEST_UNSEEN_PROBLEMS: usize = 300;
 
 /// Relative frequency of problems with 1, 2, 3, 4 and 5 lines of solution.
-pub const STEP_WEIGHTS: [u32; 5] = [20, 42, 26, 8, 4];
+pub const STEP_WEIGHTS: [u32; 5] = [18, 43, 27, 8, 4];
 /// Percentage of problems with 1 to 5 lines that are hand-written scenarios; the others are chains. Less where there are
 /// few scenarios, so that none of them is met too often.
 pub const SCENARIO_PERCENTS: [u32; 5] = [12, 25, 25, 15, 10];
@@ -79,21 +79,21 @@ impl Range {
 }
 
 /// What somebody has at the start.
-const START: Range = range(3, 10).or_large(60, 480);
+const START: Range = range(3, 10).or_large(110, 720);
 /// What somebody with money has at the start.
-const MONEY: Range = range(5, 16).or_large(60, 480);
+const MONEY: Range = range(5, 16).or_large(110, 720);
 /// What is added, taken away, or makes the difference between two people.
-const ADDEND: Range = range(2, 8).or_large(25, 240);
+const ADDEND: Range = range(2, 8).or_large(45, 360);
 /// How many groups, friends, hours, days.
 const GROUPS: Range = range(2, 4).or_large(3, 9);
 /// How many in each group, each hour, each day.
-const GROUP_SIZE: Range = range(2, 5).or_large(12, 48);
+const GROUP_SIZE: Range = range(2, 5).or_large(14, 78);
 /// The factor of "times as many"; twice has kinds of its own.
 const FACTOR: Range = range(3, 4).or_large(3, 6);
 /// What is divided by.
 const DIVISOR: Range = range(2, 4).or_large(3, 8);
 /// Dollars for one thing that is sold.
-const PRICE: Range = range(2, 4).or_large(3, 25);
+const PRICE: Range = range(2, 4).or_large(6, 45);
 /// What somebody wants to have in the end.
 const GOAL: Range = range(9, 20).or_large(300, 950);
 /// Minutes that stand next to a whole hour.

@@ -122,7 +122,8 @@ fn single_steps(random: &mut Random, secret: &HashSet<String>) -> String {
 fn questions_with_answers(random: &mut Random, secret: &HashSet<String>) -> String {
     let profile = Profile::corpus(CORPUS_WRONG_PERCENT);
     let format = if random.percent(CORPUS_PROMPT_FORMAT_PERCENT) { 0 } else { random.between(1, 6) };
-    let pairs: Vec<String> = (0..random.between(1, 2))
+    let count = if format == 0 { random.between(1, 3) } else { random.between(1, 2) };
+    let pairs: Vec<String> = (0..count)
         .map(|_| {
             let draft = open_draft(random, &profile, secret);
             let Draft { question, lines, answer, .. } = &draft;

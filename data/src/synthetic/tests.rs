@@ -173,9 +173,8 @@ fn the_benchmark_never_changes() {
     assert_eq!((hashes, corpus), (PINNED_PROBLEMS, PINNED_CORPUS), "now {hashes:#x?} and {corpus:#x}");
 }
 
-const PINNED_PROBLEMS: [u64; 4] =
-    [15793666002686057648, 6444974887063571396, 10867698261039740966, 17025403470131848726];
-const PINNED_CORPUS: u64 = 11098123727066823937;
+const PINNED_PROBLEMS: [u64; 4] = [5325610363958439176, 8972807254554766969, 7001988346178101757, 706125720814001287];
+const PINNED_CORPUS: u64 = 13067935900361896934;
 
 #[test]
 fn no_two_problems_are_the_same_up_to_names_objects_and_needless_facts() {
@@ -257,7 +256,7 @@ fn no_scenario_is_met_too_often() {
     let drafts = drafts(Split::Train);
     for kind in SCENARIOS {
         let count = drafts.iter().filter(|draft| draft.kinds == [kind.name]).count();
-        assert!(count * 40 < drafts.len(), "{}: {count}", kind.name);
+        assert!(count * 35 < drafts.len(), "{}: {count}", kind.name);
     }
 }
 
