@@ -1,16 +1,23 @@
 //! How good is a policy: sampling, scoring, metrics, reports. Knows nothing of training.
 
+pub mod calibration;
+pub mod diversity;
 pub mod metrics;
 pub mod policy;
 pub mod report;
+pub mod reward_model;
 pub mod sample;
 pub mod score;
 pub mod terminal;
 
+pub use calibration::{Bin, Calibration, Prediction};
+pub use diversity::Diversity;
 pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
-pub use policy::{CheckpointIndex, Policy, read_index, resolve_checkpoint};
-pub use report::{About, Metric, MetricKind, Report, table};
+pub use policy::{CheckpointIndex, Policy, REWARD_HEAD, read_index, resolve_checkpoint};
+pub use report::{About, Metric, MetricKind, Report, diversity_table, table};
+pub use reward_model::{RewardModel, Written, logits_after};
 pub use sample::{
     Evaluation, Sample, SampleConfig, check_samples, complete, encode_prompts, evaluate, grade, greedy_accuracy,
+    read_samples,
 };
 pub use score::ScoreArgs;

@@ -2,16 +2,18 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use data::{Benchmark, DataOptions, PromptStyle, Split};
+use data::{Benchmark, DataOptions, PromptStyle, Prompting, Split};
 use eval::{
-    About, Policy, Sample, SampleConfig, ScoreArgs, check_samples, evaluate, score,
+    About, Diversity, Policy, Sample, SampleConfig, ScoreArgs, check_samples, diversity_table, evaluate, read_samples,
+    score,
     score::write_whole,
     table,
     terminal::{fail, log_to_stderr},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::DeviceKind;
-use std::{io::Write, num::NonZeroUsize, path::PathBuf, process::ExitCode};
+use serde::Serialize;
+use std::{collections::BTreeMap, io::Write, num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 /// Measure policies on grade-school mathematics.
 #[derive(Parser)]
@@ -27,6 +29,18 @@ enum Command {
     Run(RunArgs),
     /// Score completions from a file; needs no model
     Score(ScoreArgs),
+    /// How different the right solutions of a question are
+    Diversity(DiversityArgs),
+}
+
+#[derive(Args)]
+struct DiversityArgs {
+    /// The samples.jsonl of a run, or of `eval run --save-samples`; steps and rounds are told apart
+    #[arg(long, value_name = "FILE")]
+    samples: PathBuf,
+    /// Print one JSON object a step
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -58,6 +72,9 @@ struct RunArgs {
     /// How a question is put
     #[arg(long, value_enum, default_value_t)]
     prompt_style: PromptStyle,
+    /// Solved problems shown before each question, from the end of the validation split
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    shots: usize,
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -87,6 +104,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Score(args) => score::run(&args),
+        Command::Diversity(args) => diversity(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -109,6 +127,7 @@ fn run(args: &RunArgs) -> Result<()> {
     let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };
     let mut problems = data::load(args.benchmark, args.split, &options)?;
     problems.truncate(args.limit.map_or(usize::MAX, usize::from));
+    let shots = data::shots(args.benchmark, args.shots, &options)?;
     check_samples(problems.len(), args.samples.into())?;
     let about = About {
         benchmark: args.benchmark,
@@ -124,7 +143,7 @@ fn run(args: &RunArgs) -> Result<()> {
         max_new_tokens: args.max_new_tokens.into(),
         rows: args.rollout_batch.into(),
         threads: model::threads(args.threads.map(usize::from), &device),
-        style: args.prompt_style,
+        prompting: Prompting { style: args.prompt_style, shots },
     };
     let bar = bar(problems.len() * (1 + config.samples), args.quiet);
     let evaluation = evaluate(&policy, &problems, about, &config, args.seed, &|ended| bar.inc(ended as u64))?;
@@ -137,6 +156,29 @@ fn run(args: &RunArgs) -> Result<()> {
     }
     let table = table(&[(&args.checkpoint.display().to_string(), &evaluation.report)]);
     writeln!(std::io::stdout(), "{table}").context("cannot print the report")
+}
+
+fn diversity(args: &DiversityArgs) -> Result<()> {
+    let samples = read_samples(&args.samples)?;
+    ensure!(!samples.is_empty(), "{} holds no sample", args.samples.display());
+    let mut steps: BTreeMap<Option<usize>, Vec<&Sample>> = BTreeMap::new();
+    for sample in &samples {
+        steps.entry(sample.step).or_default().push(sample);
+    }
+    let rows = steps.into_iter().map(|(step, samples)| (step, Diversity::of(samples))).collect::<Vec<_>>();
+    let text = if args.json { json_lines(&rows)? } else { diversity_table(&rows) };
+    writeln!(std::io::stdout(), "{text}").context("cannot print the diversity")
+}
+
+fn json_lines(rows: &[(Option<usize>, Diversity)]) -> Result<String> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        step: Option<usize>,
+        #[serde(flatten)]
+        diversity: &'a Diversity,
+    }
+    let line = |(step, diversity): &(Option<usize>, Diversity)| serde_json::to_string(&Line { step: *step, diversity });
+    Ok(rows.iter().map(line).collect::<Result<Vec<_>, _>>()?.join("\n"))
 }
 
 fn lines<'a>(samples: impl Iterator<Item = &'a Sample>) -> Result<String> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
-use data::Tokenizer;
+use data::{Prompting, SHOT_END, Tokenizer};
 use model::Transformer;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -59,6 +59,27 @@ pub fn read_index(path: &Path) -> Result<CheckpointIndex> {
     serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))
 }
 
+/// The file that a reward model has beside a language model.
+pub const REWARD_HEAD: &str = "reward_head.safetensors";
+
+/// The language model of a checkpoint, be it a policy or the trunk of a reward model.
+pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
+    let model = model::load_model(folder, device)?;
+    let tokenizer = Tokenizer::load(folder)?;
+    ensure!(
+        tokenizer.vocab_size() <= model.config.vocab_size,
+        "the tokenizer in {} knows {} tokens, the model only {}",
+        folder.display(),
+        tokenizer.vocab_size(),
+        model.config.vocab_size
+    );
+    let policy = Policy { model, tokenizer };
+    if let Some(id) = policy.stop_ids().into_iter().find(|&id| id as usize >= policy.model.config.vocab_size) {
+        bail!("{} names the end-of-sequence token {id}, which the model does not have", folder.display());
+    }
+    Ok(policy)
+}
+
 impl Policy {
     /// Loads a checkpoint, a Hugging Face folder, or the best checkpoint of a run.
     ///
@@ -66,20 +87,24 @@ impl Policy {
     /// What is missing, truncated or does not fit, named.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         let folder = resolve_checkpoint(path)?;
-        let model = model::load_model(&folder, device)?;
-        let tokenizer = Tokenizer::load(&folder)?;
         ensure!(
-            tokenizer.vocab_size() <= model.config.vocab_size,
-            "the tokenizer in {} knows {} tokens, the model only {}",
-            folder.display(),
-            tokenizer.vocab_size(),
-            model.config.vocab_size
+            !folder.join(REWARD_HEAD).exists(),
+            "{} is a reward model, which judges and does not write: give a policy",
+            folder.display()
         );
-        let policy = Self { model, tokenizer };
-        if let Some(id) = policy.stop_ids().into_iter().find(|&id| id as usize >= policy.model.config.vocab_size) {
-            bail!("{} names the end-of-sequence token {id}, which the model does not have", folder.display());
+        load_trunk(&folder, device)
+    }
+
+    /// What ends a completion: an end-of-sequence token; and, where solved problems were shown before the question, what
+    /// stood between them, because the model goes on with a problem of its own there.
+    pub fn stops(&self, prompting: &Prompting) -> Vec<Vec<u32>> {
+        let mut stops: Vec<Vec<u32>> = self.stop_ids().into_iter().map(|id| vec![id]).collect();
+        if !prompting.shots.is_empty() {
+            // As one piece of text, and character by character: tokenizers differ in which they write.
+            let in_pieces = SHOT_END.chars().flat_map(|character| self.tokenizer.encode(&character.to_string()));
+            stops.extend([self.tokenizer.encode(SHOT_END), in_pieces.collect()]);
         }
-        Ok(policy)
+        stops
     }
 
     /// Ids that end a sequence: the tokenizer's and the configuration's.

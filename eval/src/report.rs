@@ -12,6 +12,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use data::{Benchmark, Split};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::diversity::Diversity;
 use crate::metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
 
 /// An evaluation of one policy on one part of a benchmark; as JSON, the REPORT of `eval.json`.
@@ -168,6 +169,37 @@ pub fn table(rows: &[(&str, &Report)]) -> String {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
+    table.to_string()
+}
+
+/// The diversity of steps or rounds, a row each.
+pub fn diversity_table(rows: &[(Option<usize>, Diversity)]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header([
+        "step",
+        "questions",
+        "samples",
+        "right",
+        "unsolved",
+        "distinct texts",
+        "distinct traces",
+        "distance of texts",
+        "distance of traces",
+    ]);
+    for (step, diversity) in rows {
+        table.add_row([
+            or_dash(step.map(|step| step.to_string())),
+            diversity.questions.to_string(),
+            diversity.samples.to_string(),
+            diversity.right.to_string(),
+            percent(diversity.unsolved),
+            format!("{:.2}", diversity.distinct_texts),
+            format!("{:.2}", diversity.distinct_traces),
+            or_dash(diversity.text_distance.map(|distance| distance.to_string())),
+            or_dash(diversity.trace_distance.map(|distance| distance.to_string())),
+        ]);
+    }
+    table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     table.to_string()
 }
 

@@ -5,10 +5,15 @@ use crate::{
     policy::Policy,
     report::{About, Report},
 };
-use anyhow::{Result, ensure};
-use data::{Problem, PromptStyle, encode_prompt, extract_answer};
+use anyhow::{Context, Result, ensure};
+use data::{Problem, Prompting, encode_prompt, extract_answer};
 use model::{Completion, Finish, GenerateConfig, GenerateStats, Key, Purpose, generate};
 use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+};
 
 /// How completions of problems are sampled.
 #[derive(Clone, Debug)]
@@ -24,7 +29,7 @@ pub struct SampleConfig {
     /// Batches worked on at once.
     pub threads: usize,
     /// How a question is put.
-    pub style: PromptStyle,
+    pub prompting: Prompting,
 }
 
 /// More samples at once than this are a slip of the keyboard, and no memory holds what is known of them.
@@ -71,10 +76,10 @@ pub struct Sample {
 ///
 /// # Errors
 /// A prompt that leaves no room for an answer in the model's context, named; a chat style without a template.
-pub fn encode_prompts(policy: &Policy, problems: &[Problem], style: PromptStyle) -> Result<Vec<Vec<u32>>> {
+pub fn encode_prompts(policy: &Policy, problems: &[Problem], prompting: &Prompting) -> Result<Vec<Vec<u32>>> {
     let context = policy.model.config.max_position_embeddings;
     let encode = |problem: &Problem| {
-        let tokens = encode_prompt(&policy.tokenizer, style, &[], &problem.question)?;
+        let tokens = encode_prompt(&policy.tokenizer, prompting, &problem.question)?;
         ensure!(
             tokens.len() < context,
             "the prompt of {} has {} tokens, and the model's context is {context}",
@@ -98,13 +103,13 @@ pub fn complete(
     key: impl Fn(usize, usize) -> Key,
     ended: &(dyn Fn(usize) + Sync),
 ) -> Result<(Vec<Vec<Completion>>, GenerateStats)> {
-    let prompts = encode_prompts(policy, problems, config.style)?;
+    let prompts = encode_prompts(policy, problems, &config.prompting)?;
     let keys: Vec<Vec<Key>> =
         (0..problems.len()).map(|problem| (0..config.samples).map(|sample| key(problem, sample)).collect()).collect();
     let generate_config = GenerateConfig {
         max_new_tokens: config.max_new_tokens,
         temperature: config.temperature,
-        stop_ids: policy.stop_ids(),
+        stops: policy.stops(&config.prompting),
         rows: config.rows,
         threads: config.threads,
     };
@@ -127,6 +132,19 @@ pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion) -> Sam
         finish: completion.finish,
         tokens: completion.tokens.len(),
     }
+}
+
+/// Reads a `samples.jsonl`, whoever wrote it.
+///
+/// # Errors
+/// A missing file; a line that is not a sample, by its number.
+pub fn read_samples(path: &Path) -> Result<Vec<Sample>> {
+    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let line = |(index, line): (usize, std::io::Result<String>)| {
+        let place = || format!("{}, line {}", path.display(), index + 1);
+        serde_json::from_str(&line.with_context(place)?).with_context(|| format!("{}: not a sample", place()))
+    };
+    BufReader::new(file).lines().enumerate().map(line).collect()
 }
 
 impl Sample {

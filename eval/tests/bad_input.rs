@@ -1,112 +1,37 @@
 //! A user's mistake ends with one line that names it, and leaves nothing behind. Everything here runs the real program.
 
+#[path = "common/mistakes.rs"]
+mod mistakes;
+
 use burn::tensor::Device;
 use data::Tokenizer;
+use mistakes::Place;
 use model::{ModelConfig, ModelSize, Transformer, save_model};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
-use tempfile::TempDir;
+use std::{fs, path::Path, process::Command};
 
-/// A folder of its own in which commands are run, with a usable `model` in it.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        fs::create_dir(place.path("model")).unwrap();
-        let text = "Question: 0 1 2 3 4 5 6 7 8 9\nAnswer: #### 1\n".to_string();
-        let tokenizer = Tokenizer::train_bpe(&[text], 270).unwrap();
-        let config = ModelConfig {
-            hidden_size: 8,
-            intermediate_size: 8,
-            num_hidden_layers: 1,
-            num_attention_heads: 1,
-            num_key_value_heads: None,
-            ..ModelConfig::of_size(ModelSize::Tiny, tokenizer.vocab_size(), 0)
-        };
-        save_model(&place.path("model"), &Transformer::init(&config, 1, &Device::default())).unwrap();
-        tokenizer.save(&place.path("model")).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
-        fs::write(self.path(name), text).unwrap();
-    }
-
-    /// A copy of the model with a file of it cut to a number of bytes.
-    fn model_cut(&self, name: &str, file: &str, length: usize) {
-        for entry in fs::read_dir(self.path("model")).unwrap() {
-            let entry = entry.unwrap();
-            let bytes = fs::read(entry.path()).unwrap();
-            let kept = if entry.file_name() == file { &bytes[..length] } else { &bytes };
-            self.write(&format!("{name}/{}", entry.file_name().to_str().unwrap()), kept);
-        }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_eval"));
-        command.args(arguments).current_dir(self.0.path()).env("RUST_BACKTRACE", "1");
-        command.env_remove("RL_DATA_DIR").env_remove("RUST_LOG");
-        command
-    }
-
-    /// A usage error: exit code 2.
-    #[track_caller]
-    fn refuses_usage(&self, arguments: &[&str], parts: &[&str]) {
-        refuses(self.0.path(), self.command(arguments), 2, parts);
-    }
-
-    /// Any other error: exit code 1, and not a line but the error.
-    #[track_caller]
-    fn fails(&self, arguments: &[&str], parts: &[&str]) {
-        let stderr = refuses(self.0.path(), self.command(arguments), 1, parts);
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    }
+/// A place with a usable `model` in it.
+fn place() -> Place {
+    let place = Place::new(env!("CARGO_BIN_EXE_eval"));
+    fs::create_dir(place.path("model")).unwrap();
+    let text = "Question: 0 1 2 3 4 5 6 7 8 9\nAnswer: #### 1\n".to_string();
+    let tokenizer = Tokenizer::train_bpe(&[text], 270).unwrap();
+    let config = ModelConfig {
+        hidden_size: 8,
+        intermediate_size: 8,
+        num_hidden_layers: 1,
+        num_attention_heads: 1,
+        num_key_value_heads: None,
+        ..ModelConfig::of_size(ModelSize::Tiny, tokenizer.vocab_size(), 0)
+    };
+    save_model(&place.path("model"), &Transformer::init(&config, 1, &Device::default())).unwrap();
+    tokenizer.save(&place.path("model")).unwrap();
+    place
 }
 
-/// Runs a command that must print one `error:` line with these parts in it, no trace of a panic, leave every file as it was
-/// and make none; what it wrote to stderr.
-#[track_caller]
-fn refuses(folder: &Path, mut command: Command, code: i32, parts: &[&str]) -> String {
-    let before = files(folder);
-    let output = command.output().unwrap();
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error:")).collect();
-    assert_eq!(errors.len(), 1, "{stderr}");
-    for part in parts {
-        assert!(errors[0].contains(part), "no `{part}` in: {}", errors[0]);
-    }
-    for trace in ["panicked", "backtrace", "RUST_BACKTRACE"] {
-        assert!(!stderr.contains(trace), "{stderr}");
-    }
-    assert!(output.stdout.is_empty(), "nothing that looks like success");
-    assert!(before == files(folder), "a file was made or changed; {stderr}");
-    stderr
-}
-
-/// Every file below a folder, with its bytes.
-fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            let bytes = fs::read(&path).unwrap();
-            found.push((path, bytes));
-        }
-    }
-    found.sort();
-    found
+/// Cuts a file of a folder to a number of bytes.
+fn cut(folder: &Path, file: &str, length: usize) {
+    let bytes = fs::read(folder.join(file)).unwrap();
+    fs::write(folder.join(file), &bytes[..length]).unwrap();
 }
 
 const RUN: [&str; 6] = ["run", "--checkpoint=model", "--limit=2", "--samples=2", "--max-new-tokens=4", "--quiet"];
@@ -121,7 +46,7 @@ fn score<'a>(more: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn a_mistake_on_the_command_line_is_named_and_ends_with_2() {
-    let place = Place::new();
+    let place = place();
     place.refuses_usage(&["judge"], &["judge"]);
     place.refuses_usage(&run(&["--temprature=1"]), &["--temprature"]);
     place.refuses_usage(&run(&["--temperature=-1"]), &["--temperature", "at least 0"]);
@@ -136,19 +61,19 @@ fn a_mistake_on_the_command_line_is_named_and_ends_with_2() {
 #[test]
 #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
 fn a_device_that_is_not_compiled_in_names_its_feature() {
-    let place = Place::new();
+    let place = place();
     place.fails(&run(&["--device=cuda"]), &["--device cuda is not compiled in", "--features cuda"]);
     place.fails(&run(&["--device=wgpu"]), &["--device wgpu is not compiled in", "--features wgpu"]);
 }
 
 #[test]
 fn a_checkpoint_that_is_none_is_refused() {
-    let place = Place::new();
+    let place = place();
     place.write("empty/readme", "");
     place.write("weights.gguf", "GGUF");
-    place.model_cut("cut-weights", "model.safetensors", 300);
-    place.model_cut("cut-config", "config.json", 30);
-    place.model_cut("cut-tokenizer", "tokenizer.json", 100);
+    place.spoilt_model("cut-weights", |folder| cut(folder, "model.safetensors", 300));
+    place.spoilt_model("cut-config", |folder| cut(folder, "config.json", 30));
+    place.spoilt_model("cut-tokenizer", |folder| cut(folder, "tokenizer.json", 100));
     let cases: [(&str, &[&str]); 6] = [
         ("nowhere", &["nowhere does not exist", "give a run directory, a checkpoint or a Hugging Face folder"]),
         ("empty", &["empty is neither a checkpoint (no config.json in it) nor a run"]),
@@ -165,7 +90,7 @@ fn a_checkpoint_that_is_none_is_refused() {
 
 #[test]
 fn a_report_that_could_not_be_written_is_refused_before_anything_is_sampled() {
-    let place = Place::new();
+    let place = place();
     place.write("file", "mine");
     for flag in ["--out", "--save-samples"] {
         place.fails(&run(&[&format!("{flag}=nowhere/eval.json")]), &["the folder of nowhere/eval.json does not exist"]);
@@ -176,7 +101,7 @@ fn a_report_that_could_not_be_written_is_refused_before_anything_is_sampled() {
 
 #[test]
 fn data_that_is_missing_or_malformed_is_named() {
-    let place = Place::new();
+    let place = place();
     place.write("p.jsonl", "");
     for command in [run(&["--benchmark=gsm8k"]), score(&["--benchmark=svamp"])] {
         place.fails(&command, &["pass --data-dir DIR", "RL_DATA_DIR"]);
@@ -192,7 +117,7 @@ fn data_that_is_missing_or_malformed_is_named() {
 
 #[test]
 fn predictions_with_a_mistake_are_named_by_their_line() {
-    let place = Place::new();
+    let place = place();
     place.fails(&score(&[]), &["cannot open p.jsonl"]);
     let good = r#"{"index": 0, "completions": ["1", "2"]}"#;
     let cases: [(&str, &[&str]); 9] = [
@@ -216,7 +141,7 @@ fn predictions_with_a_mistake_are_named_by_their_line() {
 
 #[test]
 fn a_k_that_is_too_large_names_the_line_and_the_largest_that_works() {
-    let place = Place::new();
+    let place = place();
     let line = |index: usize, completions: &str| format!("{{\"index\": {index}, \"completions\": [{completions}]}}\n");
     place.write("p.jsonl", line(0, "\"a\", \"b\", \"c\"") + &line(1, "\"a\", \"b\""));
     place.fails(
@@ -228,14 +153,14 @@ fn a_k_that_is_too_large_names_the_line_and_the_largest_that_works() {
 
 #[test]
 fn more_samples_than_can_be_held_are_refused() {
-    let place = Place::new();
+    let place = place();
     let many = ["run", "--checkpoint=model", "--limit=2", "--samples=18446744073709551615", "--quiet"];
     place.fails(&many, &["18446744073709551615 samples of each of 2 problems", "ask for fewer"]);
 }
 
 #[test]
 fn a_prompt_that_does_not_fit_the_model_is_named() {
-    let place = Place::new();
+    let place = place();
     let line = serde_json::json!({"question": "1 ".repeat(3000), "answer": "#### 1"});
     place.write("data/gsm8k/test.jsonl", format!("{line}\n"));
     place.fails(
@@ -248,24 +173,24 @@ fn a_prompt_that_does_not_fit_the_model_is_named() {
 #[cfg(unix)]
 fn a_report_that_does_not_fit_the_disk_is_not_left_half_written() {
     // No file may grow past no block: what a full disk does, without being root.
-    let place = Place::new();
+    let place = place();
     for flag in ["--out=eval.json", "--save-samples=samples.jsonl"] {
         let mut command = Command::new("sh");
         let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"";
-        command.args(["-c", script, env!("CARGO_BIN_EXE_eval")]).args(run(&[flag])).current_dir(place.0.path());
+        command.args(["-c", script, env!("CARGO_BIN_EXE_eval")]).args(run(&[flag])).current_dir(place.path("."));
         let file = flag.split_once('=').unwrap().1;
-        refuses(place.0.path(), command, 1, &[&format!("cannot write {file}")]);
+        place.refuses(command, 1, &[&format!("cannot write {file}")]);
     }
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn an_output_that_takes_nothing_more_is_an_error() {
-    let place = Place::new();
+    let place = place();
     place.write("p.jsonl", "{\"index\": 0, \"completions\": [\"1\"]}\n{\"index\": 1, \"completions\": [\"1\"]}\n");
     for arguments in [run(&[]), score(&[])] {
         let mut command = place.command(&arguments);
         command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
-        refuses(place.0.path(), command, 1, &["cannot print the report", "No space left"]);
+        place.refuses(command, 1, &["cannot print the report", "No space left"]);
     }
 }

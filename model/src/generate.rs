@@ -6,6 +6,7 @@
 use crate::{
     cache::{Cache, row_index},
     logits::token_log_probs,
+    padding::pad_right,
     parallel::parallel_map,
     sampling::{Key, sample, uniform},
     transformer::Transformer,
@@ -20,8 +21,8 @@ pub struct GenerateConfig {
     pub max_new_tokens: usize,
     /// Divides the logits; 0 takes the likeliest token.
     pub temperature: f64,
-    /// Ids that end a row.
-    pub stop_ids: Vec<u32>,
+    /// What ends a row once it has been written: end-of-sequence tokens, each alone, or longer sequences.
+    pub stops: Vec<Vec<u32>>,
     /// Most rows of one batch. Changes speed and memory, not the random numbers.
     pub rows: usize,
     /// Batches worked on at once.
@@ -31,7 +32,7 @@ pub struct GenerateConfig {
 /// One sample of one prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Completion {
-    /// What was written, the end-of-sequence token included where there is one.
+    /// What was written, the sequence that ended it included where there is one.
     pub tokens: Vec<u32>,
     /// Natural log-probability of each token under the full distribution at temperature 1.
     pub log_probs: Vec<f32>,
@@ -43,7 +44,7 @@ pub struct Completion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
-    /// The model wrote an end-of-sequence token.
+    /// The model wrote one of the sequences that end a row.
     Stop,
     /// `max_new_tokens` were written, or the model's context was full.
     Length,
@@ -167,7 +168,7 @@ fn run_batch(
             let token = tokens[place];
             completions[row].tokens.push(token);
             completions[row].log_probs.push(log_probs[place]);
-            if config.stop_ids.contains(&token) {
+            if config.stops.iter().any(|stop| completions[row].tokens.ends_with(stop)) {
                 completions[row].finish = Finish::Stop;
             }
             if completions[row].finish == Finish::Stop || position + 1 == rooms[row] {
@@ -198,13 +199,7 @@ fn run_batch(
 /// Reads right-padded prompts; the logits after the last token of each, `[P, V]`.
 fn prefill(model: &Transformer, prompts: &[&[u32]], longest: usize, device: &Device) -> (Cache, Tensor<2>) {
     let lengths: Vec<usize> = prompts.iter().map(|p| p.len()).collect();
-    let mut ids = vec![0i32; prompts.len() * longest];
-    for (row, prompt) in prompts.iter().enumerate() {
-        for (column, &id) in prompt.iter().enumerate() {
-            ids[row * longest + column] = id as i32;
-        }
-    }
-    let tokens: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [prompts.len(), longest]), device);
+    let tokens = pad_right(prompts, device);
     let mut cache = Cache::new(&model.config, prompts.len(), longest, device);
     let rotary = model.rotary_range(0..longest, device);
     let hidden = model.run_cached(model.embed(tokens), &rotary, &mut cache);
@@ -266,7 +261,7 @@ mod tests {
         let config =
             ModelConfig { hidden_size: 8, intermediate_size: 8, ..ModelConfig::of_size(ModelSize::Tiny, 11, 0) };
         let model = Transformer::init(&config, 1, &Device::default());
-        let config = GenerateConfig { max_new_tokens: 4, temperature: 1.0, stop_ids: Vec::new(), rows: 8, threads: 1 };
+        let config = GenerateConfig { max_new_tokens: 4, temperature: 1.0, stops: Vec::new(), rows: 8, threads: 1 };
         let keys = vec![vec![Key::new(0, Purpose::Rollout)]; 2];
         let (_, stats) = generate(&model, &[vec![1; 5], vec![1; 2]], &keys, &config, &|_| ());
         assert_eq!(stats, GenerateStats { prompt_tokens: 7, new_tokens: 8, padding_tokens: 3 });
@@ -280,7 +275,8 @@ mod tests {
             ModelConfig { hidden_size: 8, intermediate_size: 8, ..ModelConfig::of_size(ModelSize::Tiny, 11, 0) };
         let model = Transformer::init(&config, 1, &Device::default());
         let keys: Vec<Vec<Key>> = vec![(0..8).map(|i| Key::new(i, Purpose::Rollout)).collect()];
-        let config = GenerateConfig { max_new_tokens: 12, temperature: 1.0, stop_ids: vec![3, 4], rows: 8, threads: 1 };
+        let config =
+            GenerateConfig { max_new_tokens: 12, temperature: 1.0, stops: vec![vec![3], vec![4]], rows: 8, threads: 1 };
         let (completions, stats) = generate(&model, &[vec![1, 2]], &keys, &config, &|_| ());
         // Replays the rule on the lengths that came out.
         let lengths: Vec<usize> = completions[0].iter().map(|completion| completion.tokens.len()).collect();

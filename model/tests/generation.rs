@@ -46,7 +46,7 @@ fn keys(prompts: usize, samples: usize) -> Vec<Vec<Key>> {
 }
 
 fn config(temperature: f64, rows: usize, threads: usize) -> GenerateConfig {
-    GenerateConfig { max_new_tokens: 20, temperature, stop_ids: vec![0, 5, 17], rows, threads }
+    GenerateConfig { max_new_tokens: 20, temperature, stops: vec![vec![0], vec![5], vec![17]], rows, threads }
 }
 
 fn run(model: &Transformer, config: &GenerateConfig) -> (Vec<Vec<Completion>>, GenerateStats) {
@@ -170,22 +170,25 @@ fn samples_of_a_prompt_differ_and_greedy_ones_do_not() {
 #[test]
 fn a_row_ends_with_the_first_stop_id_and_keeps_it_and_a_truncated_one_is_marked() {
     let model = model();
-    let endless = GenerateConfig { stop_ids: Vec::new(), ..config(1.0, 64, 1) };
+    let endless = GenerateConfig { stops: Vec::new(), ..config(1.0, 64, 1) };
     let (endless, _) = run(&model, &endless);
     assert!(endless.iter().flatten().all(|c| c.tokens.len() == 20 && c.finish == Finish::Length));
     let config = config(1.0, 64, 1);
     let expected: Vec<Vec<Completion>> = endless
         .iter()
         .map(|samples| {
-            let cut =
-                |completion: &Completion| match completion.tokens.iter().position(|id| config.stop_ids.contains(id)) {
-                    None => completion.clone(),
-                    Some(end) => Completion {
-                        tokens: completion.tokens[..=end].to_vec(),
-                        log_probs: completion.log_probs[..=end].to_vec(),
-                        finish: Finish::Stop,
-                    },
-                };
+            let cut = |completion: &Completion| match completion
+                .tokens
+                .iter()
+                .position(|id| config.stops.contains(&vec![*id]))
+            {
+                None => completion.clone(),
+                Some(end) => Completion {
+                    tokens: completion.tokens[..=end].to_vec(),
+                    log_probs: completion.log_probs[..=end].to_vec(),
+                    finish: Finish::Stop,
+                },
+            };
             samples.iter().map(cut).collect()
         })
         .collect();
@@ -203,7 +206,7 @@ fn a_row_ends_with_the_first_stop_id_and_keeps_it_and_a_truncated_one_is_marked(
 fn a_row_is_cut_where_its_own_context_is_full_whatever_stands_beside_it() {
     let model = model();
     let prompts = vec![vec![9; 60], vec![8; 3], vec![7; 63]];
-    let config = GenerateConfig { max_new_tokens: 30, stop_ids: Vec::new(), ..config(1.0, 64, 1) };
+    let config = GenerateConfig { max_new_tokens: 30, stops: Vec::new(), ..config(1.0, 64, 1) };
     let together = generate(&model, &prompts, &keys(3, 2), &config, &|_| ()).0;
     let lengths: Vec<usize> = together.iter().map(|samples| samples[0].tokens.len()).collect();
     assert_eq!(lengths, [4, 30, 1]);

@@ -32,6 +32,30 @@ pub fn gae(rewards: &[f32], values: &[f32], gamma: f32, lambda: f32) -> Advantag
     Advantages { advantages, returns }
 }
 
+/// Group-relative advantages of the K samples of one question (GRPO; Shao et al. 2024, arXiv 2402.03300, section 4.1.2):
+///
+/// Â_i = (R_i - mean(R)) / (std(R) + 1e-4), the same for every token of sample i; all 0 where all samples earn the same.
+///
+/// In that paper R is the task's reward and divergence is a second term of the loss; here its price is part of R.
+pub fn group(returns: &[f32]) -> Vec<f32> {
+    let count = returns.len() as f32;
+    let mean = returns.iter().sum::<f32>() / count;
+    let deviation = (returns.iter().map(|r| (r - mean).powi(2)).sum::<f32>() / count).sqrt();
+    returns.iter().map(|r| (r - mean) / (deviation + 1e-4)).collect()
+}
+
+/// Advantages against the other samples of the same question (RLOO; Ahmadian et al. 2024, arXiv 2402.14740, eq. 7):
+///
+/// Â_i = R_i - 1/(K-1) Σ_{j≠i} R_j, the same for every token of sample i.
+///
+/// # Panics
+/// With fewer than two samples: there is nothing to compare with.
+pub fn leave_one_out(returns: &[f32]) -> Vec<f32> {
+    assert!(returns.len() >= 2, "{} samples cannot be compared with the others", returns.len());
+    let (sum, others) = (returns.iter().sum::<f32>(), (returns.len() - 1) as f32);
+    returns.iter().map(|r| r - (sum - r) / others).collect()
+}
+
 /// Shifts and scales to mean 0 and deviation 1 over all tokens of all rows; rows that are all alike become 0.
 pub fn whiten(rows: &mut [Vec<f32>]) {
     let count = rows.iter().map(Vec::len).sum::<usize>().max(1) as f64;
@@ -69,6 +93,22 @@ mod tests {
             assert!((result.advantages[t] - (to_go - VALUES[t])).abs() < 1e-6);
             assert!((result.returns[t] - to_go).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn a_sample_is_measured_against_the_others_of_its_question() {
+        assert_eq!(leave_one_out(&[1.0, 0.0, 0.0, 1.0]), [2.0 / 3.0, -2.0 / 3.0, -2.0 / 3.0, 2.0 / 3.0]);
+        assert_eq!(leave_one_out(&[0.5, 0.5]), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_group_has_mean_zero_and_deviation_one_or_says_nothing() {
+        let advantages = group(&[1.0, 0.0, 0.0, 0.0]);
+        let root = 3.0f32.sqrt();
+        for (advantage, expected) in advantages.iter().zip([root, -1.0 / root, -1.0 / root, -1.0 / root]) {
+            assert!((advantage - expected).abs() < 1e-3, "{advantages:?}");
+        }
+        assert_eq!(group(&[1.0; 4]), [0.0; 4]);
     }
 
     #[test]

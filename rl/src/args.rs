@@ -6,7 +6,8 @@ use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use data::{Benchmark, DataOptions, Problem, PromptStyle, Split, SvampSolutions};
+use data::{Benchmark, DataOptions, Problem, PromptStyle, Prompting, Split, SvampSolutions};
+use eval::SampleConfig;
 use model::{DeviceKind, ModelSize};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -144,6 +145,25 @@ impl RunArgs {
 }
 
 impl ComputeArgs {
+    /// K samples of each question that `data` means, from the full distribution at a temperature.
+    pub fn sampling(
+        &self,
+        data: &DataArgs,
+        prompting: Prompting,
+        samples: usize,
+        temperature: f64,
+        device: &burn::tensor::Device,
+    ) -> SampleConfig {
+        SampleConfig {
+            samples,
+            temperature,
+            max_new_tokens: data.max_new_tokens(),
+            rows: self.rollout_batch,
+            threads: self.threads(device),
+            prompting,
+        }
+    }
+
     /// Threads to use on a device.
     pub fn threads(&self, device: &burn::tensor::Device) -> usize {
         model::threads(self.threads, device)
@@ -156,10 +176,22 @@ impl DataArgs {
     /// # Errors
     /// As [`data::load`].
     pub fn load(&self, split: Split) -> Result<Vec<Problem>> {
-        let options = DataOptions { data_dir: self.data_dir.clone(), svamp_solutions: self.svamp_solutions };
-        let mut problems = data::load(self.benchmark, split, &options)?;
+        let mut problems = data::load(self.benchmark, split, &self.options())?;
         problems.truncate(self.limit.unwrap_or(usize::MAX));
         Ok(problems)
+    }
+
+    /// How questions are put, after `shots` solved problems.
+    ///
+    /// # Errors
+    /// As [`data::shots`].
+    pub fn prompting(&self, shots: usize) -> Result<Prompting> {
+        let shots = data::shots(self.benchmark, shots, &self.options())?;
+        Ok(Prompting { style: self.prompt_style, shots })
+    }
+
+    fn options(&self) -> DataOptions {
+        DataOptions { data_dir: self.data_dir.clone(), svamp_solutions: self.svamp_solutions }
     }
 
     /// Most tokens of a completion.

@@ -1,7 +1,7 @@
 //! Rows of tokens to padded tensors. Padding is on the right and known by lengths, never by token ids.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use model::{ActorCritic, Transformer, token_log_probs};
+use model::{ActorCritic, Transformer, pad_right, token_log_probs};
 
 /// A row that can be learnt from: a prompt and what was written after it.
 pub trait Row {
@@ -70,13 +70,12 @@ pub struct Padded {
 /// # Panics
 /// If a row has no prompt: its first token would have nothing to be predicted from.
 pub fn pad<R: Row>(rows: &[&R], device: &Device) -> Padded {
-    let time = rows.iter().map(|row| row.tokens().len()).max().expect("a micro-batch has rows");
-    let mut tokens = vec![0i32; rows.len() * time];
+    let tokens = pad_right(&rows.iter().map(|row| row.tokens()).collect::<Vec<_>>(), device);
+    let [_, time] = tokens.dims();
     let (mut positions, mut targets) = (Vec::new(), Vec::new());
     for (index, row) in rows.iter().enumerate() {
         assert!(row.prompt_len() >= 1, "row {index} of a micro-batch has no prompt");
         for (column, &id) in row.tokens().iter().enumerate() {
-            tokens[index * time + column] = id as i32;
             if column >= row.prompt_len() {
                 positions.push((index * time + column - 1) as i32);
                 targets.push(id as i32);
@@ -87,11 +86,7 @@ pub fn pad<R: Row>(rows: &[&R], device: &Device) -> Padded {
         let length = values.len();
         Tensor::<1, Int>::from_data(TensorData::new(values, [length]), device)
     };
-    Padded {
-        tokens: Tensor::from_data(TensorData::new(tokens, [rows.len(), time]), device),
-        positions: flat(positions),
-        targets: flat(targets),
-    }
+    Padded { tokens, positions: flat(positions), targets: flat(targets) }
 }
 
 /// Values that belong to the response tokens of rows, end to end, as `[M]`.

@@ -130,7 +130,7 @@ fn rollout(model: &Transformer, args: &BenchArgs, threads: usize) -> Timing {
     let keys: Vec<Vec<Key>> = (0..args.prompts).map(|p| (0..args.samples).map(|k| key(p, k)).collect()).collect();
     let rows = args.compute.rollout_batch.min((args.prompts * args.samples).div_ceil(threads));
     // No id ends a row: with random weights the ends would mean nothing.
-    let config = GenerateConfig { max_new_tokens: args.new_tokens, temperature: 1.0, stop_ids: vec![], rows, threads };
+    let config = GenerateConfig { max_new_tokens: args.new_tokens, temperature: 1.0, stops: vec![], rows, threads };
     let mut stats = GenerateStats::default();
     let median_s = median_seconds(args.repeats, || stats = model::generate(model, &prompts, &keys, &config, &|_| ()).1);
     let computed = stats.new_tokens + stats.prompt_tokens + stats.padding_tokens;

@@ -1,6 +1,6 @@
 //! The command line: which commands there are, their flags, and where the flags of a configuration file come in.
 
-use crate::{bench, config_file, generate, inspect, ppo, pretrain, sft};
+use crate::{bench, config_file, expert_iteration, generate, inspect, ppo, pretrain, sft};
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -21,6 +21,8 @@ pub enum Command {
     Pretrain(pretrain::PretrainConfig),
     /// Fine-tune on reference solutions
     Sft(sft::SftConfig),
+    /// Improve a policy by Expert Iteration: sample, keep what is right, fine-tune the base again
+    Ei(expert_iteration::EiConfig),
     /// Improve a policy by PPO with rewards for right answers: the main job
     Ppo(ppo::PpoConfig),
     /// Look at a run in the terminal
@@ -34,7 +36,7 @@ pub enum Command {
 impl Command {
     /// Whether an interrupt leaves something to go on from.
     pub fn leaves_checkpoints(&self) -> bool {
-        matches!(self, Self::Pretrain(_) | Self::Sft(_) | Self::Ppo(_))
+        matches!(self, Self::Pretrain(_) | Self::Sft(_) | Self::Ei(_) | Self::Ppo(_))
     }
 
     /// Runs the command.
@@ -45,6 +47,7 @@ impl Command {
         match self {
             Self::Pretrain(config) => pretrain::train(config, &config.run.device()?).map(|_| ()),
             Self::Sft(config) => sft::train(config, &config.run.device()?).map(|_| ()),
+            Self::Ei(config) => expert_iteration::train(config, &config.run.device()?).map(|_| ()),
             Self::Ppo(config) => ppo::train(config, &config.run.device()?).map(|_| ()),
             Self::Inspect(config) => inspect::run(config),
             Self::Generate(args) => generate::run(args),
@@ -67,7 +70,13 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command> {
 /// The command line with the defaults that differ between commands.
 fn program() -> clap::Command {
     let mut program = Cli::command();
-    for (name, defaults) in [("pretrain", pretrain::DEFAULTS), ("sft", sft::DEFAULTS), ("ppo", ppo::DEFAULTS)] {
+    let commands = [
+        ("pretrain", pretrain::DEFAULTS),
+        ("sft", sft::DEFAULTS),
+        ("ei", expert_iteration::DEFAULTS),
+        ("ppo", ppo::DEFAULTS),
+    ];
+    for (name, defaults) in commands {
         program = program.mut_subcommand(name, |mut command| {
             command = command.args_override_self(true);
             for &(flag, value) in defaults {
@@ -76,5 +85,12 @@ fn program() -> clap::Command {
             command
         });
     }
-    program
+    program.mut_subcommand("pretrain", |command| {
+        command.mut_arg("learning_rate", |argument| {
+            let [(medium, medium_rate), (small, small_rate)] = pretrain::LEARNING_RATES_BY_SIZE;
+            argument
+                .help(format!("Peak learning rate; {medium_rate} for {medium}, {small_rate} for {small}"))
+                .default_value_ifs([("model", medium, medium_rate), ("model", small, small_rate)])
+        })
+    })
 }

@@ -3,6 +3,7 @@
 use crate::{args::ComputeArgs, progress::print_line};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use data::Prompting;
 use eval::{Policy, check_samples};
 use model::{Completion, Finish, GenerateConfig, Key, Purpose};
 use serde::Serialize;
@@ -77,7 +78,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let config = GenerateConfig {
         max_new_tokens: args.max_new_tokens,
         temperature: args.temperature,
-        stop_ids: policy.stop_ids(),
+        stops: policy.stops(&Prompting::default()),
         rows: args.compute.rollout_batch,
         threads: args.compute.threads(&device),
     };

@@ -8,6 +8,7 @@ pub mod command;
 pub mod config_file;
 pub mod diagnostics;
 pub mod dry_run;
+pub mod expert_iteration;
 pub mod generate;
 pub mod html;
 pub mod inspect;

@@ -17,8 +17,9 @@ use crate::{
     progress::{Progress, sparkline},
     reward::{adapted_beta, with_kl_penalty},
     rollout::{Rollout, RolloutConfig, look, sample_rollouts},
-    run::{Metrics, Run, TrainerState, finish, interruption},
+    run::{Metrics, Run, TrainerState, finish},
     supervised::permutation,
+    table::FinalTable,
 };
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
@@ -53,7 +54,8 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
     let Start { config, mut trainer, mut run, initial, mut numbers } = start(config, device)?;
     let problems = config.data.load(Split::Train)?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
-    let before = crate::table::before(&run, &initial, &config.data, &config.eval, &config.run, device)?;
+    let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
+    let before = table.before(&run, &initial, &trainer.rollout.sampling.prompting)?;
     let progress = Progress::new(config.steps, "ppo", "steps", config.run.quiet);
     progress.start_at(numbers.step);
     let mut curve = Vec::new();
@@ -87,14 +89,14 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         if looks || stop {
             let saved = trainer.checkpoint(&run, is_best, numbers)?;
             if stop && step + 1 < config.steps {
-                return Err(interruption(&saved, run.dir()));
+                return Err(run.interruption(&saved));
             }
         }
         progress.note(note(&metrics));
         progress.advance(1);
     }
     drop(progress);
-    crate::table::after(&run, &before, &config.data, &config.eval, &config.run, device)?;
+    table.after(&run, &before, &trainer.rollout.sampling.prompting)?;
     Ok(finish(&run))
 }
 
@@ -332,16 +334,14 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
         }
         None => (initial.clone(), ValueBranch::of(&initial.model, config.value_layers, detach), fresh),
     };
-    prepare::check_problems(&initial, &config.data, &config.eval, &[Split::Train, Split::Validation, Split::Test])?;
+    let prompting = config.data.prompting(config.shots)?;
+    let splits = [Split::Train, Split::Validation, Split::Test];
+    prepare::check_problems(&initial, &config.data, &prompting, &config.eval, &splits)?;
     let run = prepare::open(&config.run, "ppo", config.data.benchmark, &config, numbers.step)?;
+    let compute = &config.run.compute;
+    let sampling = compute.sampling(&config.data, prompting, config.samples, config.temperature, device);
     let rollout = RolloutConfig {
-        sampling: RolloutConfig::sampling(
-            &config.data,
-            &config.run.compute,
-            config.samples,
-            config.temperature,
-            threads,
-        ),
+        sampling,
         reward: config.reward,
         dense_scale: config.dense_scale,
         micro_batch: config.run.compute.micro_batch,

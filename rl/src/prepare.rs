@@ -10,7 +10,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::ValueEnum;
-use data::{Benchmark, Problem, Split};
+use data::{Benchmark, Problem, Prompting, Split};
 use eval::{Policy, encode_prompts, resolve_checkpoint};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
@@ -148,7 +148,13 @@ fn fingerprint(data: &DataArgs) -> Result<String> {
 ///
 /// # Errors
 /// Missing data, a prompt that does not fit the model.
-pub fn check_problems(policy: &Policy, data: &DataArgs, eval: &EvalArgs, splits: &[Split]) -> Result<()> {
+pub fn check_problems(
+    policy: &Policy,
+    data: &DataArgs,
+    prompting: &Prompting,
+    eval: &EvalArgs,
+    splits: &[Split],
+) -> Result<()> {
     for &split in splits {
         let mut problems = data.load(split)?;
         match split {
@@ -156,7 +162,7 @@ pub fn check_problems(policy: &Policy, data: &DataArgs, eval: &EvalArgs, splits:
             Split::Test => problems.truncate(eval.test_problems),
             _ => {}
         }
-        encode_prompts(policy, &problems, data.prompt_style)?;
+        encode_prompts(policy, &problems, prompting)?;
     }
     Ok(())
 }

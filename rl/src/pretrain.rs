@@ -38,22 +38,25 @@ pub struct PretrainConfig {
     #[arg(long, value_name = "V", default_value_t = 640, value_parser = crate::args::positive)]
     pub vocabulary: usize,
     /// Tokens of one training sequence
-    #[arg(long, value_name = "T", default_value_t = 96, value_parser = crate::args::positive)]
+    #[arg(long, value_name = "T", default_value_t = 256, value_parser = crate::args::positive)]
     pub context: usize,
     /// Steps between two looks at the held-out text
-    #[arg(long, value_name = "N", default_value_t = 160, value_parser = crate::args::positive)]
+    #[arg(long, value_name = "N", default_value_t = 120, value_parser = crate::args::positive)]
     pub eval_every: usize,
 }
 
 /// What differs from the defaults of [`FitArgs`].
 pub const DEFAULTS: &[(&str, &str)] = &[
     ("learning_rate", "2e-3"),
-    ("batch_size", "8"),
-    ("micro_batch", "4"),
-    ("steps", "2400"),
-    ("warm_up", "80"),
+    ("batch_size", "4"),
+    ("micro_batch", "2"),
+    ("steps", "2000"),
+    ("warm_up", "60"),
     ("weight_decay", "0.05"),
 ];
+
+/// Peak learning rates of the larger sizes, which want less than the tiny one.
+pub const LEARNING_RATES_BY_SIZE: [(&str, &str); 2] = [("medium", "1.2e-3"), ("small", "8e-4")];
 
 /// Trains and leaves a run directory with the base model; its path.
 ///

@@ -1,7 +1,6 @@
 //! One phase of experience: sample, grade, reward, and one look by policy, reference and critic. Knows no loss.
 
 use crate::{
-    args::{ComputeArgs, DataArgs},
     batch::{Row, micro_batches, pad, score, score_with_values},
     reward::{RewardKind, task_rewards},
 };
@@ -56,26 +55,6 @@ pub struct RolloutConfig {
     pub seed: u64,
 }
 
-impl RolloutConfig {
-    /// Sampling from the full distribution, as PPO needs it.
-    pub fn sampling(
-        data: &DataArgs,
-        compute: &ComputeArgs,
-        samples: usize,
-        temperature: f64,
-        threads: usize,
-    ) -> SampleConfig {
-        SampleConfig {
-            samples,
-            temperature,
-            max_new_tokens: data.max_new_tokens(),
-            rows: compute.rollout_batch,
-            threads,
-            style: data.prompt_style,
-        }
-    }
-}
-
 /// Samples K solutions of each problem and grades them; nothing is looked at yet. `places` are the problems' places in the
 /// training split: the draws belong to (seed, step, place, sample).
 ///
@@ -92,7 +71,7 @@ pub fn sample_rollouts(
         let step_key = Key::new(config.seed, Purpose::Rollout).with(step as u64);
         step_key.with(places[problem] as u64).with(sample as u64)
     };
-    let prompts = encode_prompts(policy, problems, config.sampling.style)?;
+    let prompts = encode_prompts(policy, problems, &config.sampling.prompting)?;
     let (completions, stats) = complete(policy, problems, &config.sampling, key, &|_| ())?;
     let mut rollouts = Vec::with_capacity(problems.len() * config.sampling.samples);
     for ((problem, prompt), completions) in problems.iter().zip(&prompts).zip(completions) {

@@ -49,9 +49,20 @@ impl Serialize for Metrics {
 /// A run directory that is being written.
 pub struct Run {
     dir: PathBuf,
+    /// The run that this one is a part of, and that a user goes on with.
+    whole: Option<PathBuf>,
     metrics: File,
     samples: File,
     tensorboard: Option<TensorBoard>,
+}
+
+/// How the samples of a step are written that takes long: `lines` at a time, `total` in all.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks {
+    /// Lines of a block; the last one of a step may have fewer.
+    pub lines: usize,
+    /// Lines of a step.
+    pub total: usize,
 }
 
 /// What a checkpoint holds beside the model: everything a resumed run needs to go on as if it had never stopped.
@@ -89,10 +100,33 @@ impl Run {
     /// # Errors
     /// If the directory is not a run.
     pub fn resume(dir: &Path, step: usize) -> Result<Self> {
-        for name in ["metrics.jsonl", "samples.jsonl"] {
-            keep_up_to(&dir.join(name), step)?;
-        }
+        Self::resume_within(dir, step, Blocks { lines: 1, total: 0 })
+    }
+
+    /// As [`Run::resume`], but whole blocks of the samples of the step that was under way stay.
+    ///
+    /// # Errors
+    /// If the directory is not a run.
+    pub fn resume_within(dir: &Path, step: usize, blocks: Blocks) -> Result<Self> {
+        keep_up_to(&dir.join("metrics.jsonl"), step, Blocks { lines: 1, total: 0 })?;
+        keep_up_to(&dir.join("samples.jsonl"), step, blocks)?;
         Self::open(dir)
+    }
+
+    /// Makes or opens a run that is a part of this one, to go on after `step`; it lies in a folder of this run.
+    ///
+    /// # Errors
+    /// As [`Run::create`] and [`Run::resume`].
+    pub fn part(&self, name: &str, command: &str, config: &impl Serialize, step: usize) -> Result<Self> {
+        let dir = self.dir.join(name);
+        let part = if step == 0 {
+            // What stands there without a checkpoint has nothing to lose.
+            remove_if_there(&dir)?;
+            Self::create(&dir, command, config)?
+        } else {
+            Self::resume(&dir, step)?
+        };
+        Ok(Self { whole: Some(self.dir.clone()), ..part })
     }
 
     fn open(dir: &Path) -> Result<Self> {
@@ -106,6 +140,7 @@ impl Run {
         };
         Ok(Self {
             dir: dir.to_path_buf(),
+            whole: None,
             metrics: append("metrics.jsonl")?,
             samples: append("samples.jsonl")?,
             tensorboard: None,
@@ -126,6 +161,15 @@ impl Run {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The error that ends an interrupted run, naming what it can go on from.
+    pub fn interruption(&self, checkpoint: &Path) -> anyhow::Error {
+        anyhow::anyhow!(
+            "interrupted; the last checkpoint is {}; go on with --resume {}",
+            checkpoint.display(),
+            self.whole.as_ref().unwrap_or(&self.dir).display()
+        )
     }
 
     /// Appends a line to `metrics.jsonl`.
@@ -283,15 +327,6 @@ pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// The error that ends an interrupted run, naming what it can go on from.
-pub fn interruption(checkpoint: &Path, run: &Path) -> anyhow::Error {
-    anyhow::anyhow!(
-        "interrupted; the last checkpoint is {}; go on with --resume {}",
-        checkpoint.display(),
-        run.display()
-    )
-}
-
 /// Writes a file whole or not at all.
 ///
 /// # Errors
@@ -314,8 +349,9 @@ fn remove_if_there(dir: &Path) -> Result<()> {
     if dir.exists() { Ok(fs::remove_dir_all(dir)?) } else { Ok(()) }
 }
 
-/// Drops the lines of a JSON-lines file whose "step" is past `step`, and a line that was cut.
-fn keep_up_to(path: &Path, step: usize) -> Result<()> {
+/// Drops the lines of a JSON-lines file whose "step" is past `step`, but for whole blocks of the next one, and a line that
+/// was cut.
+fn keep_up_to(path: &Path, step: usize, blocks: Blocks) -> Result<()> {
     #[derive(Deserialize)]
     struct Line {
         step: usize,
@@ -325,9 +361,16 @@ fn keep_up_to(path: &Path, step: usize) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("{} is missing", path.display()),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    let kept: String = text
-        .split_inclusive('\n')
-        .filter(|line| serde_json::from_str::<Line>(line).is_ok_and(|line| line.step <= step))
-        .collect();
+    let step_of = |line: &str| serde_json::from_str::<Line>(line).ok().map(|line| line.step);
+    let lines: Vec<(&str, usize)> =
+        text.split_inclusive('\n').filter_map(|line| Some((line, step_of(line)?))).collect();
+    let of_next = lines.iter().filter(|(_, of)| *of == step + 1).count().min(blocks.total);
+    let mut room = if of_next == blocks.total { of_next } else { of_next / blocks.lines * blocks.lines };
+    let mut is_kept = |of: usize| {
+        let in_block = of == step + 1 && room > 0;
+        room -= usize::from(in_block);
+        of <= step || in_block
+    };
+    let kept: String = lines.iter().filter(|(_, of)| is_kept(*of)).map(|(line, _)| *line).collect();
     write_whole(path, kept.as_bytes())
 }

@@ -4,14 +4,14 @@
 use crate::{
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     dry_run, prepare,
-    run::finish,
+    run::{Run, TrainerState, finish},
     supervised::{FitArgs, FitContext, FitNumbers, Look, fit},
 };
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
-use data::{Example, Split, encode_example};
-use eval::{Policy, SampleConfig, greedy_accuracy};
+use data::{Example, Problem, PromptStyle, Split, encode_example};
+use eval::{Policy, greedy_accuracy};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -73,19 +73,11 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
             (policy, None)
         }
     };
-    let examples = examples(&policy, &config.data)?;
+    let examples = examples(&policy, config.data.prompt_style, &config.data.load(Split::Train)?)?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
-    prepare::check_problems(&policy, &config.data, &config.eval, &[Split::Validation])?;
+    prepare::check_problems(&policy, &config.data, &config.data.prompting(0)?, &config.eval, &[Split::Validation])?;
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
     let mut run = prepare::open(&config.run, "sft", config.data.benchmark, &config, step)?;
-    let sampling = SampleConfig {
-        samples: 1,
-        temperature: 0.0,
-        max_new_tokens: config.data.max_new_tokens(),
-        rows: config.run.compute.rollout_batch,
-        threads: config.run.compute.threads(device),
-        style: config.data.prompt_style,
-    };
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -93,13 +85,31 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         look_every: config.eval.eval_every,
         label: "sft",
     };
-    let tokenizer = policy.tokenizer.clone();
-    fit(policy.model, &tokenizer, &examples, &context, &mut run, resumed, |model| {
+    fit_with_looks(policy, &examples, &validation, &config.data, &context, &mut run, resumed)?;
+    Ok(finish(&run))
+}
+
+/// [`fit`] with looks at the greedy accuracy on validation problems.
+///
+/// # Errors
+/// As [`fit`].
+pub(crate) fn fit_with_looks(
+    policy: Policy,
+    examples: &[Example],
+    validation: &[Problem],
+    data: &DataArgs,
+    context: &FitContext<'_>,
+    run: &mut Run,
+    resumed: Option<TrainerState<FitNumbers>>,
+) -> Result<Policy> {
+    let sampling = context.run_args.compute.sampling(data, data.prompting(0)?, 1, 0.0, context.device);
+    let Policy { model, tokenizer } = policy;
+    let model = fit(model, &tokenizer, examples, context, run, resumed, |model| {
         let policy = Policy { model: model.clone(), tokenizer: tokenizer.clone() };
-        let (accuracy, _) = greedy_accuracy(&policy, &validation, &sampling)?;
+        let (accuracy, _) = greedy_accuracy(&policy, validation, &sampling)?;
         Ok(Look { name: "validation/maj@1", score: accuracy })
     })?;
-    Ok(finish(&run))
+    Ok(Policy { model, tokenizer })
 }
 
 fn dry_run(config: &SftConfig, device: &Device) -> Result<PathBuf> {
@@ -116,10 +126,9 @@ fn dry_run(config: &SftConfig, device: &Device) -> Result<PathBuf> {
     Ok(PathBuf::new())
 }
 
-/// The training problems as examples. Those that do not fit the model's context are left out, and counted aloud.
-fn examples(policy: &Policy, data: &DataArgs) -> Result<Vec<Example>> {
-    let problems = data.load(Split::Train)?;
-    let all = problems.iter().map(|problem| encode_example(&policy.tokenizer, data.prompt_style, problem));
+/// Solved problems as examples. Those that do not fit the model's context are left out, and counted aloud.
+pub(crate) fn examples(policy: &Policy, style: PromptStyle, problems: &[Problem]) -> Result<Vec<Example>> {
+    let all = problems.iter().map(|problem| encode_example(&policy.tokenizer, style, problem));
     let mut examples = all.collect::<Result<Vec<Example>>>()?;
     let context = policy.model.config.max_position_embeddings;
     examples.retain(|example| example.tokens.len() <= context);

@@ -7,7 +7,7 @@ use crate::{
     loss::negative_log_likelihood,
     optim::{Adam, gradients, learning_rate},
     progress::{Progress, sparkline},
-    run::{Metrics, Run, TrainerState, interruption},
+    run::{Metrics, Run, TrainerState},
 };
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
@@ -181,7 +181,7 @@ pub fn fit(
             let state = TrainerState { numbers, optimizer: optimizer.to_tensors() };
             let saved = run.checkpoint(step + 1, is_best, &model, tokenizer, &state, |_| Ok(()))?;
             if stop && step + 1 < steps {
-                return Err(interruption(&saved, run.dir()));
+                return Err(run.interruption(&saved));
             }
         }
         progress.note(format!("loss {:.3}", outcome.loss));

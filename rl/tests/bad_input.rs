@@ -1,123 +1,19 @@
 //! A user's mistake ends with one line that names it, and leaves nothing behind. Everything here runs the real program.
 
 mod common;
+#[path = "../../eval/tests/common/mistakes.rs"]
+mod mistakes;
 
 use common::{run_ppo, start};
+use mistakes::{Place, copy, error_of};
 use serde_json::{Value, json};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::{Command, Output},
-};
-use tempfile::TempDir;
+use std::{fs, path::Path, process::Command};
 
-/// A folder of its own in which commands are run, with a usable `model` in it.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
-        copy(start(), &place.path("model"));
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
-        let path = self.path(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-
-    /// A copy of the model under another name, which is then spoilt.
-    fn spoilt_model(&self, name: &str, spoil: impl FnOnce(&Path)) {
-        copy(&self.path("model"), &self.path(name));
-        spoil(&self.path(name));
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rl"));
-        command.args(arguments).current_dir(self.0.path()).env("RUST_BACKTRACE", "1");
-        command.env_remove("RL_DATA_DIR").env_remove("RUST_LOG");
-        command
-    }
-
-    fn rl(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// A usage error: exit code 2.
-    #[track_caller]
-    fn refuses_usage(&self, arguments: &[&str], parts: &[&str]) -> String {
-        self.refuses(self.command(arguments), 2, parts)
-    }
-
-    /// Any other error: exit code 1, and not a line but the error.
-    #[track_caller]
-    fn fails(&self, arguments: &[&str], parts: &[&str]) {
-        let stderr = self.refuses(self.command(arguments), 1, parts);
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    }
-
-    /// Runs a command that must fail, leave every file as it was and make none; what it wrote to stderr.
-    #[track_caller]
-    fn refuses(&self, mut command: Command, code: i32, parts: &[&str]) -> String {
-        let before = everything(self.0.path());
-        let output = command.output().unwrap();
-        let stderr = error_of(&output, code, parts);
-        let left = everything(self.0.path());
-        let names = |all: &[(PathBuf, Vec<u8>)]| all.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
-        assert_eq!(names(&before), names(&left), "something half-written was left; {stderr}");
-        assert!(before == left, "a file was changed; {stderr}");
-        stderr
-    }
-}
-
-/// Checks the exit code, and that stderr has one `error:` line with these parts in it and no trace of a panic.
-#[track_caller]
-fn error_of(output: &Output, code: i32, parts: &[&str]) -> String {
-    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
-    assert_eq!(output.status.code(), Some(code), "{stderr}");
-    let errors: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error:")).collect();
-    assert_eq!(errors.len(), 1, "{stderr}");
-    for part in parts {
-        assert!(errors[0].contains(part), "no `{part}` in: {}", errors[0]);
-    }
-    for trace in ["panicked", "backtrace", "RUST_BACKTRACE"] {
-        assert!(!stderr.contains(trace), "{stderr}");
-    }
-    stderr
-}
-
-/// Every file with its bytes and every folder, below a folder.
-fn everything(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(everything(&path));
-            found.push((path, Vec::new()));
-        } else {
-            let bytes = fs::read(&path).unwrap();
-            found.push((path, bytes));
-        }
-    }
-    found.sort();
-    found
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
-        if path.is_dir() {
-            copy(&path, &to.join(name));
-        } else {
-            fs::copy(&path, to.join(name)).unwrap();
-        }
-    }
+/// A place with a usable `model` in it.
+fn place() -> Place {
+    let place = Place::new(env!("CARGO_BIN_EXE_rl"));
+    copy(start(), &place.path("model"));
+    place
 }
 
 fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
@@ -166,7 +62,7 @@ fn stopped_run(to: &Path) {
 
 #[test]
 fn a_mistake_on_the_command_line_is_named_and_ends_with_2() {
-    let place = Place::new();
+    let place = place();
     place.refuses_usage(&ppo(&["--stepps=3"]), &["--stepps"]);
     place.refuses_usage(&["improve"], &["improve"]);
     let stderr = place.refuses_usage(&["generate", "--init=model"], &["required arguments"]);
@@ -184,7 +80,7 @@ fn a_mistake_on_the_command_line_is_named_and_ends_with_2() {
 
 #[test]
 fn flags_that_contradict_each_other_are_refused() {
-    let place = Place::new();
+    let place = place();
     let run = place.path("old");
     stopped_run(&run);
     place.write("run.toml", "steps = 1\n");
@@ -205,7 +101,7 @@ fn flags_that_contradict_each_other_are_refused() {
 
 #[test]
 fn a_number_that_cannot_be_meant_is_refused() {
-    let place = Place::new();
+    let place = place();
     for flag in ["--learning-rate", "--value-learning-rate", "--max-grad-norm", "--epsilon", "--kl-coefficient"] {
         for value in ["nan", "-1", "inf"] {
             let typed = format!("{flag}={value}");
@@ -222,7 +118,7 @@ fn a_number_that_cannot_be_meant_is_refused() {
 #[test]
 #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
 fn a_device_that_is_not_compiled_in_names_its_feature() {
-    let place = Place::new();
+    let place = place();
     for device in ["cuda", "wgpu"] {
         let flag = format!("--device={device}");
         let parts = [&*format!("--device {device} is not compiled in"), &*format!("--features {device}")];
@@ -236,7 +132,7 @@ fn a_device_that_is_not_compiled_in_names_its_feature() {
 
 #[test]
 fn data_that_is_not_there_is_named_with_the_flag_that_says_where_it_is() {
-    let place = Place::new();
+    let place = place();
     for command in [ppo(&["--benchmark=gsm8k"]), sft(&["--benchmark=svamp"])] {
         place.fails(&command, &["pass --data-dir DIR", "RL_DATA_DIR"]);
     }
@@ -253,7 +149,7 @@ fn data_that_is_not_there_is_named_with_the_flag_that_says_where_it_is() {
 
 #[test]
 fn a_malformed_line_of_the_data_is_named_by_its_number() {
-    let place = Place::new();
+    let place = place();
     let good = json!({"question": "One and one?", "answer": "1+1 = <<1+1=2>>2\n#### 2"});
     let other = json!({"question": "One and two?", "answer": "1+2 = <<1+2=3>>3\n#### 3"});
     let flags = ["--benchmark=gsm8k", "--data-dir=data"];
@@ -276,7 +172,7 @@ fn a_malformed_line_of_the_data_is_named_by_its_number() {
 
 #[test]
 fn a_question_that_does_not_fit_the_model_is_found_before_the_run() {
-    let place = Place::new();
+    let place = place();
     let problem = |question: &str| json!({"question": question, "answer": "#### 2"}).to_string();
     let long = "and one ".repeat(600);
     place.write("data/gsm8k/train.jsonl", format!("{}\n{}\n", problem("One?"), problem("Two?")));
@@ -291,7 +187,7 @@ fn a_question_that_does_not_fit_the_model_is_found_before_the_run() {
 
 #[test]
 fn an_init_that_is_not_a_model_is_refused() {
-    let place = Place::new();
+    let place = place();
     place.write("empty/readme", "");
     place.write("weights.gguf", "GGUF");
     place.write("file", "text");
@@ -313,7 +209,7 @@ fn an_init_that_is_not_a_model_is_refused() {
 
 #[test]
 fn weights_that_are_cut_or_foreign_are_refused_and_the_file_is_named() {
-    let place = Place::new();
+    let place = place();
     let weights = "model.safetensors";
     place.spoilt_model("cut", |model| cut_in_half(&model.join(weights)));
     place.spoilt_model("short", |model| fs::write(model.join(weights), [1, 2, 3]).unwrap());
@@ -333,7 +229,7 @@ fn weights_that_are_cut_or_foreign_are_refused_and_the_file_is_named() {
 
 #[test]
 fn weights_that_do_not_fit_their_configuration_are_refused_and_the_tensor_is_named() {
-    let place = Place::new();
+    let place = place();
     let config =
         |model: &Path, key: &str, value: Value| edit_json(&model.join("config.json"), |json| json[key] = value);
     place.spoilt_model("wide", |model| config(model, "intermediate_size", 66.into()));
@@ -357,7 +253,7 @@ fn weights_that_do_not_fit_their_configuration_are_refused_and_the_tensor_is_nam
 
 #[test]
 fn a_configuration_of_something_else_is_refused() {
-    let place = Place::new();
+    let place = place();
     let config = "config.json";
     // The fields of GPT-2 have other names: that is not what is wrong with it.
     let gpt2 = json!({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 768, "n_layer": 12});
@@ -378,7 +274,7 @@ fn a_configuration_of_something_else_is_refused() {
 
 #[test]
 fn absurd_sizes_are_refused_before_any_memory_is_asked_for() {
-    let place = Place::new();
+    let place = place();
     let all =
         ["hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size", "num_attention_heads", "head_dim"];
     for (name, value) in [("hidden_size", 1_000_000_000u64), ("vocab_size", 1 << 60), ("num_hidden_layers", u64::MAX)] {
@@ -403,7 +299,7 @@ fn absurd_sizes_are_refused_before_any_memory_is_asked_for() {
 
 #[test]
 fn a_tokenizer_that_is_missing_or_broken_is_named() {
-    let place = Place::new();
+    let place = place();
     place.spoilt_model("without", |model| fs::remove_file(model.join("tokenizer.json")).unwrap());
     place.spoilt_model("cut", |model| cut_in_half(&model.join("tokenizer.json")));
     place.spoilt_model("endless", |model| {
@@ -416,7 +312,7 @@ fn a_tokenizer_that_is_missing_or_broken_is_named() {
 
 #[test]
 fn prompts_that_cannot_be_completed_are_refused() {
-    let place = Place::new();
+    let place = place();
     place.write("empty.txt", "\n");
     let generate = |flag: &str, parts: &[&str]| place.fails(&["generate", "--init=model", flag], parts);
     generate("--file=nowhere.txt", &["cannot read nowhere.txt"]);
@@ -433,7 +329,7 @@ fn prompts_that_cannot_be_completed_are_refused() {
 
 #[test]
 fn a_place_that_cannot_be_written_is_refused_before_anything_is_made() {
-    let place = Place::new();
+    let place = place();
     place.write("taken/note", "mine");
     place.write("file", "mine");
     for command in [ppo(&[]), sft(&[])] {
@@ -450,14 +346,14 @@ fn a_place_that_cannot_be_written_is_refused_before_anything_is_made() {
 
 #[test]
 fn a_model_that_was_made_for_other_problems_is_not_used_without_a_word() {
-    let place = Place::new();
+    let place = place();
     place.write("runs/sft-synthetic-tiny-seed0/finished", "some other problems");
     place.fails(&["ppo"], &["runs/sft-synthetic-tiny-seed0", "other problems", "--init"]);
 }
 
 #[test]
 fn only_a_run_can_be_resumed_and_only_by_its_own_command() {
-    let place = Place::new();
+    let place = place();
     place.write("empty/readme", "");
     stopped_run(&place.path("old"));
     place.fails(&["ppo", "--resume=nowhere"], &["nowhere is not a run to go on with", "give --resume"]);
@@ -471,7 +367,7 @@ fn only_a_run_can_be_resumed_and_only_by_its_own_command() {
 
 #[test]
 fn a_run_whose_checkpoint_was_cut_is_refused_and_stays_as_it_is() {
-    let whole = Place::new();
+    let whole = place();
     stopped_run(&whole.path("old"));
     let step = "checkpoints/step-000002";
     let files = [
@@ -486,7 +382,7 @@ fn a_run_whose_checkpoint_was_cut_is_refused_and_stays_as_it_is() {
         "metrics.jsonl".to_string(),
     ];
     for file in &files {
-        let place = Place::new();
+        let place = place();
         copy(&whole.path("old"), &place.path("old"));
         let path = place.path("old").join(file);
         if file != "metrics.jsonl" {
@@ -509,7 +405,7 @@ fn a_run_whose_checkpoint_was_cut_is_refused_and_stays_as_it_is() {
 
 #[test]
 fn a_configuration_file_with_a_mistake_is_refused() {
-    let place = Place::new();
+    let place = place();
     let refusal = |text: &str, parts: &[&str]| {
         place.write("run.toml", text);
         place.fails(&ppo(&["--config=run.toml"]), parts);
@@ -538,7 +434,7 @@ fn a_configuration_file_with_a_mistake_is_refused() {
 fn with_small_files(place: &Place, blocks: usize, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_rl")]).args(arguments).current_dir(place.0.path());
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_rl")]).args(arguments).current_dir(place.path("."));
     command.env_remove("RL_DATA_DIR").env_remove("RUST_LOG").env("RUST_BACKTRACE", "1");
     command
 }
@@ -546,7 +442,7 @@ fn with_small_files(place: &Place, blocks: usize, arguments: &[&str]) -> Command
 #[test]
 #[cfg(unix)]
 fn a_run_that_cannot_write_its_first_file_leaves_no_directory() {
-    let place = Place::new();
+    let place = place();
     for arguments in [ppo(&[]), sft(&[])] {
         place.refuses(with_small_files(&place, 0, &arguments), 1, &["cannot write run/config.toml"]);
     }
@@ -555,16 +451,16 @@ fn a_run_that_cannot_write_its_first_file_leaves_no_directory() {
 #[test]
 #[cfg(unix)]
 fn a_checkpoint_that_does_not_fit_the_disk_leaves_the_one_before_whole_and_named() {
-    let place = Place::new();
+    let place = place();
     let flags = ppo(&["--stop-after=1"]);
-    error_of(&place.rl(&flags), 1, &["interrupted"]);
+    error_of(&place.run(&flags), 1, &["interrupted"]);
     // Logs fit into these blocks, weights do not.
     let output = with_small_files(&place, 40, &["ppo", "--resume=run", "--quiet"]).output().unwrap();
     error_of(&output, 1, &["cannot write the checkpoint run/checkpoints/step-000002", "make room", "--resume run"]);
     let names: Vec<_> =
         fs::read_dir(place.path("run/checkpoints")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
-    let output = place.rl(&["ppo", "--resume=run", "--quiet"]);
+    let output = place.run(&["ppo", "--resume=run", "--quiet"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metrics = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
     assert_eq!(metrics.lines().count(), 2, "no step is there twice: {metrics}");
@@ -573,7 +469,7 @@ fn a_checkpoint_that_does_not_fit_the_disk_leaves_the_one_before_whole_and_named
 #[test]
 #[cfg(target_os = "linux")]
 fn an_output_that_takes_nothing_more_is_an_error() {
-    let place = Place::new();
+    let place = place();
     let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     for arguments in [ppo(&["--dry-run"]), vec!["generate", "--init=model", "--prompt=1", "--max-new-tokens=2"]] {
         let mut command = place.command(&arguments);
@@ -585,7 +481,7 @@ fn an_output_that_takes_nothing_more_is_an_error() {
 #[test]
 #[cfg(unix)]
 fn an_interrupt_leaves_a_checkpoint_that_is_named_loads_and_goes_on() {
-    let place = Place::new();
+    let place = place();
     let flags = ppo(&["--steps=500", "--eval-every=500"]);
     let child = place.command(&flags).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let waited = std::time::Instant::now();
@@ -603,13 +499,13 @@ fn an_interrupt_leaves_a_checkpoint_that_is_named_loads_and_goes_on() {
     assert!(stderr.contains("stopping after this step"), "{stderr}");
 
     let init = format!("--init={checkpoint}");
-    let output = place.rl(&["generate", &init, "--prompt=Question: 1", "--max-new-tokens=2", "--json"]);
+    let output = place.run(&["generate", &init, "--prompt=Question: 1", "--max-new-tokens=2", "--json"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let line: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(!line["tokens"].as_array().unwrap().is_empty());
 
     let last = (steps + 1).to_string();
-    let output = place.rl(&["ppo", "--resume=run", "--quiet", "--steps", &last]);
+    let output = place.run(&["ppo", "--resume=run", "--quiet", "--steps", &last]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metrics = fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
     assert_eq!(metrics.lines().count(), steps + 1);

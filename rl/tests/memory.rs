@@ -4,6 +4,7 @@
 mod common;
 
 use common::{PROBLEMS, policy, short_examples};
+use data::Prompting;
 use model::{GenerateConfig, Key, Purpose, generate};
 use rl::{optim::Adam, supervised::update};
 
@@ -23,8 +24,13 @@ fn memory_is_flat_over_two_hundred_rounds_of_sampling_and_learning() {
     let mut policy = policy();
     let examples = short_examples(&policy.tokenizer);
     let prompts: Vec<Vec<u32>> = examples.iter().map(|example| example.tokens[..example.prompt_len].to_vec()).collect();
-    let config =
-        GenerateConfig { max_new_tokens: 8, temperature: 1.0, stop_ids: policy.stop_ids(), rows: 8, threads: 2 };
+    let config = GenerateConfig {
+        max_new_tokens: 8,
+        temperature: 1.0,
+        stops: policy.stops(&Prompting::default()),
+        rows: 8,
+        threads: 2,
+    };
     let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.0, 1.0);
     let mut after_warm_up = 0;
     for round in 0..200u64 {

@@ -12,7 +12,7 @@ use common::{
     PROBLEMS, files, gradient_list, metrics, policy, problems, random_model, resume, run, run_ppo, run_sft,
     short_examples,
 };
-use data::{Example, PromptStyle, Split};
+use data::{Example, Prompting, Split};
 use eval::{About, Sample, SampleConfig, evaluate};
 use model::{ActorCritic, Finish, Transformer, ValueBranch, to_host, token_log_probs};
 use rl::{
@@ -176,7 +176,7 @@ fn the_reward_sits_on_the_last_token_written_and_truncated_samples_keep_their_to
 fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
     let (policy, problems) = (policy(), problems());
     let sampling =
-        SampleConfig { samples: 4, temperature, max_new_tokens, rows: 64, threads: 1, style: PromptStyle::Plain };
+        SampleConfig { samples: 4, temperature, max_new_tokens, rows: 64, threads: 1, prompting: Prompting::default() };
     let config = RolloutConfig { sampling, reward: RewardKind::Sparse, dense_scale: 0.5, micro_batch: 8, seed: 1 };
     let places: Vec<usize> = (0..problems.len()).collect();
     let (mut rollouts, _) = sample_rollouts(&policy, &problems, &places, 0, &config).unwrap();
@@ -322,7 +322,7 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
         max_new_tokens: 24,
         rows: 8,
         threads: 1,
-        style: PromptStyle::Plain,
+        prompting: Prompting::default(),
     };
     let about = About {
         benchmark: data::Benchmark::Synthetic,

@@ -1,7 +1,7 @@
 //! Tiny models must learn what can be learnt: by imitation, and from rewards alone.
 
 use burn::tensor::Device;
-use data::{Benchmark, DataOptions, PromptStyle, Split};
+use data::{Benchmark, DataOptions, Prompting, Split};
 use eval::{Policy, SampleConfig, greedy_accuracy};
 use serde_json::Value;
 use std::{fs, path::Path};
@@ -58,7 +58,7 @@ fn sft_learns_a_handful_of_problems_by_heart() {
         max_new_tokens: 64,
         rows: 16,
         threads: 1,
-        style: PromptStyle::Plain,
+        prompting: Prompting::default(),
     };
     let (accuracy, samples) = greedy_accuracy(&policy, &learnt, &sampling).unwrap();
     assert_eq!(accuracy, 1.0, "{samples:#?}");

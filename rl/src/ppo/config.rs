@@ -41,6 +41,9 @@ pub struct PpoConfig {
     /// Solutions sampled of each question
     #[arg(long, value_name = "K", default_value_t = 4, value_parser = crate::args::positive)]
     pub samples: usize,
+    /// Solved problems shown before each question, for a policy that was never fine-tuned
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub shots: usize,
     /// Sampling temperature; also divides the logits of policy and reference in the losses
     #[arg(long, default_value_t = 0.7, value_parser = positive_temperature)]
     pub temperature: f64,

@@ -13,6 +13,7 @@ use eval::Policy;
 use model::{ModelConfig, ModelSize, Transformer, save_model, to_host};
 use rl::{
     command::{Command, parse},
+    expert_iteration,
     optim::Adam,
     ppo, sft,
     supervised::update,
@@ -92,11 +93,12 @@ pub fn policy() -> Policy {
     Policy::load(start(), &Device::default()).unwrap()
 }
 
-/// Runs `rl sft` or `rl ppo`. Later flags win over earlier ones.
+/// Runs `rl sft`, `rl ei` or `rl ppo`. Later flags win over earlier ones.
 pub fn run(arguments: &[&str]) -> Result<PathBuf> {
     let arguments: Vec<OsString> = ["rl"].iter().chain(arguments).map(OsString::from).collect();
     match parse(arguments)? {
         Command::Sft(config) => sft::train(&config, &config.run.device()?),
+        Command::Ei(config) => expert_iteration::train(&config, &config.run.device()?),
         Command::Ppo(config) => ppo::train(&config, &config.run.device()?),
         other => panic!("no training command: {other:?}"),
     }
@@ -152,6 +154,13 @@ pub fn run_ppo(out: &Path, more: &[&str]) -> Result<PathBuf> {
 /// [`run`] of a small `rl sft` from [`start`] into `out`.
 pub fn run_sft(out: &Path, more: &[&str]) -> Result<PathBuf> {
     run_small("sft", out, &["--batch-size=6", "--weight-decay=0.01", "--beta-2=0.98"], more)
+}
+
+/// [`run`] of a small `rl ei` from [`start`] into `out`.
+pub fn run_ei(out: &Path, more: &[&str]) -> Result<PathBuf> {
+    let base = format!("--base={}", start().display());
+    let own = ["--batch-size=6", "--rounds=3", "--samples=4", "--patience=3", "--max-new-tokens=12", &base];
+    run_small("ei", out, &own, more)
 }
 
 fn run_small(command: &str, out: &Path, own: &[&str], more: &[&str]) -> Result<PathBuf> {

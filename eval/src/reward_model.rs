@@ -1,0 +1,99 @@
+//! An outcome reward model: how likely a solution, finished or not, is to be right. Here its text and tensors meet.
+//!
+//! p(correct | Q, S_1..S_i) is the sigmoid of a scalar head on the last residual stream of a language model, read at the token
+//! that ends the prefix (Havrilla et al. 2024, section on reward models; Cobbe et al. 2021, arXiv 2110.14168). The head starts
+//! at 0, which is p = 1/2 for everything.
+
+use crate::policy::{Policy, REWARD_HEAD, load_trunk, resolve_checkpoint};
+use anyhow::{Result, ensure};
+use burn::tensor::{Device, Tensor, activation::sigmoid};
+use data::Tokenizer;
+use model::{ActorCritic, ValueBranch, load_value_branch, pad_right, parallel_map, to_host};
+use std::path::Path;
+
+/// A language model with a scalar head that judges what it reads.
+#[derive(Clone)]
+pub struct RewardModel {
+    /// The trunk, and a head on its last residual stream whose gradient reaches the trunk.
+    pub model: ActorCritic,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+}
+
+/// A prompt with what was written after it, as token ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    /// Prompt and completion.
+    pub tokens: Vec<u32>,
+    /// How many of them are the prompt.
+    pub prompt_len: usize,
+}
+
+impl RewardModel {
+    /// A head that says 1/2 on the trunk of a policy.
+    pub fn of(policy: &Policy) -> Self {
+        let value = ValueBranch::of(&policy.model, 0, false);
+        Self { model: ActorCritic { policy: policy.model.clone(), value }, tokenizer: policy.tokenizer.clone() }
+    }
+
+    /// Loads a checkpoint of `rl orm`, or the best one of its run.
+    ///
+    /// # Errors
+    /// As [`Policy::load`]; or if it is a policy and no reward model.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        let folder = resolve_checkpoint(path)?;
+        let head = folder.join(REWARD_HEAD);
+        ensure!(
+            head.is_file(),
+            "{} is not a reward model (no {REWARD_HEAD} in it): give a run of `rl orm`",
+            folder.display()
+        );
+        let Policy { model, tokenizer } = load_trunk(&folder, device)?;
+        let value = load_value_branch(&head, &model.config, 0, false, device)?;
+        Ok(Self { model: ActorCritic { policy: model, value }, tokenizer })
+    }
+
+    /// The probability of being right after each token of each completion, the rows `at_once` in a batch.
+    ///
+    /// # Panics
+    /// If a row has no completion, or is longer than the model's context.
+    pub fn probabilities(&self, rows: &[Written], at_once: usize, threads: usize) -> Vec<Vec<f32>> {
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|&row| rows[row].tokens.len());
+        let batches: Vec<&[usize]> = order.chunks(at_once.max(1)).collect();
+        let judged = parallel_map(
+            &batches,
+            threads,
+            || self.model.clone(),
+            |model, _, batch| {
+                let tokens: Vec<&[u32]> = batch.iter().map(|&row| rows[row].tokens.as_slice()).collect();
+                let logits = model.forward(pad_right(&tokens, &model.policy.device())).values;
+                let [_, time] = logits.dims();
+                let probabilities = to_host::<2>(sigmoid(logits)).values;
+                let of_row = |(place, &row): (usize, &usize)| {
+                    let Written { tokens, prompt_len } = &rows[row];
+                    assert!(*prompt_len < tokens.len(), "row {row} has no completion");
+                    probabilities[place * time + prompt_len..place * time + tokens.len()].to_vec()
+                };
+                batch.iter().enumerate().map(of_row).collect::<Vec<_>>()
+            },
+        );
+        let mut probabilities = vec![Vec::new(); rows.len()];
+        for (&row, of_row) in order.iter().zip(judged.into_iter().flatten()) {
+            probabilities[row] = of_row;
+        }
+        probabilities
+    }
+}
+
+/// The logit of being right after chosen tokens of a batch.
+///
+/// # Shapes
+/// - `rows`: B rows of ids; `ends`: for each of them the places of the tokens to judge after; output: `[M]`, rows end to end
+pub fn logits_after(model: &ActorCritic, rows: &[&[u32]], ends: &[&[usize]], device: &Device) -> Tensor<1> {
+    let values = model.forward(pad_right(rows, device)).values;
+    let [batch, time] = values.dims();
+    let places = ends.iter().enumerate().flat_map(|(row, ends)| ends.iter().map(move |end| (row * time + end) as i32));
+    let places: Vec<i32> = places.collect();
+    values.reshape([batch * time]).select(0, Tensor::from_ints(places.as_slice(), device))
+}

@@ -1,0 +1,466 @@
+//! Expert Iteration (Havrilla et al. 2024, section on Expert Iteration; Anthony et al. 2017): sample, keep what is right,
+//! and fine-tune the *base* again on all that was ever kept.
+//!
+//! Round i samples K solutions of every training question from the policy of round i - 1, keeps the right ones without
+//! duplicates, D_i = R_i ∪ D_{i-1}, and learns D_i by the one supervised loop. With SFT data, round 1 samples from the SFT
+//! model and D_0 is the reference solutions. Without, round 1 samples from the base after a few solved problems, which no
+//! later prompt shows, and D_0 is empty. Where we deviate from the paper: a round ends after a fixed number of epochs and
+//! its last checkpoint is taken, and K is 4 unless asked for more.
+
+use crate::{
+    args::{DataArgs, EvalArgs, InitArgs, RunArgs},
+    dry_run, prepare,
+    progress::{Progress, sparkline},
+    run::{Blocks, Metrics, Run, TrainerState, finish},
+    sft::{examples, fit_with_looks},
+    supervised::{FitArgs, FitContext, FitNumbers},
+    table::FinalTable,
+};
+use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
+use clap::{Args, ValueEnum};
+use data::{Problem, Prompting, Split, calculation_trace};
+use eval::{Diversity, Policy, Sample, SampleConfig, check_samples, complete, grade, greedy_accuracy};
+use model::{Finish, Key, Purpose};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+/// Rows that are sampled and written at a time: what an interrupt can lose.
+const CHUNK_ROWS: usize = 1024;
+
+/// Improve a policy by Expert Iteration
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct EiConfig {
+    /// Where, and with what.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: RunArgs,
+    /// Which problems.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: DataArgs,
+    /// What round 1 samples from.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub init: InitArgs,
+    /// How long and how fast to learn in each round.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub fit: FitArgs,
+    /// What is looked at.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub eval: EvalArgs,
+    /// Whether there are reference solutions: round 1 samples from an SFT model and learns them too, or from the base
+    #[arg(long, value_enum, default_value_t)]
+    pub start: Start,
+    /// What every round is fine-tuned from [default: a base made for the benchmark and kept under runs/]
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<PathBuf>,
+    /// Most rounds; fewer where validation saturates
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = crate::args::positive)]
+    pub rounds: usize,
+    /// Solutions sampled of every question in a round; the paper has 96
+    #[arg(long, value_name = "K", default_value_t = 4, value_parser = crate::args::positive)]
+    pub samples: usize,
+    /// Sampling temperature
+    #[arg(long, default_value_t = 1.0, value_parser = crate::args::temperature)]
+    pub temperature: f64,
+    /// Solved problems shown in round 1 where it samples from the base
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub shots: usize,
+    /// When two right solutions of a question are one
+    #[arg(long, value_enum, default_value_t)]
+    pub deduplicate: Deduplicate,
+    /// What a round is fine-tuned from: the base, or, as an ablation, the last round's policy
+    #[arg(long, value_enum, default_value_t)]
+    pub reset_to: ResetTo,
+    /// Rounds without a better validation accuracy before it ends
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = crate::args::positive)]
+    pub patience: usize,
+    /// Take the samples of round 1 from the samples.jsonl of another run instead
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_samples: Option<PathBuf>,
+}
+
+/// What round 1 starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// A model that was fine-tuned on the reference solutions, which are D_0.
+    #[default]
+    Sft,
+    /// The base after a few solved problems; D_0 is empty.
+    Base,
+}
+
+/// When two right solutions of a question are one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deduplicate {
+    /// The same text.
+    #[default]
+    Text,
+    /// The same chain of calculations.
+    Trace,
+}
+
+/// What a round is fine-tuned from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResetTo {
+    /// The pretrained base.
+    #[default]
+    Base,
+    /// The policy of the round before.
+    Last,
+}
+
+/// What differs from the defaults of the flattened groups: every round is an SFT.
+pub const DEFAULTS: &[(&str, &str)] = crate::sft::DEFAULTS;
+
+/// The numbers that a resumed run goes on from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct EiNumbers {
+    round: usize,
+    best: Option<f64>,
+    rounds_since_best: usize,
+}
+
+/// Trains, evaluates before and after on the test split, and leaves a run directory; its path.
+///
+/// # Errors
+/// Missing data, an unusable `--init` or `--base`, contradictory flags, a full disk, an interrupt, a policy that is never
+/// right.
+pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
+    check(config)?;
+    if config.run.dry_run {
+        return dry_run(config, device);
+    }
+    let Setup { config, base, initial, mut policy, mut run, mut numbers } = set_up(config, device)?;
+    let problems = config.data.load(Split::Train)?;
+    let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
+    let (first_prompting, prompting) = (config.first_prompting()?, config.data.prompting(0)?);
+    let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
+    let before = table.before(&run, &initial, &first_prompting)?;
+    let mut pool = Pool::new(&problems, config.start, config.deduplicate);
+    let mut this_round = Vec::new();
+    for sample in eval::read_samples(&run.dir().join("samples.jsonl"))? {
+        match sample.step {
+            Some(round) if round <= numbers.round => {
+                pool.keep(&sample);
+            }
+            _ => this_round.push(sample),
+        }
+    }
+    let mut curve = Vec::new();
+    while numbers.round < config.rounds && numbers.rounds_since_best < config.patience {
+        let round = numbers.round + 1;
+        let mut metrics = Metrics::of_step(round);
+        metrics.put_count("samples", round * problems.len() * config.samples);
+        let asked = if round == 1 { &first_prompting } else { &prompting };
+        let sampling =
+            config.run.compute.sampling(&config.data, asked.clone(), config.samples, config.temperature, device);
+        let samples = std::mem::take(&mut this_round);
+        let samples = sample_round(&policy, &problems, round, samples, &sampling, &config, &mut run, &mut metrics)?;
+        let kept = samples.iter().filter(|sample| pool.keep(sample)).count();
+        describe(&samples, kept, &pool, &mut metrics);
+        ensure!(
+            !pool.solved.is_empty(),
+            "none of {} samples is right: there is nothing to learn from; ask for more --samples or other --shots",
+            samples.len()
+        );
+        let from = if config.reset_to == ResetTo::Base { Policy::load(&base, device)? } else { policy };
+        policy = learn(from, &pool.solved, &validation, round, &config, &run, device, &mut metrics)?;
+        let (accuracy, _) =
+            greedy_accuracy(&policy, &validation, &SampleConfig { prompting: prompting.clone(), ..sampling })?;
+        metrics.put("validation/maj@1", accuracy);
+        curve.push(accuracy);
+        let is_best = numbers.best.is_none_or(|best| accuracy > best);
+        numbers = EiNumbers {
+            round,
+            best: Some(numbers.best.map_or(accuracy, |best| best.max(accuracy))),
+            rounds_since_best: if is_best { 0 } else { numbers.rounds_since_best + 1 },
+        };
+        if !config.run.quiet {
+            eprintln!("{}", line(round, &metrics, &curve));
+        }
+        run.log(&metrics)?;
+        let saved = checkpoint(&run, &policy, is_best, numbers)?;
+        if config.run.stops_after(round) && round < config.rounds {
+            return Err(run.interruption(&saved));
+        }
+    }
+    table.after(&run, &before, &prompting)?;
+    Ok(finish(&run))
+}
+
+struct Setup {
+    config: EiConfig,
+    /// What every round is fine-tuned from.
+    base: PathBuf,
+    /// What round 1 samples from.
+    initial: Policy,
+    /// What the next round samples from.
+    policy: Policy,
+    run: Run,
+    numbers: EiNumbers,
+}
+
+/// A fresh run, or one that goes on.
+fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
+    prepare::check_out(&config.run)?;
+    let mut config = config.clone();
+    let of_base = InitArgs { init: config.base.clone(), model: config.init.model };
+    let base = prepare::base(&of_base, &config.data, &config.run, device)?;
+    let init = match config.start {
+        Start::Sft => prepare::sft(&config.init, &config.data, &config.run, device)?,
+        Start::Base => config.init.init.as_deref().map_or(Ok(base.clone()), eval::resolve_checkpoint)?,
+    };
+    (config.base, config.init.init) = (Some(base.clone()), Some(init.clone()));
+    let initial = Policy::load(&init, device)?;
+    let splits = [Split::Train, Split::Validation, Split::Test];
+    prepare::check_problems(&initial, &config.data, &config.first_prompting()?, &config.eval, &splits)?;
+    let Some(dir) = &config.run.resume else {
+        let run = prepare::open(&config.run, "ei", config.data.benchmark, &config, 0)?;
+        checkpoint(&run, &initial, false, EiNumbers::default())?;
+        return Ok(Setup { base, policy: initial.clone(), initial, run, numbers: EiNumbers::default(), config });
+    };
+    let (policy, state, _) = prepare::resume::<EiNumbers>(dir, device)?;
+    let questions = config.data.load(Split::Train)?.len();
+    // Samples that came from a file are read again.
+    let foreign = state.numbers.round == 0 && config.from_samples.is_some();
+    let total = if foreign { 0 } else { questions * config.samples };
+    let blocks = Blocks { lines: config.chunk() * config.samples, total };
+    let run = Run::resume_within(dir, state.numbers.round, blocks)?.with_tensorboard(config.run.tensorboard)?;
+    Ok(Setup { base, initial, policy, run, numbers: state.numbers, config })
+}
+
+fn checkpoint(run: &Run, policy: &Policy, is_best: bool, numbers: EiNumbers) -> Result<PathBuf> {
+    let state = TrainerState { numbers, optimizer: BTreeMap::new() };
+    run.checkpoint(numbers.round, is_best, &policy.model, &policy.tokenizer, &state, |_| Ok(()))
+}
+
+/// K samples of every question, those that are written already taken as they are.
+#[allow(clippy::too_many_arguments, reason = "two of them are outputs")]
+fn sample_round(
+    policy: &Policy,
+    problems: &[Problem],
+    round: usize,
+    mut samples: Vec<Sample>,
+    sampling: &SampleConfig,
+    config: &EiConfig,
+    run: &mut Run,
+    metrics: &mut Metrics,
+) -> Result<Vec<Sample>> {
+    if let Some(file) = config.from_samples.as_ref().filter(|_| round == 1 && samples.is_empty()) {
+        samples = foreign_samples(file, problems)?;
+        run.write_samples(&samples)?;
+        return Ok(samples);
+    }
+    let started = Instant::now();
+    let mut new_tokens = 0;
+    let progress =
+        Progress::new(problems.len() * config.samples, &format!("ei round {round}"), "samples", config.run.quiet);
+    progress.start_at(samples.len());
+    let done = samples.len().div_ceil(config.samples);
+    for first in (done..problems.len()).step_by(config.chunk()) {
+        if crate::run::interrupted() {
+            return Err(run.interruption(&eval::resolve_checkpoint(run.dir())?));
+        }
+        let chunk = &problems[first..problems.len().min(first + config.chunk())];
+        let key = |problem: usize, sample: usize| {
+            let of_round = Key::new(config.run.seed, Purpose::Rollout).with(round as u64);
+            of_round.with((first + problem) as u64).with(sample as u64)
+        };
+        let (completions, stats) = complete(policy, chunk, sampling, key, &|ended| progress.advance(ended))?;
+        new_tokens += stats.new_tokens;
+        let graded = chunk.iter().zip(&completions).flat_map(|(problem, completions)| {
+            completions.iter().map(|completion| {
+                let sample = grade(policy, problem, completion);
+                Sample { step: Some(round), reward: Some(f64::from(u8::from(sample.correct))), ..sample }
+            })
+        });
+        let start = samples.len();
+        samples.extend(graded);
+        run.write_samples(&samples[start..])?;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    metrics.put("time/rollout_s", seconds);
+    metrics.put("rollout/tokens_per_s", new_tokens as f64 / seconds);
+    Ok(samples)
+}
+
+/// Samples that another run has drawn of these problems, as those of round 1.
+fn foreign_samples(file: &Path, problems: &[Problem]) -> Result<Vec<Sample>> {
+    let known: HashSet<&str> = problems.iter().map(|problem| problem.id.as_str()).collect();
+    let samples = eval::read_samples(file)?.into_iter().filter(|sample| known.contains(sample.id.as_str()));
+    let samples: Vec<Sample> = samples.map(|sample| Sample { step: Some(1), ..sample }).collect();
+    ensure!(!samples.is_empty(), "{} holds no sample of these training problems", file.display());
+    Ok(samples)
+}
+
+/// D_i: solved problems, no two with the same solution.
+struct Pool<'a> {
+    problems: BTreeMap<&'a str, &'a Problem>,
+    known: HashSet<(String, String)>,
+    solved: Vec<Problem>,
+    deduplicate: Deduplicate,
+}
+
+impl<'a> Pool<'a> {
+    /// D_0: the reference solutions, or nothing.
+    fn new(problems: &'a [Problem], start: Start, deduplicate: Deduplicate) -> Self {
+        let mut pool = Self {
+            problems: problems.iter().map(|problem| (problem.id.as_str(), problem)).collect(),
+            known: HashSet::new(),
+            solved: Vec::new(),
+            deduplicate,
+        };
+        if start == Start::Sft {
+            for problem in problems {
+                pool.insert(problem.clone());
+            }
+        }
+        pool
+    }
+
+    /// Takes a sample that is right, whole and new; whether it did.
+    fn keep(&mut self, sample: &Sample) -> bool {
+        let Some(&problem) = self.problems.get(sample.id.as_str()) else { return false };
+        let solution = sample.completion.trim().to_string();
+        sample.correct && sample.finish == Finish::Stop && self.insert(Problem { solution, ..problem.clone() })
+    }
+
+    fn insert(&mut self, problem: Problem) -> bool {
+        let solution = match self.deduplicate {
+            Deduplicate::Text => problem.solution.clone(),
+            Deduplicate::Trace => calculation_trace(&problem.solution).join("\n"),
+        };
+        let is_new = self.known.insert((problem.id.clone(), solution));
+        if is_new {
+            self.solved.push(problem);
+        }
+        is_new
+    }
+}
+
+/// What a round sampled and kept.
+fn describe(samples: &[Sample], kept: usize, pool: &Pool<'_>, metrics: &mut Metrics) {
+    let diversity = Diversity::of(samples);
+    let share = |count: usize| count as f64 / samples.len().max(1) as f64;
+    metrics.put("accuracy", share(diversity.right));
+    metrics.put("truncated", share(samples.iter().filter(|sample| sample.finish == Finish::Length).count()));
+    metrics.put("unparsable", share(samples.iter().filter(|sample| sample.answer.is_none()).count()));
+    metrics.put_count("round/sampled", samples.len());
+    metrics.put_count("round/kept", kept);
+    metrics.put_count("round/examples", pool.solved.len());
+    metrics.put("diversity/unsolved", diversity.unsolved);
+    metrics.put("diversity/distinct_texts", diversity.distinct_texts);
+    metrics.put("diversity/distinct_traces", diversity.distinct_traces);
+    for (name, distance) in [("text", diversity.text_distance), ("trace", diversity.trace_distance)] {
+        if let Some(distance) = distance {
+            metrics.put(&format!("diversity/{name}_distance"), distance.value);
+        }
+    }
+}
+
+/// Fine-tunes on D_i, in a run of its own below the run.
+#[allow(clippy::too_many_arguments, reason = "one of them is an output")]
+fn learn(
+    from: Policy,
+    solved: &[Problem],
+    validation: &[Problem],
+    round: usize,
+    config: &EiConfig,
+    run: &Run,
+    device: &Device,
+    metrics: &mut Metrics,
+) -> Result<Policy> {
+    let started = Instant::now();
+    let examples = examples(&from, config.data.prompt_style, solved)?;
+    let name = format!("rounds/{round}");
+    let (policy, resumed) = match run.dir().join(&name).join("checkpoints/index.json").is_file() {
+        true => {
+            let (policy, state, _) = prepare::resume::<FitNumbers>(&run.dir().join(&name), device)?;
+            (policy, Some(state))
+        }
+        false => (from, None),
+    };
+    let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
+    let mut part = run.part(&name, "sft", config, step).with_context(|| format!("round {round}"))?;
+    let label = format!("ei round {round}");
+    let context = FitContext {
+        args: &config.fit,
+        run_args: &config.run,
+        device,
+        look_every: config.eval.eval_every,
+        label: &label,
+    };
+    let policy = fit_with_looks(policy, &examples, validation, &config.data, &context, &mut part, resumed)?;
+    finish(&part);
+    metrics.put("time/fit_s", started.elapsed().as_secs_f64());
+    metrics.put("time/peak_memory_mb", model::peak_memory_bytes().unwrap_or(0) as f64 / 1e6);
+    Ok(policy)
+}
+
+impl EiConfig {
+    /// Questions that are sampled and written at a time.
+    fn chunk(&self) -> usize {
+        CHUNK_ROWS.div_ceil(self.samples)
+    }
+
+    /// How round 1 puts its questions: to a base after some solved problems.
+    fn first_prompting(&self) -> Result<Prompting> {
+        self.data.prompting(if self.start == Start::Base { self.shots } else { 0 })
+    }
+}
+
+fn check(config: &EiConfig) -> Result<()> {
+    config.fit.check()?;
+    ensure!(
+        config.samples == 1 || config.temperature > 0.0,
+        "--temperature 0 would draw {} equal samples: give a temperature above 0",
+        config.samples
+    );
+    check_samples(config.eval.test_problems, config.eval.test_samples)
+}
+
+fn dry_run(config: &EiConfig, device: &Device) -> Result<PathBuf> {
+    let problems = config.data.load(Split::Train)?.len();
+    let work = dry_run::Work {
+        rows: config.fit.batch_size,
+        tokens: 2 * config.data.max_new_tokens(),
+        extra_models: 1.0,
+        steps: config.fit.total_steps(problems),
+        sampled_rows: config.run.compute.rollout_batch,
+    };
+    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
+    dry_run::print("ei", config, &config.run, &shape, &work, device)?;
+    crate::progress::print_line(&format!(
+        "# samples of a round    {} ({problems} questions x {}); steps are those of {problems} examples",
+        problems * config.samples,
+        config.samples
+    ))?;
+    Ok(PathBuf::new())
+}
+
+fn line(round: usize, metrics: &Metrics, curve: &[f64]) -> String {
+    let get = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
+    format!(
+        "ei round {round}  samples {}  right {:.3}  kept {}  examples {}  questions without any {:.3}  validation maj@1 {:.3}  {}",
+        get("samples"),
+        get("accuracy"),
+        get("round/kept"),
+        get("round/examples"),
+        get("diversity/unsolved"),
+        get("validation/maj@1"),
+        sparkline(curve)
+    )
+}

@@ -1,0 +1,99 @@
+//! Claims about Expert Iteration as a whole: what a round learns from, and that a run that was stopped is the run that never
+//! stopped.
+
+mod common;
+
+use common::{PROBLEMS, files, metrics, problems, resume, run_ei};
+use eval::{Sample, read_samples};
+use std::{collections::BTreeSet, fs, path::Path};
+
+fn samples(dir: &Path) -> Vec<Sample> {
+    read_samples(&dir.join("samples.jsonl")).unwrap()
+}
+
+fn of_round(all: &[Sample], round: usize) -> Vec<&Sample> {
+    all.iter().filter(|sample| sample.step == Some(round)).collect()
+}
+
+#[track_caller]
+fn assert_same_run(dir: &Path, straight: &Path) {
+    assert_eq!(metrics(dir), metrics(straight));
+    assert!(samples(dir) == samples(straight), "other samples");
+    let weights = |dir: &Path| -> Vec<Vec<u8>> {
+        let all = files(&dir.join("checkpoints")).into_iter();
+        all.filter(|(path, _)| path.ends_with("model.safetensors")).map(|(_, bytes)| bytes).collect()
+    };
+    assert!(weights(dir) == weights(straight), "other weights");
+}
+
+#[test]
+fn a_round_learns_every_distinct_right_solution_that_any_round_has_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = run_ei(&folder.path().join("run"), &[]).unwrap();
+    let (samples, metrics) = (samples(&dir), metrics(&dir));
+    assert_eq!(metrics.len(), 3);
+    // D_0 is the reference solutions.
+    let mut pool: BTreeSet<(String, String)> = problems().iter().map(|p| (p.id.clone(), p.solution.clone())).collect();
+    assert_eq!(pool.len(), PROBLEMS);
+    for (round, metrics) in (1..).zip(&metrics) {
+        let drawn = of_round(&samples, round);
+        assert_eq!(drawn.len(), PROBLEMS * 4, "K = 4 of each");
+        let before = pool.len();
+        let right = drawn.iter().filter(|sample| sample.correct && sample.finish == model::Finish::Stop);
+        pool.extend(right.map(|sample| (sample.id.clone(), sample.completion.trim().to_string())));
+        assert_eq!(metrics["round/kept"], pool.len() - before);
+        assert_eq!(metrics["round/examples"], pool.len());
+        assert_eq!(metrics["samples"], round * PROBLEMS * 4);
+    }
+    assert!(pool.len() > PROBLEMS, "the policy of these tests is sometimes right");
+    assert!(dir.join("eval.json").is_file() && dir.join("report.html").is_file());
+}
+
+#[test]
+fn without_reference_solutions_a_round_learns_its_own_samples_alone_and_two_chains_are_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--start=base", "--shots=1", "--deduplicate=trace", "--rounds=1"];
+    let dir = run_ei(&folder.path().join("run"), &flags).unwrap();
+    let samples = samples(&dir);
+    let right = samples.iter().filter(|sample| sample.correct && sample.finish == model::Finish::Stop);
+    // The policy writes no calculation: all its right solutions of a question have the same, empty chain.
+    let questions: BTreeSet<&str> = right.map(|sample| sample.id.as_str()).collect();
+    assert_eq!(metrics(&dir)[0]["round/examples"], questions.len());
+}
+
+#[test]
+fn a_run_that_was_stopped_in_a_fit_and_resumed_is_the_run_that_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let straight = run_ei(&folder.path().join("straight"), &[]).unwrap();
+    for step in [1, 3] {
+        let dir = folder.path().join(format!("stopped-after-{step}"));
+        let error = run_ei(&dir, &[&format!("--stop-after={step}")]).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("--resume {}", dir.display())), "{error}");
+        assert!(metrics(&dir).is_empty(), "it was stopped in round 1");
+        resume("ei", &dir).unwrap();
+        assert_same_run(&dir, &straight);
+    }
+}
+
+#[test]
+fn a_run_that_died_while_it_sampled_goes_on_from_its_last_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let straight = run_ei(&folder.path().join("straight"), &[]).unwrap();
+    let dir = folder.path().join("died");
+    run_ei(&dir, &["--stop-after=1"]).unwrap_err();
+    fs::remove_dir_all(dir.join("rounds")).unwrap();
+    let text = fs::read_to_string(dir.join("samples.jsonl")).unwrap();
+    fs::write(dir.join("samples.jsonl"), &text[..text.len() / 2]).unwrap();
+    resume("ei", &dir).unwrap();
+    assert_same_run(&dir, &straight);
+}
+
+#[test]
+fn samples_of_another_run_stand_in_for_those_of_round_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = run_ei(&folder.path().join("first"), &["--rounds=1"]).unwrap();
+    let file = format!("--from-samples={}", first.join("samples.jsonl").display());
+    let again = run_ei(&folder.path().join("again"), &["--rounds=1", &file]).unwrap();
+    assert!(samples(&again) == samples(&first));
+    assert_eq!(metrics(&again)[0]["round/examples"], metrics(&first)[0]["round/examples"]);
+}
