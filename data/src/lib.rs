@@ -16,8 +16,8 @@ pub mod tokenizer;
 pub use answer::{Answer, extract_answer};
 pub use problem::{Benchmark, DataOptions, Problem, Split, SvampSolutions, load, shots};
 pub use prompt::{
-    Example, PromptStyle, Prompting, SHOT_END, completion_text, encode_example, encode_prompt, few_shot_prompt,
-    question_prompt,
+    Example, PromptStyle, Prompting, SHOT_END, completion_text, encode_example, encode_prompt, encode_written,
+    few_shot_prompt, question_prompt,
 };
-pub use steps::{Step, calculation_trace, matched_steps, reference_results, steps};
+pub use steps::{Step, calculation_trace, matched_steps, prefix_ends, reference_results, steps};
 pub use tokenizer::Tokenizer;

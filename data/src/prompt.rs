@@ -94,6 +94,21 @@ pub fn encode_example(tokenizer: &Tokenizer, style: PromptStyle, problem: &Probl
     Ok(Example { tokens, prompt_len })
 }
 
+/// What somebody wrote after a question, word for word, as an example; `ended` adds the end of the sequence.
+pub fn encode_written(
+    tokenizer: &Tokenizer,
+    prompting: &Prompting,
+    question: &str,
+    completion: &str,
+    ended: bool,
+) -> Result<Example> {
+    let mut tokens = encode_prompt(tokenizer, prompting, question)?;
+    let prompt_len = tokens.len();
+    tokens.extend(tokenizer.encode(completion));
+    tokens.extend(tokenizer.eos_ids().first().filter(|_| ended));
+    Ok(Example { tokens, prompt_len })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::Answer;
+use crate::{Answer, Tokenizer};
 
 /// A line of a solution.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,16 @@ pub fn steps(solution: &str) -> Vec<Step> {
 /// The intermediate results of a reference solution, in order.
 pub fn reference_results(solution: &str) -> Vec<Answer> {
     steps(solution).into_iter().filter_map(|step| step.result).collect()
+}
+
+/// The prefixes S_1..S_i of a solution: the places of the tokens that end its steps, and of its last token, rising.
+pub fn prefix_ends(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<usize> {
+    let Some(last) = tokens.len().checked_sub(1) else { return Vec::new() };
+    let text = tokenizer.decode(tokens);
+    let mut ends: Vec<usize> =
+        steps(&text).iter().map(|step| tokenizer.token_reaching(tokens, step.line_end)).chain([last]).collect();
+    ends.dedup();
+    ends
 }
 
 /// The lines of `completion` that earn a dense reward, as their byte offsets `line_end`: those whose result is an
@@ -131,6 +141,19 @@ mod tests {
     }
 
     const REFERENCE: &str = "Half of 48 is 48/2 = <<48/2=24>>24.\nTogether 48+24 = <<48+24=72>>72.\n#### 72";
+
+    #[test]
+    fn a_prefix_ends_with_a_line_and_the_last_one_with_the_last_token() {
+        let text = " 6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21\n#### 21";
+        let tokenizer = Tokenizer::train_bpe(&[text.to_string()], 280).unwrap();
+        let mut tokens = tokenizer.encode(text);
+        tokens.push(tokenizer.eos_ids()[0]);
+        let ends = prefix_ends(&tokenizer, &tokens);
+        let texts: Vec<String> = ends.iter().map(|&end| tokenizer.decode(&tokens[..=end])).collect();
+        assert_eq!(texts, [" 6*4 = <<6*4=24>>24", " 6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21", text]);
+        assert_eq!(*ends.last().unwrap(), tokens.len() - 1, "the end of the sequence");
+        assert!(prefix_ends(&tokenizer, &[]).is_empty());
+    }
 
     #[test]
     fn a_line_ends_before_its_newline_and_the_last_line_at_the_end() {

@@ -119,6 +119,15 @@ impl Tokenizer {
         self.inner.tokenizer.decode(ids, true).unwrap_or_default()
     }
 
+    /// The place of the first of `tokens` with which their text reaches `offset` bytes; of the last one where it never does.
+    ///
+    /// # Panics
+    /// Without a token.
+    pub fn token_reaching(&self, tokens: &[u32], offset: usize) -> usize {
+        let reached = |count: &usize| self.decode(&tokens[..*count]).len() >= offset;
+        (1..=tokens.len()).find(reached).unwrap_or(tokens.len()) - 1
+    }
+
     /// One token as text, special tokens by their name; empty for an id that is no token.
     pub fn token_text(&self, id: u32) -> String {
         self.inner.tokenizer.decode(&[id], false).unwrap_or_default()

@@ -17,7 +17,7 @@ pub use policy::{CheckpointIndex, Policy, REWARD_HEAD, read_index, resolve_check
 pub use report::{About, Metric, MetricKind, Report, diversity_table, table};
 pub use reward_model::{RewardModel, Written, logits_after};
 pub use sample::{
-    Evaluation, Sample, SampleConfig, check_samples, complete, encode_prompts, evaluate, grade, greedy_accuracy,
+    Evaluation, Sample, SampleConfig, check_samples, complete, encode_prompts, evaluate, go_on, grade, greedy_accuracy,
     read_samples,
 };
 pub use score::ScoreArgs;

@@ -103,9 +103,19 @@ pub fn complete(
     key: impl Fn(usize, usize) -> Key,
     ended: &(dyn Fn(usize) + Sync),
 ) -> Result<(Vec<Vec<Completion>>, GenerateStats)> {
-    let prompts = encode_prompts(policy, problems, &config.prompting)?;
+    Ok(go_on(policy, &encode_prompts(policy, problems, &config.prompting)?, config, key, ended))
+}
+
+/// K completions of every prompt, which may hold the beginning of a solution; otherwise as [`complete`].
+pub fn go_on(
+    policy: &Policy,
+    prompts: &[Vec<u32>],
+    config: &SampleConfig,
+    key: impl Fn(usize, usize) -> Key,
+    ended: &(dyn Fn(usize) + Sync),
+) -> (Vec<Vec<Completion>>, GenerateStats) {
     let keys: Vec<Vec<Key>> =
-        (0..problems.len()).map(|problem| (0..config.samples).map(|sample| key(problem, sample)).collect()).collect();
+        (0..prompts.len()).map(|problem| (0..config.samples).map(|sample| key(problem, sample)).collect()).collect();
     let generate_config = GenerateConfig {
         max_new_tokens: config.max_new_tokens,
         temperature: config.temperature,
@@ -113,7 +123,7 @@ pub fn complete(
         rows: config.rows,
         threads: config.threads,
     };
-    Ok(generate(&policy.model, &prompts, &keys, &generate_config, ended))
+    generate(&policy.model, prompts, &keys, &generate_config, ended)
 }
 
 /// Reads the answer of a completion and compares it.

@@ -9,9 +9,11 @@
 
 use crate::{
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
-    dry_run, prepare,
-    progress::{Progress, sparkline},
-    run::{Blocks, Metrics, Run, TrainerState, finish},
+    dry_run,
+    harvest::{self, Harvest},
+    prepare,
+    progress::sparkline,
+    run::{Metrics, Run, TrainerState, finish},
     sft::{examples, fit_with_looks},
     supervised::{FitArgs, FitContext, FitNumbers},
     table::FinalTable,
@@ -20,17 +22,14 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use data::{Problem, Prompting, Split, calculation_trace};
-use eval::{Diversity, Policy, Sample, SampleConfig, check_samples, complete, grade, greedy_accuracy};
-use model::{Finish, Key, Purpose};
+use eval::{Diversity, Policy, Sample, SampleConfig, check_samples, greedy_accuracy};
+use model::Finish;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Instant,
 };
-
-/// Rows that are sampled and written at a time: what an interrupt can lose.
-const CHUNK_ROWS: usize = 1024;
 
 /// Improve a policy by Expert Iteration
 #[derive(Args, Clone, Debug, Serialize)]
@@ -167,8 +166,20 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         let asked = if round == 1 { &first_prompting } else { &prompting };
         let sampling =
             config.run.compute.sampling(&config.data, asked.clone(), config.samples, config.temperature, device);
-        let samples = std::mem::take(&mut this_round);
-        let samples = sample_round(&policy, &problems, round, samples, &sampling, &config, &mut run, &mut metrics)?;
+        let label = format!("ei round {round}");
+        let samples = match config.from_samples.as_ref().filter(|_| round == 1) {
+            Some(file) => {
+                let samples = harvest::from_file(file, &problems, 1)?;
+                run.write_samples(&samples)?;
+                samples
+            }
+            None => {
+                let (problems, sampling, label) = (&problems, &sampling, &label);
+                let (seed, quiet) = (config.run.seed, config.run.quiet);
+                let harvest = Harvest { problems, sampling, step: round, seed, label, quiet };
+                harvest.gather(&policy, std::mem::take(&mut this_round), &mut run, &mut metrics)?
+            }
+        };
         let kept = samples.iter().filter(|sample| pool.keep(sample)).count();
         describe(&samples, kept, &pool, &mut metrics);
         ensure!(
@@ -233,11 +244,10 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
         return Ok(Setup { base, policy: initial.clone(), initial, run, numbers: EiNumbers::default(), config });
     };
     let (policy, state, _) = prepare::resume::<EiNumbers>(dir, device)?;
-    let questions = config.data.load(Split::Train)?.len();
     // Samples that came from a file are read again.
     let foreign = state.numbers.round == 0 && config.from_samples.is_some();
-    let total = if foreign { 0 } else { questions * config.samples };
-    let blocks = Blocks { lines: config.chunk() * config.samples, total };
+    let questions = if foreign { 0 } else { config.data.load(Split::Train)?.len() };
+    let blocks = harvest::blocks(questions, config.samples);
     let run = Run::resume_within(dir, state.numbers.round, blocks)?.with_tensorboard(config.run.tensorboard)?;
     Ok(Setup { base, initial, policy, run, numbers: state.numbers, config })
 }
@@ -245,65 +255,6 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
 fn checkpoint(run: &Run, policy: &Policy, is_best: bool, numbers: EiNumbers) -> Result<PathBuf> {
     let state = TrainerState { numbers, optimizer: BTreeMap::new() };
     run.checkpoint(numbers.round, is_best, &policy.model, &policy.tokenizer, &state, |_| Ok(()))
-}
-
-/// K samples of every question, those that are written already taken as they are.
-#[allow(clippy::too_many_arguments, reason = "two of them are outputs")]
-fn sample_round(
-    policy: &Policy,
-    problems: &[Problem],
-    round: usize,
-    mut samples: Vec<Sample>,
-    sampling: &SampleConfig,
-    config: &EiConfig,
-    run: &mut Run,
-    metrics: &mut Metrics,
-) -> Result<Vec<Sample>> {
-    if let Some(file) = config.from_samples.as_ref().filter(|_| round == 1 && samples.is_empty()) {
-        samples = foreign_samples(file, problems)?;
-        run.write_samples(&samples)?;
-        return Ok(samples);
-    }
-    let started = Instant::now();
-    let mut new_tokens = 0;
-    let progress =
-        Progress::new(problems.len() * config.samples, &format!("ei round {round}"), "samples", config.run.quiet);
-    progress.start_at(samples.len());
-    let done = samples.len().div_ceil(config.samples);
-    for first in (done..problems.len()).step_by(config.chunk()) {
-        if crate::run::interrupted() {
-            return Err(run.interruption(&eval::resolve_checkpoint(run.dir())?));
-        }
-        let chunk = &problems[first..problems.len().min(first + config.chunk())];
-        let key = |problem: usize, sample: usize| {
-            let of_round = Key::new(config.run.seed, Purpose::Rollout).with(round as u64);
-            of_round.with((first + problem) as u64).with(sample as u64)
-        };
-        let (completions, stats) = complete(policy, chunk, sampling, key, &|ended| progress.advance(ended))?;
-        new_tokens += stats.new_tokens;
-        let graded = chunk.iter().zip(&completions).flat_map(|(problem, completions)| {
-            completions.iter().map(|completion| {
-                let sample = grade(policy, problem, completion);
-                Sample { step: Some(round), reward: Some(f64::from(u8::from(sample.correct))), ..sample }
-            })
-        });
-        let start = samples.len();
-        samples.extend(graded);
-        run.write_samples(&samples[start..])?;
-    }
-    let seconds = started.elapsed().as_secs_f64();
-    metrics.put("time/rollout_s", seconds);
-    metrics.put("rollout/tokens_per_s", new_tokens as f64 / seconds);
-    Ok(samples)
-}
-
-/// Samples that another run has drawn of these problems, as those of round 1.
-fn foreign_samples(file: &Path, problems: &[Problem]) -> Result<Vec<Sample>> {
-    let known: HashSet<&str> = problems.iter().map(|problem| problem.id.as_str()).collect();
-    let samples = eval::read_samples(file)?.into_iter().filter(|sample| known.contains(sample.id.as_str()));
-    let samples: Vec<Sample> = samples.map(|sample| Sample { step: Some(1), ..sample }).collect();
-    ensure!(!samples.is_empty(), "{} holds no sample of these training problems", file.display());
-    Ok(samples)
 }
 
 /// D_i: solved problems, no two with the same solution.
@@ -411,11 +362,6 @@ fn learn(
 }
 
 impl EiConfig {
-    /// Questions that are sampled and written at a time.
-    fn chunk(&self) -> usize {
-        CHUNK_ROWS.div_ceil(self.samples)
-    }
-
     /// How round 1 puts its questions: to a base after some solved problems.
     fn first_prompting(&self) -> Result<Prompting> {
         self.data.prompting(if self.start == Start::Base { self.shots } else { 0 })

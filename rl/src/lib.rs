@@ -10,6 +10,7 @@ pub mod diagnostics;
 pub mod dry_run;
 pub mod expert_iteration;
 pub mod generate;
+pub mod harvest;
 pub mod html;
 pub mod inspect;
 pub mod loss;

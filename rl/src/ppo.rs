@@ -223,8 +223,8 @@ impl Trainer {
 
     fn checkpoint(&self, run: &Run, is_best: bool, numbers: PpoNumbers) -> Result<PathBuf> {
         let state = TrainerState { numbers, optimizer: self.optimizer.to_tensors() };
-        run.checkpoint(numbers.step, is_best, &self.model.policy, &self.tokenizer, &state, |trainer| {
-            save_value_branch(&trainer.join("value.safetensors"), &self.model.value, &self.model.policy.config)
+        run.checkpoint(numbers.step, is_best, &self.model.policy, &self.tokenizer, &state, |folder| {
+            save_value_branch(&folder.join("trainer/value.safetensors"), &self.model.value, &self.model.policy.config)
         })
     }
 }

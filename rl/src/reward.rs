@@ -36,7 +36,7 @@ pub fn task_rewards(
         // Some reference solutions show no readable calculation: then there is nothing to match.
         let share = dense_scale / reference_results(&problem.solution).len().max(1) as f32;
         for line_end in matched_steps(&text, &problem.solution) {
-            rewards[token_at(tokenizer, tokens, line_end)] += share;
+            rewards[tokenizer.token_reaching(tokens, line_end)] += share;
         }
     }
     rewards
@@ -48,12 +48,6 @@ pub fn with_kl_penalty(rewards: &[f32], log_probs: &[f32], ref_log_probs: &[f32]
     let penalised =
         |((reward, log_prob), ref_log_prob): ((&f32, &f32), &f32)| reward - beta * (log_prob - ref_log_prob);
     rewards.iter().zip(log_probs).zip(ref_log_probs).map(penalised).collect()
-}
-
-/// The first token after which the decoded text reaches `offset` bytes.
-fn token_at(tokenizer: &Tokenizer, tokens: &[u32], offset: usize) -> usize {
-    let reached = |count: &usize| tokenizer.decode(&tokens[..*count]).len() >= offset;
-    (1..=tokens.len()).find(reached).unwrap_or(tokens.len()) - 1
 }
 
 /// Keeps the divergence from the reference near a target by moving β (Ziegler et al. 2019, arXiv 1909.08593, eq. 4):

@@ -219,7 +219,7 @@ impl Run {
             tokenizer.save(&unfinished)?;
             write_tensors(&unfinished.join("trainer/optimizer.safetensors"), &state.optimizer)?;
             fs::write(unfinished.join("trainer/state.json"), serde_json::to_vec_pretty(&state.numbers)?)?;
-            more(&unfinished.join("trainer"))?;
+            more(&unfinished)?;
             remove_if_there(&finished)?;
             fs::rename(&unfinished, &finished)?;
             Ok(())

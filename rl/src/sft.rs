@@ -45,7 +45,7 @@ pub const DEFAULTS: &[(&str, &str)] = &[
     ("learning_rate", "1.5e-3"),
     ("batch_size", "16"),
     ("micro_batch", "4"),
-    ("epochs", "2"),
+    ("epochs", "3"),
     ("warm_up", "40"),
     ("eval_every", "150"),
 ];

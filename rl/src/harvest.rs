@@ -1,0 +1,100 @@
+//! K samples of every one of many questions, written as they come. Knows not what they are for.
+//!
+//! Rounds of Expert Iteration and the data of reward models take long to sample: what an interrupt finds written is taken up
+//! again, in whole chunks, so that the batches of a resumed run are those of the run that never stopped.
+
+use crate::{
+    progress::Progress,
+    run::{Blocks, Metrics, Run},
+};
+use anyhow::{Result, ensure};
+use data::Problem;
+use eval::{Policy, Sample, SampleConfig, complete, grade};
+use model::{Key, Purpose};
+use std::{collections::HashSet, path::Path, time::Instant};
+
+/// Rows that are sampled and written at a time: what an interrupt can lose.
+const CHUNK_ROWS: usize = 1024;
+
+/// What to sample.
+pub struct Harvest<'a> {
+    /// The questions.
+    pub problems: &'a [Problem],
+    /// How often, at which temperature, how put.
+    pub sampling: &'a SampleConfig,
+    /// What `step` the samples have; draws belong to (seed, step, place of the question, sample).
+    pub step: usize,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// What the bar is called.
+    pub label: &'a str,
+    /// No bar.
+    pub quiet: bool,
+}
+
+/// Questions of a chunk.
+fn chunk(samples: usize) -> usize {
+    CHUNK_ROWS.div_ceil(samples)
+}
+
+/// How the lines of a harvest of so many questions are written, for [`Run::resume_within`].
+pub fn blocks(questions: usize, samples: usize) -> Blocks {
+    Blocks { lines: chunk(samples) * samples, total: questions * samples }
+}
+
+impl Harvest<'_> {
+    /// Samples what is not in `samples` yet, and writes it to the run's `samples.jsonl`; all samples, in order.
+    ///
+    /// # Errors
+    /// A prompt that does not fit the model, a full disk, an interrupt.
+    pub fn gather(
+        &self,
+        policy: &Policy,
+        mut samples: Vec<Sample>,
+        run: &mut Run,
+        metrics: &mut Metrics,
+    ) -> Result<Vec<Sample>> {
+        let started = Instant::now();
+        let mut new_tokens = 0;
+        let k = self.sampling.samples;
+        let progress = Progress::new(self.problems.len() * k, self.label, "samples", self.quiet);
+        progress.start_at(samples.len());
+        for first in (samples.len().div_ceil(k)..self.problems.len()).step_by(chunk(k)) {
+            if crate::run::interrupted() {
+                return Err(run.interruption(&eval::resolve_checkpoint(run.dir())?));
+            }
+            let chunk = &self.problems[first..self.problems.len().min(first + chunk(k))];
+            let key = |problem: usize, sample: usize| {
+                let of_step = Key::new(self.seed, Purpose::Rollout).with(self.step as u64);
+                of_step.with((first + problem) as u64).with(sample as u64)
+            };
+            let (completions, stats) = complete(policy, chunk, self.sampling, key, &|ended| progress.advance(ended))?;
+            new_tokens += stats.new_tokens;
+            let graded = chunk.iter().zip(&completions).flat_map(|(problem, completions)| {
+                completions.iter().map(|completion| {
+                    let sample = grade(policy, problem, completion);
+                    Sample { step: Some(self.step), reward: Some(f64::from(u8::from(sample.correct))), ..sample }
+                })
+            });
+            let start = samples.len();
+            samples.extend(graded);
+            run.write_samples(&samples[start..])?;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        metrics.put("time/rollout_s", seconds);
+        metrics.put("rollout/tokens_per_s", new_tokens as f64 / seconds);
+        Ok(samples)
+    }
+}
+
+/// Samples that another run has drawn of these problems, as those of `step`.
+///
+/// # Errors
+/// A file that is missing or malformed, or holds no sample of them.
+pub fn from_file(file: &Path, problems: &[Problem], step: usize) -> Result<Vec<Sample>> {
+    let known: HashSet<&str> = problems.iter().map(|problem| problem.id.as_str()).collect();
+    let samples = eval::read_samples(file)?.into_iter().filter(|sample| known.contains(sample.id.as_str()));
+    let samples: Vec<Sample> = samples.map(|sample| Sample { step: Some(step), ..sample }).collect();
+    ensure!(!samples.is_empty(), "{} holds no sample of these training problems", file.display());
+    Ok(samples)
+}
