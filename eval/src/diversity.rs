@@ -35,6 +35,9 @@ pub struct Diversity {
     pub trace_distance: Option<Estimate>,
 }
 
+/// The text of a solution and its chain of calculations.
+type Solution<'a> = (&'a str, Vec<String>);
+
 impl Diversity {
     /// Of samples that may come in any order; those with the same `id` are of one question.
     pub fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
@@ -42,12 +45,12 @@ impl Diversity {
         for sample in samples {
             questions.entry(&sample.id).or_default().push(sample);
         }
-        let right: Vec<Vec<(&str, Vec<String>)>> = questions
+        let right: Vec<Vec<Solution<'_>>> = questions
             .values()
             .map(|samples| samples.iter().filter(|sample| sample.correct).map(|sample| solution(sample)).collect())
             .collect();
         let count = right.len().max(1) as f64;
-        let mean = |value: &dyn Fn(&[(&str, Vec<String>)]) -> usize| {
+        let mean = |value: &dyn Fn(&[Solution<'_>]) -> usize| {
             right.iter().map(|solutions| value(solutions)).sum::<usize>() as f64 / count
         };
         Self {
@@ -63,7 +66,7 @@ impl Diversity {
     }
 }
 
-fn solution(sample: &Sample) -> (&str, Vec<String>) {
+fn solution(sample: &Sample) -> Solution<'_> {
     (sample.completion.trim(), calculation_trace(&sample.completion))
 }
 
