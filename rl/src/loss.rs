@@ -55,18 +55,6 @@ pub fn ppo_value(
     error.max_pair(clipped_error).sum().mul_scalar(0.5 / total as f64)
 }
 
-/// Binary cross-entropy of logits z and labels y in [0, 1]:
-///
-/// 1/total Σ w (max(z, 0) - z y + log(1 + e^{-|z|})), which is -w (y log σ(z) + (1 - y) log(1 - σ(z))) without overflow.
-///
-/// # Shapes
-/// - `logits`, `labels`, `weights`: `[M]`; output: `[1]`
-pub fn binary_cross_entropy(logits: Tensor<1>, labels: Tensor<1>, weights: Tensor<1>, total: usize) -> Tensor<1> {
-    let softplus = logits.clone().abs().neg().exp().add_scalar(1.0).log();
-    let losses = logits.clone().clamp_min(0.0) - logits * labels + softplus;
-    (losses * weights).sum().div_scalar(total as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,24 +138,6 @@ mod tests {
     #[test]
     fn a_value_that_moved_away_from_the_return_is_brought_back_from_any_distance() {
         assert_close(squares(-0.5, 0.0, 1.0), (1.125, -1.5));
-    }
-
-    #[test]
-    fn the_cross_entropy_is_the_log_of_the_probability_of_the_label_and_its_gradient_their_distance() {
-        let logits = tensor(&[0.0, 2.0, -3.0, 90.0]).autodiff().require_grad();
-        let (labels, weights) = (tensor(&[1.0, 0.0, 0.25, 0.0]), tensor(&[1.0, 1.0, 2.0, 1.0]));
-        let loss = binary_cross_entropy(logits.clone(), labels, weights, 4);
-        let gradient = to_host(logits.grad(&loss.backward()).unwrap()).values;
-        let sigmoid = |z: f32| 1.0 / (1.0 + (-z).exp());
-        let of_third = -2.0 * (0.25 * sigmoid(-3.0).ln() + 0.75 * sigmoid(3.0).ln());
-        let expected = (2.0f32.ln() + (1.0 + 2.0f32.exp()).ln() + of_third + 90.0) / 4.0;
-        let loss = loss.inner().into_scalar::<f32>();
-        assert!((loss - expected).abs() < 1e-5, "{loss}, expected {expected}");
-        for (gradient, expected) in
-            gradient.iter().zip([(0.5 - 1.0) / 4.0, sigmoid(2.0) / 4.0, 2.0 * (sigmoid(-3.0) - 0.25) / 4.0, 1.0 / 4.0])
-        {
-            assert!((gradient - expected).abs() < 1e-6, "{gradient}, expected {expected}");
-        }
     }
 
     #[test]
