@@ -97,3 +97,80 @@ pub fn logits_after(model: &ActorCritic, rows: &[&[u32]], ends: &[&[usize]], dev
     let places: Vec<i32> = places.collect();
     values.reshape([batch * time]).select(0, Tensor::from_ints(places.as_slice(), device))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::{ModelConfig, ModelSize, Transformer, save_model, save_value_branch};
+
+    fn policy() -> Policy {
+        let tokenizer = Tokenizer::train_bpe(&["one and two is three".to_string()], 260).unwrap();
+        let config = ModelConfig {
+            hidden_size: 16,
+            intermediate_size: 24,
+            ..ModelConfig::of_size(ModelSize::Tiny, tokenizer.vocab_size(), 0)
+        };
+        Policy { model: Transformer::init(&config, 3, &Device::default()), tokenizer }
+    }
+
+    /// A head that is not 0.
+    fn reward_model() -> RewardModel {
+        let mut reward_model = RewardModel::of(&policy());
+        let value = &mut reward_model.model.value;
+        value.head = value.head.clone().map(|head| head.add_scalar(0.3));
+        reward_model
+    }
+
+    fn rows() -> Vec<Written> {
+        let row =
+            |length: u32| Written { tokens: (0..length).map(|i| (7 * i + length) % 250).collect(), prompt_len: 3 };
+        [9, 4, 12, 5].map(row).to_vec()
+    }
+
+    #[test]
+    fn a_new_head_says_one_half_after_every_token_of_the_completion() {
+        let judged = RewardModel::of(&policy()).probabilities(&rows(), 2, 1);
+        assert_eq!(judged, [6, 1, 9, 2].map(|length| vec![0.5; length]));
+    }
+
+    #[test]
+    fn a_judgement_depends_neither_on_the_batch_nor_on_what_comes_after() {
+        let (reward_model, rows) = (reward_model(), rows());
+        let together = reward_model.probabilities(&rows, 4, 2);
+        for (row, judged) in rows.iter().zip(&together) {
+            let cut = Written { tokens: row.tokens[..4].to_vec(), prompt_len: 3 };
+            let alone = reward_model.probabilities(&[cut], 1, 1);
+            assert!((alone[0][0] - judged[0]).abs() < 1e-5 && (judged[0] - 0.5).abs() > 1e-3, "{alone:?}, {judged:?}");
+        }
+    }
+
+    #[test]
+    fn the_logits_to_learn_from_are_those_of_the_probabilities() {
+        let (reward_model, rows) = (reward_model(), rows());
+        let tokens: Vec<&[u32]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
+        let ends: [&[usize]; 4] = [&[3, 8], &[3], &[5, 7, 11], &[4]];
+        let logits = logits_after(&reward_model.model, &tokens, &ends, &Device::default());
+        let learnt = to_host(sigmoid(logits)).values;
+        let judged = reward_model.probabilities(&rows, 4, 1);
+        let expected = ends.iter().zip(&judged).flat_map(|(ends, judged)| ends.iter().map(|end| judged[end - 3]));
+        assert_eq!(learnt.len(), 7);
+        for (learnt, expected) in learnt.iter().zip(expected) {
+            assert!((learnt - expected).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn a_policy_is_no_reward_model_and_a_reward_model_no_policy() {
+        let folder = tempfile::tempdir().unwrap();
+        let (reward_model, device) = (reward_model(), Device::default());
+        save_model(folder.path(), &reward_model.model.policy).unwrap();
+        reward_model.tokenizer.save(folder.path()).unwrap();
+        let error = |error: anyhow::Error| error.to_string();
+        assert!(error(RewardModel::load(folder.path(), &device).err().unwrap()).contains("not a reward model"));
+        let config = &reward_model.model.policy.config;
+        save_value_branch(&folder.path().join(REWARD_HEAD), &reward_model.model.value, config).unwrap();
+        assert!(error(Policy::load(folder.path(), &device).err().unwrap()).contains("is a reward model"));
+        let loaded = RewardModel::load(folder.path(), &device).unwrap();
+        assert_eq!(loaded.probabilities(&rows(), 4, 1), reward_model.probabilities(&rows(), 4, 1));
+    }
+}

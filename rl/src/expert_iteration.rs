@@ -203,9 +203,9 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
             eprintln!("{}", line(round, &metrics, &curve));
         }
         run.log(&metrics)?;
-        let saved = checkpoint(&run, &policy, is_best, numbers)?;
+        checkpoint(&run, &policy, is_best, numbers)?;
         if config.run.stops_after(round) && round < config.rounds {
-            return Err(run.interruption(&saved));
+            return Err(run.interruption());
         }
     }
     table.after(&run, &before, &prompting)?;

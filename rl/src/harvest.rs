@@ -61,7 +61,7 @@ impl Harvest<'_> {
         progress.start_at(samples.len());
         for first in (samples.len().div_ceil(k)..self.problems.len()).step_by(chunk(k)) {
             if crate::run::interrupted() {
-                return Err(run.interruption(&eval::resolve_checkpoint(run.dir())?));
+                return Err(run.interruption());
             }
             let chunk = &self.problems[first..self.problems.len().min(first + chunk(k))];
             let key = |problem: usize, sample: usize| {

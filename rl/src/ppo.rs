@@ -87,9 +87,9 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         run.log(&metrics)?;
         // A stop between two looks makes a checkpoint but no look: the resumed run is the one that never stopped.
         if looks || stop {
-            let saved = trainer.checkpoint(&run, is_best, numbers)?;
+            trainer.checkpoint(&run, is_best, numbers)?;
             if stop && step + 1 < config.steps {
-                return Err(run.interruption(&saved));
+                return Err(run.interruption());
             }
         }
         progress.note(note(&metrics));

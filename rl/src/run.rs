@@ -164,10 +164,12 @@ impl Run {
     }
 
     /// The error that ends an interrupted run, naming what it can go on from.
-    pub fn interruption(&self, checkpoint: &Path) -> anyhow::Error {
+    pub fn interruption(&self) -> anyhow::Error {
+        let checkpoints = self.dir.join("checkpoints");
+        let last = read_index(&checkpoints.join("index.json")).unwrap_or_default().last;
         anyhow::anyhow!(
             "interrupted; the last checkpoint is {}; go on with --resume {}",
-            checkpoint.display(),
+            checkpoints.join(last).display(),
             self.whole.as_ref().unwrap_or(&self.dir).display()
         )
     }

@@ -179,9 +179,9 @@ pub fn fit(
         // A stop between two looks makes a checkpoint but no look: the resumed run is the one that never stopped.
         if looks || stop {
             let state = TrainerState { numbers, optimizer: optimizer.to_tensors() };
-            let saved = run.checkpoint(step + 1, is_best, &model, tokenizer, &state, |_| Ok(()))?;
+            run.checkpoint(step + 1, is_best, &model, tokenizer, &state, |_| Ok(()))?;
             if stop && step + 1 < steps {
-                return Err(run.interruption(&saved));
+                return Err(run.interruption());
             }
         }
         progress.note(format!("loss {:.3}", outcome.loss));

@@ -8,10 +8,7 @@ use burn::{
     module::Param,
     tensor::{Device, Int, Tensor, TensorData},
 };
-use common::{
-    PROBLEMS, files, gradient_list, metrics, policy, problems, random_model, resume, run, run_ppo, run_sft,
-    short_examples,
-};
+use common::{PROBLEMS, gradient_list, metrics, policy, problems, random_model, run_ppo, short_examples};
 use data::{Example, Prompting, Split};
 use eval::{About, Sample, SampleConfig, evaluate};
 use model::{ActorCritic, Finish, Transformer, ValueBranch, to_host, token_log_probs};
@@ -21,7 +18,6 @@ use rl::{
     optim::{Adam, gradients},
     reward::RewardKind,
     rollout::{Rollout, RolloutConfig, look, sample_rollouts},
-    run::Run,
     supervised::update,
 };
 use std::{fs, path::Path};
@@ -347,116 +343,12 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
     assert!(all.iter().any(|rollout| rollout.sample.reward == Some(0.0)));
 }
 
-// 10 and 15
+// 1 and 2, and the names of the metrics
 
 fn samples(dir: &Path) -> Vec<Sample> {
     let text = fs::read_to_string(dir.join("samples.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
-
-/// All that two equal runs have in common: metrics but for clocks, samples, every byte of the checkpoints, the evaluation.
-#[track_caller]
-fn assert_same_run(left: &Path, right: &Path) {
-    assert_eq!(metrics(left), metrics(right));
-    for name in ["samples.jsonl", "config.toml"] {
-        let bytes = |dir: &Path| fs::read(dir.join(name)).unwrap();
-        assert!(bytes(left) == bytes(right), "{name} differs: {} and {}", left.display(), right.display());
-    }
-    let evaluation = |dir: &Path| fs::read_to_string(dir.join("eval.json")).ok();
-    assert_eq!(evaluation(left), evaluation(right));
-    let [left, right] = [left, right].map(|dir| files(&dir.join("checkpoints")));
-    let names =
-        |files: &[(std::path::PathBuf, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&left), names(&right));
-    for ((name, left), (_, right)) in left.iter().zip(&right) {
-        assert!(left == right, "{} differs", name.display());
-    }
-}
-
-fn weights(dir: &Path, step: usize) -> Vec<u8> {
-    fs::read(dir.join(format!("checkpoints/step-{step:06}/model.safetensors"))).unwrap()
-}
-
-#[test]
-fn a_ppo_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
-    let folder = tempfile::tempdir().unwrap();
-    let straight = run_ppo(&folder.path().join("straight"), &[]).unwrap();
-    assert!(weights(&straight, 4) != fs::read(common::start().join("model.safetensors")).unwrap(), "it has learnt");
-    // Steps 1 and 3 lie between two looks, step 2 at one.
-    for step in 1..=3 {
-        let dir = folder.path().join(format!("stopped-after-{step}"));
-        let error = run_ppo(&dir, &[&format!("--stop-after={step}")]).unwrap_err().to_string();
-        assert!(error.contains(&format!("step-{step:06}")) && error.contains("--resume"), "{error}");
-        assert_eq!(metrics(&dir).len(), step);
-        resume("ppo", &dir).unwrap();
-        assert_same_run(&dir, &straight);
-    }
-}
-
-#[test]
-fn an_sft_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
-    let folder = tempfile::tempdir().unwrap();
-    let straight = run_sft(&folder.path().join("straight"), &[]).unwrap();
-    assert!(weights(&straight, 4) != fs::read(common::start().join("model.safetensors")).unwrap(), "it has learnt");
-    for step in 1..=3 {
-        let dir = folder.path().join(format!("stopped-after-{step}"));
-        run_sft(&dir, &[&format!("--stop-after={step}")]).unwrap_err();
-        resume("sft", &dir).unwrap();
-        assert_same_run(&dir, &straight);
-    }
-}
-
-#[test]
-fn what_was_written_after_the_last_checkpoint_is_dropped_and_written_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let straight = run_ppo(&folder.path().join("straight"), &[]).unwrap();
-    let killed = folder.path().join("killed");
-    run_ppo(&killed, &["--stop-after=2"]).unwrap_err();
-    // As if step 3 had been logged, and the process had died in the middle of a line of step 4.
-    for name in ["metrics.jsonl", "samples.jsonl"] {
-        let whole = fs::read_to_string(straight.join(name)).unwrap();
-        let cut = whole.trim_end().rfind('\n').unwrap() + 20;
-        fs::write(killed.join(name), &whole[..cut]).unwrap();
-    }
-    resume("ppo", &killed).unwrap();
-    assert_same_run(&killed, &straight);
-}
-
-#[test]
-fn the_same_seed_gives_the_same_run_with_any_number_of_threads_and_another_seed_another() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = |name: &str, flags: &[&str]| run_ppo(&folder.path().join(name), flags).unwrap();
-    let first = run("first", &[]);
-    assert_same_run(&run("again", &[]), &first);
-    let one_thread = run("one-thread", &["--threads=1"]);
-    fs::copy(first.join("config.toml"), one_thread.join("config.toml")).unwrap();
-    assert_same_run(&one_thread, &first);
-    let other = run("other", &["--seed=4"]);
-    assert_ne!(fs::read(other.join("samples.jsonl")).unwrap(), fs::read(first.join("samples.jsonl")).unwrap());
-}
-
-#[test]
-fn a_run_repeats_from_its_own_configuration_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let first = run_sft(&folder.path().join("first"), &[]).unwrap();
-    let config = format!("--config={}", first.join("config.toml").display());
-    let out = format!("--out={}", folder.path().join("again").display());
-    let again = run(&["sft", &config, &out, "--quiet"]).unwrap();
-    assert_same_run(&again, &first);
-}
-
-#[test]
-fn a_run_directory_is_never_overwritten() {
-    let folder = tempfile::tempdir().unwrap();
-    let dir = run_sft(&folder.path().join("run"), &["--steps=1"]).unwrap();
-    let before = files(&dir);
-    let error = run_sft(&dir, &[]).unwrap_err().to_string();
-    assert!(error.contains("exists already"), "{error}");
-    assert!(files(&dir) == before);
-    assert!(Run::resume(folder.path(), 0).is_err(), "a folder that is no run");
-}
-
-// 1 and 2, and the names of the metrics
 
 #[test]
 fn every_step_of_ppo_logs_what_tables_rely_on() {
