@@ -5,8 +5,8 @@
 //! named quantities from one to the next, or a *scenario*, a whole small story of `scenarios`. Both are rows of text
 //! in one small language (`template`); `plan` draws the kinds, `draft` numbers and words; `corpus`
 //! makes documents of many formats from the same drafts. What makes most problems hard is which operations to choose and
-//! how long the chain is, not the language and not the size of the numbers; a fifth have large numbers, which a model of
-//! this size rarely gets right even in many samples.
+//! how long the chain is, not the language and not the size of the numbers. Some have middle numbers, which a model of this size sometimes gets
+//! right, and a quarter have large ones, which it rarely gets right even in many samples.
 //!
 //! Reference solutions have two styles, as those of several authors do: one calculation a line, or two taken together
 //! (`compress`). In GSM8K's training part 34 % of the solutions have a calculation with two or more operators; here more
@@ -54,54 +54,67 @@ pub const TERSE_PERCENT: u32 = 55;
 /// Longest question, in words; a longer draft is drawn anew.
 pub const QUESTION_WORDS_MAX: usize = 32;
 
-/// Largest number that any line of a problem with small numbers may compute.
-pub const RESULT_MAX: u32 = 20;
-/// Percentage of problems with large numbers, where a calculation takes more than is remembered.
-pub const LARGE_PERCENT: u32 = 20;
-/// Largest number that any line of a problem with large numbers may compute; its answer is above [`RESULT_MAX`].
-pub const LARGE_RESULT_MAX: u32 = 999;
-
-/// What a number in a question is drawn from, both ends included: in most problems, and in those with large numbers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Range {
-    small: (u32, u32),
-    large: (u32, u32),
+/// How large the numbers of a problem are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Magnitude {
+    /// A calculation is remembered.
+    Small,
+    /// A calculation takes a carry now and then.
+    Middle,
+    /// A calculation takes more than is remembered.
+    Large,
 }
 
+const MAGNITUDES: [Magnitude; 3] = [Magnitude::Small, Magnitude::Middle, Magnitude::Large];
+
+/// Relative frequency of problems with small, middle and large numbers.
+pub const MAGNITUDE_WEIGHTS: [u32; 3] = [62, 13, 25];
+/// Largest number that any line of a problem may compute, by the magnitude of its numbers. The answer of a problem with
+/// middle or large numbers is above the first of them.
+pub const RESULT_MAX: [u32; 3] = [20, 99, 999];
+
+/// What a number in a question is drawn from, both ends included, by the magnitude of the problem's numbers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range([(u32, u32); 3]);
+
 const fn range(low: u32, high: u32) -> Range {
-    Range { small: (low, high), large: (low, high) }
+    Range([(low, high); 3])
 }
 
 impl Range {
+    const fn or_middle(self, low: u32, high: u32) -> Range {
+        Range([self.0[0], (low, high), self.0[2]])
+    }
+
     const fn or_large(self, low: u32, high: u32) -> Range {
-        Range { large: (low, high), ..self }
+        Range([self.0[0], self.0[1], (low, high)])
     }
 }
 
 /// What somebody has at the start.
-const START: Range = range(3, 10).or_large(110, 720);
+const START: Range = range(3, 10).or_middle(12, 60).or_large(110, 720);
 /// What somebody with money has at the start.
-const MONEY: Range = range(5, 16).or_large(110, 720);
+const MONEY: Range = range(5, 16).or_middle(15, 60).or_large(110, 720);
 /// What is added, taken away, or makes the difference between two people.
-const ADDEND: Range = range(2, 8).or_large(45, 360);
+const ADDEND: Range = range(2, 8).or_middle(6, 35).or_large(45, 360);
 /// How many groups, friends, hours, days.
-const GROUPS: Range = range(2, 4).or_large(3, 9);
+const GROUPS: Range = range(2, 4).or_middle(2, 6).or_large(3, 9);
 /// How many in each group, each hour, each day.
-const GROUP_SIZE: Range = range(2, 5).or_large(14, 78);
+const GROUP_SIZE: Range = range(2, 5).or_middle(5, 14).or_large(14, 78);
 /// The factor of "times as many"; twice has kinds of its own.
-const FACTOR: Range = range(3, 4).or_large(3, 6);
+const FACTOR: Range = range(3, 4).or_middle(3, 5).or_large(3, 6);
 /// What is divided by.
-const DIVISOR: Range = range(2, 4).or_large(3, 8);
+const DIVISOR: Range = range(2, 4).or_middle(2, 5).or_large(3, 8);
 /// Dollars for one thing that is sold.
-const PRICE: Range = range(2, 4).or_large(6, 45);
+const PRICE: Range = range(2, 4).or_middle(3, 12).or_large(6, 45);
 /// What somebody wants to have in the end.
-const GOAL: Range = range(9, 20).or_large(300, 950);
+const GOAL: Range = range(9, 20).or_middle(30, 95).or_large(300, 950);
 /// Minutes that stand next to a whole hour.
 const MINUTES: Range = range(10, 30);
 /// How old somebody is.
 const AGE: Range = range(6, 12);
 /// The number in a fact that is not needed.
-const DISTRACTOR: Range = range(3, 12).or_large(20, 300);
+const DISTRACTOR: Range = range(3, 12).or_middle(5, 60).or_large(20, 300);
 
 /// Weight of each kind that is told backwards ("Tom has 3 more apples than Mia" where Mia's apples are asked for),
 /// where ordinary kinds weigh about 10. These are the problems in which the words suggest the wrong operation.
@@ -130,8 +143,8 @@ pub const CORPUS_STEP_WEIGHTS: [u32; 5] = [40, 36, 16, 6, 2];
 pub const CORPUS_WRONG_PERCENT: u32 = 10;
 /// Percentage of the corpus' questions with answers that have exactly the format of the benchmark's prompt.
 pub const CORPUS_PROMPT_FORMAT_PERCENT: u32 = 30;
-/// Percentage of the corpus' problems and arithmetic statements with large numbers.
-pub const CORPUS_LARGE_PERCENT: u32 = 4;
+/// Relative frequency of small, middle and large numbers in the corpus' problems and arithmetic statements.
+pub const CORPUS_MAGNITUDE_WEIGHTS: [u32; 3] = [84, 12, 4];
 
 /// Seeds: one for each independent stream of draws.
 const PROBLEM_SEED: u64 = 0x5eed_0001;

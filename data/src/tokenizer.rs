@@ -124,8 +124,18 @@ impl Tokenizer {
     /// # Panics
     /// Without a token.
     pub fn token_reaching(&self, tokens: &[u32], offset: usize) -> usize {
-        let reached = |count: &usize| self.decode(&tokens[..*count]).len() >= offset;
-        (1..=tokens.len()).find(reached).unwrap_or(tokens.len()) - 1
+        assert!(!tokens.is_empty(), "no token reaches anything");
+        let reaches = |last: usize| self.decode(&tokens[..=last]).len() >= offset;
+        let (mut below, mut reached) = (0, tokens.len() - 1);
+        while below < reached {
+            let middle = (below + reached) / 2;
+            if reaches(middle) { reached = middle } else { below = middle + 1 }
+        }
+        // The first bytes of a character may read longer than the whole of it.
+        while reached > 0 && reaches(reached - 1) {
+            reached -= 1;
+        }
+        reached
     }
 
     /// One token as text, special tokens by their name; empty for an id that is no token.

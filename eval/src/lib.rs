@@ -15,7 +15,7 @@ pub use diversity::Diversity;
 pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
 pub use policy::{CheckpointIndex, Policy, REWARD_HEAD, read_index, resolve_checkpoint};
 pub use report::{About, Metric, MetricKind, Report, diversity_table, table};
-pub use reward_model::{RewardModel, Written, logits_after};
+pub use reward_model::{RewardModel, logits_after};
 pub use sample::{
     Evaluation, Sample, SampleConfig, check_samples, complete, encode_prompts, evaluate, go_on, grade, greedy_accuracy,
     read_samples,

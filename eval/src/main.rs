@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use data::{Benchmark, DataOptions, PromptStyle, Prompting, Split};
 use eval::{
-    About, Diversity, Policy, Sample, SampleConfig, ScoreArgs, check_samples, diversity_table, evaluate, read_samples,
-    score,
+    About, Diversity, Policy, RewardModel, Sample, SampleConfig, ScoreArgs, check_samples, diversity_table, evaluate,
+    read_samples, score,
     score::write_whole,
     table,
     terminal::{fail, log_to_stderr},
@@ -57,6 +57,9 @@ struct RunArgs {
     /// Folder with gsm8k/ and svamp/ as published
     #[arg(long, value_name = "DIR", env = "RL_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Reward model (a run of `rl orm`) that scores the samples: adds rerank@K
+    #[arg(long, value_name = "PATH")]
+    orm: Option<PathBuf>,
     /// Use only the first N problems
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
@@ -124,6 +127,7 @@ fn run(args: &RunArgs) -> Result<()> {
     }
     let device = model::choose_device(args.device)?;
     let policy = Policy::load(&args.checkpoint, &device)?;
+    let reward_model = args.orm.as_deref().map(|path| RewardModel::load(path, &device)).transpose()?;
     let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };
     let mut problems = data::load(args.benchmark, args.split, &options)?;
     problems.truncate(args.limit.map_or(usize::MAX, usize::from));
@@ -145,8 +149,10 @@ fn run(args: &RunArgs) -> Result<()> {
         threads: model::threads(args.threads.map(usize::from), &device),
         prompting: Prompting { style: args.prompt_style, shots },
     };
-    let bar = bar(problems.len() * (1 + config.samples), args.quiet);
-    let evaluation = evaluate(&policy, &problems, about, &config, args.seed, &|ended| bar.inc(ended as u64))?;
+    let scored = if reward_model.is_some() { config.samples } else { 0 };
+    let bar = bar(problems.len() * (1 + config.samples + scored), args.quiet);
+    let ended = |samples: usize| bar.inc(samples as u64);
+    let evaluation = evaluate(&policy, &problems, about, &config, args.seed, reward_model.as_ref(), &ended)?;
     bar.finish_and_clear();
     if let Some(path) = &args.out {
         write_whole(path, &serde_json::to_string_pretty(&evaluation.report)?)?;

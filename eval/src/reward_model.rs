@@ -7,7 +7,7 @@
 use crate::policy::{Policy, REWARD_HEAD, load_trunk, resolve_checkpoint};
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor, activation::sigmoid};
-use data::Tokenizer;
+use data::{Example, Tokenizer};
 use model::{ActorCritic, ValueBranch, load_value_branch, pad_right, parallel_map, to_host};
 use std::path::Path;
 
@@ -18,15 +18,6 @@ pub struct RewardModel {
     pub model: ActorCritic,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
-}
-
-/// A prompt with what was written after it, as token ids.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Written {
-    /// Prompt and completion.
-    pub tokens: Vec<u32>,
-    /// How many of them are the prompt.
-    pub prompt_len: usize,
 }
 
 impl RewardModel {
@@ -57,7 +48,7 @@ impl RewardModel {
     ///
     /// # Panics
     /// If a row has no completion, or is longer than the model's context.
-    pub fn probabilities(&self, rows: &[Written], at_once: usize, threads: usize) -> Vec<Vec<f32>> {
+    pub fn probabilities(&self, rows: &[Example], at_once: usize, threads: usize) -> Vec<Vec<f32>> {
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&row| rows[row].tokens.len());
         let batches: Vec<&[usize]> = order.chunks(at_once.max(1)).collect();
@@ -71,7 +62,7 @@ impl RewardModel {
                 let [_, time] = logits.dims();
                 let probabilities = to_host::<2>(sigmoid(logits)).values;
                 let of_row = |(place, &row): (usize, &usize)| {
-                    let Written { tokens, prompt_len } = &rows[row];
+                    let Example { tokens, prompt_len } = &rows[row];
                     assert!(*prompt_len < tokens.len(), "row {row} has no completion");
                     probabilities[place * time + prompt_len..place * time + tokens.len()].to_vec()
                 };
@@ -121,9 +112,9 @@ mod tests {
         reward_model
     }
 
-    fn rows() -> Vec<Written> {
+    fn rows() -> Vec<Example> {
         let row =
-            |length: u32| Written { tokens: (0..length).map(|i| (7 * i + length) % 250).collect(), prompt_len: 3 };
+            |length: u32| Example { tokens: (0..length).map(|i| (7 * i + length) % 250).collect(), prompt_len: 3 };
         [9, 4, 12, 5].map(row).to_vec()
     }
 
@@ -138,7 +129,7 @@ mod tests {
         let (reward_model, rows) = (reward_model(), rows());
         let together = reward_model.probabilities(&rows, 4, 2);
         for (row, judged) in rows.iter().zip(&together) {
-            let cut = Written { tokens: row.tokens[..4].to_vec(), prompt_len: 3 };
+            let cut = Example { tokens: row.tokens[..4].to_vec(), prompt_len: 3 };
             let alone = reward_model.probabilities(&[cut], 1, 1);
             assert!((alone[0][0] - judged[0]).abs() < 1e-5 && (judged[0] - 0.5).abs() > 1e-3, "{alone:?}, {judged:?}");
         }

@@ -4,9 +4,10 @@ use crate::{
     metrics::Graded,
     policy::Policy,
     report::{About, Report},
+    reward_model::RewardModel,
 };
 use anyhow::{Context, Result, ensure};
-use data::{Problem, Prompting, encode_prompt, extract_answer};
+use data::{Example, Problem, Prompting, encode_prompt, encode_written, extract_answer};
 use model::{Completion, Finish, GenerateConfig, GenerateStats, Key, Purpose, generate};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -32,6 +33,8 @@ pub struct SampleConfig {
     pub prompting: Prompting,
 }
 
+/// Samples that a reward model scores between two signs of life.
+const SCORED_AT_ONCE: usize = 1024;
 /// More samples at once than this are a slip of the keyboard, and no memory holds what is known of them.
 const MOST_SAMPLES: usize = 1 << 24;
 
@@ -70,6 +73,9 @@ pub struct Sample {
     pub finish: Finish,
     /// Number of tokens written.
     pub tokens: usize,
+    /// The reward model's probability that it is right, where one was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
 }
 
 /// Prompts of problems as token ids.
@@ -141,6 +147,7 @@ pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion) -> Sam
         reward: None,
         finish: completion.finish,
         tokens: completion.tokens.len(),
+        score: None,
     }
 }
 
@@ -161,7 +168,7 @@ impl Sample {
     /// As a vote for the metrics.
     pub fn graded(&self) -> Graded {
         let answer = self.answer.as_deref().and_then(data::Answer::parse_number);
-        Graded { answer, correct: self.correct, score: None }
+        Graded { answer, correct: self.correct, score: self.score }
     }
 }
 
@@ -175,7 +182,8 @@ pub struct Evaluation {
     pub samples: Vec<Vec<Sample>>,
 }
 
-/// Evaluates a policy on problems: maj@1 from one greedy sample each, maj@K and pass@K from K samples at the temperature.
+/// Evaluates a policy on problems: maj@1 from one greedy sample each, maj@K and pass@K from K samples at the temperature,
+/// and rerank@K where there is a reward model to score them. `ended` is told of samples that are drawn, and of those scored.
 ///
 /// # Errors
 /// As [`encode_prompts`].
@@ -185,6 +193,7 @@ pub fn evaluate(
     about: About,
     config: &SampleConfig,
     seed: u64,
+    reward_model: Option<&RewardModel>,
     ended: &(dyn Fn(usize) + Sync),
 ) -> Result<Evaluation> {
     let key =
@@ -198,7 +207,17 @@ pub fn evaluate(
     };
     let greedy = graded(&SampleConfig { samples: 1, temperature: 0.0, ..config.clone() })?;
     let greedy: Vec<Sample> = greedy.into_iter().flatten().collect();
-    let samples = if config.samples > 1 { graded(config)? } else { greedy.iter().map(|s| vec![s.clone()]).collect() };
+    let mut samples = match config.samples {
+        1 => greedy.iter().map(|sample| vec![sample.clone()]).collect(),
+        _ => graded(config)?,
+    };
+    if let Some(reward_model) = reward_model {
+        let mut all: Vec<&mut Sample> = samples.iter_mut().flatten().collect();
+        for some in all.chunks_mut(SCORED_AT_ONCE) {
+            score(reward_model, some, config)?;
+            ended(some.len());
+        }
+    }
     let report = report(about, &greedy, &samples)?;
     Ok(Evaluation { report, greedy, samples })
 }
@@ -215,6 +234,31 @@ pub fn greedy_accuracy(policy: &Policy, problems: &[Problem], config: &SampleCon
         problems.iter().zip(completions.iter().flatten()).map(|(p, completion)| grade(policy, p, completion)).collect();
     let right = samples.iter().filter(|sample| sample.correct).count();
     Ok((right as f64 / samples.len().max(1) as f64, samples))
+}
+
+/// Asks a reward model for the probability that samples are right. It reads no solved problems before a question, and of what
+/// is longer than its context the beginning.
+fn score(reward_model: &RewardModel, samples: &mut [&mut Sample], config: &SampleConfig) -> Result<()> {
+    let prompting = Prompting { style: config.prompting.style, shots: Vec::new() };
+    let context = reward_model.model.policy.config.max_position_embeddings;
+    let row = |sample: &&mut Sample| {
+        let ended = sample.finish == Finish::Stop;
+        let Sample { question, completion, .. } = &**sample;
+        let mut row = encode_written(&reward_model.tokenizer, &prompting, question, completion, ended)?;
+        ensure!(row.prompt_len < context, "the question of {} fills the reward model's context", sample.id);
+        row.tokens.truncate(context);
+        Ok(row)
+    };
+    let rows = samples.iter().map(row).collect::<Result<Vec<Example>>>()?;
+    // Nothing was written: there is nothing to judge.
+    let written: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].tokens.len() > rows[row].prompt_len).collect();
+    let judged: Vec<Example> = written.iter().map(|&row| rows[row].clone()).collect();
+    let probabilities = reward_model.probabilities(&judged, config.rows, config.threads);
+    samples.iter_mut().for_each(|sample| sample.score = Some(0.0));
+    for (row, of_row) in written.into_iter().zip(probabilities) {
+        samples[row].score = of_row.last().map(|&last| f64::from(last));
+    }
+    Ok(())
 }
 
 fn report(about: About, greedy: &[Sample], samples: &[Vec<Sample>]) -> Result<Report> {

@@ -25,6 +25,10 @@ pub enum Purpose {
     Problems = 5,
     /// Everything a user samples by hand.
     Generate = 6,
+    /// Fresh completions of prefixes of solutions.
+    Prefixes = 7,
+    /// Which questions a reward model does not learn from.
+    HeldOut = 8,
 }
 
 impl Key {

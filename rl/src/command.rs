@@ -1,6 +1,6 @@
 //! The command line: which commands there are, their flags, and where the flags of a configuration file come in.
 
-use crate::{bench, config_file, expert_iteration, generate, inspect, ppo, pretrain, sft};
+use crate::{bench, config_file, expert_iteration, generate, inspect, orm, ppo, pretrain, sft};
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -21,6 +21,8 @@ pub enum Command {
     Pretrain(pretrain::PretrainConfig),
     /// Fine-tune on reference solutions
     Sft(sft::SftConfig),
+    /// Train a reward model: how likely is a solution, finished or not, to be right
+    Orm(orm::OrmConfig),
     /// Improve a policy by Expert Iteration: sample, keep what is right, fine-tune the base again
     Ei(expert_iteration::EiConfig),
     /// Improve a policy by PPO with rewards for right answers: the main job
@@ -36,7 +38,7 @@ pub enum Command {
 impl Command {
     /// Whether an interrupt leaves something to go on from.
     pub fn leaves_checkpoints(&self) -> bool {
-        matches!(self, Self::Pretrain(_) | Self::Sft(_) | Self::Ei(_) | Self::Ppo(_))
+        matches!(self, Self::Pretrain(_) | Self::Sft(_) | Self::Orm(_) | Self::Ei(_) | Self::Ppo(_))
     }
 
     /// Runs the command.
@@ -47,6 +49,7 @@ impl Command {
         match self {
             Self::Pretrain(config) => pretrain::train(config, &config.run.device()?).map(|_| ()),
             Self::Sft(config) => sft::train(config, &config.run.device()?).map(|_| ()),
+            Self::Orm(config) => orm::train(config, &config.run.device()?).map(|_| ()),
             Self::Ei(config) => expert_iteration::train(config, &config.run.device()?).map(|_| ()),
             Self::Ppo(config) => ppo::train(config, &config.run.device()?).map(|_| ()),
             Self::Inspect(config) => inspect::run(config),
@@ -73,6 +76,7 @@ fn program() -> clap::Command {
     let commands = [
         ("pretrain", pretrain::DEFAULTS),
         ("sft", sft::DEFAULTS),
+        ("orm", orm::DEFAULTS),
         ("ei", expert_iteration::DEFAULTS),
         ("ppo", ppo::DEFAULTS),
     ];

@@ -5,15 +5,22 @@ use burn::tensor::Tensor;
 use model::{Finish, to_host};
 
 /// What rollouts say before anything is learnt from them.
-pub fn of_rollouts(rollouts: &[Rollout], metrics: &mut Metrics) {
+pub fn of_rollouts(rollouts: &[Rollout], answer_weight: f32, metrics: &mut Metrics) {
     let samples = rollouts.len() as f64;
     let tokens = crate::batch::response_tokens(rollouts) as f64;
     let share = |test: &dyn Fn(&Rollout) -> bool| rollouts.iter().filter(|r| test(r)).count() as f64 / samples;
     let rewards: f64 = rollouts.iter().flat_map(|r| &r.rewards).map(|&x| f64::from(x)).sum();
     let correct = share(&|r| r.sample.correct);
     metrics.put("reward/mean", rewards / samples);
-    metrics.put("reward/answer", correct);
-    metrics.put("reward/steps", rewards / samples - correct);
+    let answer = f64::from(answer_weight) * correct;
+    metrics.put("reward/answer", answer);
+    let judged: Vec<f64> = rollouts.iter().filter_map(|r| r.judged).map(f64::from).collect();
+    if judged.is_empty() {
+        metrics.put("reward/steps", rewards / samples - answer);
+    } else {
+        metrics.put("reward/orm", rewards / samples - answer);
+        metrics.put("orm/probability", judged.iter().sum::<f64>() / samples);
+    }
     metrics.put("accuracy", correct);
     let (k1, k3) = kl(rollouts);
     metrics.put("kl/k1", k1);
@@ -187,6 +194,7 @@ mod tests {
             ref_log_probs: ref_log_probs.to_vec(),
             values: values.to_vec(),
             entropies: vec![0.5; count],
+            judged: None,
             sample: Sample {
                 step: Some(1),
                 id: "test/0".into(),
@@ -198,6 +206,7 @@ mod tests {
                 correct: answer == Some("4"),
                 finish: if answer.is_some() { Finish::Stop } else { Finish::Length },
                 tokens: count,
+                score: None,
             },
         }
     }
@@ -230,7 +239,7 @@ mod tests {
     #[test]
     fn what_rollouts_say_is_a_share_of_samples_or_a_mean_over_tokens() {
         let mut metrics = Metrics::default();
-        of_rollouts(&rollouts(), &mut metrics);
+        of_rollouts(&rollouts(), 1.0, &mut metrics);
         for (name, expected) in [
             ("reward/mean", 0.625),
             ("reward/answer", 0.5),

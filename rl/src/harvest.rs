@@ -33,7 +33,7 @@ pub struct Harvest<'a> {
 }
 
 /// Questions of a chunk.
-fn chunk(samples: usize) -> usize {
+pub(crate) fn chunk(samples: usize) -> usize {
     CHUNK_ROWS.div_ceil(samples)
 }
 

@@ -87,6 +87,9 @@ fn describe(config: &InspectConfig) -> Result<String> {
         writeln!(text, "\n{} {} split, {} problems, 95 % intervals", report.benchmark, report.split, report.problems)?;
         writeln!(text, "{}", eval::table(&rows))?;
     }
+    if let Some(report) = &files.reward_model {
+        writeln!(text, "\n{} held-out questions, {} solutions\n{}", report.questions, report.samples, report.text())?;
+    }
     write_samples(&mut text, config)?;
     Ok(text)
 }

@@ -1,4 +1,4 @@
-//! How to make a policy better: pretraining, SFT, PPO, and the commands around them. Samples and scores through `eval`.
+//! How to make a policy better: pretraining, SFT, reward models, Expert Iteration, PPO, and the commands around them. Samples and scores through `eval`.
 
 pub mod advantage;
 pub mod args;
@@ -15,7 +15,9 @@ pub mod html;
 pub mod inspect;
 pub mod loss;
 pub mod optim;
+pub mod orm;
 pub mod ppo;
+pub mod prefix;
 pub mod prepare;
 pub mod pretrain;
 pub mod progress;

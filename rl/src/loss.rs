@@ -4,7 +4,7 @@
 //! its tokens divided by `total`, the number of response tokens of the *whole* batch, so that sums over micro-batches are
 //! the loss of the batch (`numerics` 4).
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation::softplus};
 
 /// Range of log π - log π_old before it is exponentiated: beyond it a ratio says nothing but "broken".
 const LOG_RATIO_LIMIT: f64 = 20.0;
@@ -53,6 +53,19 @@ pub fn ppo_value(
     let error = (values - returns.clone()).square();
     let clipped_error = (clipped - returns).square();
     error.max_pair(clipped_error).sum().mul_scalar(0.5 / total as f64)
+}
+
+/// Binary cross-entropy of logits z against labels y in [0, 1], each with a weight w:
+///
+/// 1/total Σ w (log(1 + e^z) - y z) = -1/total Σ w (y log σ(z) + (1 - y) log(1 - σ(z))).
+///
+/// The gradient by z is w (σ(z) - y) / total, also at z = 0, where a reward model's new head stands.
+///
+/// # Shapes
+/// - `logits`, `labels`, `weights`: `[M]`; output: `[1]`
+pub fn binary_cross_entropy(logits: Tensor<1>, labels: Tensor<1>, weights: Tensor<1>, total: usize) -> Tensor<1> {
+    let terms = softplus(logits.clone(), 1.0) - labels * logits;
+    (terms * weights).sum().div_scalar(total as f64)
 }
 
 #[cfg(test)]
@@ -138,6 +151,22 @@ mod tests {
     #[test]
     fn a_value_that_moved_away_from_the_return_is_brought_back_from_any_distance() {
         assert_close(squares(-0.5, 0.0, 1.0), (1.125, -1.5));
+    }
+
+    #[test]
+    fn the_cross_entropy_draws_a_logit_to_its_label_also_from_exactly_zero() {
+        let of = |logit: f32, label: f32, weight: f32| {
+            let logits = tensor(&[logit]).autodiff().require_grad();
+            let loss = binary_cross_entropy(logits.clone(), tensor(&[label]), tensor(&[weight]), 2);
+            let gradient = logits.grad(&loss.backward()).unwrap();
+            (loss.inner().into_scalar::<f32>(), gradient.into_scalar::<f32>())
+        };
+        assert_close(of(0.0, 1.0, 1.0), (2.0f32.ln() / 2.0, -0.25));
+        assert_close(of(0.0, 0.0, 3.0), (1.5 * 2.0f32.ln(), 0.75));
+        // σ(1) = 0.731059.
+        assert_close(of(1.0, 0.25, 1.0), (0.5 * (1.313262 - 0.25), 0.5 * (0.731059 - 0.25)));
+        assert_close(of(200.0, 1.0, 1.0), (0.0, 0.0));
+        assert_close(of(-200.0, 1.0, 1.0), (100.0, -0.5));
     }
 
     #[test]

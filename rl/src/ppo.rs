@@ -8,7 +8,7 @@
 mod config;
 
 use crate::{
-    advantage::{gae, whiten},
+    advantage::{gae, group, leave_one_out, whiten},
     batch::{Row, flat, micro_batches, pad, padding_share, response_tokens, score_with_values},
     diagnostics::{self, PolicyStats},
     loss::{ppo_policy, ppo_value},
@@ -29,7 +29,7 @@ use model::{ActorCritic, Key, Purpose, Transformer, ValueBranch, load_value_bran
 use serde::{Deserialize, Serialize};
 use std::{path::PathBuf, time::Instant};
 
-pub use config::{DEFAULTS, PpoConfig};
+pub use config::{AdvantageKind, DEFAULTS, PpoConfig};
 
 /// Ratios further from 1 than this before any update mean that sampling and training disagree about the policy.
 const RATIO_TOLERANCE: f32 = 1e-4;
@@ -137,7 +137,7 @@ impl Trainer {
             self.threads,
         );
         metrics.put_count("samples", (step + 1) * config.questions * config.samples);
-        diagnostics::of_rollouts(&rollouts, metrics);
+        diagnostics::of_rollouts(&rollouts, config.reward.answer_weight, metrics);
         metrics.put("padding", padding_share(&rollouts, config.run.compute.micro_batch));
         metrics.put("time/rollout_s", sampled);
         metrics.put("time/look_s", started.elapsed().as_secs_f64() - sampled);
@@ -178,7 +178,9 @@ impl Trainer {
         metrics.put("loss/skipped", skipped as f64);
         metrics.put("kl/coefficient", beta);
         metrics.put("learning_rate", rates.policy.unwrap_or(0.0));
-        metrics.put("value/explained_variance", diagnostics::explained_variance(rollouts, &returns));
+        if config.has_critic() {
+            metrics.put("value/explained_variance", diagnostics::explained_variance(rollouts, &returns));
+        }
         metrics.put("time/update_s", started.elapsed().as_secs_f64());
         Ok(UpdateOutcome { skipped })
     }
@@ -198,11 +200,18 @@ impl Trainer {
             let returns = flat(rows.iter().map(|row| row.returns), &device);
             let policy_loss =
                 ppo_policy(scored.log_probs.clone(), old_log_probs.clone(), advantages, config.epsilon, total);
-            let value_loss = ppo_value(values, old_values, returns, config.value_clip, total);
+            let value_loss = match config.has_critic() {
+                true => ppo_value(values, old_values, returns, config.value_clip, total),
+                false => policy_loss.zeros_like(),
+            };
             let stats =
                 PolicyStats::of(&scored.log_probs, &old_log_probs, &policy_loss, &value_loss, config.epsilon as f32);
             let value_loss = value_loss.mul_scalar(config.value_weight);
-            let loss = if rates.policy.is_some() { policy_loss + value_loss } else { value_loss };
+            let loss = match (rates.policy.is_some(), config.has_critic()) {
+                (true, true) => policy_loss + value_loss,
+                (true, false) => policy_loss,
+                (false, _) => value_loss,
+            };
             (loss, stats)
         });
         let mut stats = PolicyStats::of_parts(&gradients.reports, total);
@@ -240,8 +249,8 @@ struct Rates {
 impl Rates {
     fn of_step(step: usize, config: &PpoConfig) -> Self {
         let steps = config.steps;
-        let policy = step.checked_sub(config.value_warm_up).map(|step| {
-            let steps = steps.saturating_sub(config.value_warm_up);
+        let policy = step.checked_sub(config.critic_warm_up()).map(|step| {
+            let steps = steps.saturating_sub(config.critic_warm_up());
             learning_rate(step, steps, config.warm_up, config.learning_rate, config.final_learning_rate)
         });
         Self { policy, value: learning_rate(step, steps, 1, config.value_learning_rate, config.final_learning_rate) }
@@ -265,16 +274,30 @@ impl Row for Sample<'_> {
     }
 }
 
-/// Whitened advantages and returns of every rollout, the price of divergence in the rewards.
+/// Advantages and returns of every rollout, the price of divergence in the rewards. Those of a critic are whitened.
 fn advantages(rollouts: &[Rollout], beta: f64, config: &PpoConfig) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
-    let of_rollout = |rollout: &Rollout| {
-        let rewards = with_kl_penalty(&rollout.rewards, &rollout.log_probs, &rollout.ref_log_probs, beta as f32);
-        let result = gae(&rewards, &rollout.values, config.gamma, config.lambda);
-        (result.advantages, result.returns)
+    let penalised = |r: &Rollout| with_kl_penalty(&r.rewards, &r.log_probs, &r.ref_log_probs, beta as f32);
+    let against_others = |compare: fn(&[f32]) -> Vec<f32>| {
+        let totals: Vec<f32> = rollouts.iter().map(|rollout| penalised(rollout).iter().sum()).collect();
+        // The samples of a question stand together.
+        let compared = totals.chunks(config.samples).flat_map(compare);
+        let of_tokens = |(value, rollout): (f32, &Rollout)| vec![value; rollout.response_len()];
+        let returns = rollouts.iter().map(|rollout| vec![0.0; rollout.response_len()]).collect();
+        (compared.zip(rollouts).map(of_tokens).collect(), returns)
     };
-    let (mut advantages, returns): (Vec<_>, Vec<_>) = rollouts.iter().map(of_rollout).unzip();
-    whiten(&mut advantages);
-    (advantages, returns)
+    match config.advantage {
+        AdvantageKind::Gae => {
+            let of_rollout = |rollout: &Rollout| {
+                let result = gae(&penalised(rollout), &rollout.values, config.gamma, config.lambda);
+                (result.advantages, result.returns)
+            };
+            let (mut advantages, returns): (Vec<_>, Vec<_>) = rollouts.iter().map(of_rollout).unzip();
+            whiten(&mut advantages);
+            (advantages, returns)
+        }
+        AdvantageKind::Group => against_others(group),
+        AdvantageKind::Rloo => against_others(leave_one_out),
+    }
 }
 
 fn next_beta(beta: f64, rollouts: &[Rollout], config: &PpoConfig) -> f64 {
@@ -312,8 +335,17 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     let mut config = config.clone();
     let threads = config.run.compute.threads(device);
     let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
-    config.init.init = Some(init.clone());
     let initial = Policy::load(&init, device)?;
+    let reward_model = match config.reward.reward.asks_reward_model() {
+        true => {
+            let path = prepare::orm(&config.reward.orm, &config.init, &config.data, &config.run, device)?;
+            let reward_model = prepare::reward_model(&path, &initial, device)?;
+            config.reward.orm = Some(path);
+            Some(reward_model)
+        }
+        false => None,
+    };
+    config.init.init = Some(init);
     ensure!(
         config.value_layers <= initial.model.blocks.len(),
         "--value-layers {} is more than the {} blocks of the model",
@@ -328,11 +360,11 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
         Some(dir) => {
             let (policy, state, folder) = prepare::resume::<PpoNumbers>(dir, device)?;
             let path = folder.join("trainer/value.safetensors");
-            let value = load_value_branch(&path, &policy.model.config, config.value_layers, detach, device)?;
+            let value = load_value_branch(&path, &policy.model.config, config.critic_layers(), detach, device)?;
             optimizer.load_tensors(state.optimizer, device)?;
             (policy, value, state.numbers)
         }
-        None => (initial.clone(), ValueBranch::of(&initial.model, config.value_layers, detach), fresh),
+        None => (initial.clone(), ValueBranch::of(&initial.model, config.critic_layers(), detach), fresh),
     };
     let prompting = config.data.prompting(config.shots)?;
     let splits = [Split::Train, Split::Validation, Split::Test];
@@ -340,13 +372,7 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     let run = prepare::open(&config.run, "ppo", config.data.benchmark, &config, numbers.step)?;
     let compute = &config.run.compute;
     let sampling = compute.sampling(&config.data, prompting, config.samples, config.temperature, device);
-    let rollout = RolloutConfig {
-        sampling,
-        reward: config.reward,
-        dense_scale: config.dense_scale,
-        micro_batch: config.run.compute.micro_batch,
-        seed: config.run.seed,
-    };
+    let rollout = RolloutConfig { sampling, reward: config.reward.clone(), reward_model, seed: config.run.seed };
     let trainer = Trainer {
         model: ActorCritic { policy: policy.model, value },
         reference: initial.model.clone(),

@@ -3,7 +3,7 @@
 use crate::{
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     command::{Command, parse},
-    pretrain,
+    orm, pretrain,
     run::{Run, TrainerState, ensure_new, last_checkpoint},
     sft,
 };
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::ValueEnum;
 use data::{Benchmark, Problem, Prompting, Split};
-use eval::{Policy, encode_prompts, resolve_checkpoint};
+use eval::{Policy, RewardModel, encode_prompts, resolve_checkpoint};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     ffi::OsString,
@@ -78,6 +78,42 @@ pub fn sft(init: &InitArgs, data: &DataArgs, run: &RunArgs, device: &Device) -> 
         Command::Sft(config) => sft::train(&config, device),
         _ => unreachable!("the arguments name sft"),
     })
+}
+
+/// The reward model of a run: `--orm`, or one that is trained once on samples of the [`sft`] model.
+///
+/// # Errors
+/// An `--init` without its reward model, or what training says.
+pub fn orm(orm: &Option<PathBuf>, init: &InitArgs, data: &DataArgs, run: &RunArgs, device: &Device) -> Result<PathBuf> {
+    ensure!(
+        orm.is_some() || init.init.is_none(),
+        "a policy that is given with --init needs a reward model that goes with it: train one by `rl orm --init` and give \
+         it with --orm"
+    );
+    let init = InitArgs { init: orm.clone(), model: init.model };
+    made_once(&init, data, run, "orm", |arguments| match parse(arguments)? {
+        Command::Orm(config) => orm::train(&config, device),
+        _ => unreachable!("the arguments name orm"),
+    })
+}
+
+/// Loads a reward model that is to judge a policy's tokens.
+///
+/// # Errors
+/// What is no reward model, or reads other tokens than the policy writes.
+pub fn reward_model(path: &Path, policy: &Policy, device: &Device) -> Result<RewardModel> {
+    let reward_model = RewardModel::load(path, device)?;
+    ensure!(
+        reward_model.tokenizer.to_json() == policy.tokenizer.to_json(),
+        "the reward model {} reads other tokens than the policy writes: train one on the policy's own model",
+        path.display()
+    );
+    ensure!(
+        reward_model.model.policy.config.max_position_embeddings >= policy.model.config.max_position_embeddings,
+        "the reward model {} has a shorter context than the policy",
+        path.display()
+    );
+    Ok(reward_model)
 }
 
 /// Resolves `--init`, or makes `runs/KIND-BENCHMARK-SIZE-seedSEED` where it is not there yet. An earlier attempt

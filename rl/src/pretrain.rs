@@ -97,7 +97,7 @@ pub fn train(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
     let threads = config.run.compute.threads(device);
     fit(model, &tokenizer, blocks, &context, &mut run, resumed, |model| {
         let loss = mean_loss(model, held_out, config.run.compute.micro_batch, threads);
-        Ok(Look { name: "validation/negative_loss", score: -loss })
+        Ok(Look::of("validation/negative_loss", -loss))
     })?;
     Ok(finish(&run))
 }

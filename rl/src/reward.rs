@@ -1,42 +1,130 @@
 //! What a completion earns, a number for each of its tokens. Pure functions: no model, no random numbers.
 
-use data::{Problem, Tokenizer, matched_steps, reference_results};
-use serde::{Deserialize, Serialize};
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use data::{Problem, Tokenizer, matched_steps, prefix_ends, reference_results};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// What a completion earns.
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct RewardArgs {
+    /// Which reward
+    #[arg(long, value_enum, default_value_t)]
+    pub reward: RewardKind,
+    /// Reward of a right answer, on the last token
+    #[arg(long, default_value_t = 1.0)]
+    pub answer_weight: f32,
+    /// Sum of the dense rewards of a solution that shows every intermediate result
+    #[arg(long, default_value_t = 0.5)]
+    pub dense_scale: f32,
+    /// Reward model, for sparse-orm and dense-orm [default: one made for the benchmark and kept under runs/]
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orm: Option<PathBuf>,
+    /// Reward of a solution of which the reward model is sure
+    #[arg(long, default_value_t = 1.0)]
+    pub orm_weight: f32,
+    /// What a line earns of dense-orm
+    #[arg(long, value_enum, default_value_t)]
+    pub orm_score: OrmScore,
+}
 
 /// Which reward the environment gives (Havrilla et al. 2024, section on rewards).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RewardKind {
-    /// 1 on the last token where the final answer is right, else 0.
+    /// For a right final answer, on the last token.
     #[default]
     Sparse,
     /// Sparse, and a share for every line whose result is an intermediate result of the reference solution.
     Dense,
+    /// Sparse, and the reward model's probability that the finished solution is right, on the last token.
+    SparseOrm,
+    /// Sparse, and what the reward model makes of every line, on its last token.
+    DenseOrm,
 }
 
-/// The environment's rewards of a completion, one a token.
+impl RewardKind {
+    /// Whether it asks a reward model.
+    pub fn asks_reward_model(self) -> bool {
+        matches!(self, Self::SparseOrm | Self::DenseOrm)
+    }
+}
+
+/// What a line earns of the dense reward of a reward model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OrmScore {
+    /// By how much it raises the probability; all lines together earn what sparse-orm gives.
+    #[default]
+    Potential,
+    /// The probability after it: long solutions earn more.
+    Plain,
+}
+
+impl RewardArgs {
+    /// Refuses numbers that cannot be meant, and a reward model that nothing asks.
+    ///
+    /// # Errors
+    /// Naming the flag.
+    pub fn check(&self) -> Result<()> {
+        crate::args::not_negative(&[
+            ("dense-scale", f64::from(self.dense_scale)),
+            ("answer-weight", f64::from(self.answer_weight)),
+            ("orm-weight", f64::from(self.orm_weight)),
+        ])?;
+        ensure!(
+            self.orm.is_none() || self.reward.asks_reward_model(),
+            "--orm is not asked by this reward: give --reward sparse-orm or dense-orm with it"
+        );
+        Ok(())
+    }
+}
+
+/// The environment's rewards of a completion, one a token. `judged` is what the reward model says after each of them.
 ///
-/// - sparse: 1 on the last token written (end-of-sequence, or the last one of a completion that was cut) if `correct`.
+/// - sparse: `answer_weight` on the last token written (end-of-sequence, or the last one of a completion that was cut) if
+///   `correct`.
 /// - dense: besides, `dense_scale` / (number of results in the reference) on the token that ends each line whose result
 ///   equals one of them; each counts once, in any order.
+/// - sparse-orm: besides, `orm_weight` p(S_1..S_L) on the last token.
+/// - dense-orm: besides, at the token that ends line i `orm_weight` (p(S_1..S_i) - p(S_1..S_{i-1})) with 0 before the first
+///   line, so that the sum is that of sparse-orm; or, plain, `orm_weight` p(S_1..S_i).
+///
+/// # Panics
+/// If the reward asks a reward model and `judged` does not have one entry a token.
 pub fn task_rewards(
-    kind: RewardKind,
-    dense_scale: f32,
+    args: &RewardArgs,
     tokenizer: &Tokenizer,
     problem: &Problem,
     tokens: &[u32],
     correct: bool,
+    judged: &[f32],
 ) -> Vec<f32> {
     let mut rewards = vec![0.0; tokens.len()];
-    if let Some(last) = rewards.last_mut() {
-        *last = if correct { 1.0 } else { 0.0 };
+    let Some(last) = rewards.last_mut() else { return rewards };
+    *last = if correct { args.answer_weight } else { 0.0 };
+    if args.reward.asks_reward_model() {
+        assert_eq!(judged.len(), tokens.len(), "one judgement a token");
     }
-    if kind == RewardKind::Dense {
-        let text = tokenizer.decode(tokens);
-        // Some reference solutions show no readable calculation: then there is nothing to match.
-        let share = dense_scale / reference_results(&problem.solution).len().max(1) as f32;
-        for line_end in matched_steps(&text, &problem.solution) {
-            rewards[tokenizer.token_reaching(tokens, line_end)] += share;
+    match args.reward {
+        RewardKind::Sparse => {}
+        RewardKind::Dense => {
+            let text = tokenizer.decode(tokens);
+            // Some reference solutions show no readable calculation: then there is nothing to match.
+            let share = args.dense_scale / reference_results(&problem.solution).len().max(1) as f32;
+            for line_end in matched_steps(&text, &problem.solution) {
+                rewards[tokenizer.token_reaching(tokens, line_end)] += share;
+            }
+        }
+        RewardKind::SparseOrm => *last += args.orm_weight * judged[judged.len() - 1],
+        RewardKind::DenseOrm => {
+            let mut before = 0.0;
+            for end in prefix_ends(tokenizer, tokens) {
+                rewards[end] += args.orm_weight * (judged[end] - before);
+                before = if args.orm_score == OrmScore::Potential { judged[end] } else { 0.0 };
+            }
         }
     }
     rewards
@@ -76,11 +164,45 @@ mod tests {
         Tokenizer::train_bpe(&[problem().solution], 300).unwrap()
     }
 
-    fn rewards(kind: RewardKind, text: &str, correct: bool) -> (Vec<f32>, Vec<u32>) {
+    fn args(reward: RewardKind) -> RewardArgs {
+        let (answer_weight, dense_scale, orm, orm_weight) = (1.0, 0.5, None, 2.0);
+        RewardArgs { reward, answer_weight, dense_scale, orm, orm_weight, orm_score: OrmScore::Potential }
+    }
+
+    /// The reward model's judgement rises by 0.01 a token.
+    fn rewards_of(args: &RewardArgs, text: &str, correct: bool) -> (Vec<f32>, Vec<u32>) {
         let tokenizer = tokenizer();
         let mut tokens = tokenizer.encode(text);
         tokens.push(tokenizer.eos_ids()[0]);
-        (task_rewards(kind, 0.5, &tokenizer, &problem(), &tokens, correct), tokens)
+        let judged: Vec<f32> = (1..=tokens.len()).map(|place| 0.01 * place as f32).collect();
+        (task_rewards(args, &tokenizer, &problem(), &tokens, correct, &judged), tokens)
+    }
+
+    fn rewards(reward: RewardKind, text: &str, correct: bool) -> (Vec<f32>, Vec<u32>) {
+        rewards_of(&args(reward), text, correct)
+    }
+
+    const TWO_LINES: &str = " 6*4 = <<6*4=24>>24 nuts.\n24-3 = <<24-3=21>>21\n#### 21";
+
+    #[test]
+    fn the_reward_model_pays_its_weight_times_its_probability_of_the_whole_solution() {
+        let (rewards, tokens) = rewards(RewardKind::SparseOrm, TWO_LINES, true);
+        assert!((rewards[tokens.len() - 1] - (1.0 + 2.0 * 0.01 * tokens.len() as f32)).abs() < 1e-6);
+        assert!(rewards[..tokens.len() - 1].iter().all(|&reward| reward == 0.0));
+    }
+
+    #[test]
+    fn lines_earn_by_how_much_they_raise_the_probability_and_all_together_what_the_whole_is_worth() {
+        let (dense, tokens) = rewards(RewardKind::DenseOrm, TWO_LINES, false);
+        let ends = prefix_ends(&tokenizer(), &tokens);
+        let paid: Vec<usize> = (0..dense.len()).filter(|&place| dense[place] != 0.0).collect();
+        assert_eq!((paid.as_slice(), paid.len()), (ends.as_slice(), 3));
+        assert!((dense[ends[1]] - 2.0 * 0.01 * (ends[1] - ends[0]) as f32).abs() < 1e-6);
+        let (sparse, _) = rewards(RewardKind::SparseOrm, TWO_LINES, false);
+        assert!((dense.iter().sum::<f32>() - sparse.iter().sum::<f32>()).abs() < 1e-5);
+        let plain = RewardArgs { orm_score: OrmScore::Plain, ..args(RewardKind::DenseOrm) };
+        let (plain, _) = rewards_of(&plain, TWO_LINES, false);
+        assert!((plain[ends[1]] - 2.0 * 0.01 * (ends[1] + 1) as f32).abs() < 1e-6);
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use crate::{
     batch::{Row, micro_batches, pad, score, score_with_values},
-    reward::{RewardKind, task_rewards},
+    reward::{RewardArgs, task_rewards},
 };
 use anyhow::Result;
-use data::Problem;
-use eval::{Policy, Sample, SampleConfig, complete, encode_prompts, grade};
-use model::{ActorCritic, GenerateStats, Key, Purpose, Transformer, entropy, parallel_map};
+use data::{Example, Problem, Prompting};
+use eval::{Policy, RewardModel, Sample, SampleConfig, complete, encode_prompts, grade};
+use model::{ActorCritic, Completion, GenerateStats, Key, Purpose, Transformer, entropy, parallel_map};
 
 /// One sample of one problem with all that PPO needs of it. Every list has one entry a response token.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Rollout {
     pub values: Vec<f32>,
     /// Entropy of π_old(. | s_t), in nats.
     pub entropies: Vec<f32>,
+    /// The reward model's probability that the whole is right, where one is asked.
+    pub judged: Option<f32>,
     /// What was written, and whether it is right.
     pub sample: Sample,
 }
@@ -41,16 +43,14 @@ impl Row for Rollout {
 }
 
 /// How experience is made.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RolloutConfig {
     /// How completions are sampled.
     pub sampling: SampleConfig,
     /// Which reward.
-    pub reward: RewardKind,
-    /// Sum of the dense rewards of a solution that shows every result.
-    pub dense_scale: f32,
-    /// Rows of one look.
-    pub micro_batch: usize,
+    pub reward: RewardArgs,
+    /// What the reward asks, if it asks one.
+    pub reward_model: Option<RewardModel>,
     /// Seed of the draws.
     pub seed: u64,
 }
@@ -73,18 +73,14 @@ pub fn sample_rollouts(
     };
     let prompts = encode_prompts(policy, problems, &config.sampling.prompting)?;
     let (completions, stats) = complete(policy, problems, &config.sampling, key, &|_| ())?;
+    let mut judged = judge(policy, problems, &completions, config)?.into_iter();
     let mut rollouts = Vec::with_capacity(problems.len() * config.sampling.samples);
     for ((problem, prompt), completions) in problems.iter().zip(&prompts).zip(completions) {
         for completion in completions {
             let mut sample = grade(policy, problem, &completion);
-            let rewards = task_rewards(
-                config.reward,
-                config.dense_scale,
-                &policy.tokenizer,
-                problem,
-                &completion.tokens,
-                sample.correct,
-            );
+            let judged = judged.next().unwrap_or_default();
+            let (reward, tokenizer) = (&config.reward, &policy.tokenizer);
+            let rewards = task_rewards(reward, tokenizer, problem, &completion.tokens, sample.correct, &judged);
             // Steps count from 1 in what a run writes, here as in its metrics.
             sample.step = Some(step + 1);
             sample.reward = Some(rewards.iter().map(|&reward| f64::from(reward)).sum());
@@ -96,11 +92,36 @@ pub fn sample_rollouts(
                 ref_log_probs: Vec::new(),
                 values: Vec::new(),
                 entropies: Vec::new(),
+                judged: judged.last().copied(),
                 sample,
             });
         }
     }
     Ok((rollouts, stats))
+}
+
+/// What the reward model says after each token of each completion, in one pass over all; nothing without one. It reads no
+/// solved problems before a question.
+fn judge(
+    policy: &Policy,
+    problems: &[Problem],
+    completions: &[Vec<Completion>],
+    config: &RolloutConfig,
+) -> Result<Vec<Vec<f32>>> {
+    let Some(reward_model) = &config.reward_model else { return Ok(Vec::new()) };
+    let bare = Prompting { style: config.sampling.prompting.style, shots: Vec::new() };
+    let prompts = encode_prompts(policy, problems, &bare)?;
+    let rows: Vec<Example> = prompts
+        .iter()
+        .zip(completions)
+        .flat_map(|(prompt, completions)| {
+            completions.iter().map(|completion| Example {
+                tokens: [prompt.as_slice(), &completion.tokens].concat(),
+                prompt_len: prompt.len(),
+            })
+        })
+        .collect();
+    Ok(reward_model.probabilities(&rows, config.sampling.rows, config.sampling.threads))
 }
 
 /// Fills in what policy, critic and reference say of the samples, in one pass of each without gradients.

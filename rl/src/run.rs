@@ -341,7 +341,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-fn append_line(file: &mut File, value: &impl Serialize) -> Result<()> {
+pub(crate) fn append_line(file: &mut File, value: &impl Serialize) -> Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     Ok(file.write_all(&line)?)

@@ -45,7 +45,7 @@ pub const DEFAULTS: &[(&str, &str)] = &[
     ("learning_rate", "1.5e-3"),
     ("batch_size", "16"),
     ("micro_batch", "4"),
-    ("epochs", "3"),
+    ("epochs", "4"),
     ("warm_up", "40"),
     ("eval_every", "150"),
 ];
@@ -107,7 +107,7 @@ pub(crate) fn fit_with_looks(
     let model = fit(model, &tokenizer, examples, context, run, resumed, |model| {
         let policy = Policy { model: model.clone(), tokenizer: tokenizer.clone() };
         let (accuracy, _) = greedy_accuracy(&policy, validation, &sampling)?;
-        Ok(Look { name: "validation/maj@1", score: accuracy })
+        Ok(Look::of("validation/maj@1", accuracy))
     })?;
     Ok(Policy { model, tokenizer })
 }

@@ -1,23 +1,26 @@
-//! Maximise the likelihood of chosen tokens: the one supervised loop. Pretraining, SFT and what builds on them only differ
-//! in the examples they make.
+//! The one supervised loop. Pretraining, SFT and what builds on them maximise the likelihood of chosen tokens and differ in
+//! the examples they make; a reward model has a loss of its own.
 
 use crate::{
     args::{RunArgs, not_negative},
-    batch::{micro_batches, pad, padding_share, response_tokens, score},
+    batch::{Row, micro_batches, pad, padding_share, score},
     loss::negative_log_likelihood,
     optim::{Adam, gradients, learning_rate},
     progress::{Progress, sparkline},
     run::{Metrics, Run, TrainerState},
 };
 use anyhow::{Result, ensure};
-use burn::tensor::Device;
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
 use clap::Args;
 use data::{Example, Tokenizer};
 use model::{Key, Purpose, Transformer};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 /// How long and how fast to learn from examples.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -67,6 +70,56 @@ pub struct Look {
     pub name: &'static str,
     /// Higher is better.
     pub score: f64,
+    /// What else was seen, for `metrics.jsonl`.
+    pub more: Vec<(&'static str, f64)>,
+}
+
+impl Look {
+    /// A score alone.
+    pub fn of(name: &'static str, score: f64) -> Self {
+        Self { name, score, more: Vec::new() }
+    }
+}
+
+/// What can be fitted: a language model to chosen tokens, a reward model to labels.
+pub trait Learner: Module + Sync {
+    /// What it learns from.
+    type Example: Row + Clone + Sync;
+
+    /// How many terms the loss of an example is a sum of.
+    fn terms(example: &Self::Example) -> usize;
+
+    /// The loss of some rows: the sum of their terms divided by `total`, the terms of the whole batch; `[1]`.
+    fn loss(&self, rows: &[&Self::Example], total: usize) -> Tensor<1>;
+
+    /// The language model that a checkpoint holds.
+    fn language_model(&self) -> &Transformer;
+
+    /// Writes what a checkpoint holds beside it.
+    ///
+    /// # Errors
+    /// What the file system says.
+    fn save_more(&self, folder: &Path) -> Result<()>;
+}
+
+impl Learner for Transformer {
+    type Example = Example;
+
+    fn terms(example: &Example) -> usize {
+        example.response_len()
+    }
+
+    fn loss(&self, rows: &[&Example], total: usize) -> Tensor<1> {
+        negative_log_likelihood(score(self, &pad(rows, &self.device()), 1.0).log_probs, total)
+    }
+
+    fn language_model(&self) -> &Transformer {
+        self
+    }
+
+    fn save_more(&self, _: &Path) -> Result<()> {
+        Ok(())
+    }
 }
 
 impl FitArgs {
@@ -110,15 +163,15 @@ pub struct FitContext<'a> {
 ///
 /// # Errors
 /// A full disk, an interrupt, a loss that stays not finite.
-pub fn fit(
-    mut model: Transformer,
+pub fn fit<M: Learner>(
+    mut model: M,
     tokenizer: &Tokenizer,
-    examples: &[Example],
+    examples: &[M::Example],
     context: &FitContext<'_>,
     run: &mut Run,
     resumed: Option<TrainerState<FitNumbers>>,
-    mut look: impl FnMut(&Transformer) -> Result<Look>,
-) -> Result<Transformer> {
+    mut look: impl FnMut(&M) -> Result<Look>,
+) -> Result<M> {
     ensure!(!examples.is_empty(), "there are no examples to learn from");
     let FitContext { args, run_args, device, .. } = *context;
     let threads = run_args.compute.threads(device);
@@ -143,7 +196,7 @@ pub fn fit(
         ensure!(failures < 3, "the loss was not finite in {failures} steps in a row; lower --learning-rate");
 
         let seconds = started.elapsed().as_secs_f64();
-        let tokens: usize = batch.iter().map(|example| example.tokens.len()).sum();
+        let tokens: usize = batch.iter().map(|example| example.tokens().len()).sum();
         let mut metrics = Metrics::of_step(step + 1);
         metrics.put_count("samples", (step + 1) * args.batch_size);
         metrics.put("loss", outcome.loss);
@@ -161,6 +214,9 @@ pub fn fit(
         if looks {
             let seen = look(&model)?;
             metrics.put(seen.name, seen.score);
+            for (name, value) in &seen.more {
+                metrics.put(name, *value);
+            }
             scores.push(seen.score);
             is_best = numbers.best.is_none_or(|best| seen.score > best);
             numbers.best = Some(numbers.best.map_or(seen.score, |best| best.max(seen.score)));
@@ -178,8 +234,7 @@ pub fn fit(
         run.log(&metrics)?;
         // A stop between two looks makes a checkpoint but no look: the resumed run is the one that never stopped.
         if looks || stop {
-            let state = TrainerState { numbers, optimizer: optimizer.to_tensors() };
-            run.checkpoint(step + 1, is_best, &model, tokenizer, &state, |_| Ok(()))?;
+            checkpoint(run, &model, tokenizer, is_best, numbers, &optimizer)?;
             if stop && step + 1 < steps {
                 return Err(run.interruption());
             }
@@ -190,30 +245,47 @@ pub fn fit(
     Ok(model)
 }
 
+/// A checkpoint after `numbers.step` steps.
+///
+/// # Errors
+/// What the file system says.
+pub fn checkpoint<M: Learner>(
+    run: &Run,
+    model: &M,
+    tokenizer: &Tokenizer,
+    is_best: bool,
+    numbers: FitNumbers,
+    optimizer: &Adam,
+) -> Result<()> {
+    let state = TrainerState { numbers, optimizer: optimizer.to_tensors() };
+    let language_model = model.language_model();
+    run.checkpoint(numbers.step, is_best, language_model, tokenizer, &state, |folder| model.save_more(folder))?;
+    Ok(())
+}
+
 /// The outcome of one optimiser step.
-pub struct Update {
+pub struct Update<M> {
     /// The new weights.
-    pub model: Transformer,
-    /// Mean negative log-likelihood of a response token, in nats, before the step.
+    pub model: M,
+    /// The loss before the step; for a language model the mean negative log-likelihood of a response token, in nats.
     pub loss: f64,
     /// Global norm before clipping.
     pub grad_norm: f64,
 }
 
 /// One optimiser step on a batch.
-pub fn update(
-    model: Transformer,
-    batch: &[Example],
+pub fn update<M: Learner>(
+    model: M,
+    batch: &[M::Example],
     optimizer: &mut Adam,
     rate: f64,
     micro_batch: usize,
     threads: usize,
-) -> Update {
-    let total = response_tokens(batch);
+) -> Update<M> {
+    let total = batch.iter().map(M::terms).sum();
     let gradients = gradients(&model, &micro_batches(batch, micro_batch), threads, |model, indices| {
-        let rows: Vec<&Example> = indices.iter().map(|&index| &batch[index]).collect();
-        let padded = pad(&rows, &model.device());
-        let loss = negative_log_likelihood(score(model, &padded, 1.0).log_probs, total);
+        let rows: Vec<&M::Example> = indices.iter().map(|&index| &batch[index]).collect();
+        let loss = model.loss(&rows, total);
         (loss.clone(), f64::from(loss.inner().into_scalar::<f32>()))
     });
     let loss = gradients.reports.iter().sum();
@@ -221,19 +293,18 @@ pub fn update(
     Update { model, loss, grad_norm }
 }
 
-/// Mean negative log-likelihood of the response tokens of examples, in nats a token.
-pub fn mean_loss(model: &Transformer, examples: &[Example], micro_batch: usize, threads: usize) -> f64 {
-    let total = response_tokens(examples);
+/// The loss of examples without a step; for a language model the mean negative log-likelihood of their response tokens, in
+/// nats a token.
+pub fn mean_loss<M: Learner>(model: &M, examples: &[M::Example], micro_batch: usize, threads: usize) -> f64 {
+    let total = examples.iter().map(M::terms).sum();
     let parts = micro_batches(examples, micro_batch);
     let losses = model::parallel_map(
         &parts,
         threads,
         || model.clone(),
         |model, _, indices| {
-            let rows: Vec<&Example> = indices.iter().map(|&index| &examples[index]).collect();
-            let padded = pad(&rows, &model.device());
-            let loss = negative_log_likelihood(score(model, &padded, 1.0).log_probs, total);
-            f64::from(loss.into_scalar::<f32>())
+            let rows: Vec<&M::Example> = indices.iter().map(|&index| &examples[index]).collect();
+            f64::from(model.loss(&rows, total).into_scalar::<f32>())
         },
     );
     losses.iter().sum()
@@ -241,7 +312,7 @@ pub fn mean_loss(model: &Transformer, examples: &[Example], micro_batch: usize, 
 
 /// The examples of a step: the examples of each epoch are shuffled by the seed, and steps take them in turn. So a resumed
 /// run needs nothing but its step.
-fn batch_of_step(examples: &[Example], step: usize, batch_size: usize, seed: u64) -> Vec<Example> {
+fn batch_of_step<E: Clone>(examples: &[E], step: usize, batch_size: usize, seed: u64) -> Vec<E> {
     let mut batch = Vec::with_capacity(batch_size);
     let mut epoch_order: Option<(usize, Vec<usize>)> = None;
     for place in step * batch_size..(step + 1) * batch_size {

@@ -71,7 +71,7 @@ impl FinalTable<'_> {
         let label = format!("evaluate {name}");
         let progress = Progress::new(problems.len() * (1 + eval.test_samples), &label, "samples", run_args.quiet);
         let ended = |samples| progress.advance(samples);
-        let evaluation = evaluate(policy, &problems, about, &config, run_args.seed, &ended)?;
+        let evaluation = evaluate(policy, &problems, about, &config, run_args.seed, None, &ended)?;
         Ok(evaluation.report)
     }
 }

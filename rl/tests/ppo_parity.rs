@@ -185,6 +185,7 @@ fn the_divergence_from_the_reference_policy_is_that_of_the_reference() {
         ref_log_probs,
         values: Vec::new(),
         entropies: Vec::new(),
+        judged: None,
         sample: Sample {
             step: None,
             id: String::new(),
@@ -196,6 +197,7 @@ fn the_divergence_from_the_reference_policy_is_that_of_the_reference() {
             correct: false,
             finish: Finish::Stop,
             tokens: 0,
+            score: None,
         },
     };
     let rollouts: Vec<Rollout> = log_probs.into_iter().zip(ref_log_probs).map(rollout).collect();

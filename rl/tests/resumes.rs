@@ -3,28 +3,9 @@
 
 mod common;
 
-use common::{files, metrics, resume, run, run_ppo, run_sft};
+use common::{assert_same_run, files, metrics, resume, run, run_ppo, run_sft};
 use rl::run::Run;
 use std::{fs, path::Path};
-
-/// All that two equal runs have in common: metrics but for clocks, samples, every byte of the checkpoints, the evaluation.
-#[track_caller]
-fn assert_same_run(left: &Path, right: &Path) {
-    assert_eq!(metrics(left), metrics(right));
-    for name in ["samples.jsonl", "config.toml"] {
-        let bytes = |dir: &Path| fs::read(dir.join(name)).unwrap();
-        assert!(bytes(left) == bytes(right), "{name} differs: {} and {}", left.display(), right.display());
-    }
-    let evaluation = |dir: &Path| fs::read_to_string(dir.join("eval.json")).ok();
-    assert_eq!(evaluation(left), evaluation(right));
-    let [left, right] = [left, right].map(|dir| files(&dir.join("checkpoints")));
-    let names =
-        |files: &[(std::path::PathBuf, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
-    assert_eq!(names(&left), names(&right));
-    for ((name, left), (_, right)) in left.iter().zip(&right) {
-        assert!(left == right, "{} differs", name.display());
-    }
-}
 
 fn weights(dir: &Path, step: usize) -> Vec<u8> {
     fs::read(dir.join(format!("checkpoints/step-{step:06}/model.safetensors"))).unwrap()

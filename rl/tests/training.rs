@@ -16,7 +16,7 @@ use rl::{
     batch::{flat, micro_batches, pad, response_tokens, score, score_with_values},
     loss::{negative_log_likelihood, ppo_policy, ppo_value},
     optim::{Adam, gradients},
-    reward::RewardKind,
+    reward::{OrmScore, RewardArgs, RewardKind},
     rollout::{Rollout, RolloutConfig, look, sample_rollouts},
     supervised::update,
 };
@@ -173,7 +173,15 @@ fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
     let (policy, problems) = (policy(), problems());
     let sampling =
         SampleConfig { samples: 4, temperature, max_new_tokens, rows: 64, threads: 1, prompting: Prompting::default() };
-    let config = RolloutConfig { sampling, reward: RewardKind::Sparse, dense_scale: 0.5, micro_batch: 8, seed: 1 };
+    let reward = RewardArgs {
+        reward: RewardKind::Sparse,
+        answer_weight: 1.0,
+        dense_scale: 0.5,
+        orm: None,
+        orm_weight: 1.0,
+        orm_score: OrmScore::Potential,
+    };
+    let config = RolloutConfig { sampling, reward, reward_model: None, seed: 1 };
     let places: Vec<usize> = (0..problems.len()).collect();
     let (mut rollouts, _) = sample_rollouts(&policy, &problems, &places, 0, &config).unwrap();
     look(&mut rollouts, &actor_critic(1, true), &policy.model, temperature, 8, 1);
@@ -328,7 +336,7 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
         truncated: None,
         mean_tokens: None,
     };
-    let evaluation = evaluate(&policy, &problems, about, &config, 0, &|_| ()).unwrap();
+    let evaluation = evaluate(&policy, &problems, about, &config, 0, None, &|_| ()).unwrap();
     for sample in evaluation.samples.iter().flatten().chain(&evaluation.greedy) {
         let json = serde_json::to_value(sample).unwrap();
         assert!(json["reward"].is_null() && json["step"].is_null());

@@ -6,8 +6,8 @@ use super::random::Random;
 use super::template::Calculation;
 use super::words::{OBJECTS, counted};
 use super::{
-    CORPUS_DOCUMENTS, CORPUS_LARGE_PERCENT, CORPUS_PROMPT_FORMAT_PERCENT, CORPUS_SEED, CORPUS_WEIGHTS,
-    CORPUS_WRONG_PERCENT, LARGE_RESULT_MAX, RESULT_MAX,
+    CORPUS_DOCUMENTS, CORPUS_MAGNITUDE_WEIGHTS, CORPUS_PROMPT_FORMAT_PERCENT, CORPUS_SEED, CORPUS_WEIGHTS,
+    CORPUS_WRONG_PERCENT, Magnitude, RESULT_MAX,
 };
 use std::collections::HashSet;
 
@@ -75,17 +75,17 @@ fn in_words(random: &mut Random, calculation: Calculation) -> String {
 fn calculation(random: &mut Random) -> Calculation {
     loop {
         let operator = ['+', '-', '*', '/'][random.weighted(&[50, 42, 16, 8])];
-        let large = random.percent(CORPUS_LARGE_PERCENT);
-        let limit = if large { LARGE_RESULT_MAX } else { RESULT_MAX };
+        let magnitude = random.magnitude(CORPUS_MAGNITUDE_WEIGHTS);
+        let limit = RESULT_MAX[magnitude as usize];
+        let small = magnitude == Magnitude::Small;
         let (left, right) = match operator {
-            '+' | '-' if large => (random.between(1, LARGE_RESULT_MAX), random.between(1, LARGE_RESULT_MAX)),
-            '+' | '-' => (random.between(2, RESULT_MAX), random.between(2, 12)),
-            '*' if large => (random.between(2, 50), random.between(2, 12)),
-            '*' => (random.between(2, 8), random.between(2, 8)),
+            '+' | '-' if small => (random.between(2, limit), random.between(2, 12)),
+            '+' | '-' => (random.between(1, limit), random.between(1, limit)),
+            '*' if small => (random.between(2, 8), random.between(2, 8)),
+            '*' => (random.between(2, 50), random.between(2, 12)),
             _ => {
                 let right = random.between(2, 8);
-                let times = random.between(1, if large { LARGE_RESULT_MAX / right } else { 8 });
-                (right * times, right)
+                (right * random.between(1, if small { 8 } else { limit / right }), right)
             }
         };
         let swap = matches!(operator, '+' | '*') && random.percent(40);

@@ -6,8 +6,8 @@ use super::random::Random;
 use super::template::{Calculation, Formula, Numbers, Scene, fill};
 use super::words::{CONTAINERS, OBJECTS, PEOPLE, Person, capitalised};
 use super::{
-    CORPUS_LARGE_PERCENT, CORPUS_STEP_WEIGHTS, DISTRACTOR, DISTRACTOR_PERCENT, HELD_OUT_PAIRS, LARGE_PERCENT,
-    LARGE_RESULT_MAX, QUESTION_WORDS_MAX, RESULT_MAX, SCENARIO_PERCENTS, STEP_WEIGHTS,
+    CORPUS_MAGNITUDE_WEIGHTS, CORPUS_STEP_WEIGHTS, DISTRACTOR, DISTRACTOR_PERCENT, HELD_OUT_PAIRS, MAGNITUDE_WEIGHTS,
+    Magnitude, QUESTION_WORDS_MAX, RESULT_MAX, SCENARIO_PERCENTS, STEP_WEIGHTS,
 };
 
 /// How often a plan of kinds is given new numbers before it is given up.
@@ -23,8 +23,8 @@ pub(super) struct Profile {
     pub(super) step_weights: [u32; 5],
     pub(super) scenario_percents: [u32; 5],
     pub(super) distractor_percent: u32,
-    /// Percentage of the drafts with large numbers.
-    pub(super) large_percent: u32,
+    /// Relative frequency of drafts with small, middle and large numbers.
+    pub(super) magnitude_weights: [u32; 3],
     /// Percentage of the drafts with a wrong solution.
     pub(super) wrong_percent: u32,
 }
@@ -36,7 +36,7 @@ impl Profile {
             step_weights: STEP_WEIGHTS,
             scenario_percents: SCENARIO_PERCENTS,
             distractor_percent: DISTRACTOR_PERCENT,
-            large_percent: LARGE_PERCENT,
+            magnitude_weights: MAGNITUDE_WEIGHTS,
             wrong_percent: 0,
         }
     }
@@ -52,7 +52,7 @@ impl Profile {
     pub(super) fn corpus(wrong_percent: u32) -> Profile {
         Profile {
             step_weights: CORPUS_STEP_WEIGHTS,
-            large_percent: CORPUS_LARGE_PERCENT,
+            magnitude_weights: CORPUS_MAGNITUDE_WEIGHTS,
             wrong_percent,
             ..Profile::benchmark()
         }
@@ -93,35 +93,42 @@ impl Draft {
     }
 }
 
-/// A draft of the wanted profile that `wanted` accepts. The number of lines, whether it is a scenario, and whether its
-/// numbers are large are drawn first and kept, so that what is rejected does not change their distribution; some draft of each that the profile
-/// allows must be acceptable.
+/// A draft of the wanted profile that `wanted` accepts. The number of lines, whether it is a scenario, and how
+/// large its numbers are is drawn first and kept, so that what is rejected does not change their distribution; some draft of
+/// each that the profile allows must be acceptable.
 pub(super) fn draw(random: &mut Random, profile: &Profile, mut wanted: impl FnMut(&Draft) -> bool) -> Draft {
     let lines = 1 + random.weighted(&profile.step_weights);
     let is_scenario = random.percent(profile.scenario_percents[lines - 1]);
-    let large = random.percent(profile.large_percent);
+    let magnitude = random.magnitude(profile.magnitude_weights);
     for _ in 0..DRAFT_ATTEMPTS {
-        if let Some(draft) = attempt(random, profile, lines, is_scenario, large)
+        if let Some(draft) = attempt(random, profile, lines, is_scenario, magnitude)
             && draft.question.split(' ').count() <= QUESTION_WORDS_MAX
             && wanted(&draft)
         {
             return draft;
         }
     }
-    panic!("no draft of {lines} lines is left (scenario: {is_scenario}, large numbers: {large})");
+    panic!("no draft of {lines} lines is left (scenario: {is_scenario}, numbers: {magnitude:?})");
 }
 
 /// One attempt at a draft; none when no numbers fit the kinds.
-fn attempt(random: &mut Random, profile: &Profile, lines: usize, is_scenario: bool, large: bool) -> Option<Draft> {
+fn attempt(
+    random: &mut Random,
+    profile: &Profile,
+    lines: usize,
+    is_scenario: bool,
+    magnitude: Magnitude,
+) -> Option<Draft> {
     let plan = if is_scenario { scenario(random, lines) } else { chain(random, lines) };
-    let limit = if large { LARGE_RESULT_MAX } else { RESULT_MAX };
+    let limit = RESULT_MAX[magnitude as usize];
     let beats = (0..NUMBER_ATTEMPTS).find_map(|_| {
-        let drawn: Vec<Numbers> = plan.iter().map(|kind| draw_numbers(random, kind, large)).collect();
-        solve(&plan, &drawn, limit, None)
-            .filter(|beats| !takes_a_step_back(beats) && (!large || answer(beats) > RESULT_MAX))
+        let drawn: Vec<Numbers> = plan.iter().map(|kind| draw_numbers(random, kind, magnitude)).collect();
+        solve(&plan, &drawn, limit, None).filter(|beats| {
+            !takes_a_step_back(beats) && (magnitude == Magnitude::Small || answer(beats) > RESULT_MAX[0])
+        })
     })?;
     let wrong = random.percent(profile.wrong_percent).then(|| mistaken(random, &plan, &beats, lines));
-    Some(tell(random, profile, &beats, wrong.as_deref().unwrap_or(&beats), large))
+    Some(tell(random, profile, &beats, wrong.as_deref().unwrap_or(&beats), magnitude))
 }
 
 /// What the last line comes to.
@@ -149,10 +156,10 @@ fn takes_a_step_back(beats: &[Beat]) -> bool {
     })
 }
 
-fn draw_numbers(random: &mut Random, kind: &Kind, large: bool) -> Numbers {
+fn draw_numbers(random: &mut Random, kind: &Kind, magnitude: Magnitude) -> Numbers {
     let mut numbers = Numbers::default();
     for &(letter, range) in kind.numbers {
-        numbers.set(letter, random.draw_from(range, large));
+        numbers.set(letter, random.draw_from(range, magnitude));
     }
     numbers
 }
@@ -249,14 +256,14 @@ fn mistaken(random: &mut Random, plan: &[&'static Kind], beats: &[Beat], lines: 
     let by = random.pick(&[1, 1, 2, 10]);
     let too_small = random.percent(50);
     let mistake = if random.percent(60) { Mistake::Operation { line } } else { Mistake::Slip { line, by, too_small } };
-    solve(plan, &drawn, LARGE_RESULT_MAX, Some(mistake)).unwrap_or_else(|| {
+    solve(plan, &drawn, RESULT_MAX[2], Some(mistake)).unwrap_or_else(|| {
         let at_the_end = Mistake::Slip { line: lines - 1, by, too_small };
         solve(plan, &drawn, u32::MAX, Some(at_the_end)).expect("the right lines before a slip can be solved")
     })
 }
 
 /// Puts beats into words: the question from the right numbers, the lines from the numbers of the solution.
-fn tell(random: &mut Random, profile: &Profile, beats: &[Beat], solution: &[Beat], large: bool) -> Draft {
+fn tell(random: &mut Random, profile: &Profile, beats: &[Beat], solution: &[Beat], magnitude: Magnitude) -> Draft {
     let mut people = PEOPLE;
     random.shuffle(&mut people);
     let [first, newcomers @ ..] = people;
@@ -272,7 +279,7 @@ fn tell(random: &mut Random, profile: &Profile, beats: &[Beat], solution: &[Beat
         let kind = beat.kind;
         if distractor_at == Some(index) {
             scene.newcomer = newcomers.next().expect("people enough");
-            sentences.push(needless_fact(random, &scene, large));
+            sentences.push(needless_fact(random, &scene, magnitude));
             alone = false;
         }
         if matches!(kind.role, Role::Relation | Role::Scenario) {
@@ -302,7 +309,7 @@ fn tell(random: &mut Random, profile: &Profile, beats: &[Beat], solution: &[Beat
         alone = kind.role != Role::Relation;
     }
     if distractor_at.is_some() && beats.len() == 1 {
-        insert_needless_fact(random, &scene, &mut sentences[0], large);
+        insert_needless_fact(random, &scene, &mut sentences[0], magnitude);
     }
     Draft {
         kinds: beats.iter().map(|beat| beat.kind.name).collect(),
@@ -331,23 +338,23 @@ fn draw_scene(random: &mut Random, first: Person, money: bool) -> Scene {
 }
 
 /// A fact that is not needed: about N, about somebody who plays no other part, or about nobody.
-fn needless_fact(random: &mut Random, scene: &Scene, large: bool) -> String {
+fn needless_fact(random: &mut Random, scene: &Scene, magnitude: Magnitude) -> String {
     let about_others = ["{M} has {d other}.", "There are {d dog} in the park."];
     let about_anybody = ["{N} also has {d other}.", "{N} is {d year} old.", about_others[0], about_others[1]];
     let texts: &[&str] = if scene.focus.is_some() { &about_anybody } else { &about_others };
-    fill(random.pick(texts), scene, &needless_number(random, large), None)
+    fill(random.pick(texts), scene, &needless_number(random, magnitude), None)
 }
 
 /// Puts a needless fact before the last sentence of a scenario, which may go on with a pronoun for N.
-fn insert_needless_fact(random: &mut Random, scene: &Scene, text: &mut String, large: bool) {
+fn insert_needless_fact(random: &mut Random, scene: &Scene, text: &mut String, magnitude: Magnitude) {
     let texts = ["{N} also has {d other}. ", "There are {d dog} in the park. "];
     if let Some(end) = text.rfind(". ") {
-        text.insert_str(end + 2, &fill(random.pick(&texts), scene, &needless_number(random, large), None));
+        text.insert_str(end + 2, &fill(random.pick(&texts), scene, &needless_number(random, magnitude), None));
     }
 }
 
-fn needless_number(random: &mut Random, large: bool) -> Numbers {
+fn needless_number(random: &mut Random, magnitude: Magnitude) -> Numbers {
     let mut numbers = Numbers::default();
-    numbers.set('d', random.draw_from(DISTRACTOR, large));
+    numbers.set('d', random.draw_from(DISTRACTOR, magnitude));
     numbers
 }

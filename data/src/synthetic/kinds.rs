@@ -127,7 +127,7 @@ pub(super) const KINDS: &[Kind] = &[
         unit: Unit::Objects,
         cast: Cast::Any,
         weight: 3,
-        numbers: &[('k', super::range(1, 1).or_large(4, 30))],
+        numbers: &[('k', super::range(1, 1).or_middle(2, 7).or_large(4, 30))],
         texts: &["{N} buys {k} dozen {objs}.", "{N} has {k} dozen {objs}."],
         lines: &["{N} has [r=k*12 obj]."],
     },

@@ -1,7 +1,7 @@
 //! Random draws that are the same on every machine and with every version of the `rand` crates: only the ChaCha8
 //! stream itself is used, seeded by explicit bytes, and every draw is 32 bits wide.
 
-use super::Range;
+use super::{MAGNITUDES, Magnitude, Range};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -32,8 +32,8 @@ impl Random {
     }
 
     /// A number from a range.
-    pub(super) fn draw_from(&mut self, range: Range, large: bool) -> u32 {
-        let (low, high) = if large { range.large } else { range.small };
+    pub(super) fn draw_from(&mut self, range: Range, magnitude: Magnitude) -> u32 {
+        let (low, high) = range.0[magnitude as usize];
         self.between(low, high)
     }
 
@@ -52,6 +52,11 @@ impl Random {
             rest -= weight;
         }
         unreachable!("a draw below the sum falls into one of the weights")
+    }
+
+    /// How large the numbers of a problem are, drawn in proportion to the weights of small, middle and large.
+    pub(super) fn magnitude(&mut self, weights: [u32; 3]) -> Magnitude {
+        MAGNITUDES[self.weighted(&weights)]
     }
 
     /// Reorders the items uniformly.

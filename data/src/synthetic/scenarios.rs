@@ -103,7 +103,7 @@ pub(super) const SCENARIOS: &[Kind] = &[
     ),
     scenario(
         "week",
-        &[('a', range(1, 2).or_large(3, 9)), ('b', range(1, 2).or_large(3, 12))],
+        &[('a', range(1, 2).or_middle(1, 6).or_large(3, 9)), ('b', range(1, 2).or_middle(2, 7).or_large(3, 12))],
         &[
             "{N} finds {a obj} a day and {M} finds {b obj} a day. How many {objs} do they find in a week?",
             "{N} uses {a red obj} and {b blue obj} a day. How many {objs} does {he} use in a week?",
@@ -193,7 +193,7 @@ pub(super) const SCENARIOS: &[Kind] = &[
     ),
     scenario(
         "rate",
-        &[('a', range(6, 20).or_large(60, 480)), ('k', DIVISOR), ('b', GROUPS)],
+        &[('a', range(6, 20).or_middle(20, 90).or_large(60, 480)), ('k', DIVISOR), ('b', GROUPS)],
         &[
             "{N} makes {a obj} in {k hour}. How many {objs} does {he} make in {b hour}?",
             "In {k hour} {N} can make {a obj}. How many {objs} can {he} make in {b hour}?",
@@ -202,7 +202,7 @@ pub(super) const SCENARIOS: &[Kind] = &[
     ),
     scenario(
         "price",
-        &[('a', range(6, 20).or_large(60, 480)), ('k', DIVISOR), ('b', GROUPS)],
+        &[('a', range(6, 20).or_middle(20, 90).or_large(60, 480)), ('k', DIVISOR), ('b', GROUPS)],
         &[
             "{k item} cost {a dollar}. How many dollars do {b item} cost?",
             "{N} pays {a dollar} for {k item}. How many dollars would {he} pay for {b item}?",
@@ -238,7 +238,7 @@ pub(super) const SCENARIOS: &[Kind] = &[
     ),
     scenario(
         "cakes",
-        &[('k', GROUPS), ('m', GROUP_SIZE), ('a', GROUPS), ('b', range(2, 3).or_large(5, 30))],
+        &[('k', GROUPS), ('m', GROUP_SIZE), ('a', GROUPS), ('b', range(2, 3).or_middle(3, 12).or_large(5, 30))],
         &[
             "{N} cuts {k cake} in {m piece} each. {a friend} eat {b piece} each. How many pieces are left?",
             "{k cake} have {m piece} each. {a friend} take {b piece} each. How many pieces are left?",

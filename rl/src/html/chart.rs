@@ -47,9 +47,14 @@ const GROUPS: &[Group] = &[
     group(
         "Reward and accuracy",
         "training: mean over samples; validation: greedy, problems held out",
-        &["reward/*", "accuracy", "validation/maj*", "validation/accuracy"],
+        &["reward/*", "accuracy", "validation/maj*"],
     ),
     group("Loss", "nats a token", &["loss", "validation/loss"]),
+    group(
+        "Reward model",
+        "finished solutions of held-out questions",
+        &["validation/accuracy", "validation/auc", "validation/ece"],
+    ),
     group("KL to the starting policy", "nats a token", &["kl/k1", "kl/k3"]),
     group("KL to the starting policy", "nats a completion", &["kl/per_completion"]),
     group("Entropy of the policy", "nats a token", &["entropy"]),

@@ -1,6 +1,7 @@
 //! Reads what a run directory holds, of a finished run or of one that is still being written. Does not know how it is
 //! shown, and never writes.
 
+use crate::orm::OrmReport;
 use anyhow::{Context, Result, bail, ensure};
 use eval::{Report, Sample};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -25,6 +26,8 @@ pub struct RunFiles {
     pub curves: Curves,
     /// The reports of `eval.json`, or of `before.json` as long as the run goes on, with their names.
     pub reports: Vec<(String, Report)>,
+    /// What `eval.json` says of a reward model.
+    pub reward_model: Option<OrmReport>,
 }
 
 /// What tells a run directory from any other.
@@ -66,11 +69,16 @@ impl RunFiles {
         );
         let path = dir.join("config.toml");
         let text = text_if_there(&path)?.unwrap_or_default();
+        let (reports, reward_model) = match read_reward_model(dir)? {
+            Some(report) => (Vec::new(), Some(report)),
+            None => (read_reports(dir)?, None),
+        };
         Ok(Self {
             command: text.lines().next().and_then(|line| line.strip_prefix('#')).map(|line| line.trim().to_string()),
             config: text.parse().with_context(|| format!("{} is not TOML", path.display()))?,
             curves: read_curves(&dir.join("metrics.jsonl"))?,
-            reports: read_reports(dir)?,
+            reports,
+            reward_model,
         })
     }
 
@@ -215,6 +223,14 @@ fn read_curves(path: &Path) -> Result<Curves> {
         Ok(())
     })?;
     Ok(curves)
+}
+
+/// The report of `rl orm`, which tells itself by what it judged.
+fn read_reward_model(dir: &Path) -> Result<Option<OrmReport>> {
+    let path = dir.join("eval.json");
+    let Some(text) = text_if_there(&path)? else { return Ok(None) };
+    let report: Map<String, Value> = parse(&path, &text)?;
+    if report.contains_key("finished") { parse(&path, &text).map(Some) } else { Ok(None) }
 }
 
 /// The reports of a training command, of `eval run`, or the first half of the former.

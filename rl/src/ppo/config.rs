@@ -4,11 +4,11 @@ use crate::{
     args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
     dry_run,
     progress::print_line,
-    reward::RewardKind,
+    reward::RewardArgs,
 };
 use anyhow::{Result, bail, ensure};
 use burn::tensor::Device;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use eval::check_samples;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -55,12 +55,13 @@ pub struct PpoConfig {
     #[arg(long, hide = true)]
     #[serde(skip)]
     pub top_p: Option<f64>,
-    /// Which reward
+    /// What a completion earns.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub reward: RewardArgs,
+    /// What tells a good token from a bad one: a critic, or the other samples of the same question
     #[arg(long, value_enum, default_value_t)]
-    pub reward: RewardKind,
-    /// Sum of the dense rewards of a solution that shows every intermediate result
-    #[arg(long, default_value_t = 0.5)]
-    pub dense_scale: f32,
+    pub advantage: AdvantageKind,
     /// Passes over the samples of a step
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = crate::args::positive)]
     pub ppo_epochs: usize,
@@ -118,6 +119,36 @@ pub struct PpoConfig {
     pub value_shares_trunk: bool,
 }
 
+/// Where advantages come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdvantageKind {
+    /// Generalised advantage estimation with a critic, whitened over the step.
+    #[default]
+    Gae,
+    /// Against the mean of the question's samples, in units of their deviation (GRPO); no critic.
+    Group,
+    /// Against the mean of the question's other samples (RLOO); no critic.
+    Rloo,
+}
+
+impl PpoConfig {
+    /// Whether a critic is trained.
+    pub fn has_critic(&self) -> bool {
+        self.advantage == AdvantageKind::Gae
+    }
+
+    /// Blocks of the critic's branch.
+    pub(super) fn critic_layers(&self) -> usize {
+        if self.has_critic() { self.value_layers } else { 0 }
+    }
+
+    /// Steps in which the critic learns alone.
+    pub(super) fn critic_warm_up(&self) -> usize {
+        if self.has_critic() { self.value_warm_up } else { 0 }
+    }
+}
+
 /// What differs from the defaults of the flattened groups.
 pub const DEFAULTS: &[(&str, &str)] = &[];
 
@@ -128,7 +159,7 @@ pub(super) fn dry_run(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         rows: config.mini_batch,
         tokens: 2 * config.data.max_new_tokens(),
         // The reference, and the critic's blocks with their gradients and moments.
-        extra_models: 1.0 + 5.0 * config.value_layers as f64 / shape.num_hidden_layers as f64,
+        extra_models: 1.0 + 5.0 * config.critic_layers() as f64 / shape.num_hidden_layers as f64,
         steps: config.steps * config.ppo_epochs * samples.div_ceil(config.mini_batch),
         sampled_rows: config.run.compute.rollout_batch,
     };
@@ -158,8 +189,13 @@ pub(super) fn check(config: &PpoConfig) -> Result<()> {
         ("epsilon", config.epsilon),
         ("value-clip", config.value_clip),
         ("value-weight", config.value_weight),
-        ("dense-scale", f64::from(config.dense_scale)),
     ])?;
+    config.reward.check()?;
+    ensure!(
+        config.has_critic() || config.samples >= 2,
+        "--advantage {} compares the samples of a question with each other: give --samples of at least 2",
+        if config.advantage == AdvantageKind::Group { "group" } else { "rloo" }
+    );
     for (flag, value) in [("gamma", config.gamma), ("lambda", config.lambda)] {
         ensure!((0.0..=1.0).contains(&value), "--{flag} {value}: give a number from 0 to 1");
     }

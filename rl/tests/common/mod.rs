@@ -8,14 +8,17 @@ use burn::{
     optim::GradientsParams,
     tensor::{Device, Tensor},
 };
-use data::{Benchmark, DataOptions, Example, Problem, Split, Tokenizer, completion_text, question_prompt};
+use data::{
+    Benchmark, DataOptions, Example, Problem, PromptStyle, Split, Tokenizer, completion_text, encode_example,
+    question_prompt,
+};
 use eval::Policy;
 use model::{ModelConfig, ModelSize, Transformer, save_model, to_host};
 use rl::{
     command::{Command, parse},
     expert_iteration,
     optim::Adam,
-    ppo, sft,
+    orm, ppo, sft,
     supervised::update,
 };
 use serde_json::{Map, Value};
@@ -72,20 +75,28 @@ pub fn short_examples(tokenizer: &Tokenizer) -> Vec<Example> {
 /// A folder with a policy that answers at once and is sometimes right. Made once in a process.
 pub fn start() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
-    let make = || {
-        let tokenizer = tokenizer();
-        let examples = short_examples(&tokenizer);
-        let mut model = random_model(tokenizer.vocab_size(), 1);
-        let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.0, 1.0);
-        for _ in 0..60 {
-            model = update(model, &examples, &mut optimizer, 3e-3, PROBLEMS, 1).model;
-        }
-        let folder = tempfile::tempdir().unwrap();
-        save_model(folder.path(), &model).unwrap();
-        tokenizer.save(folder.path()).unwrap();
-        folder
-    };
-    FOLDER.get_or_init(make).path()
+    FOLDER.get_or_init(|| taught(&short_examples(&tokenizer()), 60)).path()
+}
+
+/// A folder with a policy that writes solutions of several lines and is sometimes right. Made once in a process.
+pub fn start_with_steps() -> &'static Path {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    let tokenizer = tokenizer();
+    let example = |problem: &Problem| encode_example(&tokenizer, PromptStyle::Plain, problem).unwrap();
+    FOLDER.get_or_init(|| taught(&problems().iter().map(example).collect::<Vec<_>>(), 120)).path()
+}
+
+fn taught(examples: &[Example], steps: usize) -> TempDir {
+    let tokenizer = tokenizer();
+    let mut model = random_model(tokenizer.vocab_size(), 1);
+    let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.0, 1.0);
+    for _ in 0..steps {
+        model = update(model, examples, &mut optimizer, 3e-3, PROBLEMS, 1).model;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    save_model(folder.path(), &model).unwrap();
+    tokenizer.save(folder.path()).unwrap();
+    folder
 }
 
 /// The policy of [`start`].
@@ -93,11 +104,12 @@ pub fn policy() -> Policy {
     Policy::load(start(), &Device::default()).unwrap()
 }
 
-/// Runs `rl sft`, `rl ei` or `rl ppo`. Later flags win over earlier ones.
+/// Runs a training command. Later flags win over earlier ones.
 pub fn run(arguments: &[&str]) -> Result<PathBuf> {
     let arguments: Vec<OsString> = ["rl"].iter().chain(arguments).map(OsString::from).collect();
     match parse(arguments)? {
         Command::Sft(config) => sft::train(&config, &config.run.device()?),
+        Command::Orm(config) => orm::train(&config, &config.run.device()?),
         Command::Ei(config) => expert_iteration::train(&config, &config.run.device()?),
         Command::Ppo(config) => ppo::train(&config, &config.run.device()?),
         other => panic!("no training command: {other:?}"),
@@ -163,6 +175,15 @@ pub fn run_ei(out: &Path, more: &[&str]) -> Result<PathBuf> {
     run_small("ei", out, &own, more)
 }
 
+/// [`run`] of a small `rl orm` from `init` into `out`.
+pub fn run_orm(init: &Path, out: &Path, more: &[&str]) -> Result<PathBuf> {
+    let (init, out) = (format!("--init={}", init.display()), format!("--out={}", out.display()));
+    let evaluations = |flag: &&&str| !flag.starts_with("--test-");
+    let small: Vec<&str> = SMALL.iter().filter(evaluations).copied().collect();
+    let own = ["--batch-size=6", "--samples=6", "--held-out=0.25", "--temperature=1"];
+    run(&[&["orm", &init, &out], small.as_slice(), &own, more].concat())
+}
+
 fn run_small(command: &str, out: &Path, own: &[&str], more: &[&str]) -> Result<PathBuf> {
     let init = format!("--init={}", start().display());
     let out = format!("--out={}", out.display());
@@ -196,6 +217,24 @@ pub fn gradient_list<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<O
     let mut visitor = Visitor(gradients, Vec::new());
     model.visit(&mut visitor);
     visitor.1
+}
+
+/// All that two equal runs have in common: metrics but for clocks, samples, every byte of the checkpoints, the evaluation.
+#[track_caller]
+pub fn assert_same_run(left: &Path, right: &Path) {
+    assert_eq!(metrics(left), metrics(right));
+    for name in ["samples.jsonl", "config.toml"] {
+        let bytes = |dir: &Path| fs::read(dir.join(name)).unwrap();
+        assert!(bytes(left) == bytes(right), "{name} differs: {} and {}", left.display(), right.display());
+    }
+    let evaluation = |dir: &Path| fs::read_to_string(dir.join("eval.json")).ok();
+    assert_eq!(evaluation(left), evaluation(right));
+    let [left, right] = [left, right].map(|dir| files(&dir.join("checkpoints")));
+    let names = |files: &[(PathBuf, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&left), names(&right));
+    for ((name, left), (_, right)) in left.iter().zip(&right) {
+        assert!(left == right, "{} differs", name.display());
+    }
 }
 
 /// Every file below a folder by its path in it.

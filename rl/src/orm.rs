@@ -1,0 +1,351 @@
+//! Outcome reward models (Havrilla et al. 2024, section on reward models; Cobbe et al. 2021, arXiv 2110.14168): how likely is
+//! a solution, finished or not, to end in the right answer.
+//!
+//! K solutions of every training question are sampled from a policy, or taken from another run. Every step prefix S_1..S_i is
+//! labelled: with the correctness of its own sample (outcome), or by K fresh completions of it (steps; Havrilla et al. 2024,
+//! arXiv 2402.10963, "SORM"). The trunk of the policy with a scalar head learns the labels by binary cross-entropy; the last
+//! token of a prefix is where the head is read. Questions that are held out tell how good it is, always against the outcome
+//! of their own samples. Where we deviate from the papers: the trunk is the sampling policy itself, and K is 8 unless asked
+//! for more.
+
+mod config;
+mod report;
+
+use crate::{
+    batch::Row,
+    harvest::{self, Harvest},
+    loss::binary_cross_entropy,
+    optim::Adam,
+    prefix::{self, Completing, Counts, Prefixed},
+    prepare,
+    run::{Metrics, Run, TrainerState, finish},
+    supervised::{FitContext, FitNumbers, Learner, Look, checkpoint, fit, permutation},
+};
+use anyhow::{Result, ensure};
+use burn::tensor::{Device, Tensor};
+use data::{Problem, Prompting, Split};
+use eval::{Policy, REWARD_HEAD, RewardModel, Sample, SampleConfig, logits_after};
+use model::{ActorCritic, Key, Purpose, Transformer, save_value_branch};
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::{Path, PathBuf},
+};
+
+pub use config::{ClassWeights, DEFAULTS, Labels, OrmConfig, StepLabel};
+pub use report::{Judged, LabelCheck, OrmReport};
+
+/// A solution with a label for each of its step prefixes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labelled {
+    /// The solution and where its prefixes end.
+    pub prefixed: Prefixed,
+    /// In [0, 1], one a prefix.
+    pub labels: Vec<f32>,
+    /// Weights in the loss, one a prefix.
+    pub weights: Vec<f32>,
+}
+
+impl Row for Labelled {
+    fn tokens(&self) -> &[u32] {
+        &self.prefixed.example.tokens
+    }
+
+    fn prompt_len(&self) -> usize {
+        self.prefixed.example.prompt_len
+    }
+}
+
+/// A reward model: the trunk and its head, which is read after each labelled prefix.
+impl Learner for ActorCritic {
+    type Example = Labelled;
+
+    fn terms(example: &Labelled) -> usize {
+        example.labels.len()
+    }
+
+    fn loss(&self, rows: &[&Labelled], total: usize) -> Tensor<1> {
+        let device = self.policy.device();
+        let tokens: Vec<&[u32]> = rows.iter().map(|row| row.tokens()).collect();
+        let ends: Vec<&[usize]> = rows.iter().map(|row| row.prefixed.ends.as_slice()).collect();
+        let logits = logits_after(self, &tokens, &ends, &device);
+        let labels = crate::batch::flat(rows.iter().map(|row| row.labels.as_slice()), &device);
+        let weights = crate::batch::flat(rows.iter().map(|row| row.weights.as_slice()), &device);
+        binary_cross_entropy(logits, labels, weights, total)
+    }
+
+    fn language_model(&self) -> &Transformer {
+        &self.policy
+    }
+
+    fn save_more(&self, folder: &Path) -> Result<()> {
+        save_value_branch(&folder.join(REWARD_HEAD), &self.value, &self.policy.config)
+    }
+}
+
+/// Samples, labels, trains, judges what was held out, and leaves a run directory; its path.
+///
+/// # Errors
+/// Missing data, an unusable `--init`, samples that are all right or all wrong, a full disk, an interrupt.
+pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
+    config::check(config)?;
+    if config.run.dry_run {
+        return config::dry_run(config, device);
+    }
+    let Setup { config, policy, model, mut run, resumed } = set_up(config, device)?;
+    let problems = config.data.load(Split::Train)?;
+    let samples = sample(&config, &policy, &problems, &mut run, device)?;
+    let held_out = held_out(&problems, config.held_out, config.run.seed);
+    let (unseen, learnt): (Vec<&Sample>, Vec<&Sample>) =
+        samples.iter().partition(|sample| held_out.contains(sample.id.as_str()));
+    let judged = Judged::of(&unseen, &policy.tokenizer, config.data.prompt_style)?;
+    let examples = label(&config, &policy, &problems, &learnt, &run, device)?;
+    let context =
+        FitContext { args: &config.fit, run_args: &config.run, device, look_every: config.eval_every, label: "orm" };
+    let (compute, tokenizer) = (&config.run.compute, policy.tokenizer.clone());
+    let threads = compute.threads(device);
+    let looked_at = judged.of_questions(config.eval_problems);
+    fit(model, &tokenizer, &examples, &context, &mut run, resumed, |model| {
+        let reward_model = RewardModel { model: model.clone(), tokenizer: tokenizer.clone() };
+        let seen = looked_at.report(&reward_model, compute.rollout_batch, threads);
+        let finished = &seen.finished;
+        let more = vec![
+            ("validation/accuracy", finished.accuracy),
+            ("validation/auc", finished.auc.unwrap_or(f64::NAN)),
+            ("validation/ece", finished.ece),
+        ];
+        Ok(Look { name: "validation/negative_brier", score: -seen.prefixes.brier, more })
+    })?;
+    let best = RewardModel::load(run.dir(), device)?;
+    let mut report = judged.report(&best, compute.rollout_batch, threads);
+    if config.check_labels > 0 {
+        report.labels = Some(check_labels(&config, &policy, &problems, &unseen, &run, device)?);
+    }
+    report::write_and_print(&run, &report, &examples)?;
+    Ok(finish(&run))
+}
+
+struct Setup {
+    config: OrmConfig,
+    /// Samples, and completes prefixes.
+    policy: Policy,
+    model: ActorCritic,
+    run: Run,
+    resumed: Option<TrainerState<FitNumbers>>,
+}
+
+/// A fresh run, or one that goes on. The first checkpoint stands before the first sample, so that an interrupt always leaves
+/// one.
+fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
+    prepare::check_out(&config.run)?;
+    let mut config = config.clone();
+    let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
+    config.init.init = Some(init.clone());
+    let policy = Policy::load(&init, device)?;
+    let problems = config.data.load(Split::Train)?;
+    eval::encode_prompts(&policy, &problems, &config.data.prompting(config.shots)?)?;
+    ensure!(problems.len() >= 2, "--limit {}: there must be questions to learn and to hold out", problems.len());
+    let Some(dir) = &config.run.resume else {
+        let run = prepare::open(&config.run, "orm", config.data.benchmark, &config, 0)?;
+        let RewardModel { model, tokenizer } = RewardModel::of(&policy);
+        let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
+        checkpoint(&run, &model, &tokenizer, false, FitNumbers::default(), &untaught)?;
+        return Ok(Setup { config, policy, model, run, resumed: None });
+    };
+    let (folder, state) = crate::run::last_checkpoint::<FitNumbers>(dir)?;
+    let model = RewardModel::load(&folder, device)?.model;
+    let step = state.numbers.step;
+    // Samples belong to step 1: before it, whole chunks of them stay. Samples that came from a file are read again.
+    let questions = if config.from_samples.is_some() { 0 } else { problems.len() };
+    let run = Run::resume_within(dir, step, harvest::blocks(questions, config.samples))?;
+    let run = run.with_tensorboard(config.run.tensorboard)?;
+    Ok(Setup { config, policy, model, run, resumed: (step > 0).then_some(state) })
+}
+
+/// K samples of every question, from the policy or from a file.
+fn sample(
+    config: &OrmConfig,
+    policy: &Policy,
+    problems: &[Problem],
+    run: &mut Run,
+    device: &Device,
+) -> Result<Vec<Sample>> {
+    let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
+    let samples = match &config.from_samples {
+        Some(_) if !written.is_empty() => written,
+        Some(file) => {
+            let samples = harvest::from_file(file, problems, 1)?;
+            run.write_samples(&samples)?;
+            samples
+        }
+        None => {
+            let sampling = sampling(config, config.samples, device)?;
+            let (seed, quiet) = (config.run.seed, config.run.quiet);
+            let harvest = Harvest { problems, sampling: &sampling, step: 1, seed, label: "orm samples", quiet };
+            // What was sampled is data, not a step: its rates are not among the metrics.
+            harvest.gather(policy, written, run, &mut Metrics::of_step(0))?
+        }
+    };
+    let right = samples.iter().filter(|sample| sample.correct).count();
+    ensure!(
+        right > 0 && right < samples.len(),
+        "{right} of {} samples are right: there is nothing to tell apart; sample from another policy or at another \
+         --temperature",
+        samples.len()
+    );
+    Ok(samples)
+}
+
+fn sampling(config: &OrmConfig, samples: usize, device: &Device) -> Result<SampleConfig> {
+    let prompting = config.data.prompting(config.shots)?;
+    Ok(config.run.compute.sampling(&config.data, prompting, samples, config.temperature, device))
+}
+
+/// The ids of the questions that are not learnt from: a share of them, in an order of the seed's.
+pub fn held_out(problems: &[Problem], share: f64, seed: u64) -> BTreeSet<&str> {
+    let count = ((share * problems.len() as f64).round() as usize).clamp(1, problems.len() - 1);
+    let order = permutation(problems.len(), Key::new(seed, Purpose::HeldOut));
+    order[..count].iter().map(|&place| problems[place].id.as_str()).collect()
+}
+
+/// Samples as examples: what a reward model reads has no solved problems before the question.
+fn label(
+    config: &OrmConfig,
+    policy: &Policy,
+    problems: &[Problem],
+    samples: &[&Sample],
+    run: &Run,
+    device: &Device,
+) -> Result<Vec<Labelled>> {
+    let prompting = Prompting { style: config.data.prompt_style, shots: Vec::new() };
+    let mut prefixed: Vec<(&Sample, Prefixed)> = Vec::with_capacity(samples.len());
+    for &sample in samples {
+        if let Some(found) = Prefixed::of(&policy.tokenizer, &prompting, sample)? {
+            prefixed.push((sample, found));
+        }
+    }
+    let longest = policy.model.config.max_position_embeddings;
+    prefixed.retain(|(_, prefixed)| prefixed.example.tokens.len() <= longest);
+    let counts = match config.labels {
+        Labels::Outcome => Counts::new(),
+        Labels::Steps => {
+            let samples: Vec<&Sample> = prefixed.iter().map(|(sample, _)| *sample).collect();
+            complete_prefixes(config, policy, problems, &samples, config.completions, run, device)?
+        }
+    };
+    let examples = prefixed.into_iter().map(|(sample, prefixed)| {
+        let labels = prefixed.ends.iter().map(|&end| {
+            let key = (sample.id.clone(), prefixed.text(&policy.tokenizer, end));
+            // A finished solution has been judged.
+            match counts.get(&key).filter(|_| prefixed.unfinished().contains(&end)) {
+                Some(&(right, of)) => config.step_label.of(right, of),
+                None => f32::from(u8::from(sample.correct)),
+            }
+        });
+        let labels: Vec<f32> = labels.collect();
+        Labelled { weights: vec![1.0; labels.len()], prefixed, labels }
+    });
+    let mut examples: Vec<Labelled> = examples.collect();
+    ensure!(!examples.is_empty(), "no sample of a question to learn from has a token");
+    if config.class_weights == ClassWeights::Balanced {
+        balance(&mut examples);
+    }
+    Ok(examples)
+}
+
+/// Fresh completions of every unfinished prefix of samples, as the policy that sampled them is asked.
+fn complete_prefixes(
+    config: &OrmConfig,
+    policy: &Policy,
+    problems: &[Problem],
+    samples: &[&Sample],
+    completions: usize,
+    run: &Run,
+    device: &Device,
+) -> Result<Counts> {
+    let sampling = sampling(config, completions, device)?;
+    let by_id: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
+    let mut wanted = Vec::with_capacity(samples.len());
+    for sample in samples {
+        if let Some(prefixed) = Prefixed::of(&policy.tokenizer, &sampling.prompting, sample)? {
+            wanted.push((by_id[sample.id.as_str()], prefixed));
+        }
+    }
+    let pairs: Vec<(&Problem, &Prefixed)> = wanted.iter().map(|(problem, prefixed)| (*problem, prefixed)).collect();
+    let known = config.from_prefixes.as_deref().map_or(Ok(Counts::new()), prefix::read)?;
+    let completing = Completing { sampling: &sampling, seed: config.run.seed, quiet: config.run.quiet };
+    prefix::count(policy, &pairs, known, &completing, run)
+}
+
+/// Gives right and wrong the same weight in all, and keeps the sum of the weights.
+fn balance(examples: &mut [Labelled]) {
+    let count: usize = examples.iter().map(|example| example.labels.len()).sum();
+    let right: f32 = examples.iter().flat_map(|example| &example.labels).sum();
+    let wrong = count as f32 - right;
+    let weight_of = |label: f32| {
+        let half = count as f32 / 2.0;
+        label * half / right.max(1.0) + (1.0 - label) * half / wrong.max(1.0)
+    };
+    for example in examples {
+        example.weights = example.labels.iter().map(|&label| weight_of(label)).collect();
+    }
+}
+
+/// How well labels agree with the share of right ones among many completions, on prefixes that are held out.
+fn check_labels(
+    config: &OrmConfig,
+    policy: &Policy,
+    problems: &[Problem],
+    unseen: &[&Sample],
+    run: &Run,
+    device: &Device,
+) -> Result<LabelCheck> {
+    let chosen = report::spread_over(unseen, config.check_labels);
+    let part = run.part("check", "orm", config, 0)?;
+    let value = complete_prefixes(config, policy, problems, &chosen, config.check_completions, &part, device)?;
+    let labels = run.part("check-labels", "orm", config, 0)?;
+    // Other draws than those of the value, or the two would agree by themselves.
+    let mut other = config.clone();
+    other.run.seed = config.run.seed.wrapping_add(1);
+    let steps = complete_prefixes(&other, policy, problems, &chosen, config.completions, &labels, device)?;
+    LabelCheck::of(&chosen, &value, &steps, &policy.tokenizer, config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data::Example;
+
+    fn labelled(labels: &[f32]) -> Labelled {
+        let example = Example { tokens: vec![1; 1 + labels.len()], prompt_len: 1 };
+        let prefixed = Prefixed { example, ends: (1..=labels.len()).collect() };
+        Labelled { prefixed, labels: labels.to_vec(), weights: vec![1.0; labels.len()] }
+    }
+
+    #[test]
+    fn balanced_classes_weigh_the_same_and_as_much_as_before_in_all() {
+        let mut examples = [labelled(&[1.0, 0.0, 0.0]), labelled(&[0.0])];
+        balance(&mut examples);
+        assert_eq!(examples[0].weights, [2.0, 2.0 / 3.0, 2.0 / 3.0]);
+        assert_eq!(examples[1].weights, [2.0 / 3.0]);
+        // A label between the two is a bit of both.
+        let mut soft = [labelled(&[0.5, 0.5])];
+        balance(&mut soft);
+        assert_eq!(soft[0].weights, [1.0, 1.0]);
+    }
+
+    #[test]
+    fn held_out_questions_belong_to_the_seed_and_some_are_always_left_on_either_side() {
+        let problem = |id: usize| Problem {
+            id: id.to_string(),
+            question: String::new(),
+            solution: String::new(),
+            answer: data::Answer::from_integer(1),
+        };
+        let problems: Vec<Problem> = (0..40).map(problem).collect();
+        assert_eq!(held_out(&problems, 0.1, 3).len(), 4);
+        assert_eq!(held_out(&problems, 0.1, 3), held_out(&problems, 0.1, 3));
+        assert_ne!(held_out(&problems, 0.1, 3), held_out(&problems, 0.1, 4));
+        assert_eq!(held_out(&problems, 0.001, 3).len(), 1);
+        assert_eq!(held_out(&problems, 0.999, 3).len(), 39);
+    }
+}

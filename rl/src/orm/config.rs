@@ -1,0 +1,173 @@
+//! The flags of `rl orm`: what they are called, what they mean, which of them contradict each other. Computes nothing.
+
+use crate::{
+    args::{DataArgs, InitArgs, RunArgs},
+    dry_run,
+    progress::print_line,
+    supervised::FitArgs,
+};
+use anyhow::{Result, ensure};
+use burn::tensor::Device;
+use clap::{Args, ValueEnum};
+use data::Split;
+use eval::check_samples;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Train a reward model: how likely is a solution to be right
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct OrmConfig {
+    /// Where, and with what.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: RunArgs,
+    /// Which problems.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: DataArgs,
+    /// What samples, and is the trunk.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub init: InitArgs,
+    /// How long and how fast.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub fit: FitArgs,
+    /// Solutions sampled of each training question
+    #[arg(long, value_name = "K", default_value_t = 8, value_parser = crate::args::positive)]
+    pub samples: usize,
+    /// Sampling temperature
+    #[arg(long, default_value_t = 0.7, value_parser = crate::args::temperature)]
+    pub temperature: f64,
+    /// Solved problems shown before each question, for a policy that was never fine-tuned
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub shots: usize,
+    /// Take the solutions from the samples.jsonl of another run instead
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_samples: Option<PathBuf>,
+    /// What a step prefix is labelled with
+    #[arg(long, value_enum, default_value_t)]
+    pub labels: Labels,
+    /// Fresh completions of each prefix, for `--labels steps`
+    #[arg(long, value_name = "K", default_value_t = 4, value_parser = crate::args::positive)]
+    pub completions: usize,
+    /// What the completions of a prefix make its label, for `--labels steps`
+    #[arg(long, value_enum, default_value_t)]
+    pub step_label: StepLabel,
+    /// Take counts of completions from the prefixes.jsonl of another run, and complete only what it does not have
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_prefixes: Option<PathBuf>,
+    /// How much right and wrong weigh in the loss; weights spoil calibration
+    #[arg(long, value_enum, default_value_t)]
+    pub class_weights: ClassWeights,
+    /// Share of the training questions that is held out, for the report
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub held_out: f64,
+    /// Steps between two looks at held-out questions
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = crate::args::positive)]
+    pub eval_every: usize,
+    /// Held-out questions of one look; the report at the end is of all
+    #[arg(long, value_name = "N", default_value_t = 150, value_parser = crate::args::positive)]
+    pub eval_problems: usize,
+    /// At the end, compare both kinds of labels with many completions of the prefixes of this many held-out samples
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub check_labels: usize,
+    /// Completions of each prefix in that comparison
+    #[arg(long, value_name = "K", default_value_t = 64, value_parser = crate::args::positive)]
+    pub check_completions: usize,
+}
+
+/// What a step prefix is labelled with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Labels {
+    /// Whether its own sample is right.
+    #[default]
+    Outcome,
+    /// Whether fresh completions of it are.
+    Steps,
+}
+
+/// What the completions of a prefix make its label.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepLabel {
+    /// 1 if any of them is right, else 0.
+    #[default]
+    Any,
+    /// The share of them that is right.
+    Share,
+}
+
+impl StepLabel {
+    /// The label of a prefix with so many right completions.
+    pub fn of(self, right: usize, of: usize) -> f32 {
+        match self {
+            Self::Any => f32::from(u8::from(right > 0)),
+            Self::Share => right as f32 / of as f32,
+        }
+    }
+}
+
+/// How much right and wrong weigh in the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassWeights {
+    /// Every label the same.
+    #[default]
+    None,
+    /// Right and wrong the same in all.
+    Balanced,
+}
+
+/// What differs from the defaults of the flattened groups.
+pub const DEFAULTS: &[(&str, &str)] =
+    &[("learning_rate", "5e-4"), ("batch_size", "32"), ("epochs", "1"), ("warm_up", "40")];
+
+pub(super) fn check(config: &OrmConfig) -> Result<()> {
+    config.fit.check()?;
+    ensure!(
+        config.held_out > 0.0 && config.held_out < 1.0,
+        "--held-out {}: give a share between 0 and 1",
+        config.held_out
+    );
+    ensure!(
+        config.temperature > 0.0 || config.from_samples.is_some() && config.labels == Labels::Outcome,
+        "--temperature 0 would draw equal samples: give a temperature above 0"
+    );
+    let problems = config.data.load(Split::Train)?.len();
+    check_samples(problems, config.samples)
+}
+
+pub(super) fn dry_run(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
+    let problems = config.data.load(Split::Train)?.len();
+    let learnt = (problems as f64 * (1.0 - config.held_out)).round() as usize * config.samples;
+    let work = dry_run::Work {
+        rows: config.fit.batch_size,
+        tokens: 2 * config.data.max_new_tokens(),
+        extra_models: 1.0,
+        steps: config.fit.total_steps(learnt),
+        sampled_rows: config.run.compute.rollout_batch,
+    };
+    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
+    dry_run::print("orm", config, &config.run, &shape, &work, device)?;
+    print_line(&format!(
+        "# samples               {} ({problems} questions x {})",
+        problems * config.samples,
+        config.samples
+    ))?;
+    Ok(PathBuf::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_good_if_any_completion_is_right_or_as_good_as_the_share_that_is() {
+        let of = |right| [StepLabel::Any, StepLabel::Share].map(|kind| kind.of(right, 4));
+        assert_eq!([of(0), of(1), of(4)], [[0.0, 0.0], [1.0, 0.25], [1.0, 1.0]]);
+    }
+}

@@ -1,0 +1,178 @@
+//! How good the beginnings of solutions are: fresh completions of every step prefix, and how many of them are right. Knows not
+//! what it is for; step labels of reward models and of return-conditioned RL are made of it.
+//!
+//! What was counted is written to the run's `prefixes.jsonl` as it comes. An interrupted run takes up whole chunks of it again,
+//! so that the batches of a resumed run are those of the run that never stopped.
+
+use crate::{
+    harvest,
+    inspect::read::json_lines,
+    progress::Progress,
+    run::{Run, append_line, write_whole},
+};
+use anyhow::{Context, Result};
+use data::{Example, Problem, Prompting, Tokenizer, encode_written, extract_answer, prefix_ends};
+use eval::{Policy, Sample, SampleConfig, go_on};
+use model::{Finish, Key, Purpose};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::OpenOptions,
+    path::Path,
+};
+
+/// The name of the file in a run directory.
+pub const FILE: &str = "prefixes.jsonl";
+
+/// A sample as token ids, with the places of the tokens that end its step prefixes, the whole of it last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prefixed {
+    /// Prompt and completion.
+    pub example: Example,
+    /// Places in `example.tokens`, rising.
+    pub ends: Vec<usize>,
+}
+
+/// A line of `prefixes.jsonl`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Counted {
+    /// Of the problem.
+    pub id: String,
+    /// What stands after the prompt.
+    pub prefix: String,
+    /// Fresh completions whose answer is right.
+    pub right: usize,
+    /// Fresh completions.
+    pub of: usize,
+}
+
+/// What was counted, by problem and text of the prefix.
+pub type Counts = HashMap<(String, String), (usize, usize)>;
+
+/// How to complete.
+pub struct Completing<'a> {
+    /// How many a prefix, at which temperature, how the question is put.
+    pub sampling: &'a SampleConfig,
+    /// Seed of the draws.
+    pub seed: u64,
+    /// No bar.
+    pub quiet: bool,
+}
+
+impl Prefixed {
+    /// Tokenises what was written, and finds its prefixes; `None` where nothing was.
+    ///
+    /// # Errors
+    /// A chat style without a template.
+    pub fn of(tokenizer: &Tokenizer, prompting: &Prompting, sample: &Sample) -> Result<Option<Self>> {
+        let ended = sample.finish == Finish::Stop;
+        let Sample { question, completion, .. } = sample;
+        let example = encode_written(tokenizer, prompting, question, completion, ended)?;
+        let ends: Vec<usize> = prefix_ends(tokenizer, &example.tokens[example.prompt_len..])
+            .into_iter()
+            .map(|end| example.prompt_len + end)
+            .collect();
+        Ok((!ends.is_empty()).then_some(Self { example, ends }))
+    }
+
+    /// The text of the prefix that ends at a place.
+    pub fn text(&self, tokenizer: &Tokenizer, end: usize) -> String {
+        tokenizer.decode(&self.example.tokens[self.example.prompt_len..=end])
+    }
+
+    /// The places that end a prefix after which something is left to write.
+    pub fn unfinished(&self) -> &[usize] {
+        &self.ends[..self.ends.len() - 1]
+    }
+}
+
+/// Completes every distinct unfinished prefix of the samples of these problems `sampling.samples` times and counts; what
+/// `known` has already is not sampled again.
+///
+/// # Errors
+/// A full disk, a malformed file of an earlier part of the run, an interrupt.
+pub fn count(
+    policy: &Policy,
+    samples: &[(&Problem, &Prefixed)],
+    known: Counts,
+    completing: &Completing<'_>,
+    run: &Run,
+) -> Result<Counts> {
+    let mut counts = known;
+    let mut seen = HashSet::new();
+    let mut wanted: Vec<(&Problem, &[u32], String)> = Vec::new();
+    for &(problem, sample) in samples {
+        for &end in sample.unfinished() {
+            let key = (problem.id.clone(), sample.text(&policy.tokenizer, end));
+            if !counts.contains_key(&key) && !seen.contains(&key) {
+                wanted.push((problem, &sample.example.tokens[..=end], key.1.clone()));
+                seen.insert(key);
+            }
+        }
+    }
+    let k = completing.sampling.samples;
+    let chunk = harvest::chunk(k);
+    let path = run.dir().join(FILE);
+    let done = resume(&path, chunk, wanted.len())?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let progress = Progress::new(wanted.len() * k, "complete prefixes", "completions", completing.quiet);
+    progress.start_at(done.len() * k);
+    let first = done.len();
+    counts.extend(done.into_iter().map(|line| ((line.id, line.prefix), (line.right, line.of))));
+    for (place, chunk) in (first..).step_by(chunk).zip(wanted[first..].chunks(chunk)) {
+        if crate::run::interrupted() {
+            return Err(run.interruption());
+        }
+        let prompts: Vec<Vec<u32>> = chunk.iter().map(|(_, tokens, _)| tokens.to_vec()).collect();
+        let key = |prefix: usize, sample: usize| {
+            Key::new(completing.seed, Purpose::Prefixes).with((place + prefix) as u64).with(sample as u64)
+        };
+        let (completions, _) = go_on(policy, &prompts, completing.sampling, key, &|ended| progress.advance(ended));
+        for ((problem, _, prefix), completions) in chunk.iter().zip(completions) {
+            let is_right = |completion: &&model::Completion| {
+                let whole = format!("{prefix}{}", policy.tokenizer.decode(&completion.tokens));
+                extract_answer(&whole).as_ref() == Some(&problem.answer)
+            };
+            let right = completions.iter().filter(is_right).count();
+            let line = Counted { id: problem.id.clone(), prefix: prefix.clone(), right, of: k };
+            append_line(&mut file, &line).with_context(|| format!("cannot write {}", path.display()))?;
+            counts.insert((line.id, line.prefix), (right, k));
+        }
+    }
+    Ok(counts)
+}
+
+/// Reads the counts of another run's `prefixes.jsonl`.
+///
+/// # Errors
+/// A file that is missing or malformed.
+pub fn read(path: &Path) -> Result<Counts> {
+    anyhow::ensure!(path.is_file(), "cannot read {}: there is no such file", path.display());
+    let mut counts = Counts::new();
+    json_lines(path, |_, line: Counted| {
+        counts.insert((line.id, line.prefix), (line.right, line.of));
+        Ok(())
+    })?;
+    Ok(counts)
+}
+
+/// The whole chunks of an interrupted run; what stands behind them is dropped from the file.
+fn resume(path: &Path, chunk: usize, total: usize) -> Result<Vec<Counted>> {
+    let mut lines: Vec<Counted> = Vec::new();
+    json_lines(path, |_, line| {
+        lines.push(line);
+        Ok(())
+    })?;
+    if lines.len() < total {
+        lines.truncate(lines.len() / chunk * chunk);
+    }
+    if path.exists() {
+        let kept: Vec<String> = lines.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
+        write_whole(path, kept.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>().as_bytes())?;
+    }
+    Ok(lines)
+}

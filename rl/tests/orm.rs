@@ -1,0 +1,183 @@
+//! Claims about reward models as a whole: that one learns to tell right from wrong, what its labels are, and that a run that
+//! was stopped is the run that never stopped.
+
+mod common;
+#[path = "../../eval/tests/common/mistakes.rs"]
+mod mistakes;
+
+use burn::tensor::Device;
+use common::{assert_same_run, metrics, problems, resume, run_orm, run_ppo, start, start_with_steps};
+use data::{Example, Prompting, encode_written};
+use eval::{Calibration, Prediction, RewardModel, Sample, read_samples};
+use mistakes::copy;
+use rl::orm::held_out;
+use rl::prefix::{Counted, FILE};
+use std::{collections::BTreeSet, fs, path::Path};
+
+fn samples(dir: &Path) -> Vec<Sample> {
+    read_samples(&dir.join("samples.jsonl")).unwrap()
+}
+
+fn counted(dir: &Path) -> Vec<Counted> {
+    let text = fs::read_to_string(dir.join(FILE)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn a_reward_model_learns_to_tell_right_from_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = [
+        "--steps=120",
+        "--samples=16",
+        "--batch-size=32",
+        "--learning-rate=4e-3",
+        "--eval-every=60",
+        "--temperature=1.5",
+    ];
+    let dir = run_orm(start(), &folder.path().join("run"), &flags).unwrap();
+    // So few questions say nothing of those held out: what it has learnt is looked at on the others, after the last step.
+    let last = fs::read_to_string(dir.join("checkpoints/index.json")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+    let last = dir.join("checkpoints").join(last["last"].as_str().unwrap());
+    let model = RewardModel::load(&last, &Device::default()).unwrap();
+    let problems = problems();
+    let held_out = held_out(&problems, 0.25, 3);
+    let samples: Vec<Sample> =
+        samples(&dir).into_iter().filter(|sample| !held_out.contains(sample.id.as_str())).collect();
+    let encode = |sample: &Sample| {
+        let Sample { question, completion, .. } = sample;
+        encode_written(&model.tokenizer, &Prompting::default(), question, completion, true).unwrap()
+    };
+    let rows: Vec<Example> = samples.iter().map(encode).collect();
+    let judged = model.probabilities(&rows, 8, 1);
+    let predictions: Vec<Prediction> = samples
+        .iter()
+        .zip(&judged)
+        .map(|(sample, judged)| Prediction {
+            probability: f64::from(judged[judged.len() - 1]),
+            is_true: sample.correct,
+        })
+        .collect();
+    let after = Calibration::of(&predictions);
+    assert!((0.1..0.9).contains(&after.base_rate), "the policy of these tests is sometimes right: {after:?}");
+    let of_a_constant = after.base_rate * (1.0 - after.base_rate);
+    assert!(after.auc.unwrap() > 0.85 && after.brier < 0.5 * of_a_constant, "{after:?}");
+    for name in ["eval.json", "report.html", "samples.jsonl"] {
+        assert!(dir.join(name).is_file(), "{name}");
+    }
+    assert!(fs::read_to_string(dir.join("report.html")).unwrap().contains("the whole solution"));
+}
+
+#[test]
+fn labels_by_steps_complete_every_distinct_unfinished_prefix_once_and_nothing_that_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--labels=steps", "--completions=3", "--max-new-tokens=64"];
+    let first = run_orm(start_with_steps(), &folder.path().join("first"), &flags).unwrap();
+    let counted = counted(&first);
+    let keys: BTreeSet<(&str, &str)> = counted.iter().map(|line| (line.id.as_str(), line.prefix.as_str())).collect();
+    assert!(counted.len() > 8 && keys.len() == counted.len(), "{} lines, {} prefixes", counted.len(), keys.len());
+    assert!(counted.iter().all(|line| line.of == 3 && line.right <= 3));
+    assert!(counted.iter().any(|line| line.right > 0), "the policy of these tests is sometimes right");
+    let samples = samples(&first);
+    for line in &counted {
+        assert!(samples.iter().any(|sample| sample.id == line.id && sample.completion.starts_with(&line.prefix)));
+    }
+    // The same samples and counts again: nothing is left to complete, and the same is learnt.
+    let (file, prefixes) = (first.join("samples.jsonl"), first.join(FILE));
+    let known = [format!("--from-samples={}", file.display()), format!("--from-prefixes={}", prefixes.display())];
+    let again = folder.path().join("again");
+    run_orm(start_with_steps(), &again, &[flags.as_slice(), &[&known[0], &known[1]]].concat()).unwrap();
+    assert!(fs::read_to_string(again.join(FILE)).unwrap().is_empty());
+    assert_eq!(metrics(&again), metrics(&first));
+}
+
+#[test]
+fn a_run_that_was_stopped_or_died_goes_on_as_if_it_had_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--labels=steps", "--completions=2", "--step-label=share", "--max-new-tokens=64"];
+    let straight = run_orm(start_with_steps(), &folder.path().join("straight"), &flags).unwrap();
+    let stopped = |name: &str, step: usize| {
+        let dir = folder.path().join(name);
+        let stop = format!("--stop-after={step}");
+        let error = run_orm(start_with_steps(), &dir, &[flags.as_slice(), &[&stop]].concat()).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("--resume {}", dir.display())), "{error}");
+        dir
+    };
+    let dir = stopped("stopped", 3);
+    resume("orm", &dir).unwrap();
+    assert_same_run(&dir, &straight);
+    // As if the process had died while it completed prefixes, before the first step.
+    let dir = stopped("died", 1);
+    let first = folder.path().join("first-checkpoint");
+    copy(&dir.join("checkpoints/step-000000"), &first);
+    forget_steps(&dir, &first);
+    let counts = fs::read_to_string(dir.join(FILE)).unwrap();
+    fs::write(dir.join(FILE), &counts[..counts.len() / 2]).unwrap();
+    resume("orm", &dir).unwrap();
+    assert_same_run(&dir, &straight);
+    assert_eq!(counted(&dir), counted(&straight));
+    // Or while it sampled.
+    forget_steps(&dir, &first);
+    fs::remove_file(dir.join(FILE)).unwrap();
+    let text = fs::read_to_string(dir.join("samples.jsonl")).unwrap();
+    fs::write(dir.join("samples.jsonl"), &text[..text.len() / 2]).unwrap();
+    resume("orm", &dir).unwrap();
+    assert_same_run(&dir, &straight);
+}
+
+/// As if a run had come no further than its first checkpoint, which stands before the first sample.
+fn forget_steps(dir: &Path, first: &Path) {
+    let checkpoints = dir.join("checkpoints");
+    fs::remove_dir_all(&checkpoints).unwrap();
+    copy(first, &checkpoints.join("step-000000"));
+    fs::write(checkpoints.join("index.json"), r#"{"last": "step-000000", "best": "step-000000"}"#).unwrap();
+    fs::write(dir.join("metrics.jsonl"), "").unwrap();
+}
+
+#[test]
+fn ppo_with_a_reward_model_adds_its_judgement_to_the_reward() {
+    let folder = tempfile::tempdir().unwrap();
+    let orm = run_orm(start(), &folder.path().join("orm"), &["--steps=30", "--learning-rate=4e-3"]).unwrap();
+    let flag = format!("--orm={}", orm.display());
+    for kind in ["sparse-orm", "dense-orm"] {
+        let out = folder.path().join(kind);
+        let dir =
+            run_ppo(&out, &[&format!("--reward={kind}"), "--orm-weight=0.5", "--answer-weight=2", &flag]).unwrap();
+        for (step, line) in metrics(&dir).iter().enumerate() {
+            let [mean, answer, orm, probability, accuracy] =
+                ["reward/mean", "reward/answer", "reward/orm", "orm/probability", "accuracy"]
+                    .map(|name| line[name].as_f64().unwrap());
+            assert!((answer - 2.0 * accuracy).abs() < 1e-6 && (mean - answer - orm).abs() < 1e-6, "{kind} {step}");
+            // The lines together earn what the whole is worth.
+            assert!((orm - 0.5 * probability).abs() < 1e-5 && probability > 0.0, "{kind} {step}: {orm}, {probability}");
+        }
+        let twin = folder.path().join(format!("{kind}-stopped"));
+        let more = [&*format!("--reward={kind}"), "--orm-weight=0.5", "--answer-weight=2", &flag, "--stop-after=2"];
+        run_ppo(&twin, &more).unwrap_err();
+        resume("ppo", &twin).unwrap();
+        assert_same_run(&twin, &dir);
+    }
+}
+
+#[test]
+fn without_a_critic_samples_are_measured_against_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["group", "rloo"] {
+        let flags = [&*format!("--advantage={kind}"), "--kl-coefficient=0"];
+        let dir = run_ppo(&folder.path().join(kind), &flags).unwrap();
+        let samples = samples(&dir);
+        for line in metrics(&dir) {
+            assert!(!line.contains_key("value/explained_variance"));
+            assert_eq!(line["loss/value"], 0.0);
+            // Where the samples of every question earn the same there is nothing to learn.
+            let step = line["step"].as_u64().unwrap() as usize;
+            let of_step: Vec<&Sample> = samples.iter().filter(|sample| sample.step == Some(step)).collect();
+            let differ = of_step.chunks(2).any(|pair| pair[0].correct != pair[1].correct);
+            assert_eq!(line["grad_norm"].as_f64().unwrap() > 0.0, differ, "{kind}, step {step}");
+        }
+        let twin = folder.path().join(format!("{kind}-stopped"));
+        run_ppo(&twin, &[flags.as_slice(), &["--stop-after=1"]].concat()).unwrap_err();
+        resume("ppo", &twin).unwrap();
+        assert_same_run(&twin, &dir);
+    }
+}
