@@ -5,7 +5,8 @@
 
 pub mod answer;
 pub mod equation;
-pub mod gsm8k;
+pub mod goal;
+mod gsm8k;
 pub mod problem;
 pub mod prompt;
 pub mod steps;
@@ -14,6 +15,7 @@ pub mod synthetic;
 pub mod tokenizer;
 
 pub use answer::{Answer, extract_answer};
+pub use goal::{Conditioning, Goal, encode_with_goals};
 pub use problem::{Benchmark, DataOptions, Problem, Split, SvampSolutions, load, shots};
 pub use prompt::{
     Example, PromptStyle, Prompting, SHOT_END, completion_text, encode_example, encode_prompt, encode_written,

@@ -6,8 +6,9 @@
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
-use crate::{Problem, Tokenizer};
+use crate::{Goal, Problem, Tokenizer};
 
 /// A prompt and its completion as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,15 @@ pub struct Example {
     pub tokens: Vec<u32>,
     /// How many of `tokens` are the prompt.
     pub prompt_len: usize,
+    /// Places after the prompt whose tokens were given to whoever wrote the others: they are read, and not learnt.
+    pub given: Vec<Range<usize>>,
+}
+
+impl Example {
+    /// A prompt and what was written after it.
+    pub fn new(tokens: Vec<u32>, prompt_len: usize) -> Self {
+        Self { tokens, prompt_len, given: Vec::new() }
+    }
 }
 
 /// How a question is put to a model.
@@ -36,6 +46,15 @@ pub struct Prompting {
     pub style: PromptStyle,
     /// Solved problems that are shown before it.
     pub shots: Vec<Problem>,
+    /// What a policy that expects labels is asked for.
+    pub goal: Goal,
+}
+
+impl Prompting {
+    /// A question alone.
+    pub fn bare(style: PromptStyle) -> Self {
+        Self { style, ..Self::default() }
+    }
 }
 
 /// What stands between a solved problem and the next. A model that is shown some goes on with one of its own: a completion
@@ -83,7 +102,7 @@ pub fn encode_prompt(tokenizer: &Tokenizer, prompting: &Prompting, question: &st
 
 /// A problem as an example to learn from: its prompt, its solution and the end of the sequence.
 pub fn encode_example(tokenizer: &Tokenizer, style: PromptStyle, problem: &Problem) -> Result<Example> {
-    let mut tokens = encode_prompt(tokenizer, &Prompting { style, shots: Vec::new() }, &problem.question)?;
+    let mut tokens = encode_prompt(tokenizer, &Prompting::bare(style), &problem.question)?;
     let prompt_len = tokens.len();
     tokens.extend(match style {
         PromptStyle::Plain => tokenizer.encode(&completion_text(&problem.solution)),
@@ -91,7 +110,7 @@ pub fn encode_example(tokenizer: &Tokenizer, style: PromptStyle, problem: &Probl
         PromptStyle::Chat => tokenizer.encode(&problem.solution),
     });
     tokens.push(*tokenizer.eos_ids().first().context("the tokenizer has no end-of-sequence token")?);
-    Ok(Example { tokens, prompt_len })
+    Ok(Example::new(tokens, prompt_len))
 }
 
 /// What somebody wrote after a question, word for word, as an example; `ended` adds the end of the sequence.
@@ -106,7 +125,7 @@ pub fn encode_written(
     let prompt_len = tokens.len();
     tokens.extend(tokenizer.encode(completion));
     tokens.extend(tokenizer.eos_ids().first().filter(|_| ended));
-    Ok(Example { tokens, prompt_len })
+    Ok(Example::new(tokens, prompt_len))
 }
 
 #[cfg(test)]
@@ -151,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_chat_style_without_a_template_says_what_to_do() {
-        let chat = Prompting { style: PromptStyle::Chat, shots: Vec::new() };
+        let chat = Prompting::bare(PromptStyle::Chat);
         let error = encode_prompt(&tokenizer(), &chat, "Why?").unwrap_err();
         assert!(error.to_string().contains("chat template"), "{error}");
     }

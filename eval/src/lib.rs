@@ -1,6 +1,7 @@
 //! How good is a policy: sampling, scoring, metrics, reports. Knows nothing of training.
 
 pub mod calibration;
+mod conditioned;
 pub mod diversity;
 pub mod metrics;
 pub mod policy;
@@ -13,7 +14,7 @@ pub mod terminal;
 pub use calibration::{Bin, Calibration, Prediction};
 pub use diversity::Diversity;
 pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
-pub use policy::{CheckpointIndex, Policy, REWARD_HEAD, read_index, resolve_checkpoint};
+pub use policy::{CONDITIONING, CheckpointIndex, Policy, REWARD_HEAD, read_index, resolve_checkpoint};
 pub use report::{About, Metric, MetricKind, Report, diversity_table, table};
 pub use reward_model::{RewardModel, logits_after};
 pub use sample::{

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use data::{Benchmark, DataOptions, PromptStyle, Prompting, Split};
+use data::{Benchmark, DataOptions, Goal, PromptStyle, Prompting, Split};
 use eval::{
     About, Diversity, Policy, RewardModel, Sample, SampleConfig, ScoreArgs, check_samples, diversity_table, evaluate,
     read_samples, score,
@@ -78,6 +78,9 @@ struct RunArgs {
     /// Solved problems shown before each question, from the end of the validation split
     #[arg(long, value_name = "N", default_value_t = 0)]
     shots: usize,
+    /// What a policy of `rl rcrl` is asked for before what it writes; others are not asked
+    #[arg(long, value_enum, default_value_t)]
+    goal: Goal,
     /// Seed of the draws
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -147,7 +150,7 @@ fn run(args: &RunArgs) -> Result<()> {
         max_new_tokens: args.max_new_tokens.into(),
         rows: args.rollout_batch.into(),
         threads: model::threads(args.threads.map(usize::from), &device),
-        prompting: Prompting { style: args.prompt_style, shots },
+        prompting: Prompting { style: args.prompt_style, shots, goal: args.goal },
     };
     let scored = if reward_model.is_some() { config.samples } else { 0 };
     let bar = bar(problems.len() * (1 + config.samples + scored), args.quiet);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
-use data::{Prompting, SHOT_END, Tokenizer};
+use data::{Conditioning, Prompting, SHOT_END, Tokenizer};
 use model::Transformer;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ pub struct Policy {
     pub model: Transformer,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
+    /// Before what it expects a label that says whether it shall write well; `None` for all but the policies of `rl rcrl`.
+    pub conditioning: Option<Conditioning>,
 }
 
 /// `checkpoints/index.json` of a run: which checkpoints matter.
@@ -62,6 +64,9 @@ pub fn read_index(path: &Path) -> Result<CheckpointIndex> {
 /// The file that a reward model has beside a language model.
 pub const REWARD_HEAD: &str = "reward_head.safetensors";
 
+/// The file that says which labels a policy of return-conditioned RL expects.
+pub const CONDITIONING: &str = "conditioning.json";
+
 /// The language model of a checkpoint, be it a policy or the trunk of a reward model.
 pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
     let model = model::load_model(folder, device)?;
@@ -73,7 +78,13 @@ pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
         tokenizer.vocab_size(),
         model.config.vocab_size
     );
-    let policy = Policy { model, tokenizer };
+    let path = folder.join(CONDITIONING);
+    let conditioning = match std::fs::read_to_string(&path) {
+        Ok(text) => Some(serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let policy = Policy { model, tokenizer, conditioning };
     if let Some(id) = policy.stop_ids().into_iter().find(|&id| id as usize >= policy.model.config.vocab_size) {
         bail!("{} names the end-of-sequence token {id}, which the model does not have", folder.display());
     }

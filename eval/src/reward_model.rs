@@ -39,7 +39,7 @@ impl RewardModel {
             "{} is not a reward model (no {REWARD_HEAD} in it): give a run of `rl orm`",
             folder.display()
         );
-        let Policy { model, tokenizer } = load_trunk(&folder, device)?;
+        let Policy { model, tokenizer, .. } = load_trunk(&folder, device)?;
         let value = load_value_branch(&head, &model.config, 0, false, device)?;
         Ok(Self { model: ActorCritic { policy: model, value }, tokenizer })
     }
@@ -62,7 +62,7 @@ impl RewardModel {
                 let [_, time] = logits.dims();
                 let probabilities = to_host::<2>(sigmoid(logits)).values;
                 let of_row = |(place, &row): (usize, &usize)| {
-                    let Example { tokens, prompt_len } = &rows[row];
+                    let Example { tokens, prompt_len, .. } = &rows[row];
                     assert!(*prompt_len < tokens.len(), "row {row} has no completion");
                     probabilities[place * time + prompt_len..place * time + tokens.len()].to_vec()
                 };
@@ -101,7 +101,7 @@ mod tests {
             intermediate_size: 24,
             ..ModelConfig::of_size(ModelSize::Tiny, tokenizer.vocab_size(), 0)
         };
-        Policy { model: Transformer::init(&config, 3, &Device::default()), tokenizer }
+        Policy { model: Transformer::init(&config, 3, &Device::default()), tokenizer, conditioning: None }
     }
 
     /// A head that is not 0.
@@ -113,8 +113,7 @@ mod tests {
     }
 
     fn rows() -> Vec<Example> {
-        let row =
-            |length: u32| Example { tokens: (0..length).map(|i| (7 * i + length) % 250).collect(), prompt_len: 3 };
+        let row = |length: u32| Example::new((0..length).map(|i| (7 * i + length) % 250).collect(), 3);
         [9, 4, 12, 5].map(row).to_vec()
     }
 
@@ -129,7 +128,7 @@ mod tests {
         let (reward_model, rows) = (reward_model(), rows());
         let together = reward_model.probabilities(&rows, 4, 2);
         for (row, judged) in rows.iter().zip(&together) {
-            let cut = Example { tokens: row.tokens[..4].to_vec(), prompt_len: 3 };
+            let cut = Example::new(row.tokens[..4].to_vec(), 3);
             let alone = reward_model.probabilities(&[cut], 1, 1);
             assert!((alone[0][0] - judged[0]).abs() < 1e-5 && (judged[0] - 0.5).abs() > 1e-3, "{alone:?}, {judged:?}");
         }

@@ -1,6 +1,7 @@
 //! A policy's completions of problems, graded; and the evaluation made of them. Knows nothing of training.
 
 use crate::{
+    conditioned,
     metrics::Graded,
     policy::Policy,
     report::{About, Report},
@@ -109,7 +110,11 @@ pub fn complete(
     key: impl Fn(usize, usize) -> Key,
     ended: &(dyn Fn(usize) + Sync),
 ) -> Result<(Vec<Vec<Completion>>, GenerateStats)> {
-    Ok(go_on(policy, &encode_prompts(policy, problems, &config.prompting)?, config, key, ended))
+    let prompts = encode_prompts(policy, problems, &config.prompting)?;
+    Ok(match policy.conditioning {
+        Some(conditioning) => conditioned::complete(policy, conditioning, &prompts, config, key, ended),
+        None => go_on(policy, &prompts, config, key, ended),
+    })
 }
 
 /// K completions of every prompt, which may hold the beginning of a solution; otherwise as [`complete`].
@@ -239,7 +244,7 @@ pub fn greedy_accuracy(policy: &Policy, problems: &[Problem], config: &SampleCon
 /// Asks a reward model for the probability that samples are right. It reads no solved problems before a question, and of what
 /// is longer than its context the beginning.
 fn score(reward_model: &RewardModel, samples: &mut [&mut Sample], config: &SampleConfig) -> Result<()> {
-    let prompting = Prompting { style: config.prompting.style, shots: Vec::new() };
+    let prompting = Prompting::bare(config.prompting.style);
     let context = reward_model.model.policy.config.max_position_embeddings;
     let row = |sample: &&mut Sample| {
         let ended = sample.finish == Finish::Stop;

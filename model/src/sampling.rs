@@ -29,6 +29,8 @@ pub enum Purpose {
     Prefixes = 7,
     /// Which questions a reward model does not learn from.
     HeldOut = 8,
+    /// Which samples are learnt from.
+    Mixture = 9,
 }
 
 impl Key {

@@ -187,7 +187,7 @@ impl DataArgs {
     /// As [`data::shots`].
     pub fn prompting(&self, shots: usize) -> Result<Prompting> {
         let shots = data::shots(self.benchmark, shots, &self.options())?;
-        Ok(Prompting { style: self.prompt_style, shots })
+        Ok(Prompting { shots, ..Prompting::bare(self.prompt_style) })
     }
 
     fn options(&self) -> DataOptions {

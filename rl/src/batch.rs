@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use model::{ActorCritic, Transformer, pad_right, token_log_probs};
+use std::ops::Range;
 
 /// A row that can be learnt from: a prompt and what was written after it.
 pub trait Row {
@@ -10,9 +11,19 @@ pub trait Row {
     /// How many of the tokens are the prompt; at least 1.
     fn prompt_len(&self) -> usize;
 
+    /// Places after the prompt whose tokens were given, and are no response.
+    fn given(&self) -> &[Range<usize>] {
+        &[]
+    }
+
+    /// The places of the response tokens: all after the prompt that were not given.
+    fn response(&self) -> impl Iterator<Item = usize> {
+        (self.prompt_len()..self.tokens().len()).filter(|place| !self.given().iter().any(|given| given.contains(place)))
+    }
+
     /// Number of response tokens.
     fn response_len(&self) -> usize {
-        self.tokens().len() - self.prompt_len()
+        self.tokens().len() - self.prompt_len() - self.given().iter().map(Range::len).sum::<usize>()
     }
 }
 
@@ -23,6 +34,10 @@ impl Row for data::Example {
 
     fn prompt_len(&self) -> usize {
         self.prompt_len
+    }
+
+    fn given(&self) -> &[Range<usize>] {
+        &self.given
     }
 }
 
@@ -75,11 +90,9 @@ pub fn pad<R: Row>(rows: &[&R], device: &Device) -> Padded {
     let (mut positions, mut targets) = (Vec::new(), Vec::new());
     for (index, row) in rows.iter().enumerate() {
         assert!(row.prompt_len() >= 1, "row {index} of a micro-batch has no prompt");
-        for (column, &id) in row.tokens().iter().enumerate() {
-            if column >= row.prompt_len() {
-                positions.push((index * time + column - 1) as i32);
-                targets.push(id as i32);
-            }
+        for column in row.response() {
+            positions.push((index * time + column - 1) as i32);
+            targets.push(row.tokens()[column] as i32);
         }
     }
     let flat = |values: Vec<i32>| {
@@ -140,7 +153,7 @@ mod tests {
     use model::{ModelConfig, ModelSize, to_host};
 
     fn example(tokens: &[u32], prompt_len: usize) -> Example {
-        Example { tokens: tokens.to_vec(), prompt_len }
+        Example::new(tokens.to_vec(), prompt_len)
     }
 
     fn ids<const D: usize>(tensor: Tensor<D, Int>) -> Vec<i64> {

@@ -107,7 +107,7 @@ fn load(model: &str, device: &Device) -> Result<Transformer> {
 fn training(model: &Transformer, args: &BenchArgs, threads: usize) -> Timing {
     let row = |row: usize| -> Example {
         let tokens = (0..args.seq).map(|t| token(row * args.seq + t, model.config.vocab_size)).collect();
-        Example { tokens, prompt_len: 1 }
+        Example::new(tokens, 1)
     };
     let batch: Vec<Example> = (0..args.batch).map(row).collect();
     let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.01, 1.0);

@@ -1,6 +1,6 @@
 //! The command line: which commands there are, their flags, and where the flags of a configuration file come in.
 
-use crate::{bench, config_file, expert_iteration, generate, inspect, orm, ppo, pretrain, sft};
+use crate::{bench, config_file, expert_iteration, generate, inspect, orm, ppo, pretrain, rcrl, sft};
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -27,6 +27,8 @@ pub enum Command {
     Ei(expert_iteration::EiConfig),
     /// Improve a policy by PPO with rewards for right answers: the main job
     Ppo(ppo::PpoConfig),
+    /// Improve a policy by return-conditioned RL: learn good and bad samples behind labels, ask for good ones
+    Rcrl(rcrl::RcrlConfig),
     /// Look at a run in the terminal
     Inspect(inspect::InspectConfig),
     /// Complete text by hand
@@ -38,7 +40,7 @@ pub enum Command {
 impl Command {
     /// Whether an interrupt leaves something to go on from.
     pub fn leaves_checkpoints(&self) -> bool {
-        matches!(self, Self::Pretrain(_) | Self::Sft(_) | Self::Orm(_) | Self::Ei(_) | Self::Ppo(_))
+        matches!(self, Self::Pretrain(_) | Self::Sft(_) | Self::Orm(_) | Self::Ei(_) | Self::Ppo(_) | Self::Rcrl(_))
     }
 
     /// Runs the command.
@@ -52,6 +54,7 @@ impl Command {
             Self::Orm(config) => orm::train(config, &config.run.device()?).map(|_| ()),
             Self::Ei(config) => expert_iteration::train(config, &config.run.device()?).map(|_| ()),
             Self::Ppo(config) => ppo::train(config, &config.run.device()?).map(|_| ()),
+            Self::Rcrl(config) => rcrl::train(config, &config.run.device()?).map(|_| ()),
             Self::Inspect(config) => inspect::run(config),
             Self::Generate(args) => generate::run(args),
             Self::Bench(args) => bench::run(args),
@@ -79,6 +82,7 @@ fn program() -> clap::Command {
         ("orm", orm::DEFAULTS),
         ("ei", expert_iteration::DEFAULTS),
         ("ppo", ppo::DEFAULTS),
+        ("rcrl", rcrl::DEFAULTS),
     ];
     for (name, defaults) in commands {
         program = program.mut_subcommand(name, |mut command| {

@@ -353,6 +353,7 @@ fn learn(
         device,
         look_every: config.eval.eval_every,
         label: &label,
+        conditioning: None,
     };
     let policy = fit_with_looks(policy, &examples, validation, &config.data, &context, &mut part, resumed)?;
     finish(&part);

@@ -4,17 +4,109 @@
 //! again, in whole chunks, so that the batches of a resumed run are those of the run that never stopped.
 
 use crate::{
+    args::{DataArgs, RunArgs},
+    prefix::Labels,
     progress::Progress,
     run::{Blocks, Metrics, Run},
 };
 use anyhow::{Result, ensure};
+use burn::tensor::Device;
+use clap::Args;
 use data::Problem;
 use eval::{Policy, Sample, SampleConfig, complete, grade};
 use model::{Key, Purpose};
-use std::{collections::HashSet, path::Path, time::Instant};
+use serde::Serialize;
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 /// Rows that are sampled and written at a time: what an interrupt can lose.
 const CHUNK_ROWS: usize = 1024;
+
+/// Solutions of the training questions that a command learns from: sampled, or taken from another run.
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct SamplingArgs {
+    /// Solutions sampled of each training question
+    #[arg(long, value_name = "K", default_value_t = 8, value_parser = crate::args::positive)]
+    pub samples: usize,
+    /// Sampling temperature
+    #[arg(long, default_value_t = 0.7, value_parser = crate::args::temperature)]
+    pub temperature: f64,
+    /// Solved problems shown before each question, for a policy that was never fine-tuned
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub shots: usize,
+    /// Take the solutions from the samples.jsonl of another run instead
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_samples: Option<PathBuf>,
+}
+
+impl SamplingArgs {
+    /// Refuses samples that would all be equal.
+    ///
+    /// # Errors
+    /// Naming the flag.
+    pub fn check(&self, labels: Labels) -> Result<()> {
+        ensure!(
+            self.temperature > 0.0 || self.from_samples.is_some() && labels == Labels::Outcome,
+            "--temperature 0 would draw equal samples: give a temperature above 0"
+        );
+        Ok(())
+    }
+
+    /// `count` samples of each question, as these flags put it.
+    ///
+    /// # Errors
+    /// Missing data.
+    pub fn config(&self, count: usize, data: &DataArgs, run: &RunArgs, device: &Device) -> Result<SampleConfig> {
+        Ok(run.compute.sampling(data, data.prompting(self.shots)?, count, self.temperature, device))
+    }
+
+    /// How the samples of a run are written. Those that come from a file are read again where they are not whole.
+    pub fn blocks(&self, questions: usize) -> Blocks {
+        blocks(if self.from_samples.is_some() { 0 } else { questions }, self.samples)
+    }
+
+    /// The samples, as those of step 1 of a run that may have some of them already.
+    ///
+    /// # Errors
+    /// Missing data, a full disk, an interrupt; samples that are all right or all wrong.
+    pub fn gather(
+        &self,
+        policy: &Policy,
+        problems: &[Problem],
+        (data, run_args): (&DataArgs, &RunArgs),
+        run: &mut Run,
+        device: &Device,
+    ) -> Result<Vec<Sample>> {
+        let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
+        let samples = match &self.from_samples {
+            Some(_) if !written.is_empty() => written,
+            Some(file) => {
+                let samples = from_file(file, problems, 1)?;
+                run.write_samples(&samples)?;
+                samples
+            }
+            None => {
+                let sampling = &self.config(self.samples, data, run_args, device)?;
+                let (seed, quiet) = (run_args.seed, run_args.quiet);
+                let harvest = Harvest { problems, sampling, step: 1, seed, label: "sample", quiet };
+                // What was sampled is data, not a step: its rates are not among the metrics.
+                harvest.gather(policy, written, run, &mut Metrics::of_step(0))?
+            }
+        };
+        let right = samples.iter().filter(|sample| sample.correct).count();
+        ensure!(
+            right > 0 && right < samples.len(),
+            "{right} of {} samples are right: there is nothing to tell apart; sample from another policy or at another \
+             --temperature",
+            samples.len()
+        );
+        Ok(samples)
+    }
+}
 
 /// What to sample.
 pub struct Harvest<'a> {

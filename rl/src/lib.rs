@@ -1,4 +1,5 @@
-//! How to make a policy better: pretraining, SFT, reward models, Expert Iteration, PPO, and the commands around them. Samples and scores through `eval`.
+//! How to make a policy better: pretraining, SFT, reward models, Expert Iteration, PPO, return-conditioned
+//! RL, and the commands around them. Samples and scores through `eval`.
 
 pub mod advantage;
 pub mod args;
@@ -21,6 +22,7 @@ pub mod prefix;
 pub mod prepare;
 pub mod pretrain;
 pub mod progress;
+pub mod rcrl;
 pub mod reward;
 pub mod rollout;
 pub mod run;

@@ -13,25 +13,24 @@ mod report;
 
 use crate::{
     batch::Row,
-    harvest::{self, Harvest},
     loss::binary_cross_entropy,
     optim::Adam,
-    prefix::{self, Completing, Counts, Prefixed},
+    prefix::{self, Completing, Counts, Labels, Prefixed},
     prepare,
-    run::{Metrics, Run, TrainerState, finish},
+    run::{Run, TrainerState, finish},
     supervised::{FitContext, FitNumbers, Learner, Look, checkpoint, fit, permutation},
 };
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
 use data::{Problem, Prompting, Split};
-use eval::{Policy, REWARD_HEAD, RewardModel, Sample, SampleConfig, logits_after};
+use eval::{Policy, REWARD_HEAD, RewardModel, Sample, logits_after};
 use model::{ActorCritic, Key, Purpose, Transformer, save_value_branch};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
-pub use config::{ClassWeights, DEFAULTS, Labels, OrmConfig, StepLabel};
+pub use config::{ClassWeights, DEFAULTS, OrmConfig, StepLabel};
 pub use report::{Judged, LabelCheck, OrmReport};
 
 /// A solution with a label for each of its step prefixes.
@@ -93,14 +92,20 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     }
     let Setup { config, policy, model, mut run, resumed } = set_up(config, device)?;
     let problems = config.data.load(Split::Train)?;
-    let samples = sample(&config, &policy, &problems, &mut run, device)?;
+    let samples = config.sampling.gather(&policy, &problems, (&config.data, &config.run), &mut run, device)?;
     let held_out = held_out(&problems, config.held_out, config.run.seed);
     let (unseen, learnt): (Vec<&Sample>, Vec<&Sample>) =
         samples.iter().partition(|sample| held_out.contains(sample.id.as_str()));
     let judged = Judged::of(&unseen, &policy.tokenizer, config.data.prompt_style)?;
     let examples = label(&config, &policy, &problems, &learnt, &run, device)?;
-    let context =
-        FitContext { args: &config.fit, run_args: &config.run, device, look_every: config.eval_every, label: "orm" };
+    let context = FitContext {
+        args: &config.fit,
+        run_args: &config.run,
+        device,
+        look_every: config.eval_every,
+        label: "orm",
+        conditioning: None,
+    };
     let (compute, tokenizer) = (&config.run.compute, policy.tokenizer.clone());
     let threads = compute.threads(device);
     let looked_at = judged.of_questions(config.eval_problems);
@@ -142,62 +147,22 @@ fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
     config.init.init = Some(init.clone());
     let policy = Policy::load(&init, device)?;
     let problems = config.data.load(Split::Train)?;
-    eval::encode_prompts(&policy, &problems, &config.data.prompting(config.shots)?)?;
+    eval::encode_prompts(&policy, &problems, &config.data.prompting(config.sampling.shots)?)?;
     ensure!(problems.len() >= 2, "--limit {}: there must be questions to learn and to hold out", problems.len());
     let Some(dir) = &config.run.resume else {
         let run = prepare::open(&config.run, "orm", config.data.benchmark, &config, 0)?;
         let RewardModel { model, tokenizer } = RewardModel::of(&policy);
         let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
-        checkpoint(&run, &model, &tokenizer, false, FitNumbers::default(), &untaught)?;
+        checkpoint(&run, &model, &tokenizer, None, false, FitNumbers::default(), &untaught)?;
         return Ok(Setup { config, policy, model, run, resumed: None });
     };
     let (folder, state) = crate::run::last_checkpoint::<FitNumbers>(dir)?;
     let model = RewardModel::load(&folder, device)?.model;
     let step = state.numbers.step;
-    // Samples belong to step 1: before it, whole chunks of them stay. Samples that came from a file are read again.
-    let questions = if config.from_samples.is_some() { 0 } else { problems.len() };
-    let run = Run::resume_within(dir, step, harvest::blocks(questions, config.samples))?;
+    // Samples belong to step 1: before it, whole chunks of them stay.
+    let run = Run::resume_within(dir, step, config.sampling.blocks(problems.len()))?;
     let run = run.with_tensorboard(config.run.tensorboard)?;
     Ok(Setup { config, policy, model, run, resumed: (step > 0).then_some(state) })
-}
-
-/// K samples of every question, from the policy or from a file.
-fn sample(
-    config: &OrmConfig,
-    policy: &Policy,
-    problems: &[Problem],
-    run: &mut Run,
-    device: &Device,
-) -> Result<Vec<Sample>> {
-    let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
-    let samples = match &config.from_samples {
-        Some(_) if !written.is_empty() => written,
-        Some(file) => {
-            let samples = harvest::from_file(file, problems, 1)?;
-            run.write_samples(&samples)?;
-            samples
-        }
-        None => {
-            let sampling = sampling(config, config.samples, device)?;
-            let (seed, quiet) = (config.run.seed, config.run.quiet);
-            let harvest = Harvest { problems, sampling: &sampling, step: 1, seed, label: "orm samples", quiet };
-            // What was sampled is data, not a step: its rates are not among the metrics.
-            harvest.gather(policy, written, run, &mut Metrics::of_step(0))?
-        }
-    };
-    let right = samples.iter().filter(|sample| sample.correct).count();
-    ensure!(
-        right > 0 && right < samples.len(),
-        "{right} of {} samples are right: there is nothing to tell apart; sample from another policy or at another \
-         --temperature",
-        samples.len()
-    );
-    Ok(samples)
-}
-
-fn sampling(config: &OrmConfig, samples: usize, device: &Device) -> Result<SampleConfig> {
-    let prompting = config.data.prompting(config.shots)?;
-    Ok(config.run.compute.sampling(&config.data, prompting, samples, config.temperature, device))
 }
 
 /// The ids of the questions that are not learnt from: a share of them, in an order of the seed's.
@@ -216,7 +181,7 @@ fn label(
     run: &Run,
     device: &Device,
 ) -> Result<Vec<Labelled>> {
-    let prompting = Prompting { style: config.data.prompt_style, shots: Vec::new() };
+    let prompting = Prompting::bare(config.data.prompt_style);
     let mut prefixed: Vec<(&Sample, Prefixed)> = Vec::with_capacity(samples.len());
     for &sample in samples {
         if let Some(found) = Prefixed::of(&policy.tokenizer, &prompting, sample)? {
@@ -229,7 +194,10 @@ fn label(
         Labels::Outcome => Counts::new(),
         Labels::Steps => {
             let samples: Vec<&Sample> = prefixed.iter().map(|(sample, _)| *sample).collect();
-            complete_prefixes(config, policy, problems, &samples, config.completions, run, device)?
+            let sampling = config.sampling.config(config.prefixes.completions, &config.data, &config.run, device)?;
+            let completing = Completing { sampling: &sampling, seed: config.run.seed, quiet: config.run.quiet };
+            let known = config.prefixes.from_prefixes.as_deref();
+            prefix::count(policy, problems, &samples, known, &completing, run)?
         }
     };
     let examples = prefixed.into_iter().map(|(sample, prefixed)| {
@@ -250,30 +218,6 @@ fn label(
         balance(&mut examples);
     }
     Ok(examples)
-}
-
-/// Fresh completions of every unfinished prefix of samples, as the policy that sampled them is asked.
-fn complete_prefixes(
-    config: &OrmConfig,
-    policy: &Policy,
-    problems: &[Problem],
-    samples: &[&Sample],
-    completions: usize,
-    run: &Run,
-    device: &Device,
-) -> Result<Counts> {
-    let sampling = sampling(config, completions, device)?;
-    let by_id: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
-    let mut wanted = Vec::with_capacity(samples.len());
-    for sample in samples {
-        if let Some(prefixed) = Prefixed::of(&policy.tokenizer, &sampling.prompting, sample)? {
-            wanted.push((by_id[sample.id.as_str()], prefixed));
-        }
-    }
-    let pairs: Vec<(&Problem, &Prefixed)> = wanted.iter().map(|(problem, prefixed)| (*problem, prefixed)).collect();
-    let known = config.from_prefixes.as_deref().map_or(Ok(Counts::new()), prefix::read)?;
-    let completing = Completing { sampling: &sampling, seed: config.run.seed, quiet: config.run.quiet };
-    prefix::count(policy, &pairs, known, &completing, run)
 }
 
 /// Gives right and wrong the same weight in all, and keeps the sum of the weights.
@@ -300,13 +244,15 @@ fn check_labels(
     device: &Device,
 ) -> Result<LabelCheck> {
     let chosen = report::spread_over(unseen, config.check_labels);
-    let part = run.part("check", "orm", config, 0)?;
-    let value = complete_prefixes(config, policy, problems, &chosen, config.check_completions, &part, device)?;
-    let labels = run.part("check-labels", "orm", config, 0)?;
+    let count = |name: &str, completions: usize, seed: u64| {
+        let part = run.part(name, "orm", config, 0)?;
+        let sampling = config.sampling.config(completions, &config.data, &config.run, device)?;
+        let completing = Completing { sampling: &sampling, seed, quiet: config.run.quiet };
+        prefix::count(policy, problems, &chosen, None, &completing, &part)
+    };
+    let value = count("check/value", config.check_completions, config.run.seed)?;
     // Other draws than those of the value, or the two would agree by themselves.
-    let mut other = config.clone();
-    other.run.seed = config.run.seed.wrapping_add(1);
-    let steps = complete_prefixes(&other, policy, problems, &chosen, config.completions, &labels, device)?;
+    let steps = count("check/steps", config.prefixes.completions, config.run.seed.wrapping_add(1))?;
     LabelCheck::of(&chosen, &value, &steps, &policy.tokenizer, config)
 }
 
@@ -316,7 +262,7 @@ mod tests {
     use data::Example;
 
     fn labelled(labels: &[f32]) -> Labelled {
-        let example = Example { tokens: vec![1; 1 + labels.len()], prompt_len: 1 };
+        let example = Example::new(vec![1; 1 + labels.len()], 1);
         let prefixed = Prefixed { example, ends: (1..=labels.len()).collect() };
         Labelled { prefixed, labels: labels.to_vec(), weights: vec![1.0; labels.len()] }
     }

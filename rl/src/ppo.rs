@@ -227,7 +227,7 @@ impl Trainer {
     }
 
     fn policy(&self) -> Policy {
-        Policy { model: self.model.policy.clone(), tokenizer: self.tokenizer.clone() }
+        Policy { model: self.model.policy.clone(), tokenizer: self.tokenizer.clone(), conditioning: None }
     }
 
     fn checkpoint(&self, run: &Run, is_best: bool, numbers: PpoNumbers) -> Result<PathBuf> {
@@ -336,6 +336,11 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     let threads = config.run.compute.threads(device);
     let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
     let initial = Policy::load(&init, device)?;
+    ensure!(
+        initial.conditioning.is_none(),
+        "{} expects labels in what it writes (it was trained by `rl rcrl`), and PPO gives none: start from another policy",
+        init.display()
+    );
     let reward_model = match config.reward.reward.asks_reward_model() {
         true => {
             let path = prepare::orm(&config.reward.orm, &config.init, &config.data, &config.run, device)?;

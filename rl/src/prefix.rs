@@ -10,15 +10,16 @@ use crate::{
     progress::Progress,
     run::{Run, append_line, write_whole},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
 use data::{Example, Problem, Prompting, Tokenizer, encode_written, extract_answer, prefix_ends};
 use eval::{Policy, Sample, SampleConfig, go_on};
-use model::{Finish, Key, Purpose};
+use model::{Completion, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
     fs::OpenOptions,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// The name of the file in a run directory.
@@ -48,6 +49,29 @@ pub struct Counted {
 
 /// What was counted, by problem and text of the prefix.
 pub type Counts = HashMap<(String, String), (usize, usize)>;
+
+/// Fresh completions of the step prefixes of solutions.
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct PrefixArgs {
+    /// Fresh completions of each prefix, for `--labels steps`
+    #[arg(long, value_name = "K", default_value_t = 4, value_parser = crate::args::positive)]
+    pub completions: usize,
+    /// Take counts of completions from the prefixes.jsonl of another run, and complete only what it does not have
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_prefixes: Option<PathBuf>,
+}
+
+/// What a step prefix is labelled with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Labels {
+    /// Whether its own sample is right.
+    #[default]
+    Outcome,
+    /// Whether fresh completions of it are.
+    Steps,
+}
 
 /// How to complete.
 pub struct Completing<'a> {
@@ -86,30 +110,52 @@ impl Prefixed {
     }
 }
 
-/// Completes every distinct unfinished prefix of the samples of these problems `sampling.samples` times and counts; what
-/// `known` has already is not sampled again.
+/// Counts the right ones among fresh completions of every unfinished prefix of samples, as the policy that sampled them is
+/// asked; what `from` has is not sampled again.
 ///
 /// # Errors
-/// A full disk, a malformed file of an earlier part of the run, an interrupt.
+/// A full disk, a malformed file, an interrupt.
 pub fn count(
     policy: &Policy,
-    samples: &[(&Problem, &Prefixed)],
-    known: Counts,
+    problems: &[Problem],
+    samples: &[&Sample],
+    from: Option<&Path>,
     completing: &Completing<'_>,
     run: &Run,
 ) -> Result<Counts> {
-    let mut counts = known;
+    let by_id: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
+    let mut counts = from.map_or(Ok(Counts::new()), read)?;
     let mut seen = HashSet::new();
-    let mut wanted: Vec<(&Problem, &[u32], String)> = Vec::new();
-    for &(problem, sample) in samples {
-        for &end in sample.unfinished() {
-            let key = (problem.id.clone(), sample.text(&policy.tokenizer, end));
-            if !counts.contains_key(&key) && !seen.contains(&key) {
-                wanted.push((problem, &sample.example.tokens[..=end], key.1.clone()));
-                seen.insert(key);
+    let mut wanted: Vec<Wanted<'_>> = Vec::new();
+    for sample in samples {
+        let Some(prefixed) = Prefixed::of(&policy.tokenizer, &completing.sampling.prompting, sample)? else { continue };
+        for &end in prefixed.unfinished() {
+            let key = (sample.id.clone(), prefixed.text(&policy.tokenizer, end));
+            if !counts.contains_key(&key) && seen.insert(key.clone()) {
+                let prompt = prefixed.example.tokens[..=end].to_vec();
+                wanted.push(Wanted { problem: by_id[sample.id.as_str()], prompt, text: key.1 });
             }
         }
     }
+    complete(policy, &wanted, completing, run, &mut counts)?;
+    Ok(counts)
+}
+
+/// A prefix that is to be completed.
+struct Wanted<'a> {
+    problem: &'a Problem,
+    prompt: Vec<u32>,
+    text: String,
+}
+
+/// Completes prefixes in chunks, but for those that an earlier part of the run has done.
+fn complete(
+    policy: &Policy,
+    wanted: &[Wanted<'_>],
+    completing: &Completing<'_>,
+    run: &Run,
+    counts: &mut Counts,
+) -> Result<()> {
     let k = completing.sampling.samples;
     let chunk = harvest::chunk(k);
     let path = run.dir().join(FILE);
@@ -127,31 +173,31 @@ pub fn count(
         if crate::run::interrupted() {
             return Err(run.interruption());
         }
-        let prompts: Vec<Vec<u32>> = chunk.iter().map(|(_, tokens, _)| tokens.to_vec()).collect();
+        let prompts: Vec<Vec<u32>> = chunk.iter().map(|wanted| wanted.prompt.clone()).collect();
         let key = |prefix: usize, sample: usize| {
             Key::new(completing.seed, Purpose::Prefixes).with((place + prefix) as u64).with(sample as u64)
         };
         let (completions, _) = go_on(policy, &prompts, completing.sampling, key, &|ended| progress.advance(ended));
-        for ((problem, _, prefix), completions) in chunk.iter().zip(completions) {
-            let is_right = |completion: &&model::Completion| {
-                let whole = format!("{prefix}{}", policy.tokenizer.decode(&completion.tokens));
+        for (Wanted { problem, text, .. }, completions) in chunk.iter().zip(completions) {
+            let is_right = |completion: &&Completion| {
+                let whole = format!("{text}{}", policy.tokenizer.decode(&completion.tokens));
                 extract_answer(&whole).as_ref() == Some(&problem.answer)
             };
             let right = completions.iter().filter(is_right).count();
-            let line = Counted { id: problem.id.clone(), prefix: prefix.clone(), right, of: k };
+            let line = Counted { id: problem.id.clone(), prefix: text.clone(), right, of: k };
             append_line(&mut file, &line).with_context(|| format!("cannot write {}", path.display()))?;
             counts.insert((line.id, line.prefix), (right, k));
         }
     }
-    Ok(counts)
+    Ok(())
 }
 
 /// Reads the counts of another run's `prefixes.jsonl`.
 ///
 /// # Errors
 /// A file that is missing or malformed.
-pub fn read(path: &Path) -> Result<Counts> {
-    anyhow::ensure!(path.is_file(), "cannot read {}: there is no such file", path.display());
+fn read(path: &Path) -> Result<Counts> {
+    ensure!(path.is_file(), "cannot read {}: there is no such file", path.display());
     let mut counts = Counts::new();
     json_lines(path, |_, line: Counted| {
         counts.insert((line.id, line.prefix), (line.right, line.of));

@@ -93,6 +93,7 @@ pub fn train(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
         device,
         look_every: config.eval_every,
         label: "pretrain",
+        conditioning: None,
     };
     let threads = config.run.compute.threads(device);
     fit(model, &tokenizer, blocks, &context, &mut run, resumed, |model| {
@@ -131,5 +132,5 @@ fn pack(documents: &[String], tokenizer: &Tokenizer, context: usize) -> Vec<Exam
         tokens.extend(tokenizer.encode(document));
         tokens.push(eos);
     }
-    tokens.chunks_exact(context.max(2)).map(|block| Example { tokens: block.to_vec(), prompt_len: 1 }).collect()
+    tokens.chunks_exact(context.max(2)).map(|block| Example::new(block.to_vec(), 1)).collect()
 }

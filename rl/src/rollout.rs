@@ -109,16 +109,14 @@ fn judge(
     config: &RolloutConfig,
 ) -> Result<Vec<Vec<f32>>> {
     let Some(reward_model) = &config.reward_model else { return Ok(Vec::new()) };
-    let bare = Prompting { style: config.sampling.prompting.style, shots: Vec::new() };
+    let bare = Prompting::bare(config.sampling.prompting.style);
     let prompts = encode_prompts(policy, problems, &bare)?;
     let rows: Vec<Example> = prompts
         .iter()
         .zip(completions)
         .flat_map(|(prompt, completions)| {
-            completions.iter().map(|completion| Example {
-                tokens: [prompt.as_slice(), &completion.tokens].concat(),
-                prompt_len: prompt.len(),
-            })
+            let written = |completion: &Completion| [prompt.as_slice(), &completion.tokens].concat();
+            completions.iter().map(move |completion| Example::new(written(completion), prompt.len()))
         })
         .collect();
     Ok(reward_model.probabilities(&rows, config.sampling.rows, config.sampling.threads))

@@ -256,18 +256,14 @@ impl Run {
         Ok(())
     }
 
-    /// Writes `eval.json` of a training command.
+    /// Writes `eval.json` of a training command: reports by name, "before" and "after" among them.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn write_evaluation(&self, before: &Report, after: &Report) -> Result<()> {
-        let both: Map<String, Value> = [
-            ("before".to_string(), serde_json::to_value(before)?),
-            ("after".to_string(), serde_json::to_value(after)?),
-        ]
-        .into_iter()
-        .collect();
-        write_whole(&self.dir.join("eval.json"), &serde_json::to_vec_pretty(&both)?)
+    pub fn write_evaluation(&self, reports: &[(&str, &Report)]) -> Result<()> {
+        let named = |(name, report): &(&str, &Report)| Ok((name.to_string(), serde_json::to_value(report)?));
+        let all = reports.iter().map(named).collect::<Result<Map<String, Value>>>()?;
+        write_whole(&self.dir.join("eval.json"), &serde_json::to_vec_pretty(&all)?)
     }
 }
 

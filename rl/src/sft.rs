@@ -68,7 +68,8 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         }
         None => {
             let init = prepare::base(&config.init, &config.data, &config.run, device)?;
-            let policy = Policy::load(&init, device)?;
+            // Reference solutions have no labels: who learns them expects none.
+            let policy = Policy { conditioning: None, ..Policy::load(&init, device)? };
             config.init.init = Some(init);
             (policy, None)
         }
@@ -84,6 +85,7 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         device,
         look_every: config.eval.eval_every,
         label: "sft",
+        conditioning: None,
     };
     fit_with_looks(policy, &examples, &validation, &config.data, &context, &mut run, resumed)?;
     Ok(finish(&run))
@@ -103,13 +105,13 @@ pub(crate) fn fit_with_looks(
     resumed: Option<TrainerState<FitNumbers>>,
 ) -> Result<Policy> {
     let sampling = context.run_args.compute.sampling(data, data.prompting(0)?, 1, 0.0, context.device);
-    let Policy { model, tokenizer } = policy;
+    let Policy { model, tokenizer, conditioning } = policy;
     let model = fit(model, &tokenizer, examples, context, run, resumed, |model| {
-        let policy = Policy { model: model.clone(), tokenizer: tokenizer.clone() };
+        let policy = Policy { model: model.clone(), tokenizer: tokenizer.clone(), conditioning };
         let (accuracy, _) = greedy_accuracy(&policy, validation, &sampling)?;
         Ok(Look::of("validation/maj@1", accuracy))
     })?;
-    Ok(Policy { model, tokenizer })
+    Ok(Policy { model, tokenizer, conditioning })
 }
 
 fn dry_run(config: &SftConfig, device: &Device) -> Result<PathBuf> {

@@ -15,12 +15,13 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use clap::Args;
-use data::{Example, Tokenizer};
+use data::{Conditioning, Example, Tokenizer};
+use eval::CONDITIONING;
 use model::{Key, Purpose, Transformer};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use std::{path::Path, time::Instant};
+use std::{fs, path::Path, time::Instant};
 
 /// How long and how fast to learn from examples.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -157,6 +158,8 @@ pub struct FitContext<'a> {
     pub look_every: usize,
     /// What the bar is called.
     pub label: &'a str,
+    /// Before what the model expects labels, for its checkpoints.
+    pub conditioning: Option<Conditioning>,
 }
 
 /// Trains `model` on examples and leaves checkpoints in `run`; the model of the last step.
@@ -234,7 +237,7 @@ pub fn fit<M: Learner>(
         run.log(&metrics)?;
         // A stop between two looks makes a checkpoint but no look: the resumed run is the one that never stopped.
         if looks || stop {
-            checkpoint(run, &model, tokenizer, is_best, numbers, &optimizer)?;
+            checkpoint(run, &model, tokenizer, context.conditioning, is_best, numbers, &optimizer)?;
             if stop && step + 1 < steps {
                 return Err(run.interruption());
             }
@@ -253,13 +256,18 @@ pub fn checkpoint<M: Learner>(
     run: &Run,
     model: &M,
     tokenizer: &Tokenizer,
+    conditioning: Option<Conditioning>,
     is_best: bool,
     numbers: FitNumbers,
     optimizer: &Adam,
 ) -> Result<()> {
     let state = TrainerState { numbers, optimizer: optimizer.to_tensors() };
-    let language_model = model.language_model();
-    run.checkpoint(numbers.step, is_best, language_model, tokenizer, &state, |folder| model.save_more(folder))?;
+    run.checkpoint(numbers.step, is_best, model.language_model(), tokenizer, &state, |folder| {
+        if let Some(conditioning) = conditioning {
+            fs::write(folder.join(CONDITIONING), serde_json::to_vec(&conditioning)?)?;
+        }
+        model.save_more(folder)
+    })?;
     Ok(())
 }
 
@@ -345,12 +353,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn examples(count: u32) -> Vec<Example> {
-        (0..count)
-            .map(|i| Example {
-                tokens: vec![i, 1 + i % 3, 5, 6 + i % 2][..2 + (i as usize) % 3].to_vec(),
-                prompt_len: 1,
-            })
-            .collect()
+        (0..count).map(|i| Example::new(vec![i, 1 + i % 3, 5, 6 + i % 2][..2 + (i as usize) % 3].to_vec(), 1)).collect()
     }
 
     fn model() -> Transformer {

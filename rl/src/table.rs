@@ -42,14 +42,25 @@ impl FinalTable<'_> {
     /// # Errors
     /// Missing data, a full disk.
     pub fn after(&self, run: &Run, before: &Report, prompting: &Prompting) -> Result<()> {
+        self.after_each(run, before, &[("after", prompting)])
+    }
+
+    /// As [`FinalTable::after`], with the best checkpoint asked in several ways, each with its name.
+    ///
+    /// # Errors
+    /// Missing data, a full disk.
+    pub fn after_each(&self, run: &Run, before: &Report, ways: &[(&str, &Prompting)]) -> Result<()> {
         let best = Policy::load(run.dir(), self.device)?;
-        let after = self.test(&best, "after", prompting)?;
-        run.write_evaluation(before, &after)?;
+        let test = |(name, prompting): &(&str, &Prompting)| self.test(&best, name, prompting);
+        let after = ways.iter().map(test).collect::<Result<Vec<Report>>>()?;
+        let names = ways.iter().map(|(name, _)| *name);
+        let rows: Vec<(&str, &Report)> = [("before", before)].into_iter().chain(names.zip(&after)).collect();
+        run.write_evaluation(&rows)?;
         print_line(&format!(
             "\n{} test split, {} problems, 95 % intervals\n{}\nrun directory: {}",
             self.data.benchmark,
-            after.problems,
-            eval::table(&[("before", before), ("after", &after)]),
+            before.problems,
+            eval::table(&rows),
             run.dir().display()
         ))
     }

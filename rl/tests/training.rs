@@ -27,7 +27,7 @@ fn examples() -> Vec<Example> {
     let example = |row: usize| {
         let length = 3 + (row * 7) % 38;
         let tokens = (0..length).map(|i| ((row * 13 + i * i * 5 + i) % 50) as u32).collect();
-        Example { tokens, prompt_len: 1 + row % 2 }
+        Example::new(tokens, 1 + row % 2)
     };
     (0..16).map(example).collect()
 }
@@ -101,10 +101,7 @@ fn the_first_update_of_ppo_is_the_same_for_any_split_into_micro_batches() {
 #[test]
 fn what_stands_after_the_end_of_a_row_enters_neither_loss_nor_gradients() {
     let model = random_model(50, 2);
-    let rows = [
-        Example { tokens: vec![3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], prompt_len: 4 },
-        Example { tokens: vec![2, 7, 1, 0], prompt_len: 2 },
-    ];
+    let rows = [Example::new(vec![3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], 4), Example::new(vec![2, 7, 1, 0], 2)];
     let rows: Vec<&Example> = rows.iter().collect();
     let found = |padding: i32| {
         let result = gradients(&model, &[()], 1, |model, ()| {

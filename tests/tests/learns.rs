@@ -4,7 +4,12 @@ use burn::tensor::Device;
 use data::{Benchmark, DataOptions, Prompting, Split};
 use eval::{Policy, SampleConfig, greedy_accuracy};
 use serde_json::Value;
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+use tempfile::TempDir;
 use tests::{Solved, curve, flag, mean, rl, write_gsm8k, write_random_model};
 
 /// Two-step problems whose numbers and words differ.
@@ -90,55 +95,76 @@ fn greedy_accuracy_of(run: &Path, part: &str) -> f64 {
     evaluation[part]["maj@1"]["value"].as_f64().unwrap()
 }
 
+/// A policy that is right sometimes, what it was made from, and the requests with their right answers.
+struct Sometimes {
+    base: PathBuf,
+    policy: PathBuf,
+    truth: PathBuf,
+    _folder: TempDir,
+}
+
+/// Made once for all tests.
+fn right_sometimes() -> &'static Sometimes {
+    static MADE: LazyLock<Sometimes> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let [mixture, truth, base, policy] = ["mixture", "truth", "model", "sft"].map(|name| folder.path().join(name));
+        let (mixed, right) = (requests(often_wrong), requests(|number| vec![number]));
+        write_gsm8k(&mixture, &mixed, &right).unwrap();
+        write_gsm8k(&truth, &right, &right).unwrap();
+        write_random_model(&base, &mixed, 1).unwrap();
+        let flags = [
+            &*flag("init", &base),
+            &*flag("out", &policy),
+            &*flag("data-dir", &mixture),
+            "--benchmark=gsm8k",
+            "--steps=200",
+            "--batch-size=50",
+            "--learning-rate=3e-3",
+            "--warm-up=20",
+            "--eval-every=200",
+            "--max-new-tokens=8",
+        ];
+        rl("sft", &flags).unwrap();
+        Sometimes { base, policy, truth, _folder: folder }
+    });
+    &MADE
+}
+
+/// Runs `rl ppo` from the policy that is right sometimes; the run, and what its reward was at first and at last.
+fn ppo(folder: &Path, name: &str, more: &[&str]) -> (PathBuf, f64, f64) {
+    let start = right_sometimes();
+    let run = folder.join(name);
+    let flags = [
+        &*flag("init", &start.policy),
+        &*flag("out", &run),
+        &*flag("data-dir", &start.truth),
+        "--benchmark=gsm8k",
+        "--steps=30",
+        "--questions=16",
+        "--samples=8",
+        "--mini-batch=64",
+        "--ppo-epochs=2",
+        "--learning-rate=5e-4",
+        "--value-learning-rate=4e-3",
+        "--value-warm-up=2",
+        "--value-layers=1",
+        "--kl-coefficient=0.03",
+        "--eval-every=10",
+        "--max-new-tokens=8",
+        "--test-samples=4",
+    ];
+    rl("ppo", &[flags.as_slice(), more].concat()).unwrap();
+    let reward = curve(&run, "reward/mean").unwrap();
+    let (first, last) = (mean(&reward[..3]), mean(&reward[reward.len() - 5..]));
+    assert!((0.25..0.5).contains(&first), "right sometimes: {first}");
+    (run, first, last)
+}
+
 #[test]
 fn ppo_raises_the_reward_of_a_policy_that_is_right_sometimes() {
     let folder = tempfile::tempdir().unwrap();
-    let [mixture, truth, model, sft] = ["mixture", "truth", "model", "sft"].map(|name| folder.path().join(name));
-    let (mixed, right) = (requests(often_wrong), requests(|number| vec![number]));
-    write_gsm8k(&mixture, &mixed, &right).unwrap();
-    write_gsm8k(&truth, &right, &right).unwrap();
-    write_random_model(&model, &mixed, 1).unwrap();
-    let flags = [
-        &*flag("init", &model),
-        &*flag("out", &sft),
-        &*flag("data-dir", &mixture),
-        "--benchmark=gsm8k",
-        "--steps=200",
-        "--batch-size=50",
-        "--learning-rate=3e-3",
-        "--warm-up=20",
-        "--eval-every=200",
-        "--max-new-tokens=8",
-    ];
-    rl("sft", &flags).unwrap();
-
     for seed in ["--seed=1", "--seed=2"] {
-        let run = folder.path().join(seed);
-        let flags = [
-            &*flag("init", &sft),
-            &*flag("out", &run),
-            &*flag("data-dir", &truth),
-            seed,
-            "--benchmark=gsm8k",
-            "--steps=30",
-            "--questions=16",
-            "--samples=8",
-            "--mini-batch=64",
-            "--ppo-epochs=2",
-            "--learning-rate=5e-4",
-            "--value-learning-rate=4e-3",
-            "--value-warm-up=2",
-            "--value-layers=1",
-            "--kl-coefficient=0.03",
-            "--eval-every=10",
-            "--max-new-tokens=8",
-            "--test-samples=4",
-        ];
-        rl("ppo", &flags).unwrap();
-
-        let reward = curve(&run, "reward/mean").unwrap();
-        let (first, last) = (mean(&reward[..3]), mean(&reward[reward.len() - 5..]));
-        assert!((0.25..0.5).contains(&first), "right sometimes: {first}");
+        let (run, first, last) = ppo(folder.path(), seed, &[seed]);
         assert!(last > first + 0.5, "{seed}: from {first} to {last}");
         // Always right, where it was right in 35 of 100 cases, is a divergence of ln(1 / 0.35) = 1.05 nats. It ends near
         // that, and never passes twice of it on the way.
@@ -147,5 +173,43 @@ fn ppo_raises_the_reward_of_a_policy_that_is_right_sometimes() {
         assert!(mean(&kl[kl.len() - 5..]) < 1.3, "{seed}: {kl:.2?}");
         let (before, after) = (greedy_accuracy_of(&run, "before"), greedy_accuracy_of(&run, "after"));
         assert!(before < 0.3 && after > 0.9, "{seed}: the likeliest answer is right in {before} before, {after} after");
+    }
+}
+
+#[test]
+fn samples_that_are_measured_against_each_other_need_no_critic() {
+    let folder = tempfile::tempdir().unwrap();
+    for kind in ["group", "rloo"] {
+        let (_, first, last) = ppo(folder.path(), kind, &[&format!("--advantage={kind}")]);
+        assert!(last > first + 0.5, "{kind}: from {first} to {last}");
+    }
+}
+
+#[test]
+fn a_policy_that_learnt_good_and_bad_behind_labels_is_good_when_asked_and_bad_when_asked() {
+    let (folder, start) = (tempfile::tempdir().unwrap(), right_sometimes());
+    for labels in ["outcome", "steps"] {
+        let run = folder.path().join(labels);
+        let flags = [
+            &*flag("init", &start.policy),
+            &*flag("base", &start.base),
+            &*flag("out", &run),
+            &*flag("data-dir", &start.truth),
+            &*format!("--labels={labels}"),
+            "--benchmark=gsm8k",
+            "--samples=16",
+            "--temperature=1",
+            "--steps=200",
+            "--batch-size=50",
+            "--learning-rate=3e-3",
+            "--warm-up=20",
+            "--eval-every=100",
+            "--max-new-tokens=8",
+            "--test-samples=4",
+        ];
+        rl("rcrl", &flags).unwrap();
+        let (before, good, bad) =
+            (greedy_accuracy_of(&run, "before"), greedy_accuracy_of(&run, "after"), greedy_accuracy_of(&run, "bad"));
+        assert!(before < 0.3 && good > 0.9 && bad < 0.1, "{labels}: {before} before, asked {good} and {bad}");
     }
 }

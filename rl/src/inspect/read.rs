@@ -251,6 +251,11 @@ fn read_reports(dir: &Path) -> Result<Vec<(String, Report)>> {
         let report = serde_json::from_value(report).with_context(|| format!("{}: {name}", path.display()))?;
         reports.push((name.to_string(), report));
     }
+    // Other ways to ask the same policy.
+    for (name, report) in both {
+        let report = serde_json::from_value(report).with_context(|| format!("{}: {name}", path.display()))?;
+        reports.push((name, report));
+    }
     Ok(reports)
 }
 

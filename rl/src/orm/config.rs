@@ -3,6 +3,8 @@
 use crate::{
     args::{DataArgs, InitArgs, RunArgs},
     dry_run,
+    harvest::SamplingArgs,
+    prefix::{Labels, PrefixArgs},
     progress::print_line,
     supervised::FitArgs,
 };
@@ -33,32 +35,20 @@ pub struct OrmConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,
-    /// Solutions sampled of each training question
-    #[arg(long, value_name = "K", default_value_t = 8, value_parser = crate::args::positive)]
-    pub samples: usize,
-    /// Sampling temperature
-    #[arg(long, default_value_t = 0.7, value_parser = crate::args::temperature)]
-    pub temperature: f64,
-    /// Solved problems shown before each question, for a policy that was never fine-tuned
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub shots: usize,
-    /// Take the solutions from the samples.jsonl of another run instead
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_samples: Option<PathBuf>,
+    /// Solutions to learn from.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub sampling: SamplingArgs,
     /// What a step prefix is labelled with
     #[arg(long, value_enum, default_value_t)]
     pub labels: Labels,
-    /// Fresh completions of each prefix, for `--labels steps`
-    #[arg(long, value_name = "K", default_value_t = 4, value_parser = crate::args::positive)]
-    pub completions: usize,
+    /// Completions of their prefixes.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub prefixes: PrefixArgs,
     /// What the completions of a prefix make its label, for `--labels steps`
     #[arg(long, value_enum, default_value_t)]
     pub step_label: StepLabel,
-    /// Take counts of completions from the prefixes.jsonl of another run, and complete only what it does not have
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_prefixes: Option<PathBuf>,
     /// How much right and wrong weigh in the loss; weights spoil calibration
     #[arg(long, value_enum, default_value_t)]
     pub class_weights: ClassWeights,
@@ -77,17 +67,6 @@ pub struct OrmConfig {
     /// Completions of each prefix in that comparison
     #[arg(long, value_name = "K", default_value_t = 64, value_parser = crate::args::positive)]
     pub check_completions: usize,
-}
-
-/// What a step prefix is labelled with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Labels {
-    /// Whether its own sample is right.
-    #[default]
-    Outcome,
-    /// Whether fresh completions of it are.
-    Steps,
 }
 
 /// What the completions of a prefix make its label.
@@ -133,17 +112,14 @@ pub(super) fn check(config: &OrmConfig) -> Result<()> {
         "--held-out {}: give a share between 0 and 1",
         config.held_out
     );
-    ensure!(
-        config.temperature > 0.0 || config.from_samples.is_some() && config.labels == Labels::Outcome,
-        "--temperature 0 would draw equal samples: give a temperature above 0"
-    );
+    config.sampling.check(config.labels)?;
     let problems = config.data.load(Split::Train)?.len();
-    check_samples(problems, config.samples)
+    check_samples(problems, config.sampling.samples)
 }
 
 pub(super) fn dry_run(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     let problems = config.data.load(Split::Train)?.len();
-    let learnt = (problems as f64 * (1.0 - config.held_out)).round() as usize * config.samples;
+    let learnt = (problems as f64 * (1.0 - config.held_out)).round() as usize * config.sampling.samples;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
         tokens: 2 * config.data.max_new_tokens(),
@@ -155,8 +131,8 @@ pub(super) fn dry_run(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     dry_run::print("orm", config, &config.run, &shape, &work, device)?;
     print_line(&format!(
         "# samples               {} ({problems} questions x {})",
-        problems * config.samples,
-        config.samples
+        problems * config.sampling.samples,
+        config.sampling.samples
     ))?;
     Ok(PathBuf::new())
 }

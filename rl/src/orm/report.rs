@@ -45,7 +45,7 @@ impl<'a> Judged<'a> {
     /// # Errors
     /// No sample at all; a chat style without a template.
     pub fn of(samples: &[&'a Sample], tokenizer: &Tokenizer, style: PromptStyle) -> Result<Self> {
-        let prompting = Prompting { style, shots: Vec::new() };
+        let prompting = Prompting::bare(style);
         let mut kept = Vec::with_capacity(samples.len());
         for &sample in samples {
             if let Some(prefixed) = Prefixed::of(tokenizer, &prompting, sample)? {
@@ -130,7 +130,7 @@ impl LabelCheck {
         tokenizer: &Tokenizer,
         config: &OrmConfig,
     ) -> Result<Self> {
-        let prompting = Prompting { style: config.data.prompt_style, shots: Vec::new() };
+        let prompting = Prompting::bare(config.data.prompt_style);
         let (mut values, mut outcomes, mut by_steps) = (Vec::new(), Vec::new(), Vec::new());
         for sample in samples {
             let Some(prefixed) = Prefixed::of(tokenizer, &prompting, sample)? else { continue };

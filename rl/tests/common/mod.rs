@@ -18,7 +18,7 @@ use rl::{
     command::{Command, parse},
     expert_iteration,
     optim::Adam,
-    orm, ppo, sft,
+    orm, ppo, rcrl, sft,
     supervised::update,
 };
 use serde_json::{Map, Value};
@@ -67,7 +67,7 @@ pub fn short_examples(tokenizer: &Tokenizer) -> Vec<Example> {
         let prompt_len = tokens.len();
         tokens.extend(tokenizer.encode(&completion_text(&format!("#### {}", problem.answer))));
         tokens.push(tokenizer.eos_ids()[0]);
-        Example { tokens, prompt_len }
+        Example::new(tokens, prompt_len)
     };
     problems().iter().map(example).collect()
 }
@@ -111,6 +111,7 @@ pub fn run(arguments: &[&str]) -> Result<PathBuf> {
         Command::Sft(config) => sft::train(&config, &config.run.device()?),
         Command::Orm(config) => orm::train(&config, &config.run.device()?),
         Command::Ei(config) => expert_iteration::train(&config, &config.run.device()?),
+        Command::Rcrl(config) => rcrl::train(&config, &config.run.device()?),
         Command::Ppo(config) => ppo::train(&config, &config.run.device()?),
         other => panic!("no training command: {other:?}"),
     }
@@ -182,6 +183,14 @@ pub fn run_orm(init: &Path, out: &Path, more: &[&str]) -> Result<PathBuf> {
     let small: Vec<&str> = SMALL.iter().filter(evaluations).copied().collect();
     let own = ["--batch-size=6", "--samples=6", "--held-out=0.25", "--temperature=1"];
     run(&[&["orm", &init, &out], small.as_slice(), &own, more].concat())
+}
+
+/// [`run`] of a small `rl rcrl` from [`start_with_steps`] into `out`.
+pub fn run_rcrl(out: &Path, more: &[&str]) -> Result<PathBuf> {
+    let start = start_with_steps().display();
+    let (init, base) = (format!("--init={start}"), format!("--base={start}"));
+    let own = ["--batch-size=6", "--samples=6", "--completions=2", "--temperature=1.3", "--max-new-tokens=64"];
+    run_small("rcrl", out, &[own.as_slice(), &[&init, &base]].concat(), more)
 }
 
 fn run_small(command: &str, out: &Path, own: &[&str], more: &[&str]) -> Result<PathBuf> {

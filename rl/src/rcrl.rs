@@ -1,0 +1,307 @@
+//! Return-conditioned RL (Havrilla et al. 2024, section on return-conditioned RL; Chen et al. 2021, arXiv 2106.01345): learn
+//! samples, good and bad, each line behind a label that says which it is, and ask for good ones.
+//!
+//! Solutions are sampled from a policy, the best one of Expert Iteration say. Every step prefix S_1..S_i is completed K times;
+//! line i is labelled [GOOD] if at least half of the completions are right, else [BAD], and the answer's line by whether it is
+//! right. The *base* then learns -log π(a | s, g) on as many right solutions as wrong ones; the labels themselves are given,
+//! not learnt. The sparse variant has one label before the whole solution. Where we deviate from the paper: K is 4 unless asked
+//! for more, and the mixture is by solutions.
+
+use crate::{
+    args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
+    dry_run,
+    harvest::SamplingArgs,
+    optim::Adam,
+    prefix::{self, Completing, Counts, Labels, PrefixArgs, Prefixed},
+    prepare,
+    progress::print_line,
+    run::{Run, TrainerState, finish},
+    sft::fit_with_looks,
+    supervised::{FitArgs, FitContext, FitNumbers, checkpoint, permutation},
+    table::FinalTable,
+};
+use anyhow::{Result, ensure};
+use burn::tensor::Device;
+use clap::Args;
+use data::{Conditioning, Example, Goal, Prompting, Split, encode_with_goals, steps};
+use eval::{Policy, Sample, check_samples};
+use model::{Finish, Key, Purpose};
+use serde::Serialize;
+use std::{collections::HashSet, path::PathBuf};
+
+/// Improve a policy by return-conditioned RL
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct RcrlConfig {
+    /// Where, and with what.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: RunArgs,
+    /// Which problems.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: DataArgs,
+    /// What samples, and completes.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub init: InitArgs,
+    /// How long and how fast.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub fit: FitArgs,
+    /// What is looked at.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub eval: EvalArgs,
+    /// What is fine-tuned [default: a base made for the benchmark and kept under runs/]
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<PathBuf>,
+    /// Solutions to learn from.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub sampling: SamplingArgs,
+    /// What is labelled: every line by completions of what stands before its end, or the solution by its outcome (sparse)
+    #[arg(long, value_enum, default_value = "steps")]
+    pub labels: Labels,
+    /// Completions of their prefixes.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub prefixes: PrefixArgs,
+    /// Share of right completions from which on a line is good
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub threshold: f64,
+    /// Right solutions to learn for every wrong one; the paper compares 100, 10 and 1
+    #[arg(long, value_name = "RATIO", default_value_t = 1.0)]
+    pub right_per_wrong: f64,
+}
+
+/// What differs from the defaults of the flattened groups: it is an SFT.
+pub const DEFAULTS: &[(&str, &str)] = crate::sft::DEFAULTS;
+
+/// Samples, labels, trains, evaluates after both labels, and leaves a run directory; its path.
+///
+/// # Errors
+/// Missing data, an unusable `--init` or `--base`, samples that are all right or all wrong, a full disk, an interrupt.
+pub fn train(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
+    check(config)?;
+    if config.run.dry_run {
+        return dry_run(config, device);
+    }
+    let Setup { config, sampler, learner, mut run, resumed } = set_up(config, device)?;
+    let problems = config.data.load(Split::Train)?;
+    let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
+    let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
+    let before = table.before(&run, &sampler, &config.data.prompting(config.sampling.shots)?)?;
+    let samples = config.sampling.gather(&sampler, &problems, (&config.data, &config.run), &mut run, device)?;
+    let chosen = mixture(&samples, config.right_per_wrong, config.run.seed)?;
+    let counts = match config.labels {
+        Labels::Outcome => Counts::new(),
+        Labels::Steps => {
+            let sampling = config.sampling.config(config.prefixes.completions, &config.data, &config.run, device)?;
+            let completing = Completing { sampling: &sampling, seed: config.run.seed, quiet: config.run.quiet };
+            let known = config.prefixes.from_prefixes.as_deref();
+            prefix::count(&sampler, &problems, &chosen, known, &completing, &run)?
+        }
+    };
+    let examples = examples(&chosen, &counts, &learner, &config)?;
+    let context = FitContext {
+        args: &config.fit,
+        run_args: &config.run,
+        device,
+        look_every: config.eval.eval_every,
+        label: "rcrl",
+        conditioning: learner.conditioning,
+    };
+    fit_with_looks(learner, &examples, &validation, &config.data, &context, &mut run, resumed)?;
+    let good = config.data.prompting(0)?;
+    let bad = Prompting { goal: Goal::Bad, ..good.clone() };
+    table.after_each(&run, &before, &[("after", &good), ("bad", &bad)])?;
+    Ok(finish(&run))
+}
+
+struct Setup {
+    config: RcrlConfig,
+    /// Samples, and completes prefixes.
+    sampler: Policy,
+    /// The base, which expects labels from now on.
+    learner: Policy,
+    run: Run,
+    resumed: Option<TrainerState<FitNumbers>>,
+}
+
+/// A fresh run, or one that goes on. The first checkpoint stands before the first sample, so that an interrupt always leaves
+/// one.
+fn set_up(config: &RcrlConfig, device: &Device) -> Result<Setup> {
+    prepare::check_out(&config.run)?;
+    let mut config = config.clone();
+    let of_base = InitArgs { init: config.base.clone(), model: config.init.model };
+    let base = prepare::base(&of_base, &config.data, &config.run, device)?;
+    let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
+    (config.base, config.init.init) = (Some(base.clone()), Some(init.clone()));
+    let sampler = Policy::load(&init, device)?;
+    let conditioning = match config.labels {
+        Labels::Steps => Conditioning::Lines,
+        Labels::Outcome => Conditioning::Solutions,
+    };
+    let splits = [Split::Train, Split::Validation, Split::Test];
+    let prompting = config.data.prompting(config.sampling.shots)?;
+    prepare::check_problems(&sampler, &config.data, &prompting, &config.eval, &splits)?;
+    let Some(dir) = &config.run.resume else {
+        let learner = Policy { conditioning: Some(conditioning), ..Policy::load(&base, device)? };
+        prepare::check_problems(&learner, &config.data, &config.data.prompting(0)?, &config.eval, &splits)?;
+        let run = prepare::open(&config.run, "rcrl", config.data.benchmark, &config, 0)?;
+        let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
+        let (model, tokenizer) = (&learner.model, &learner.tokenizer);
+        checkpoint(&run, model, tokenizer, learner.conditioning, false, FitNumbers::default(), &untaught)?;
+        return Ok(Setup { config, sampler, learner, run, resumed: None });
+    };
+    let (learner, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
+    let step = state.numbers.step;
+    let questions = config.data.load(Split::Train)?.len();
+    // Samples belong to step 1: before it, whole chunks of them stay.
+    let run = Run::resume_within(dir, step, config.sampling.blocks(questions))?;
+    let run = run.with_tensorboard(config.run.tensorboard)?;
+    Ok(Setup { config, sampler, learner, run, resumed: (step > 0).then_some(state) })
+}
+
+/// Distinct solutions that were written to their end, with so many right ones for every wrong one; which of them is drawn.
+fn mixture(samples: &[Sample], right_per_wrong: f64, seed: u64) -> Result<Vec<&Sample>> {
+    let mut known = HashSet::new();
+    let whole = samples.iter().filter(|sample| sample.finish == Finish::Stop && !sample.completion.trim().is_empty());
+    let distinct = whole.filter(|sample| known.insert((sample.id.as_str(), sample.completion.as_str())));
+    let (right, wrong): (Vec<&Sample>, Vec<&Sample>) = distinct.partition(|sample| sample.correct);
+    ensure!(
+        !right.is_empty() && !wrong.is_empty(),
+        "{} distinct solutions are right and {} wrong: both are needed",
+        right.len(),
+        wrong.len()
+    );
+    let (all_right, all_wrong) = (right.len() as f64, wrong.len() as f64);
+    let keep_right = all_right.min(all_wrong * right_per_wrong).round().max(1.0) as usize;
+    let keep_wrong = all_wrong.min(all_right / right_per_wrong).round().max(1.0) as usize;
+    let mut chosen = Vec::with_capacity(keep_right + keep_wrong);
+    for (kind, all, kept) in [(1, right, keep_right), (0, wrong, keep_wrong)] {
+        let order = permutation(all.len(), Key::new(seed, Purpose::Mixture).with(kind));
+        chosen.extend(order[..kept].iter().map(|&place| all[place]));
+    }
+    Ok(chosen)
+}
+
+/// Solutions with their labels. Those that do not fit the model's context are left out, and counted aloud.
+fn examples(chosen: &[&Sample], counts: &Counts, learner: &Policy, config: &RcrlConfig) -> Result<Vec<Example>> {
+    let style = config.data.prompt_style;
+    let encode = |sample: &&Sample| {
+        let goals = goals(sample, counts, learner, config)?;
+        encode_with_goals(&learner.tokenizer, style, &sample.question, &sample.completion, &goals)
+    };
+    let mut examples = chosen.iter().map(encode).collect::<Result<Vec<Example>>>()?;
+    let context = learner.model.config.max_position_embeddings;
+    let all = examples.len();
+    examples.retain(|example| example.tokens.len() <= context);
+    ensure!(
+        !examples.is_empty(),
+        "all {all} solutions with their labels are longer than the context of {context} tokens"
+    );
+    if examples.len() < all {
+        tracing::warn!("{} of {all} solutions with their labels are longer than the context", all - examples.len());
+    }
+    Ok(examples)
+}
+
+/// The labels of a solution: of each line, or one of the whole.
+fn goals(sample: &Sample, counts: &Counts, learner: &Policy, config: &RcrlConfig) -> Result<Vec<Goal>> {
+    let goal = |is_good: bool| if is_good { Goal::Good } else { Goal::Bad };
+    if config.labels == Labels::Outcome {
+        return Ok(vec![goal(sample.correct)]);
+    }
+    let tokenizer = &learner.tokenizer;
+    let prefixed = Prefixed::of(tokenizer, &Prompting::bare(config.data.prompt_style), sample)?;
+    let prefixed = prefixed.expect("a solution that was written to its end has a token");
+    let step_ends: Vec<usize> = steps(&sample.completion).iter().map(|step| step.line_end).collect();
+    let mut end = 0;
+    let goals = data::goal::lines(&sample.completion).map(|line| {
+        end += line.len();
+        let line_end = end - usize::from(line.ends_with('\n'));
+        let step = step_ends.iter().position(|&step_end| step_end == line_end);
+        let counted = step
+            .and_then(|step| prefixed.unfinished().get(step))
+            .and_then(|&place| counts.get(&(sample.id.clone(), prefixed.text(tokenizer, place))));
+        match counted {
+            Some(&(right, of)) => goal(right as f64 >= config.threshold * of as f64),
+            // The line with the answer, or one that works out nothing after it.
+            None => goal(sample.correct),
+        }
+    });
+    Ok(goals.collect())
+}
+
+fn check(config: &RcrlConfig) -> Result<()> {
+    config.fit.check()?;
+    not_negative(&[("threshold", config.threshold), ("right-per-wrong", config.right_per_wrong)])?;
+    ensure!(config.threshold <= 1.0, "--threshold {}: give a share from 0 to 1", config.threshold);
+    ensure!(config.right_per_wrong > 0.0, "--right-per-wrong 0: give a number above 0");
+    config.sampling.check(config.labels)?;
+    check_samples(config.data.load(Split::Train)?.len(), config.sampling.samples)?;
+    check_samples(config.eval.test_problems, config.eval.test_samples)
+}
+
+fn dry_run(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
+    let problems = config.data.load(Split::Train)?.len();
+    let samples = problems * config.sampling.samples;
+    let work = dry_run::Work {
+        rows: config.fit.batch_size,
+        tokens: 2 * config.data.max_new_tokens(),
+        extra_models: 1.0,
+        steps: config.fit.total_steps(samples),
+        sampled_rows: config.run.compute.rollout_batch,
+    };
+    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
+    dry_run::print("rcrl", config, &config.run, &shape, &work, device)?;
+    print_line(&format!(
+        "# samples               {samples} ({problems} questions x {}); steps if all of them are learnt",
+        config.sampling.samples
+    ))?;
+    Ok(PathBuf::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(id: usize, completion: &str, correct: bool) -> Sample {
+        Sample {
+            step: Some(1),
+            id: id.to_string(),
+            question: "Why?".into(),
+            completion: completion.into(),
+            answer: None,
+            expected: "7".into(),
+            reward: None,
+            correct,
+            finish: Finish::Stop,
+            tokens: 3,
+            score: None,
+        }
+    }
+
+    #[test]
+    fn a_mixture_has_as_many_right_ones_for_a_wrong_one_as_asked_and_no_solution_twice() {
+        let mut samples: Vec<Sample> = (0..30).map(|id| sample(id, " #### 7", true)).collect();
+        samples.extend((0..10).map(|id| sample(id, " #### 8", false)));
+        samples.extend((0..10).map(|id| sample(id, " #### 8", false)));
+        samples.push(Sample { finish: Finish::Length, ..sample(50, " #### 8", false) });
+        for (ratio, expected) in [(1.0, (10, 10)), (3.0, (30, 10)), (10.0, (30, 3)), (0.5, (5, 10)), (100.0, (30, 1))] {
+            let chosen = mixture(&samples, ratio, 1).unwrap();
+            let right = chosen.iter().filter(|sample| sample.correct).count();
+            assert_eq!((right, chosen.len() - right), expected, "{ratio}");
+            let distinct: HashSet<_> = chosen.iter().map(|sample| (&sample.id, &sample.completion)).collect();
+            assert_eq!(distinct.len(), chosen.len());
+        }
+        let ids = |seed| -> Vec<String> {
+            mixture(&samples, 1.0, seed).unwrap().iter().map(|sample| sample.id.clone()).collect()
+        };
+        assert_eq!(ids(1), ids(1));
+        assert_ne!(ids(1), ids(2));
+        assert!(mixture(&samples[..30], 1.0, 1).is_err(), "nothing is wrong");
+    }
+}

@@ -1,0 +1,90 @@
+//! Claims about return-conditioned RL as a whole: what its policy reads when it writes, and that a run that was stopped is the
+//! run that never stopped. That it learns what its labels say is claimed in `tests/`.
+
+mod common;
+
+use burn::tensor::Device;
+use common::{assert_same_run, problems, resume, run_rcrl};
+use data::{Goal, PromptStyle, Prompting, encode_with_goals, goal::lines};
+use eval::{Policy, SampleConfig, complete};
+use model::{Finish, Key, Purpose, to_host};
+use rl::batch::{Row, pad, score};
+
+#[test]
+fn what_is_written_after_labels_has_the_probability_that_is_learnt_behind_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let problems = problems();
+    for (labels, per_line) in [("steps", true), ("outcome", false)] {
+        let dir =
+            run_rcrl(&folder.path().join(labels), &[&format!("--labels={labels}"), "--steps=40", "--eval-every=40"])
+                .unwrap();
+        let policy = Policy::load(&dir, &Device::default()).unwrap();
+        let mut compared = 0;
+        for goal in [Goal::Good, Goal::Bad] {
+            let config = SampleConfig {
+                samples: 4,
+                temperature: 0.7,
+                max_new_tokens: 64,
+                rows: 5,
+                threads: 2,
+                prompting: Prompting { goal, ..Prompting::default() },
+            };
+            let key =
+                |problem: usize, sample: usize| Key::new(1, Purpose::Generate).with(problem as u64).with(sample as u64);
+            let (completions, stats) = complete(&policy, &problems, &config, key, &|_| ()).unwrap();
+            assert!(stats.new_tokens > 0);
+            for (problem, completion) in
+                problems.iter().zip(&completions).flat_map(|(problem, row)| row.iter().map(move |c| (problem, c)))
+            {
+                assert!(completion.tokens.len() <= 64 && completion.tokens.len() == completion.log_probs.len());
+                let text = policy.tokenizer.decode(&completion.tokens);
+                let goals = vec![goal; if per_line { lines(&text).count() } else { 1 }];
+                if goals.is_empty() {
+                    continue;
+                }
+                let style = PromptStyle::Plain;
+                let mut example =
+                    encode_with_goals(&policy.tokenizer, style, &problem.question, &text, &goals).unwrap();
+                if completion.finish == Finish::Length {
+                    example.tokens.pop();
+                }
+                let learnt: Vec<u32> = example.response().map(|place| example.tokens[place]).collect();
+                // A text may be put into tokens in several ways: those that are what was written can be compared.
+                if learnt == completion.tokens {
+                    let scored = score(&policy.model, &pad(&[&example], &Device::default()), 1.0);
+                    let log_probs = to_host(scored.log_probs).values;
+                    for (learnt, written) in log_probs.iter().zip(&completion.log_probs) {
+                        assert!((learnt - written).abs() < 1e-3, "{labels}: {learnt} against {written} in {text:?}");
+                    }
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared >= 8, "{labels}: only {compared} completions could be compared");
+    }
+}
+
+#[test]
+fn a_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let straight = run_rcrl(&folder.path().join("straight"), &[]).unwrap();
+    for step in [1, 3] {
+        let dir = folder.path().join(format!("stopped-after-{step}"));
+        let error = run_rcrl(&dir, &[&format!("--stop-after={step}")]).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("--resume {}", dir.display())), "{error}");
+        resume("rcrl", &dir).unwrap();
+        assert_same_run(&dir, &straight);
+    }
+    let report = std::fs::read_to_string(straight.join("eval.json")).unwrap();
+    assert!(report.contains("\"bad\"") && straight.join("report.html").is_file());
+}
+
+#[test]
+fn what_expects_labels_is_no_start_for_ppo() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = run_rcrl(&folder.path().join("rcrl"), &["--steps=1"]).unwrap();
+    let init = format!("--init={}", dir.display());
+    let error = common::run_ppo(&folder.path().join("ppo"), &[&init]).unwrap_err().to_string();
+    assert!(error.contains("expects labels"), "{error}");
+    assert!(!folder.path().join("ppo").exists());
+}
