@@ -113,6 +113,15 @@ pub fn encode_example(tokenizer: &Tokenizer, style: PromptStyle, problem: &Probl
     Ok(Example::new(tokens, prompt_len))
 }
 
+/// The token ids of the first lines of a solution, for a model to go on from.
+pub fn encode_beginning(tokenizer: &Tokenizer, style: PromptStyle, beginning: &str) -> Vec<u32> {
+    match style {
+        _ if beginning.is_empty() => Vec::new(),
+        PromptStyle::Plain => tokenizer.encode(&completion_text(beginning)),
+        PromptStyle::Chat => tokenizer.encode(beginning),
+    }
+}
+
 /// What somebody wrote after a question, word for word, as an example; `ended` adds the end of the sequence.
 pub fn encode_written(
     tokenizer: &Tokenizer,

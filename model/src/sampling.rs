@@ -31,6 +31,8 @@ pub enum Purpose {
     HeldOut = 8,
     /// Which samples are learnt from.
     Mixture = 9,
+    /// Which questions are taken again.
+    Replay = 10,
 }
 
 impl Key {

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod bench;
 pub mod command;
 pub mod config_file;
+pub mod curriculum;
 pub mod diagnostics;
 pub mod dry_run;
 pub mod expert_iteration;

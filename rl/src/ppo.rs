@@ -10,29 +10,33 @@ mod config;
 use crate::{
     advantage::{gae, group, leave_one_out, whiten},
     batch::{Row, flat, micro_batches, pad, padding_share, response_tokens, score_with_values},
+    curriculum::{Curriculum, CurriculumKind, beginning},
     diagnostics::{self, PolicyStats},
     loss::{ppo_policy, ppo_value},
     optim::{Adam, gradients, learning_rate},
     prepare,
     progress::{Progress, sparkline},
     reward::{adapted_beta, with_kl_penalty},
-    rollout::{Rollout, RolloutConfig, look, sample_rollouts},
+    rollout::{Asked, Rollout, RolloutConfig, look, sample_rollouts},
     run::{Metrics, Run, TrainerState, finish},
     supervised::permutation,
     table::FinalTable,
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use data::{Problem, Split};
 use eval::{Policy, greedy_accuracy};
 use model::{ActorCritic, Key, Purpose, Transformer, ValueBranch, load_value_branch, save_value_branch};
 use serde::{Deserialize, Serialize};
-use std::{path::PathBuf, time::Instant};
+use std::{fs, path::PathBuf, time::Instant};
 
 pub use config::{AdvantageKind, DEFAULTS, PpoConfig};
 
 /// Ratios further from 1 than this before any update mean that sampling and training disagree about the policy.
 const RATIO_TOLERANCE: f32 = 1e-4;
+
+/// What a checkpoint keeps of the curriculum.
+const CURRICULUM: &str = "trainer/curriculum.json";
 
 /// The numbers that a resumed run goes on from.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,9 +67,13 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
     for step in numbers.step..config.steps {
         let started = Instant::now();
         let mut metrics = Metrics::of_step(step + 1);
-        let rollouts = trainer.experience(&problems, step, &config, &mut metrics)?;
+        let (args, seed) = (&config.curriculum, config.run.seed);
+        let places = trainer.curriculum.choose(args, problems.len(), config.questions, step, seed);
+        let rollouts = trainer.experience(&problems, &places, step, &config, &mut metrics)?;
         run.write_samples(rollouts.iter().map(|rollout| &rollout.sample))?;
         let update = trainer.update(&rollouts, step, numbers.beta, &config, &mut metrics)?;
+        let accuracy = metrics.get("accuracy").unwrap_or(0.0);
+        trainer.curriculum.learn(args, &places, &update.surprise, accuracy, step);
         failures = if update.skipped == 0 { 0 } else { failures + update.skipped };
         ensure!(failures < 3, "the loss was not finite in {failures} updates in a row; lower --learning-rate");
         numbers.beta = next_beta(numbers.beta, &rollouts, &config);
@@ -107,11 +115,14 @@ struct Trainer {
     optimizer: Adam,
     tokenizer: data::Tokenizer,
     rollout: RolloutConfig,
+    curriculum: Curriculum,
     threads: usize,
 }
 
 struct UpdateOutcome {
     skipped: usize,
+    /// Mean absolute advantage of the tokens of each question.
+    surprise: Vec<f64>,
 }
 
 impl Trainer {
@@ -119,14 +130,24 @@ impl Trainer {
     fn experience(
         &self,
         problems: &[Problem],
+        places: &[usize],
         step: usize,
         config: &PpoConfig,
         metrics: &mut Metrics,
     ) -> Result<Vec<Rollout>> {
         let started = Instant::now();
-        let places = problems_of_step(problems.len(), step, config.questions, config.run.seed);
-        let chosen: Vec<Problem> = places.iter().map(|&place| problems[place].clone()).collect();
-        let (mut rollouts, stats) = sample_rollouts(&self.policy(), &chosen, &places, step, &self.rollout)?;
+        let asked = places.iter().map(|&place| {
+            let problem = &problems[place];
+            let lines = data::steps(&problem.solution).len();
+            let given = self.curriculum.given_lines(&config.curriculum, step, config.steps, lines);
+            Asked { problem, place, beginning: beginning(problem, given) }
+        });
+        let asked: Vec<Asked<'_>> = asked.collect();
+        let (mut rollouts, stats) = sample_rollouts(&self.policy(), &asked, step, &self.rollout)?;
+        if config.curriculum.curriculum == CurriculumKind::Backtracking {
+            let given = asked.iter().filter(|question| !question.beginning.is_empty()).count();
+            metrics.put("curriculum/given", given as f64 / asked.len() as f64);
+        }
         let sampled = started.elapsed().as_secs_f64();
         look(
             &mut rollouts,
@@ -182,7 +203,8 @@ impl Trainer {
             metrics.put("value/explained_variance", diagnostics::explained_variance(rollouts, &returns));
         }
         metrics.put("time/update_s", started.elapsed().as_secs_f64());
-        Ok(UpdateOutcome { skipped })
+        let surprise = advantages.chunks(config.samples).map(mean_absolute).collect();
+        Ok(UpdateOutcome { skipped, surprise })
     }
 
     /// One optimiser step.
@@ -233,6 +255,7 @@ impl Trainer {
     fn checkpoint(&self, run: &Run, is_best: bool, numbers: PpoNumbers) -> Result<PathBuf> {
         let state = TrainerState { numbers, optimizer: self.optimizer.to_tensors() };
         run.checkpoint(numbers.step, is_best, &self.model.policy, &self.tokenizer, &state, |folder| {
+            fs::write(folder.join(CURRICULUM), serde_json::to_vec(&self.curriculum)?)?;
             save_value_branch(&folder.join("trainer/value.safetensors"), &self.model.value, &self.model.policy.config)
         })
     }
@@ -300,25 +323,15 @@ fn advantages(rollouts: &[Rollout], beta: f64, config: &PpoConfig) -> (Vec<Vec<f
     }
 }
 
+fn mean_absolute(rows: &[Vec<f32>]) -> f64 {
+    let count = rows.iter().map(Vec::len).sum::<usize>().max(1) as f64;
+    rows.iter().flatten().map(|&x| f64::from(x.abs())).sum::<f64>() / count
+}
+
 fn next_beta(beta: f64, rollouts: &[Rollout], config: &PpoConfig) -> f64 {
     let Some(target) = config.kl_target else { return beta };
     let kl = diagnostics::kl_per_completion(rollouts);
     adapted_beta(beta, kl, target, rollouts.len(), config.kl_horizon)
-}
-
-/// The places in the training split that a step takes: all problems once an epoch, in an order of the seed's.
-fn problems_of_step(problems: usize, step: usize, questions: usize, seed: u64) -> Vec<usize> {
-    let order = |epoch: usize| permutation(problems, Key::new(seed, Purpose::Problems).with(epoch as u64));
-    let mut known: Option<(usize, Vec<usize>)> = None;
-    let mut places = Vec::with_capacity(questions);
-    for place in step * questions..(step + 1) * questions {
-        let epoch = place / problems;
-        if known.as_ref().is_none_or(|(known, _)| *known != epoch) {
-            known = Some((epoch, order(epoch)));
-        }
-        places.extend(known.as_ref().map(|(_, order)| order[place % problems]));
-    }
-    places
 }
 
 struct Start {
@@ -361,15 +374,21 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);
     let detach = !config.value_shares_trunk;
     let fresh = PpoNumbers { step: 0, beta: config.kl_coefficient, best: None };
-    let (policy, value, numbers) = match &config.run.resume {
+    let (policy, value, curriculum, numbers) = match &config.run.resume {
         Some(dir) => {
             let (policy, state, folder) = prepare::resume::<PpoNumbers>(dir, device)?;
             let path = folder.join("trainer/value.safetensors");
             let value = load_value_branch(&path, &policy.model.config, config.critic_layers(), detach, device)?;
             optimizer.load_tensors(state.optimizer, device)?;
-            (policy, value, state.numbers)
+            let path = folder.join(CURRICULUM);
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let curriculum = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+            (policy, value, curriculum, state.numbers)
         }
-        None => (initial.clone(), ValueBranch::of(&initial.model, config.critic_layers(), detach), fresh),
+        None => {
+            let value = ValueBranch::of(&initial.model, config.critic_layers(), detach);
+            (initial.clone(), value, Curriculum::new(), fresh)
+        }
     };
     let prompting = config.data.prompting(config.shots)?;
     let splits = [Split::Train, Split::Validation, Split::Test];
@@ -384,6 +403,7 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
         optimizer,
         tokenizer: policy.tokenizer,
         rollout,
+        curriculum,
         threads,
     };
     Ok(Start { config, trainer, run, initial, numbers })

@@ -4,9 +4,9 @@ use crate::{
     batch::{Row, micro_batches, pad, score, score_with_values},
     reward::{RewardArgs, task_rewards},
 };
-use anyhow::Result;
-use data::{Example, Problem, Prompting};
-use eval::{Policy, RewardModel, Sample, SampleConfig, complete, encode_prompts, grade};
+use anyhow::{Result, ensure};
+use data::{Example, Problem, Prompting, encode_beginning};
+use eval::{Policy, RewardModel, Sample, SampleConfig, encode_prompts, go_on, grade};
 use model::{ActorCritic, Completion, GenerateStats, Key, Purpose, Transformer, entropy, parallel_map};
 
 /// One sample of one problem with all that PPO needs of it. Every list has one entry a response token.
@@ -55,37 +55,52 @@ pub struct RolloutConfig {
     pub seed: u64,
 }
 
-/// Samples K solutions of each problem and grades them; nothing is looked at yet. `places` are the problems' places in the
-/// training split: the draws belong to (seed, step, place, sample).
+/// A question of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The question.
+    pub problem: &'a Problem,
+    /// Its place in the training split.
+    pub place: usize,
+    /// First lines of a solution that are given; mostly none.
+    pub beginning: &'a str,
+}
+
+/// Samples K solutions of each question and grades them; nothing is looked at yet. The draws belong to (seed, step, place,
+/// sample).
 ///
 /// # Errors
 /// A prompt that does not fit the model.
 pub fn sample_rollouts(
     policy: &Policy,
-    problems: &[Problem],
-    places: &[usize],
+    asked: &[Asked<'_>],
     step: usize,
     config: &RolloutConfig,
 ) -> Result<(Vec<Rollout>, GenerateStats)> {
-    let key = |problem: usize, sample: usize| {
+    let key = |question: usize, sample: usize| {
         let step_key = Key::new(config.seed, Purpose::Rollout).with(step as u64);
-        step_key.with(places[problem] as u64).with(sample as u64)
+        step_key.with(asked[question].place as u64).with(sample as u64)
     };
-    let prompts = encode_prompts(policy, problems, &config.sampling.prompting)?;
-    let (completions, stats) = complete(policy, problems, &config.sampling, key, &|_| ())?;
-    let mut judged = judge(policy, problems, &completions, config)?.into_iter();
-    let mut rollouts = Vec::with_capacity(problems.len() * config.sampling.samples);
-    for ((problem, prompt), completions) in problems.iter().zip(&prompts).zip(completions) {
+    let prompting = &config.sampling.prompting;
+    let prompts = prompts(policy, asked, prompting)?;
+    let (completions, stats) = go_on(policy, &prompts, &config.sampling, key, &|_| ());
+    let mut judged = judge(policy, asked, &completions, config)?.into_iter();
+    let mut rollouts = Vec::with_capacity(asked.len() * config.sampling.samples);
+    for ((question, prompt), completions) in asked.iter().zip(&prompts).zip(completions) {
+        let given = encode_beginning(&policy.tokenizer, prompting.style, question.beginning);
         for completion in completions {
-            let mut sample = grade(policy, problem, &completion);
+            let tokens = completion.tokens.clone();
+            let whole = Completion { tokens: [given.as_slice(), &tokens].concat(), ..completion };
+            let mut sample = grade(policy, question.problem, &whole);
+            sample.tokens = tokens.len();
             let judged = judged.next().unwrap_or_default();
             let (reward, tokenizer) = (&config.reward, &policy.tokenizer);
-            let rewards = task_rewards(reward, tokenizer, problem, &completion.tokens, sample.correct, &judged);
+            let rewards = task_rewards(reward, tokenizer, question.problem, &tokens, sample.correct, &judged);
             // Steps count from 1 in what a run writes, here as in its metrics.
             sample.step = Some(step + 1);
             sample.reward = Some(rewards.iter().map(|&reward| f64::from(reward)).sum());
             rollouts.push(Rollout {
-                tokens: [prompt.as_slice(), &completion.tokens].concat(),
+                tokens: [prompt.as_slice(), &tokens].concat(),
                 prompt_len: prompt.len(),
                 rewards,
                 log_probs: Vec::new(),
@@ -100,25 +115,38 @@ pub fn sample_rollouts(
     Ok((rollouts, stats))
 }
 
+/// Questions as token ids, with the beginning that is given.
+fn prompts(policy: &Policy, asked: &[Asked<'_>], prompting: &Prompting) -> Result<Vec<Vec<u32>>> {
+    let problems: Vec<Problem> = asked.iter().map(|question| question.problem.clone()).collect();
+    let mut prompts = encode_prompts(policy, &problems, prompting)?;
+    for (prompt, Asked { problem, beginning, .. }) in prompts.iter_mut().zip(asked) {
+        prompt.extend(encode_beginning(&policy.tokenizer, prompting.style, beginning));
+        let context = policy.model.config.max_position_embeddings;
+        ensure!(
+            prompt.len() < context,
+            "the prompt of {} has {} tokens with what is given of its solution, and the model's context is {context}",
+            problem.id,
+            prompt.len()
+        );
+    }
+    Ok(prompts)
+}
+
 /// What the reward model says after each token of each completion, in one pass over all; nothing without one. It reads no
 /// solved problems before a question.
 fn judge(
     policy: &Policy,
-    problems: &[Problem],
+    asked: &[Asked<'_>],
     completions: &[Vec<Completion>],
     config: &RolloutConfig,
 ) -> Result<Vec<Vec<f32>>> {
     let Some(reward_model) = &config.reward_model else { return Ok(Vec::new()) };
-    let bare = Prompting::bare(config.sampling.prompting.style);
-    let prompts = encode_prompts(policy, problems, &bare)?;
-    let rows: Vec<Example> = prompts
-        .iter()
-        .zip(completions)
-        .flat_map(|(prompt, completions)| {
-            let written = |completion: &Completion| [prompt.as_slice(), &completion.tokens].concat();
-            completions.iter().map(move |completion| Example::new(written(completion), prompt.len()))
-        })
-        .collect();
+    let prompts = prompts(policy, asked, &Prompting::bare(config.sampling.prompting.style))?;
+    let rows = prompts.iter().zip(completions).flat_map(|(prompt, completions)| {
+        let written = |completion: &Completion| [prompt.as_slice(), &completion.tokens].concat();
+        completions.iter().map(move |completion| Example::new(written(completion), prompt.len()))
+    });
+    let rows: Vec<Example> = rows.collect();
     Ok(reward_model.probabilities(&rows, config.sampling.rows, config.sampling.threads))
 }
 

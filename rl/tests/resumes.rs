@@ -4,8 +4,9 @@
 mod common;
 
 use common::{assert_same_run, files, metrics, resume, run, run_ppo, run_sft};
+use eval::{Sample, read_samples};
 use rl::run::Run;
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 fn weights(dir: &Path, step: usize) -> Vec<u8> {
     fs::read(dir.join(format!("checkpoints/step-{step:06}/model.safetensors"))).unwrap()
@@ -24,6 +25,36 @@ fn a_ppo_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
         assert_eq!(metrics(&dir).len(), step);
         resume("ppo", &dir).unwrap();
         assert_same_run(&dir, &straight);
+    }
+}
+
+#[test]
+fn a_curriculum_remembers_over_a_stop_what_it_has_met() {
+    let folder = tempfile::tempdir().unwrap();
+    for curriculum in ["plr", "backtracking"] {
+        let flags = [&*format!("--curriculum={curriculum}"), "--questions=3", "--mini-batch=3", "--replay=0.7"];
+        let straight = run_ppo(&folder.path().join(curriculum), &flags).unwrap();
+        for step in [1, 3] {
+            let dir = folder.path().join(format!("{curriculum}-stopped-after-{step}"));
+            run_ppo(&dir, &[flags.as_slice(), &[&format!("--stop-after={step}")]].concat()).unwrap_err();
+            resume("ppo", &dir).unwrap();
+            assert_same_run(&dir, &straight);
+        }
+        let samples = read_samples(&straight.join("samples.jsonl")).unwrap();
+        let of_step = |step: usize| samples.iter().filter(move |sample| sample.step == Some(step));
+        let ids = |step: usize| of_step(step).map(|sample| sample.id.clone()).collect::<BTreeSet<String>>();
+        let references = common::problems();
+        let goes_on = |sample: &Sample| {
+            let reference = references.iter().find(|problem| problem.id == sample.id).unwrap();
+            sample.completion.trim().starts_with(reference.solution.split_once('\n').unwrap().0)
+        };
+        if curriculum == "plr" {
+            assert_eq!(ids(1).len(), 3, "no question twice in a step");
+            assert!(ids(2).intersection(&ids(1)).count() >= 2, "some were taken again");
+        } else {
+            assert!(of_step(1).all(goes_on), "step 1 goes on from a whole reference");
+            assert!(!of_step(4).any(goes_on), "step 4 starts at the beginning");
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use rl::{
     loss::{negative_log_likelihood, ppo_policy, ppo_value},
     optim::{Adam, gradients},
     reward::{OrmScore, RewardArgs, RewardKind},
-    rollout::{Rollout, RolloutConfig, look, sample_rollouts},
+    rollout::{Asked, Rollout, RolloutConfig, look, sample_rollouts},
     supervised::update,
 };
 use std::{fs, path::Path};
@@ -179,8 +179,8 @@ fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
         orm_score: OrmScore::Potential,
     };
     let config = RolloutConfig { sampling, reward, reward_model: None, seed: 1 };
-    let places: Vec<usize> = (0..problems.len()).collect();
-    let (mut rollouts, _) = sample_rollouts(&policy, &problems, &places, 0, &config).unwrap();
+    let asked = problems.iter().enumerate().map(|(place, problem)| Asked { problem, place, beginning: "" });
+    let (mut rollouts, _) = sample_rollouts(&policy, &asked.collect::<Vec<_>>(), 0, &config).unwrap();
     look(&mut rollouts, &actor_critic(1, true), &policy.model, temperature, 8, 1);
     rollouts
 }

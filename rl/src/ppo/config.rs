@@ -2,6 +2,7 @@
 
 use crate::{
     args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
+    curriculum::CurriculumArgs,
     dry_run,
     progress::print_line,
     reward::RewardArgs,
@@ -59,6 +60,10 @@ pub struct PpoConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub reward: RewardArgs,
+    /// Which questions, and from where.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub curriculum: CurriculumArgs,
     /// What tells a good token from a bad one: a critic, or the other samples of the same question
     #[arg(long, value_enum, default_value_t)]
     pub advantage: AdvantageKind,
@@ -191,6 +196,7 @@ pub(super) fn check(config: &PpoConfig) -> Result<()> {
         ("value-weight", config.value_weight),
     ])?;
     config.reward.check()?;
+    config.curriculum.check()?;
     ensure!(
         config.has_critic() || config.samples >= 2,
         "--advantage {} compares the samples of a question with each other: give --samples of at least 2",
