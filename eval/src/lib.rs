@@ -19,6 +19,6 @@ pub use report::{About, Metric, MetricKind, Report, diversity_table, table};
 pub use reward_model::{RewardModel, logits_after};
 pub use sample::{
     Evaluation, Sample, SampleConfig, check_samples, complete, encode_prompts, evaluate, go_on, grade, greedy_accuracy,
-    read_samples,
+    read_samples, score,
 };
 pub use score::ScoreArgs;

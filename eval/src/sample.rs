@@ -243,7 +243,10 @@ pub fn greedy_accuracy(policy: &Policy, problems: &[Problem], config: &SampleCon
 
 /// Asks a reward model for the probability that samples are right. It reads no solved problems before a question, and of what
 /// is longer than its context the beginning.
-fn score(reward_model: &RewardModel, samples: &mut [&mut Sample], config: &SampleConfig) -> Result<()> {
+///
+/// # Errors
+/// A chat style without a template, a question that fills the context.
+pub fn score(reward_model: &RewardModel, samples: &mut [&mut Sample], config: &SampleConfig) -> Result<()> {
     let prompting = Prompting::bare(config.prompting.style);
     let context = reward_model.model.policy.config.max_position_embeddings;
     let row = |sample: &&mut Sample| {

@@ -22,7 +22,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use data::{Problem, Prompting, Split, calculation_trace};
-use eval::{Diversity, Policy, Sample, SampleConfig, check_samples, greedy_accuracy};
+use eval::{Diversity, Policy, RewardModel, Sample, SampleConfig, check_samples, greedy_accuracy};
 use model::Finish;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -82,6 +82,13 @@ pub struct EiConfig {
     /// Rounds without a better validation accuracy before it ends
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = crate::args::positive)]
     pub patience: usize,
+    /// Reward model (a run of `rl orm`) that must also find a right solution likely to be right
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orm: Option<PathBuf>,
+    /// Probability from which on it does
+    #[arg(long, value_name = "P", default_value_t = 0.5)]
+    pub orm_threshold: f64,
     /// Take the samples of round 1 from the samples.jsonl of another run instead
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,15 +155,13 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
     let (first_prompting, prompting) = (config.first_prompting()?, config.data.prompting(0)?);
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
     let before = table.before(&run, &initial, &first_prompting)?;
+    let filter = Filter::of(&config, device)?;
     let mut pool = Pool::new(&problems, config.start, config.deduplicate);
-    let mut this_round = Vec::new();
-    for sample in eval::read_samples(&run.dir().join("samples.jsonl"))? {
-        match sample.step {
-            Some(round) if round <= numbers.round => {
-                pool.keep(&sample);
-            }
-            _ => this_round.push(sample),
-        }
+    let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
+    let (earlier, mut this_round): (Vec<Sample>, Vec<Sample>) =
+        written.into_iter().partition(|sample| sample.step.is_some_and(|round| round <= numbers.round));
+    for sample in filter.passed(&earlier)? {
+        pool.keep(sample);
     }
     let mut curve = Vec::new();
     while numbers.round < config.rounds && numbers.rounds_since_best < config.patience {
@@ -180,8 +185,9 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
                 harvest.gather(&policy, std::mem::take(&mut this_round), &mut run, &mut metrics)?
             }
         };
-        let kept = samples.iter().filter(|sample| pool.keep(sample)).count();
-        describe(&samples, kept, &pool, &mut metrics);
+        let passed = filter.passed(&samples)?;
+        let kept = passed.iter().filter(|sample| pool.keep(sample)).count();
+        describe(&samples, passed.len(), kept, &pool, &mut metrics);
         ensure!(
             !pool.solved.is_empty(),
             "none of {} samples is right: there is nothing to learn from; ask for more --samples or other --shots",
@@ -257,6 +263,33 @@ fn checkpoint(run: &Run, policy: &Policy, is_best: bool, numbers: EiNumbers) -> 
     run.checkpoint(numbers.round, is_best, &policy.model, &policy.tokenizer, &state, |_| Ok(()))
 }
 
+/// What a sample must be to be learnt: right, whole, and, where a reward model is asked, likely to be right by its judgement.
+struct Filter {
+    reward_model: Option<RewardModel>,
+    threshold: f64,
+    sampling: SampleConfig,
+}
+
+impl Filter {
+    fn of(config: &EiConfig, device: &Device) -> Result<Self> {
+        let reward_model = config.orm.as_deref().map(|path| RewardModel::load(path, device)).transpose()?;
+        let compute = &config.run.compute;
+        let sampling = compute.sampling(&config.data, config.data.prompting(0)?, 1, 0.0, device);
+        Ok(Self { reward_model, threshold: config.orm_threshold, sampling })
+    }
+
+    /// Only right samples are judged: others are not learnt whatever the reward model says.
+    fn passed<'a>(&self, samples: &'a [Sample]) -> Result<Vec<&'a Sample>> {
+        let right: Vec<&Sample> =
+            samples.iter().filter(|sample| sample.correct && sample.finish == Finish::Stop).collect();
+        let Some(reward_model) = &self.reward_model else { return Ok(right) };
+        let mut judged: Vec<Sample> = right.iter().map(|sample| (*sample).clone()).collect();
+        eval::score(reward_model, &mut judged.iter_mut().collect::<Vec<_>>(), &self.sampling)?;
+        let likely = |sample: &Sample| sample.score.is_some_and(|score| score >= self.threshold);
+        Ok(right.into_iter().zip(&judged).filter(|(_, judged)| likely(judged)).map(|(sample, _)| sample).collect())
+    }
+}
+
 /// D_i: solved problems, no two with the same solution.
 struct Pool<'a> {
     problems: BTreeMap<&'a str, &'a Problem>,
@@ -282,11 +315,11 @@ impl<'a> Pool<'a> {
         pool
     }
 
-    /// Takes a sample that is right, whole and new; whether it did.
+    /// Takes a sample that has passed the filter, if it is new; whether it did.
     fn keep(&mut self, sample: &Sample) -> bool {
         let Some(&problem) = self.problems.get(sample.id.as_str()) else { return false };
         let solution = sample.completion.trim().to_string();
-        sample.correct && sample.finish == Finish::Stop && self.insert(Problem { solution, ..problem.clone() })
+        self.insert(Problem { solution, ..problem.clone() })
     }
 
     fn insert(&mut self, problem: Problem) -> bool {
@@ -303,13 +336,14 @@ impl<'a> Pool<'a> {
 }
 
 /// What a round sampled and kept.
-fn describe(samples: &[Sample], kept: usize, pool: &Pool<'_>, metrics: &mut Metrics) {
+fn describe(samples: &[Sample], passed: usize, kept: usize, pool: &Pool<'_>, metrics: &mut Metrics) {
     let diversity = Diversity::of(samples);
     let share = |count: usize| count as f64 / samples.len().max(1) as f64;
     metrics.put("accuracy", share(diversity.right));
     metrics.put("truncated", share(samples.iter().filter(|sample| sample.finish == Finish::Length).count()));
     metrics.put("unparsable", share(samples.iter().filter(|sample| sample.answer.is_none()).count()));
     metrics.put_count("round/sampled", samples.len());
+    metrics.put_count("round/passed", passed);
     metrics.put_count("round/kept", kept);
     metrics.put_count("round/examples", pool.solved.len());
     metrics.put("diversity/unsolved", diversity.unsolved);
@@ -375,6 +409,11 @@ fn check(config: &EiConfig) -> Result<()> {
         config.samples == 1 || config.temperature > 0.0,
         "--temperature 0 would draw {} equal samples: give a temperature above 0",
         config.samples
+    );
+    ensure!(
+        (0.0..=1.0).contains(&config.orm_threshold),
+        "--orm-threshold {}: give a probability from 0 to 1",
+        config.orm_threshold
     );
     check_samples(config.eval.test_problems, config.eval.test_samples)
 }

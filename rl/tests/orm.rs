@@ -6,7 +6,7 @@ mod common;
 mod mistakes;
 
 use burn::tensor::Device;
-use common::{assert_same_run, metrics, problems, resume, run_orm, run_ppo, start, start_with_steps};
+use common::{assert_same_run, metrics, problems, resume, run_ei, run_orm, run_ppo, start, start_with_steps};
 use data::{Example, Prompting, encode_written};
 use eval::{Calibration, Prediction, RewardModel, Sample, read_samples};
 use mistakes::copy;
@@ -180,4 +180,22 @@ fn without_a_critic_samples_are_measured_against_each_other() {
         resume("ppo", &twin).unwrap();
         assert_same_run(&twin, &dir);
     }
+}
+
+#[test]
+fn expert_iteration_with_a_reward_model_learns_only_what_it_finds_likely_to_be_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--steps=30", "--learning-rate=4e-3", "--temperature=1.5"];
+    let orm = run_orm(start(), &folder.path().join("orm"), &flags).unwrap();
+    let flag = format!("--orm={}", orm.display());
+    let run = |threshold: &str| {
+        let more = ["--rounds=1", &flag, &format!("--orm-threshold={threshold}")];
+        let dir = run_ei(&folder.path().join(threshold), &more).unwrap();
+        let [right, passed] = ["accuracy", "round/passed"].map(|name| metrics(&dir)[0][name].as_f64().unwrap());
+        (right * metrics(&dir)[0]["round/sampled"].as_f64().unwrap(), passed, dir)
+    };
+    let (right, passed, _) = run("0");
+    assert!(passed > 0.0 && passed <= right);
+    let (_, none, dir) = run("1");
+    assert_eq!((none, metrics(&dir)[0]["round/kept"].as_f64()), (0.0, Some(0.0)), "no probability is 1");
 }
