@@ -131,9 +131,9 @@ fn block_tensors(tensors: &mut HostTensors, prefix: &str, block: &Block, config:
     }
 }
 
-const QKV: [&str; 3] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+pub(crate) const QKV: [&str; 3] = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
 
-fn qkv_widths(config: &ModelConfig) -> [usize; 3] {
+pub(crate) fn qkv_widths(config: &ModelConfig) -> [usize; 3] {
     let (e, kv) = (config.head_width(), config.kv_heads());
     [config.num_attention_heads * e, kv * e, kv * e]
 }
@@ -267,7 +267,7 @@ fn to_f32(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>> {
     })
 }
 
-fn transposed(matrix: &HostTensor) -> HostTensor {
+pub(crate) fn transposed(matrix: &HostTensor) -> HostTensor {
     let [rows, columns] = [matrix.shape[0], matrix.shape[1]];
     let mut values = Vec::with_capacity(rows * columns);
     for column in 0..columns {
@@ -277,7 +277,7 @@ fn transposed(matrix: &HostTensor) -> HostTensor {
 }
 
 /// Cuts a tensor along its first dimension.
-fn split_rows(tensor: &HostTensor, heights: &[usize]) -> Vec<HostTensor> {
+pub(crate) fn split_rows(tensor: &HostTensor, heights: &[usize]) -> Vec<HostTensor> {
     let row: usize = tensor.shape[1..].iter().product();
     let mut start = 0;
     let mut parts = Vec::new();

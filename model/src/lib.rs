@@ -21,6 +21,7 @@ mod device;
 mod generate;
 mod heads;
 mod logits;
+mod lora;
 mod padding;
 mod parallel;
 mod sampling;
@@ -36,6 +37,7 @@ pub use device::{DeviceKind, choose_device, keep_pages, peak_memory_bytes, threa
 pub use generate::{Completion, Finish, GenerateConfig, GenerateStats, generate};
 pub use heads::{ActorCritic, ActorCriticOutput, ValueBranch};
 pub use logits::{entropy, token_log_probs};
+pub use lora::{LoraConfig, load_adapters, merged, save_adapters, with_adapters};
 pub use padding::pad_right;
 pub use parallel::{parallel_for_each, parallel_map};
 pub use sampling::{Key, Purpose, uniform};

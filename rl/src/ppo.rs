@@ -2,7 +2,7 @@
 //!
 //! A step samples K solutions of a few questions, rewards them, lets policy, reference and critic look at them once, and
 //! then makes several passes over them with the clipped losses of `loss.rs`. Where we deviate from the paper: small models
-//! are fine-tuned in full (no LoRA) at a larger learning rate; the critic learns alone for the first steps; λ is 1, not 0.95,
+//! are fine-tuned in full (unless `--lora-rank` says otherwise) at a larger learning rate; the critic learns alone for the first steps; λ is 1, not 0.95,
 //! because solutions are short; the critic's branch is one block of four, not four of thirty-two.
 
 mod config;
@@ -26,7 +26,10 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use data::{Problem, Split};
 use eval::{Policy, greedy_accuracy};
-use model::{ActorCritic, Key, Purpose, Transformer, ValueBranch, load_value_branch, save_value_branch};
+use model::{
+    ActorCritic, Key, Purpose, Transformer, ValueBranch, load_adapters, load_value_branch, merged, save_adapters,
+    save_value_branch, with_adapters,
+};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::PathBuf, time::Instant};
 
@@ -35,6 +38,8 @@ pub use config::{AdvantageKind, DEFAULTS, PpoConfig};
 /// Ratios further from 1 than this before any update mean that sampling and training disagree about the policy.
 const RATIO_TOLERANCE: f32 = 1e-4;
 
+/// The folder of the adapters in a checkpoint.
+const ADAPTERS: &str = "adapters";
 /// What a checkpoint keeps of the curriculum.
 const CURRICULUM: &str = "trainer/curriculum.json";
 
@@ -117,6 +122,8 @@ struct Trainer {
     rollout: RolloutConfig,
     curriculum: Curriculum,
     threads: usize,
+    /// What the adapters are put on, where there are any.
+    adapted: Option<String>,
 }
 
 struct UpdateOutcome {
@@ -249,12 +256,16 @@ impl Trainer {
     }
 
     fn policy(&self) -> Policy {
-        Policy { model: self.model.policy.clone(), tokenizer: self.tokenizer.clone(), conditioning: None }
+        Policy { model: merged(&self.model.policy), tokenizer: self.tokenizer.clone(), conditioning: None }
     }
 
     fn checkpoint(&self, run: &Run, is_best: bool, numbers: PpoNumbers) -> Result<PathBuf> {
         let state = TrainerState { numbers, optimizer: self.optimizer.to_tensors() };
-        run.checkpoint(numbers.step, is_best, &self.model.policy, &self.tokenizer, &state, |folder| {
+        // The weights are those that sample, adapters added; these lie beside them, to go on from.
+        run.checkpoint(numbers.step, is_best, &merged(&self.model.policy), &self.tokenizer, &state, |folder| {
+            if let Some(base) = &self.adapted {
+                save_adapters(&folder.join(ADAPTERS), &self.model.policy, base)?;
+            }
             fs::write(folder.join(CURRICULUM), serde_json::to_vec(&self.curriculum)?)?;
             save_value_branch(&folder.join("trainer/value.safetensors"), &self.model.value, &self.model.policy.config)
         })
@@ -376,7 +387,10 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     let fresh = PpoNumbers { step: 0, beta: config.kl_coefficient, best: None };
     let (policy, value, curriculum, numbers) = match &config.run.resume {
         Some(dir) => {
-            let (policy, state, folder) = prepare::resume::<PpoNumbers>(dir, device)?;
+            let (mut policy, state, folder) = prepare::resume::<PpoNumbers>(dir, device)?;
+            if config.lora.config().is_some() {
+                policy.model = load_adapters(&folder.join(ADAPTERS), initial.model.clone())?;
+            }
             let path = folder.join("trainer/value.safetensors");
             let value = load_value_branch(&path, &policy.model.config, config.critic_layers(), detach, device)?;
             optimizer.load_tensors(state.optimizer, device)?;
@@ -387,7 +401,11 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
         }
         None => {
             let value = ValueBranch::of(&initial.model, config.critic_layers(), detach);
-            (initial.clone(), value, Curriculum::new(), fresh)
+            let mut policy = initial.clone();
+            if let Some(lora) = config.lora.config() {
+                policy.model = with_adapters(policy.model, lora, config.run.seed);
+            }
+            (policy, value, Curriculum::new(), fresh)
         }
     };
     let prompting = config.data.prompting(config.shots)?;
@@ -405,6 +423,7 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
         rollout,
         curriculum,
         threads,
+        adapted: config.lora.lora_rank.and(config.init.init.as_ref()).map(|init| init.display().to_string()),
     };
     Ok(Start { config, trainer, run, initial, numbers })
 }

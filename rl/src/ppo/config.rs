@@ -1,7 +1,7 @@
 //! The flags of `rl ppo`: what they are called, what they mean, which of them contradict each other. Computes nothing.
 
 use crate::{
-    args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
+    args::{DataArgs, EvalArgs, InitArgs, LoraArgs, RunArgs, not_negative},
     curriculum::CurriculumArgs,
     dry_run,
     progress::print_line,
@@ -29,6 +29,10 @@ pub struct PpoConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub init: InitArgs,
+    /// Adapters.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub lora: LoraArgs,
     /// What is looked at.
     #[command(flatten)]
     #[serde(flatten)]
@@ -187,6 +191,7 @@ pub(super) fn check(config: &PpoConfig) -> Result<()> {
     }
     not_negative(&[
         ("learning-rate", config.learning_rate),
+        ("lora-alpha", config.lora.lora_alpha),
         ("value-learning-rate", config.value_learning_rate),
         ("final-learning-rate", config.final_learning_rate),
         ("max-grad-norm", config.max_grad_norm),
