@@ -20,17 +20,28 @@ struct Row {
 /// Reads one file, `train` or `test`, of the data folder.
 pub fn read(data_dir: &Path, part: &str) -> Result<Vec<Problem>> {
     let path = data_dir.join("gsm8k").join(format!("{part}.jsonl"));
-    let text = read_text(&path)?;
+    problems(&path, &read_text(&path)?, &format!("gsm8k/{part}"), "download the file again")
+}
+
+/// Reads solved problems that lie anywhere, in the same format.
+///
+/// # Errors
+/// A missing file, a line that is no problem, by its number.
+pub fn read_problems(path: &Path) -> Result<Vec<Problem>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    problems(path, &text, "extra", "repair or remove it")
+}
+
+fn problems(path: &Path, text: &str, kind: &str, what_to_do: &str) -> Result<Vec<Problem>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let problems: Vec<Problem> = lines
         .enumerate()
         .map(|(row, (line, text))| {
-            problem(text, format!("gsm8k/{part}/{row}")).with_context(|| {
-                format!("{}, line {}: not a GSM8K problem; download the file again", path.display(), line + 1)
-            })
+            problem(text, format!("{kind}/{row}"))
+                .with_context(|| format!("{}, line {}: not a GSM8K problem; {what_to_do}", path.display(), line + 1))
         })
         .collect::<Result<_>>()?;
-    ensure!(!problems.is_empty(), "{} holds no problem; download the file again", path.display());
+    ensure!(!problems.is_empty(), "{} holds no problem; {what_to_do}", path.display());
     Ok(problems)
 }
 

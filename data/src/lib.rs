@@ -16,10 +16,11 @@ pub mod tokenizer;
 
 pub use answer::{Answer, extract_answer};
 pub use goal::{Conditioning, Goal, encode_with_goals};
+pub use gsm8k::read_problems;
 pub use problem::{Benchmark, DataOptions, Problem, Split, SvampSolutions, load, shots};
 pub use prompt::{
     Example, PromptStyle, Prompting, SHOT_END, completion_text, encode_beginning, encode_example, encode_prompt,
-    encode_written, few_shot_prompt, question_prompt,
+    encode_reversed, encode_reversed_prompt, encode_written, few_shot_prompt, question_prompt,
 };
 pub use steps::{Step, calculation_trace, matched_steps, prefix_ends, reference_results, steps};
 pub use tokenizer::Tokenizer;

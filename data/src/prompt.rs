@@ -113,6 +113,21 @@ pub fn encode_example(tokenizer: &Tokenizer, style: PromptStyle, problem: &Probl
     Ok(Example::new(tokens, prompt_len))
 }
 
+/// The prompt that asks for the question of a solution.
+pub fn encode_reversed_prompt(tokenizer: &Tokenizer, solution: &str) -> Vec<u32> {
+    let text = format!("Answer:{}\nQuestion:", completion_text(solution));
+    [tokenizer.prompt_prefix(), &tokenizer.encode(&text)].concat()
+}
+
+/// A problem turned round as an example to learn from: its solution, its question and the end of the sequence.
+pub fn encode_reversed(tokenizer: &Tokenizer, problem: &Problem) -> Result<Example> {
+    let mut tokens = encode_reversed_prompt(tokenizer, &problem.solution);
+    let prompt_len = tokens.len();
+    tokens.extend(tokenizer.encode(&completion_text(&problem.question)));
+    tokens.push(*tokenizer.eos_ids().first().context("the tokenizer has no end-of-sequence token")?);
+    Ok(Example::new(tokens, prompt_len))
+}
+
 /// The token ids of the first lines of a solution, for a model to go on from.
 pub fn encode_beginning(tokenizer: &Tokenizer, style: PromptStyle, beginning: &str) -> Vec<u32> {
     match style {
@@ -174,6 +189,16 @@ mod tests {
         assert_eq!(prompt, encode_prompt(&tokenizer, &Prompting::default(), &problem.question).unwrap());
         assert_eq!(tokenizer.decode(prompt), question_prompt(&problem.question));
         assert_eq!(tokenizer.decode(completion), completion_text(&problem.solution));
+        assert_eq!(completion.last(), tokenizer.eos_ids().first());
+    }
+
+    #[test]
+    fn a_problem_turned_round_asks_for_its_question() {
+        let (tokenizer, problem) = (tokenizer(), problem());
+        let example = encode_reversed(&tokenizer, &problem).unwrap();
+        let (prompt, completion) = example.tokens.split_at(example.prompt_len);
+        assert_eq!(tokenizer.decode(prompt), "Answer: 6*4 = <<6*4=24>>24\n#### 24\nQuestion:");
+        assert_eq!(tokenizer.decode(completion), format!(" {}", problem.question));
         assert_eq!(completion.last(), tokenizer.eos_ids().first());
     }
 

@@ -33,6 +33,10 @@ pub enum Purpose {
     Mixture = 9,
     /// Which questions are taken again.
     Replay = 10,
+    /// Tokens of questions that are made for solutions.
+    Questions = 11,
+    /// Tokens of answers that verify them.
+    Verify = 12,
 }
 
 impl Key {

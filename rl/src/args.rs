@@ -84,6 +84,10 @@ pub struct DataArgs {
     /// Solutions of SVAMP's training problems: from the equations, or in natural language
     #[arg(long, value_enum, default_value_t)]
     pub svamp_solutions: SvampSolutions,
+    /// More training problems, in GSM8K's format, such as `rl augment` makes; they come after the benchmark's own
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra: Option<PathBuf>,
     /// Use only the first N problems of a split
     #[arg(long, value_name = "N", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,13 +194,16 @@ impl ComputeArgs {
 }
 
 impl DataArgs {
-    /// Loads a split, cut to `--limit`.
+    /// Loads a split, cut to `--limit`; training problems with those of `--extra`.
     ///
     /// # Errors
     /// As [`data::load`].
     pub fn load(&self, split: Split) -> Result<Vec<Problem>> {
         let mut problems = data::load(self.benchmark, split, &self.options())?;
         problems.truncate(self.limit.unwrap_or(usize::MAX));
+        if let Some(file) = self.extra.as_ref().filter(|_| split == Split::Train) {
+            problems.extend(data::read_problems(file)?);
+        }
         Ok(problems)
     }
 

@@ -1,6 +1,6 @@
 //! The command line: which commands there are, their flags, and where the flags of a configuration file come in.
 
-use crate::{bench, config_file, expert_iteration, generate, inspect, orm, ppo, pretrain, rcrl, sft};
+use crate::{augment, bench, config_file, expert_iteration, generate, inspect, orm, ppo, pretrain, rcrl, sft};
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -29,6 +29,8 @@ pub enum Command {
     Ppo(ppo::PpoConfig),
     /// Improve a policy by return-conditioned RL: learn good and bad samples behind labels, ask for good ones
     Rcrl(rcrl::RcrlConfig),
+    /// Make more training problems by backtranslation
+    Augment(augment::AugmentConfig),
     /// Look at a run in the terminal
     Inspect(inspect::InspectConfig),
     /// Complete text by hand
@@ -40,7 +42,16 @@ pub enum Command {
 impl Command {
     /// Whether an interrupt leaves something to go on from.
     pub fn leaves_checkpoints(&self) -> bool {
-        matches!(self, Self::Pretrain(_) | Self::Sft(_) | Self::Orm(_) | Self::Ei(_) | Self::Ppo(_) | Self::Rcrl(_))
+        matches!(
+            self,
+            Self::Pretrain(_)
+                | Self::Sft(_)
+                | Self::Orm(_)
+                | Self::Ei(_)
+                | Self::Ppo(_)
+                | Self::Rcrl(_)
+                | Self::Augment(_)
+        )
     }
 
     /// Runs the command.
@@ -55,6 +66,7 @@ impl Command {
             Self::Ei(config) => expert_iteration::train(config, &config.run.device()?).map(|_| ()),
             Self::Ppo(config) => ppo::train(config, &config.run.device()?).map(|_| ()),
             Self::Rcrl(config) => rcrl::train(config, &config.run.device()?).map(|_| ()),
+            Self::Augment(config) => augment::train(config, &config.run.device()?).map(|_| ()),
             Self::Inspect(config) => inspect::run(config),
             Self::Generate(args) => generate::run(args),
             Self::Bench(args) => bench::run(args),
@@ -83,6 +95,7 @@ fn program() -> clap::Command {
         ("ei", expert_iteration::DEFAULTS),
         ("ppo", ppo::DEFAULTS),
         ("rcrl", rcrl::DEFAULTS),
+        ("augment", augment::DEFAULTS),
     ];
     for (name, defaults) in commands {
         program = program.mut_subcommand(name, |mut command| {

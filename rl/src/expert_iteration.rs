@@ -410,6 +410,10 @@ fn check(config: &EiConfig) -> Result<()> {
         "--temperature 0 would draw {} equal samples: give a temperature above 0",
         config.samples
     );
+    config.from_samples.as_deref().map_or(Ok(()), |file| eval::read_samples(file).map(|_| ()))?;
+    if let Some(orm) = &config.orm {
+        RewardModel::load(orm, &config.run.device()?)?;
+    }
     ensure!(
         (0.0..=1.0).contains(&config.orm_threshold),
         "--orm-threshold {}: give a probability from 0 to 1",

@@ -44,16 +44,16 @@ pub struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// Refuses samples that would all be equal.
+    /// Refuses samples that would all be equal, and a file that cannot be read, before anything is made.
     ///
     /// # Errors
-    /// Naming the flag.
+    /// Naming the flag or the file.
     pub fn check(&self, labels: Labels) -> Result<()> {
         ensure!(
             self.temperature > 0.0 || self.from_samples.is_some() && labels == Labels::Outcome,
             "--temperature 0 would draw equal samples: give a temperature above 0"
         );
-        Ok(())
+        self.from_samples.as_deref().map_or(Ok(()), |file| eval::read_samples(file).map(|_| ()))
     }
 
     /// `count` samples of each question, as these flags put it.

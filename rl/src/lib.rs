@@ -3,6 +3,7 @@
 
 pub mod advantage;
 pub mod args;
+pub mod augment;
 pub mod batch;
 pub mod bench;
 pub mod command;

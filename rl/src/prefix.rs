@@ -62,6 +62,16 @@ pub struct PrefixArgs {
     pub from_prefixes: Option<PathBuf>,
 }
 
+impl PrefixArgs {
+    /// Refuses a file that cannot be read, before anything is made.
+    ///
+    /// # Errors
+    /// Naming the file.
+    pub fn check(&self) -> Result<()> {
+        self.from_prefixes.as_deref().map_or(Ok(()), |file| read(file).map(|_| ()))
+    }
+}
+
 /// What a step prefix is labelled with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]

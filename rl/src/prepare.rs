@@ -173,7 +173,7 @@ fn made_once(
 
 /// Tells one set of training problems, all of them, from another.
 fn fingerprint(data: &DataArgs) -> Result<String> {
-    let problems = DataArgs { limit: None, ..data.clone() }.load(Split::Train)?;
+    let problems = DataArgs { limit: None, extra: None, ..data.clone() }.load(Split::Train)?;
     let all = problems.iter().fold(0, |sum, problem| {
         crc32c::crc32c_append(crc32c::crc32c_append(sum, problem.question.as_bytes()), problem.solution.as_bytes())
     });

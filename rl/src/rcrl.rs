@@ -241,6 +241,7 @@ fn check(config: &RcrlConfig) -> Result<()> {
     ensure!(config.threshold <= 1.0, "--threshold {}: give a share from 0 to 1", config.threshold);
     ensure!(config.right_per_wrong > 0.0, "--right-per-wrong 0: give a number above 0");
     config.sampling.check(config.labels)?;
+    config.prefixes.check()?;
     check_samples(config.data.load(Split::Train)?.len(), config.sampling.samples)?;
     check_samples(config.eval.test_problems, config.eval.test_samples)
 }

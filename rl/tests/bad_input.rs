@@ -128,6 +128,39 @@ fn a_device_that_is_not_compiled_in_names_its_feature() {
     }
 }
 
+#[test]
+fn flags_of_the_other_methods_are_checked_as_well() {
+    let place = place();
+    let with = |command: &'static str, more: &[&'static str]| -> Vec<&'static str> {
+        let flags = [command, "--init=model", "--base=model", "--out=run", "--quiet", "--device=cpu", "--limit=4"];
+        [flags.as_slice(), more].concat()
+    };
+    let orm = |more: &[&'static str]| -> Vec<&'static str> {
+        let flags = ["orm", "--init=model", "--out=run", "--quiet", "--device=cpu", "--limit=4"];
+        [flags.as_slice(), more].concat()
+    };
+    place.fails(&orm(&["--held-out=1"]), &["--held-out 1", "between 0 and 1"]);
+    place.fails(&orm(&["--temperature=0"]), &["--temperature 0", "equal samples"]);
+    place.fails(&orm(&["--from-samples=none.jsonl"]), &["none.jsonl"]);
+    place.fails(&orm(&["--labels=steps", "--from-prefixes=none.jsonl"]), &["none.jsonl"]);
+    place.fails(&with("ei", &["--from-samples=none.jsonl"]), &["none.jsonl"]);
+    place.fails(&orm(&["--extra=none.jsonl"]), &["none.jsonl"]);
+    place.write("extra.jsonl", "{\"question\": \"Why?\"}\n");
+    place.fails(&orm(&["--extra=extra.jsonl"]), &["extra.jsonl", "line 1", "repair or remove"]);
+    place.fails(&with("rcrl", &["--threshold=1.5"]), &["--threshold 1.5", "from 0 to 1"]);
+    place.fails(&with("rcrl", &["--right-per-wrong=0"]), &["--right-per-wrong 0", "above 0"]);
+    place.fails(&with("augment", &["--agree=2"]), &["--agree 2", "from 0 to 1"]);
+    place.fails(&with("ei", &["--orm-threshold=2"]), &["--orm-threshold 2", "from 0 to 1"]);
+    place.fails(&with("ei", &["--orm=model"]), &["model", "not a reward model", "rl orm"]);
+    place.fails(&ppo(&["--orm=model"]), &["--orm", "--reward sparse-orm or dense-orm"]);
+    place.fails(&ppo(&["--orm=model", "--reward=dense-orm"]), &["not a reward model"]);
+    place.fails(&ppo(&["--reward=sparse-orm"]), &["--init", "rl orm", "--orm"]);
+    place.fails(&ppo(&["--advantage=rloo", "--samples=1", "--mini-batch=1"]), &["--advantage rloo", "at least 2"]);
+    place.fails(&ppo(&["--replay=1.5"]), &["--replay 1.5", "from 0 to 1"]);
+    place.fails(&ppo(&["--replay-temperature=0"]), &["--replay-temperature 0", "above 0"]);
+    place.refuses_usage(&ppo(&["--lora-rank=0"]), &["--lora-rank", "at least 1"]);
+}
+
 // Data
 
 #[test]

@@ -113,6 +113,7 @@ pub(super) fn check(config: &OrmConfig) -> Result<()> {
         config.held_out
     );
     config.sampling.check(config.labels)?;
+    config.prefixes.check()?;
     let problems = config.data.load(Split::Train)?.len();
     check_samples(problems, config.sampling.samples)
 }

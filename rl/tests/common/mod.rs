@@ -15,6 +15,7 @@ use data::{
 use eval::Policy;
 use model::{ModelConfig, ModelSize, Transformer, save_model, to_host};
 use rl::{
+    augment,
     command::{Command, parse},
     expert_iteration,
     optim::Adam,
@@ -111,6 +112,7 @@ pub fn run(arguments: &[&str]) -> Result<PathBuf> {
         Command::Sft(config) => sft::train(&config, &config.run.device()?),
         Command::Orm(config) => orm::train(&config, &config.run.device()?),
         Command::Ei(config) => expert_iteration::train(&config, &config.run.device()?),
+        Command::Augment(config) => augment::train(&config, &config.run.device()?),
         Command::Rcrl(config) => rcrl::train(&config, &config.run.device()?),
         Command::Ppo(config) => ppo::train(&config, &config.run.device()?),
         other => panic!("no training command: {other:?}"),
@@ -191,6 +193,17 @@ pub fn run_rcrl(out: &Path, more: &[&str]) -> Result<PathBuf> {
     let (init, base) = (format!("--init={start}"), format!("--base={start}"));
     let own = ["--batch-size=6", "--samples=6", "--completions=2", "--temperature=1.3", "--max-new-tokens=64"];
     run_small("rcrl", out, &[own.as_slice(), &[&init, &base]].concat(), more)
+}
+
+/// [`run`] of a small `rl augment` from [`start_with_steps`] into `out`.
+pub fn run_augment(out: &Path, more: &[&str]) -> Result<PathBuf> {
+    let start = start_with_steps().display();
+    let out = format!("--out={}", out.display());
+    let (init, base) = (format!("--init={start}"), format!("--base={start}"));
+    let evaluations = |flag: &&&str| !flag.starts_with("--test-");
+    let small: Vec<&str> = SMALL.iter().filter(evaluations).copied().collect();
+    let own = ["--steps=20", "--samples=8", "--temperature=0.9", "--max-new-tokens=120", "--verify=2"];
+    run(&[&["augment", &init, &base, &out], small.as_slice(), &own, more].concat())
 }
 
 fn run_small(command: &str, out: &Path, own: &[&str], more: &[&str]) -> Result<PathBuf> {

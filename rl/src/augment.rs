@@ -1,0 +1,352 @@
+//! More problems by backtranslation (Havrilla et al. 2024, section on data augmentation; Li et al. 2023, arXiv 2308.06259): a model
+//! A → Q writes the question to a solution, and a policy Q → A must come to the same answer for the pair to be kept.
+//!
+//! The solutions are samples of the policy: a wrong solution of one question is a right one of another. The backward model is
+//! the base, fine-tuned on the training pairs turned round. A pair is kept if at least a share of K fresh answers to the new
+//! question equals the answer of the solution. What is kept is written in GSM8K's format, for `--extra` of other commands.
+
+use crate::{
+    args::{DataArgs, InitArgs, RunArgs},
+    dry_run,
+    harvest::SamplingArgs,
+    prefix::Labels,
+    prepare,
+    progress::{Progress, print_line},
+    run::{Metrics, Run, TrainerState, finish, write_whole},
+    supervised::{FitArgs, FitContext, FitNumbers, Look, fit, mean_loss},
+};
+use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
+use clap::Args;
+use data::{Answer, Example, Problem, Split, encode_reversed, encode_reversed_prompt, extract_answer};
+use eval::{Policy, Sample, SampleConfig, check_samples, complete, go_on};
+use model::{Finish, Key, Purpose};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+/// The file of the pairs that were kept, in a run directory.
+pub const FILE: &str = "augmented.jsonl";
+
+/// Make more training problems by backtranslation
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct AugmentConfig {
+    /// Where, and with what.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: RunArgs,
+    /// Which problems.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: DataArgs,
+    /// What writes solutions, and answers new questions.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub init: InitArgs,
+    /// How long and how fast the backward model learns.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub fit: FitArgs,
+    /// What the backward model is fine-tuned from [default: a base made for the benchmark and kept under runs/]
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base: Option<PathBuf>,
+    /// Solutions to find questions for.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub sampling: SamplingArgs,
+    /// Fresh answers to each new question
+    #[arg(long, value_name = "K", default_value_t = 4, value_parser = crate::args::positive)]
+    pub verify: usize,
+    /// Share of them that must equal the answer of the solution
+    #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
+    pub agree: f64,
+    /// Steps between two looks at the loss of the backward model on validation pairs
+    #[arg(long, value_name = "N", default_value_t = 150, value_parser = crate::args::positive)]
+    pub eval_every: usize,
+    /// Validation pairs of one look
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = crate::args::positive)]
+    pub eval_problems: usize,
+}
+
+/// What differs from the defaults of the flattened groups.
+pub const DEFAULTS: &[(&str, &str)] = &[
+    ("learning_rate", "1.5e-3"),
+    ("batch_size", "16"),
+    ("micro_batch", "4"),
+    ("epochs", "2"),
+    ("warm_up", "40"),
+    ("samples", "2"),
+];
+
+/// That the solutions are sampled is all there is to go on from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct AugmentNumbers {}
+
+/// A solution with a question that was made for it.
+struct Pair {
+    question: String,
+    solution: String,
+    answer: Answer,
+}
+
+/// Samples, turns round, verifies, and leaves a run directory with what was kept; its path.
+///
+/// # Errors
+/// Missing data, an unusable `--init` or `--base`, nothing that could be kept, a full disk, an interrupt.
+pub fn train(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
+    check(config)?;
+    if config.run.dry_run {
+        return dry_run(config, device);
+    }
+    let Setup { config, forward, base, mut run } = set_up(config, device)?;
+    let problems = config.data.load(Split::Train)?;
+    let samples = config.sampling.gather(&forward, &problems, (&config.data, &config.run), &mut run, device)?;
+    let solutions = distinct_solutions(&samples);
+    ensure!(!solutions.is_empty(), "no sample has an answer that can be read: there is nothing to find questions for");
+    let backward = learn_backwards(base, &problems, &config, &run, device)?;
+    let pairs = ask(&backward, &solutions, &config, device)?;
+    let written = pairs.len();
+    let new = unknown(pairs, &config.data)?;
+    let distinct = new.len();
+    let kept = verify(&forward, new, &config, device)?;
+    let mut metrics = Metrics::of_step(1);
+    for (name, count) in [
+        ("augment/solutions", solutions.len()),
+        ("augment/questions", written),
+        ("augment/new", distinct),
+        ("augment/kept", kept.len()),
+    ] {
+        metrics.put_count(name, count);
+    }
+    run.log(&metrics)?;
+    write(&run.dir().join(FILE), &kept)?;
+    print_line(&format!(
+        "\n{} solutions, {written} with a question, {distinct} of them new, {} kept\nproblems: {}\nlearn them with --extra",
+        solutions.len(),
+        kept.len(),
+        run.dir().join(FILE).display()
+    ))?;
+    Ok(finish(&run))
+}
+
+struct Setup {
+    config: AugmentConfig,
+    forward: Policy,
+    base: Policy,
+    run: Run,
+}
+
+/// A fresh run, or one that goes on.
+fn set_up(config: &AugmentConfig, device: &Device) -> Result<Setup> {
+    prepare::check_out(&config.run)?;
+    let mut config = config.clone();
+    let of_base = InitArgs { init: config.base.clone(), model: config.init.model };
+    let base = prepare::base(&of_base, &config.data, &config.run, device)?;
+    let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
+    (config.base, config.init.init) = (Some(base.clone()), Some(init.clone()));
+    let (forward, base) = (Policy::load(&init, device)?, Policy::load(&base, device)?);
+    let problems = config.data.load(Split::Train)?;
+    eval::encode_prompts(&forward, &problems, &config.data.prompting(config.sampling.shots)?)?;
+    let run = match &config.run.resume {
+        None => {
+            let run = prepare::open(&config.run, "augment", config.data.benchmark, &config, 0)?;
+            let state = TrainerState { numbers: AugmentNumbers::default(), optimizer: BTreeMap::new() };
+            run.checkpoint(0, false, &forward.model, &forward.tokenizer, &state, |_| Ok(()))?;
+            run
+        }
+        Some(dir) => {
+            prepare::resume::<AugmentNumbers>(dir, device)?;
+            Run::resume_within(dir, 0, config.sampling.blocks(problems.len()))?
+        }
+    };
+    Ok(Setup { config, forward, base, run })
+}
+
+/// Solutions that were written to their end and have an answer, each text once.
+fn distinct_solutions(samples: &[Sample]) -> Vec<(String, Answer)> {
+    let mut known = HashSet::new();
+    let whole = samples.iter().filter(|sample| sample.finish == Finish::Stop);
+    let solutions = whole.filter_map(|sample| {
+        let solution = sample.completion.trim().to_string();
+        let answer = extract_answer(&solution).filter(|_| solution.contains("####"))?;
+        known.insert(solution.clone()).then_some((solution, answer))
+    });
+    solutions.collect()
+}
+
+/// Fine-tunes the base on the training pairs turned round, in a run of its own below the run.
+fn learn_backwards(
+    base: Policy,
+    problems: &[Problem],
+    config: &AugmentConfig,
+    run: &Run,
+    device: &Device,
+) -> Result<Policy> {
+    let name = "backward";
+    let (policy, resumed) = match run.dir().join(name).join("checkpoints/index.json").is_file() {
+        true => {
+            let (policy, state, _) = prepare::resume::<FitNumbers>(&run.dir().join(name), device)?;
+            (policy, Some(state))
+        }
+        false => (base, None),
+    };
+    let Policy { model, tokenizer, .. } = policy;
+    let context = model.config.max_position_embeddings;
+    let encode = |problems: &[Problem]| -> Result<Vec<Example>> {
+        let mut examples =
+            problems.iter().map(|problem| encode_reversed(&tokenizer, problem)).collect::<Result<Vec<_>>>()?;
+        examples.retain(|example| example.tokens.len() <= context);
+        ensure!(!examples.is_empty(), "all pairs are longer than the context of {context} tokens");
+        Ok(examples)
+    };
+    let (examples, validation) =
+        (encode(problems)?, encode(&prepare::validation(&config.data, config.eval_problems)?)?);
+    let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
+    let mut part = run.part(name, "sft", config, step)?;
+    let context = FitContext {
+        args: &config.fit,
+        run_args: &config.run,
+        device,
+        look_every: config.eval_every,
+        label: "backward",
+        conditioning: None,
+    };
+    let (rows, threads) = (config.run.compute.micro_batch, config.run.compute.threads(device));
+    let model = fit(model, &tokenizer, &examples, &context, &mut part, resumed, |model| {
+        Ok(Look::of("validation/negative_loss", -mean_loss(model, &validation, rows, threads)))
+    })?;
+    Ok(Policy { model, tokenizer, conditioning: None })
+}
+
+/// One question for each solution; those that were not written to their end are left out.
+fn ask(
+    backward: &Policy,
+    solutions: &[(String, Answer)],
+    config: &AugmentConfig,
+    device: &Device,
+) -> Result<Vec<Pair>> {
+    let context = backward.model.config.max_position_embeddings;
+    let sampling = config.sampling.config(1, &config.data, &config.run, device)?;
+    let sampling = SampleConfig { prompting: config.data.prompting(0)?, ..sampling };
+    let encode = |solution: &(String, Answer)| encode_reversed_prompt(&backward.tokenizer, &solution.0);
+    let prompted: Vec<(&(String, Answer), Vec<u32>)> = solutions
+        .iter()
+        .map(|solution| (solution, encode(solution)))
+        .filter(|(_, prompt)| prompt.len() < context)
+        .collect();
+    let prompts: Vec<Vec<u32>> = prompted.iter().map(|(_, prompt)| prompt.clone()).collect();
+    let progress = Progress::new(prompts.len(), "find questions", "questions", config.run.quiet);
+    let key = |place: usize, _: usize| Key::new(config.run.seed, Purpose::Questions).with(place as u64);
+    let (completions, _) = go_on(backward, &prompts, &sampling, key, &|ended| progress.advance(ended));
+    let pairs = prompted.iter().zip(&completions).filter_map(|(((solution, answer), _), completions)| {
+        let completion = completions.first().filter(|completion| completion.finish == Finish::Stop)?;
+        let question = backward.tokenizer.decode(&completion.tokens).trim().to_string();
+        let pair = Pair { question, solution: solution.clone(), answer: answer.clone() };
+        (!pair.question.is_empty()).then_some(pair)
+    });
+    Ok(pairs.collect())
+}
+
+/// Pairs whose question no split has, each question once: what is learnt must not be what is tested.
+fn unknown(pairs: Vec<Pair>, data: &DataArgs) -> Result<Vec<Pair>> {
+    let mut known = HashSet::new();
+    let all = DataArgs { limit: None, extra: None, ..data.clone() };
+    for split in [Split::Train, Split::Validation, Split::Test] {
+        known.extend(all.load(split)?.into_iter().map(|problem| problem.question));
+    }
+    Ok(pairs.into_iter().filter(|pair| known.insert(pair.question.clone())).collect())
+}
+
+/// Keeps the pairs whose answer the policy comes to from the question alone.
+fn verify(forward: &Policy, pairs: Vec<Pair>, config: &AugmentConfig, device: &Device) -> Result<Vec<Pair>> {
+    let problem = |pair: &Pair| Problem {
+        id: String::new(),
+        question: pair.question.clone(),
+        solution: pair.solution.clone(),
+        answer: pair.answer.clone(),
+    };
+    let sampling = config.sampling.config(config.verify, &config.data, &config.run, device)?;
+    // A question that leaves no room for an answer cannot be verified.
+    let fits = |pair: &Pair| eval::encode_prompts(forward, &[problem(pair)], &sampling.prompting).is_ok();
+    let pairs: Vec<Pair> = pairs.into_iter().filter(fits).collect();
+    let problems: Vec<Problem> = pairs.iter().map(problem).collect();
+    let progress = Progress::new(problems.len() * config.verify, "verify", "answers", config.run.quiet);
+    let key =
+        |place: usize, sample: usize| Key::new(config.run.seed, Purpose::Verify).with(place as u64).with(sample as u64);
+    let (completions, _) = complete(forward, &problems, &sampling, key, &|ended| progress.advance(ended))?;
+    let agreed = pairs.into_iter().zip(completions).filter(|(pair, completions)| {
+        let answers =
+            completions.iter().map(|completion| extract_answer(&forward.tokenizer.decode(&completion.tokens)));
+        let same = answers.filter(|answer| answer.as_ref() == Some(&pair.answer)).count();
+        same as f64 >= config.agree * config.verify as f64
+    });
+    Ok(agreed.map(|(pair, _)| pair).collect())
+}
+
+/// As GSM8K's authors publish theirs: `{"question", "answer"}`, the answer being the solution.
+fn write(path: &Path, pairs: &[Pair]) -> Result<()> {
+    let line = |pair: &Pair| json!({"question": pair.question, "answer": pair.solution}).to_string() + "\n";
+    write_whole(path, pairs.iter().map(line).collect::<String>().as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn check(config: &AugmentConfig) -> Result<()> {
+    config.fit.check()?;
+    ensure!((0.0..=1.0).contains(&config.agree), "--agree {}: give a share from 0 to 1", config.agree);
+    config.sampling.check(Labels::Steps)?;
+    check_samples(config.data.load(Split::Train)?.len(), config.sampling.samples.max(config.verify))
+}
+
+fn dry_run(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
+    let problems = config.data.load(Split::Train)?.len();
+    let work = dry_run::Work {
+        rows: config.fit.batch_size,
+        tokens: 2 * config.data.max_new_tokens(),
+        extra_models: 1.0,
+        steps: config.fit.total_steps(problems),
+        sampled_rows: config.run.compute.rollout_batch,
+    };
+    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
+    dry_run::print("augment", config, &config.run, &shape, &work, device)?;
+    let samples = problems * config.sampling.samples;
+    print_line(&format!(
+        "# solutions             at most {samples}, each with {} answers to its question",
+        config.verify
+    ))?;
+    Ok(PathBuf::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_solution_counts_once_and_only_with_an_answer_and_an_end() {
+        let sample = |completion: &str, finish: Finish| Sample {
+            step: Some(1),
+            id: "test/0".into(),
+            question: "Why?".into(),
+            completion: completion.into(),
+            answer: None,
+            expected: "7".into(),
+            reward: None,
+            correct: false,
+            finish,
+            tokens: 3,
+            score: None,
+        };
+        let samples = [
+            sample(" 3+4 = <<3+4=7>>7\n#### 7", Finish::Stop),
+            sample(" 3+4 = <<3+4=7>>7\n#### 7", Finish::Stop),
+            sample(" 3+4 = <<3+4=7>>7", Finish::Stop),
+            sample(" #### 8", Finish::Length),
+            sample(" #### 9", Finish::Stop),
+        ];
+        let solutions: Vec<String> = distinct_solutions(&samples).into_iter().map(|(solution, _)| solution).collect();
+        assert_eq!(solutions, ["3+4 = <<3+4=7>>7\n#### 7", "#### 9"]);
+    }
+}

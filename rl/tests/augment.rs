@@ -1,0 +1,58 @@
+//! Claims about backtranslation as a whole: what is kept is new, has the answer of its solution, and can be learnt from.
+
+mod common;
+
+use common::{assert_same_run, metrics, resume, run_augment};
+use data::{Benchmark, DataOptions, Split, read_problems};
+use rl::{
+    augment::FILE,
+    command::{Command, parse},
+};
+use std::{collections::BTreeSet, fs, path::Path};
+
+/// Problems that `rl sft` with these flags learns.
+fn learnt(flags: &[&str]) -> usize {
+    let arguments = ["rl", "sft", "--limit=4"].iter().chain(flags).map(Into::into).collect();
+    match parse(arguments).unwrap() {
+        Command::Sft(config) => config.data.load(Split::Train).unwrap().len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_is_kept_is_new_and_is_learnt_with_the_other_problems() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = run_augment(&folder.path().join("all"), &["--agree=0"]).unwrap();
+    let problems = read_problems(&all.join(FILE)).unwrap();
+    let line = &metrics(&all)[0];
+    let count = |name: &str| line[name].as_u64().unwrap() as usize;
+    assert!(problems.len() == count("augment/kept") && count("augment/kept") > 4, "{line:?}");
+    assert_eq!(count("augment/kept"), count("augment/new"), "--agree 0 keeps all");
+    let questions: BTreeSet<&str> = problems.iter().map(|problem| problem.question.as_str()).collect();
+    assert_eq!(questions.len(), problems.len());
+    for split in [Split::Train, Split::Validation, Split::Test] {
+        for known in data::load(Benchmark::Synthetic, split, &DataOptions::default()).unwrap() {
+            assert!(!questions.contains(known.question.as_str()), "{}", known.question);
+        }
+    }
+    assert_eq!(learnt(&[]), 4);
+    assert_eq!(learnt(&[&format!("--extra={}", all.join(FILE).display())]), 4 + problems.len());
+    // Who asks for agreement keeps a part of the same.
+    let some = run_augment(&folder.path().join("some"), &["--agree=0.5"]).unwrap();
+    let kept = |dir: &Path| fs::read_to_string(dir.join(FILE)).unwrap();
+    let all = kept(&all);
+    assert!(kept(&some).lines().count() < problems.len());
+    assert!(kept(&some).lines().all(|line| all.contains(line)));
+}
+
+#[test]
+fn a_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let straight = run_augment(&folder.path().join("straight"), &["--agree=0"]).unwrap();
+    let dir = folder.path().join("stopped");
+    let error = run_augment(&dir, &["--agree=0", "--stop-after=2"]).unwrap_err().to_string();
+    assert!(error.ends_with(&format!("--resume {}", dir.display())), "{error}");
+    resume("augment", &dir).unwrap();
+    assert_same_run(&dir, &straight);
+    assert_eq!(fs::read(dir.join(FILE)).unwrap(), fs::read(straight.join(FILE)).unwrap());
+}
