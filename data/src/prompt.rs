@@ -137,7 +137,8 @@ pub fn encode_beginning(tokenizer: &Tokenizer, style: PromptStyle, beginning: &s
     }
 }
 
-/// What somebody wrote after a question, word for word, as an example; `ended` adds the end of the sequence.
+/// What somebody wrote after a question, word for word, as an example; `ended` adds the end of the sequence, in the place of
+/// what may have separated it from the next problem.
 pub fn encode_written(
     tokenizer: &Tokenizer,
     prompting: &Prompting,
@@ -147,7 +148,7 @@ pub fn encode_written(
 ) -> Result<Example> {
     let mut tokens = encode_prompt(tokenizer, prompting, question)?;
     let prompt_len = tokens.len();
-    tokens.extend(tokenizer.encode(completion));
+    tokens.extend(tokenizer.encode(if ended { completion.trim_end() } else { completion }));
     tokens.extend(tokenizer.eos_ids().first().filter(|_| ended));
     Ok(Example::new(tokens, prompt_len))
 }

@@ -74,6 +74,9 @@ pub struct Sample {
     pub finish: Finish,
     /// Number of tokens written.
     pub tokens: usize,
+    /// How many bytes at the beginning of the completion were given to the policy.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub given: usize,
     /// The reward model's probability that it is right, where one was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
@@ -152,6 +155,7 @@ pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion) -> Sam
         reward: None,
         finish: completion.finish,
         tokens: completion.tokens.len(),
+        given: 0,
         score: None,
     }
 }
@@ -167,6 +171,10 @@ pub fn read_samples(path: &Path) -> Result<Vec<Sample>> {
         serde_json::from_str(&line.with_context(place)?).with_context(|| format!("{}: not a sample", place()))
     };
     BufReader::new(file).lines().enumerate().map(line).collect()
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Sample {

@@ -34,14 +34,21 @@ pub fn gae(rewards: &[f32], values: &[f32], gamma: f32, lambda: f32) -> Advantag
 
 /// Group-relative advantages of the K samples of one question (GRPO; Shao et al. 2024, arXiv 2402.03300, section 4.1.2):
 ///
-/// Â_i = (R_i - mean(R)) / (std(R) + 1e-4), the same for every token of sample i; all 0 where all samples earn the same.
+/// Â_i = (R_i - mean(R)) / (std(R) + 1e-4) + P_i - mean(P), the same for every token of sample i.
 ///
-/// In that paper R is the task's reward and divergence is a second term of the loss; here its price is part of R.
-pub fn group(returns: &[f32]) -> Vec<f32> {
-    let count = returns.len() as f32;
-    let mean = returns.iter().sum::<f32>() / count;
-    let deviation = (returns.iter().map(|r| (r - mean).powi(2)).sum::<f32>() / count).sqrt();
-    returns.iter().map(|r| (r - mean) / (deviation + 1e-4)).collect()
+/// R is what the task pays; all samples of a question earning the same says nothing. P, what divergence costs (a negative
+/// number), is a second term of the loss in that paper. It is not scaled here: where all samples earn the same, a deviation of
+/// nothing but P would make much of little.
+///
+/// # Panics
+/// If `rewards` and `prices` differ in length.
+pub fn group(rewards: &[f32], prices: &[f32]) -> Vec<f32> {
+    assert_eq!(rewards.len(), prices.len(), "one price a reward");
+    let count = rewards.len() as f32;
+    let mean = |values: &[f32]| values.iter().sum::<f32>() / count;
+    let (reward, price) = (mean(rewards), mean(prices));
+    let deviation = (rewards.iter().map(|r| (r - reward).powi(2)).sum::<f32>() / count).sqrt();
+    rewards.iter().zip(prices).map(|(r, p)| (r - reward) / (deviation + 1e-4) + p - price).collect()
 }
 
 /// Advantages against the other samples of the same question (RLOO; Ahmadian et al. 2024, arXiv 2402.14740, eq. 7):
@@ -103,12 +110,19 @@ mod tests {
 
     #[test]
     fn a_group_has_mean_zero_and_deviation_one_or_says_nothing() {
-        let advantages = group(&[1.0, 0.0, 0.0, 0.0]);
+        let advantages = group(&[1.0, 0.0, 0.0, 0.0], &[0.0; 4]);
         let root = 3.0f32.sqrt();
         for (advantage, expected) in advantages.iter().zip([root, -1.0 / root, -1.0 / root, -1.0 / root]) {
             assert!((advantage - expected).abs() < 1e-3, "{advantages:?}");
         }
-        assert_eq!(group(&[1.0; 4]), [0.0; 4]);
+        assert_eq!(group(&[1.0; 4], &[0.0; 4]), [0.0; 4]);
+    }
+
+    #[test]
+    fn the_price_of_divergence_stays_small_where_all_samples_earn_the_same() {
+        for (advantage, expected) in group(&[1.0; 4], &[-0.02, 0.0, 0.0, 0.02]).iter().zip([-0.02, 0.0, 0.0, 0.02]) {
+            assert!((advantage - expected).abs() < 1e-6);
+        }
     }
 
     #[test]

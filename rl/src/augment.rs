@@ -18,7 +18,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
-use data::{Answer, Example, Problem, Split, encode_reversed, encode_reversed_prompt, extract_answer};
+use data::{Answer, Benchmark, Example, Problem, Split, encode_reversed, encode_reversed_prompt, extract_answer};
 use eval::{Policy, Sample, SampleConfig, check_samples, complete, go_on};
 use model::{Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
@@ -108,11 +108,15 @@ pub fn train(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
     let solutions = distinct_solutions(&samples);
     ensure!(!solutions.is_empty(), "no sample has an answer that can be read: there is nothing to find questions for");
     let backward = learn_backwards(base, &problems, &config, &run, device)?;
+    let goes_on = || if crate::run::interrupted() { Err(run.interruption()) } else { Ok(()) };
+    goes_on()?;
     let pairs = ask(&backward, &solutions, &config, device)?;
+    goes_on()?;
     let written = pairs.len();
     let new = unknown(pairs, &config.data)?;
     let distinct = new.len();
     let kept = verify(&forward, new, &config, device)?;
+    goes_on()?;
     let mut metrics = Metrics::of_step(1);
     for (name, count) in [
         ("augment/solutions", solutions.len()),
@@ -148,7 +152,7 @@ fn set_up(config: &AugmentConfig, device: &Device) -> Result<Setup> {
     let base = prepare::base(&of_base, &config.data, &config.run, device)?;
     let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
     (config.base, config.init.init) = (Some(base.clone()), Some(init.clone()));
-    let (forward, base) = (Policy::load(&init, device)?, Policy::load(&base, device)?);
+    let (forward, base) = (prepare::policy(&init, device)?, prepare::policy(&base, device)?);
     let problems = config.data.load(Split::Train)?;
     eval::encode_prompts(&forward, &problems, &config.data.prompting(config.sampling.shots)?)?;
     let run = match &config.run.resume {
@@ -160,7 +164,8 @@ fn set_up(config: &AugmentConfig, device: &Device) -> Result<Setup> {
         }
         Some(dir) => {
             prepare::resume::<AugmentNumbers>(dir, device)?;
-            Run::resume_within(dir, 0, config.sampling.blocks(problems.len()))?
+            let run = Run::resume_within(dir, 0, config.sampling.blocks(problems.len()))?;
+            run.with_tensorboard(config.run.tensorboard)?
         }
     };
     Ok(Setup { config, forward, base, run })
@@ -199,7 +204,11 @@ fn learn_backwards(
     let encode = |problems: &[Problem]| -> Result<Vec<Example>> {
         let mut examples =
             problems.iter().map(|problem| encode_reversed(&tokenizer, problem)).collect::<Result<Vec<_>>>()?;
+        let all = examples.len();
         examples.retain(|example| example.tokens.len() <= context);
+        if examples.len() < all {
+            tracing::warn!("{} of {all} pairs are longer than the context of {context} tokens", all - examples.len());
+        }
         ensure!(!examples.is_empty(), "all pairs are longer than the context of {context} tokens");
         Ok(examples)
     };
@@ -251,11 +260,12 @@ fn ask(
     Ok(pairs.collect())
 }
 
-/// Pairs whose question no split has, each question once: what is learnt must not be what is tested.
+/// Pairs whose question no split has word for word, each question once: what is learnt must not be what is tested.
 fn unknown(pairs: Vec<Pair>, data: &DataArgs) -> Result<Vec<Pair>> {
     let mut known = HashSet::new();
     let all = DataArgs { limit: None, extra: None, ..data.clone() };
-    for split in [Split::Train, Split::Validation, Split::Test] {
+    let unseen = (data.benchmark == Benchmark::Synthetic).then_some(Split::TestUnseen);
+    for split in [Split::Train, Split::Validation, Split::Test].into_iter().chain(unseen) {
         known.extend(all.load(split)?.into_iter().map(|problem| problem.question));
     }
     Ok(pairs.into_iter().filter(|pair| known.insert(pair.question.clone())).collect())
@@ -326,19 +336,8 @@ mod tests {
 
     #[test]
     fn a_solution_counts_once_and_only_with_an_answer_and_an_end() {
-        let sample = |completion: &str, finish: Finish| Sample {
-            step: Some(1),
-            id: "test/0".into(),
-            question: "Why?".into(),
-            completion: completion.into(),
-            answer: None,
-            expected: "7".into(),
-            reward: None,
-            correct: false,
-            finish,
-            tokens: 3,
-            score: None,
-        };
+        let sample =
+            |completion: &str, finish: Finish| Sample { finish, ..crate::prefix::tests::sample("test/0", completion) };
         let samples = [
             sample(" 3+4 = <<3+4=7>>7\n#### 7", Finish::Stop),
             sample(" 3+4 = <<3+4=7>>7\n#### 7", Finish::Stop),

@@ -36,7 +36,7 @@ pub struct CurriculumArgs {
     /// backtracking: by how much of a solution it moves
     #[arg(long, value_name = "SHARE", default_value_t = 0.125)]
     pub backtrack: f64,
-    /// backtracking: share of the steps after which nothing of a solution is given any more, whatever was right
+    /// backtracking: what is given shrinks at least evenly, to nothing after this share of the steps
     #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
     pub backtrack_until: f64,
 }

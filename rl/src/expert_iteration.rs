@@ -160,14 +160,17 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
     let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
     let (earlier, mut this_round): (Vec<Sample>, Vec<Sample>) =
         written.into_iter().partition(|sample| sample.step.is_some_and(|round| round <= numbers.round));
-    for sample in filter.passed(&earlier)? {
-        pool.keep(sample);
+    // Round by round, as they were judged: a judgement depends on its batch by rounding.
+    for round in earlier.chunk_by(|a, b| a.step == b.step) {
+        for sample in filter.passed(round)? {
+            pool.keep(sample);
+        }
     }
+    let mut sampled = earlier.len();
     let mut curve = Vec::new();
     while numbers.round < config.rounds && numbers.rounds_since_best < config.patience {
         let round = numbers.round + 1;
         let mut metrics = Metrics::of_step(round);
-        metrics.put_count("samples", round * problems.len() * config.samples);
         let asked = if round == 1 { &first_prompting } else { &prompting };
         let sampling =
             config.run.compute.sampling(&config.data, asked.clone(), config.samples, config.temperature, device);
@@ -185,6 +188,8 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
                 harvest.gather(&policy, std::mem::take(&mut this_round), &mut run, &mut metrics)?
             }
         };
+        sampled += samples.len();
+        metrics.put_count("samples", sampled);
         let passed = filter.passed(&samples)?;
         let kept = passed.iter().filter(|sample| pool.keep(sample)).count();
         describe(&samples, passed.len(), kept, &pool, &mut metrics);
@@ -193,7 +198,7 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
             "none of {} samples is right: there is nothing to learn from; ask for more --samples or other --shots",
             samples.len()
         );
-        let from = if config.reset_to == ResetTo::Base { Policy::load(&base, device)? } else { policy };
+        let from = if config.reset_to == ResetTo::Base { prepare::policy(&base, device)? } else { policy };
         policy = learn(from, &pool.solved, &validation, round, &config, &run, device, &mut metrics)?;
         let (accuracy, _) =
             greedy_accuracy(&policy, &validation, &SampleConfig { prompting: prompting.clone(), ..sampling })?;
@@ -241,7 +246,7 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
         Start::Base => config.init.init.as_deref().map_or(Ok(base.clone()), eval::resolve_checkpoint)?,
     };
     (config.base, config.init.init) = (Some(base.clone()), Some(init.clone()));
-    let initial = Policy::load(&init, device)?;
+    let initial = prepare::policy(&init, device)?;
     let splits = [Split::Train, Split::Validation, Split::Test];
     prepare::check_problems(&initial, &config.data, &config.first_prompting()?, &config.eval, &splits)?;
     let Some(dir) = &config.run.resume else {

@@ -17,7 +17,7 @@ use eval::{Policy, Sample, SampleConfig, complete, grade};
 use model::{Key, Purpose};
 use serde::Serialize;
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -184,9 +184,22 @@ impl Harvest<'_> {
 /// # Errors
 /// A file that is missing or malformed, or holds no sample of them.
 pub fn from_file(file: &Path, problems: &[Problem], step: usize) -> Result<Vec<Sample>> {
-    let known: HashSet<&str> = problems.iter().map(|problem| problem.id.as_str()).collect();
-    let samples = eval::read_samples(file)?.into_iter().filter(|sample| known.contains(sample.id.as_str()));
-    let samples: Vec<Sample> = samples.map(|sample| Sample { step: Some(step), ..sample }).collect();
+    let question_of: HashMap<&str, &str> =
+        problems.iter().map(|problem| (problem.id.as_str(), problem.question.as_str())).collect();
+    let mut samples = Vec::new();
+    for sample in eval::read_samples(file)? {
+        let Some(&question) = question_of.get(sample.id.as_str()) else { continue };
+        ensure!(
+            sample.question == question,
+            "{}: {} has another question than the problem of this name has now; sample anew",
+            file.display(),
+            sample.id
+        );
+        // What somebody else began says nothing of who went on.
+        if sample.given == 0 {
+            samples.push(Sample { step: Some(step), ..sample });
+        }
+    }
     ensure!(!samples.is_empty(), "{} holds no sample of these training problems", file.display());
     Ok(samples)
 }

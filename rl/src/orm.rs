@@ -22,7 +22,7 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
-use data::{Problem, Prompting, Split};
+use data::{Problem, Prompting, Split, Tokenizer};
 use eval::{Policy, REWARD_HEAD, RewardModel, Sample, logits_after};
 use model::{ActorCritic, Key, Purpose, Transformer, save_value_branch};
 use std::{
@@ -96,8 +96,10 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     let held_out = held_out(&problems, config.held_out, config.run.seed);
     let (unseen, learnt): (Vec<&Sample>, Vec<&Sample>) =
         samples.iter().partition(|sample| held_out.contains(sample.id.as_str()));
-    let judged = Judged::of(&unseen, &policy.tokenizer, config.data.prompt_style)?;
-    let examples = label(&config, &policy, &problems, &learnt, &run, device)?;
+    // The checkpoint is chosen on some of the held-out questions, and told of on the others.
+    let (looked_at, judged) =
+        Judged::of(&unseen, &policy, config.data.prompt_style)?.split_at_question(config.eval_problems);
+    let examples = label(&config, &policy, &problems, &learnt, &run)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -108,16 +110,14 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     };
     let (compute, tokenizer) = (&config.run.compute, policy.tokenizer.clone());
     let threads = compute.threads(device);
-    let looked_at = judged.of_questions(config.eval_problems);
     fit(model, &tokenizer, &examples, &context, &mut run, resumed, |model| {
         let reward_model = RewardModel { model: model.clone(), tokenizer: tokenizer.clone() };
         let seen = looked_at.report(&reward_model, compute.rollout_batch, threads);
-        let finished = &seen.finished;
-        let more = vec![
-            ("validation/accuracy", finished.accuracy),
-            ("validation/auc", finished.auc.unwrap_or(f64::NAN)),
-            ("validation/ece", finished.ece),
-        ];
+        let more = seen.finished.iter().flat_map(|finished| {
+            let auc = finished.auc.map(|auc| ("validation/auc", auc));
+            [("validation/accuracy", finished.accuracy), ("validation/ece", finished.ece)].into_iter().chain(auc)
+        });
+        let more = more.collect();
         Ok(Look { name: "validation/negative_brier", score: -seen.prefixes.brier, more })
     })?;
     let best = RewardModel::load(run.dir(), device)?;
@@ -145,7 +145,7 @@ fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
     let mut config = config.clone();
     let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
     config.init.init = Some(init.clone());
-    let policy = Policy::load(&init, device)?;
+    let policy = prepare::policy(&init, device)?;
     let problems = config.data.load(Split::Train)?;
     eval::encode_prompts(&policy, &problems, &config.data.prompting(config.sampling.shots)?)?;
     ensure!(problems.len() >= 2, "--limit {}: there must be questions to learn and to hold out", problems.len());
@@ -179,7 +179,6 @@ fn label(
     problems: &[Problem],
     samples: &[&Sample],
     run: &Run,
-    device: &Device,
 ) -> Result<Vec<Labelled>> {
     let prompting = Prompting::bare(config.data.prompt_style);
     let mut prefixed: Vec<(&Sample, Prefixed)> = Vec::with_capacity(samples.len());
@@ -190,34 +189,48 @@ fn label(
     }
     let longest = policy.model.config.max_position_embeddings;
     prefixed.retain(|(_, prefixed)| prefixed.example.tokens.len() <= longest);
-    let counts = match config.labels {
-        Labels::Outcome => Counts::new(),
-        Labels::Steps => {
-            let samples: Vec<&Sample> = prefixed.iter().map(|(sample, _)| *sample).collect();
-            let sampling = config.sampling.config(config.prefixes.completions, &config.data, &config.run, device)?;
-            let completing = Completing { sampling: &sampling, seed: config.run.seed, quiet: config.run.quiet };
-            let known = config.prefixes.from_prefixes.as_deref();
-            prefix::count(policy, problems, &samples, known, &completing, run)?
-        }
-    };
-    let examples = prefixed.into_iter().map(|(sample, prefixed)| {
-        let labels = prefixed.ends.iter().map(|&end| {
-            let key = (sample.id.clone(), prefixed.text(&policy.tokenizer, end));
-            // A finished solution has been judged.
-            match counts.get(&key).filter(|_| prefixed.unfinished().contains(&end)) {
-                Some(&(right, of)) => config.step_label.of(right, of),
-                None => f32::from(u8::from(sample.correct)),
-            }
-        });
-        let labels: Vec<f32> = labels.collect();
-        Labelled { weights: vec![1.0; labels.len()], prefixed, labels }
-    });
-    let mut examples: Vec<Labelled> = examples.collect();
+    if prefixed.len() < samples.len() {
+        tracing::warn!(
+            "{} of {} samples are empty or longer than the context",
+            samples.len() - prefixed.len(),
+            samples.len()
+        );
+    }
+    let samples: Vec<&Sample> = prefixed.iter().map(|(sample, _)| *sample).collect();
+    let around = (&config.sampling, &config.data, &config.run);
+    let counts = config.prefixes.counts(config.labels, policy, problems, &samples, around, run)?;
+    let mut examples = Vec::with_capacity(prefixed.len());
+    for (sample, prefixed) in prefixed {
+        let labels = match config.labels {
+            Labels::Outcome => vec![outcome(sample); prefixed.ends.len()],
+            Labels::Steps => step_labels(sample, &prefixed, &policy.tokenizer, &counts, config.step_label)?,
+        };
+        examples.push(Labelled { weights: vec![1.0; labels.len()], prefixed, labels });
+    }
     ensure!(!examples.is_empty(), "no sample of a question to learn from has a token");
     if config.class_weights == ClassWeights::Balanced {
         balance(&mut examples);
     }
     Ok(examples)
+}
+
+fn outcome(sample: &Sample) -> f32 {
+    f32::from(u8::from(sample.correct))
+}
+
+/// Labels by fresh completions; the whole solution has been judged.
+fn step_labels(
+    sample: &Sample,
+    prefixed: &Prefixed,
+    tokenizer: &Tokenizer,
+    counts: &Counts,
+    step_label: StepLabel,
+) -> Result<Vec<f32>> {
+    let of = |counted| match counted {
+        Some((right, of)) => step_label.of(right, of),
+        None => outcome(sample),
+    };
+    Ok(prefixed.counted(&sample.id, tokenizer, counts)?.into_iter().map(of).collect())
 }
 
 /// Gives right and wrong the same weight in all, and keeps the sum of the weights.
@@ -265,6 +278,23 @@ mod tests {
         let example = Example::new(vec![1; 1 + labels.len()], 1);
         let prefixed = Prefixed { example, ends: (1..=labels.len()).collect() };
         Labelled { prefixed, labels: labels.to_vec(), weights: vec![1.0; labels.len()] }
+    }
+
+    #[test]
+    fn a_step_has_the_label_of_its_own_completions_and_the_whole_that_of_its_answer() {
+        let text = " 6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21\n#### 22";
+        let tokenizer = Tokenizer::train_bpe(&[text.to_string()], 280).unwrap();
+        let sample = Sample { correct: false, ..crate::prefix::tests::sample("a", text) };
+        let prefixed = Prefixed::of(&tokenizer, &Prompting::default(), &sample).unwrap().unwrap();
+        let key = |end: usize| ("a".to_string(), prefixed.text(&tokenizer, prefixed.ends[end]));
+        let mut counts = Counts::from([(key(0), (3, 4)), (key(1), (0, 4))]);
+        // A count of the whole is not looked at: its answer is there to be read.
+        counts.insert(key(2), (4, 4));
+        let labels = |kind| step_labels(&sample, &prefixed, &tokenizer, &counts, kind).unwrap();
+        assert_eq!(labels(StepLabel::Any), [1.0, 0.0, 0.0]);
+        assert_eq!(labels(StepLabel::Share), [0.75, 0.0, 0.0]);
+        counts.remove(&key(1));
+        assert!(step_labels(&sample, &prefixed, &tokenizer, &counts, StepLabel::Any).is_err());
     }
 
     #[test]

@@ -128,7 +128,7 @@ struct Trainer {
 
 struct UpdateOutcome {
     skipped: usize,
-    /// Mean absolute advantage of the tokens of each question.
+    /// As [`Judgement::surprise`].
     surprise: Vec<f64>,
 }
 
@@ -152,8 +152,10 @@ impl Trainer {
         let asked: Vec<Asked<'_>> = asked.collect();
         let (mut rollouts, stats) = sample_rollouts(&self.policy(), &asked, step, &self.rollout)?;
         if config.curriculum.curriculum == CurriculumKind::Backtracking {
-            let given = asked.iter().filter(|question| !question.beginning.is_empty()).count();
-            metrics.put("curriculum/given", given as f64 / asked.len() as f64);
+            let lines = |text: &str| data::steps(text).len();
+            let given: usize = asked.iter().map(|question| lines(question.beginning)).sum();
+            let all: usize = asked.iter().map(|question| lines(&question.problem.solution)).sum();
+            metrics.put("curriculum/given", given as f64 / all.max(1) as f64);
         }
         let sampled = started.elapsed().as_secs_f64();
         look(
@@ -183,7 +185,7 @@ impl Trainer {
         metrics: &mut Metrics,
     ) -> Result<UpdateOutcome> {
         let started = Instant::now();
-        let (advantages, returns) = advantages(rollouts, beta, config);
+        let Judgement { advantages, returns, surprise } = judge(rollouts, beta, config);
         let rates = Rates::of_step(step, config);
         let mut stats = PolicyStats::default();
         let mut skipped = 0;
@@ -210,7 +212,6 @@ impl Trainer {
             metrics.put("value/explained_variance", diagnostics::explained_variance(rollouts, &returns));
         }
         metrics.put("time/update_s", started.elapsed().as_secs_f64());
-        let surprise = advantages.chunks(config.samples).map(mean_absolute).collect();
         Ok(UpdateOutcome { skipped, surprise })
     }
 
@@ -308,30 +309,42 @@ impl Row for Sample<'_> {
     }
 }
 
+/// What a step learns from its rollouts; the rows of the first two have an entry a token.
+struct Judgement {
+    advantages: Vec<Vec<f32>>,
+    returns: Vec<Vec<f32>>,
+    /// Mean absolute advantage of the tokens of each question, before whitening.
+    surprise: Vec<f64>,
+}
+
 /// Advantages and returns of every rollout, the price of divergence in the rewards. Those of a critic are whitened.
-fn advantages(rollouts: &[Rollout], beta: f64, config: &PpoConfig) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+fn judge(rollouts: &[Rollout], beta: f64, config: &PpoConfig) -> Judgement {
     let penalised = |r: &Rollout| with_kl_penalty(&r.rewards, &r.log_probs, &r.ref_log_probs, beta as f32);
-    let against_others = |compare: fn(&[f32]) -> Vec<f32>| {
-        let totals: Vec<f32> = rollouts.iter().map(|rollout| penalised(rollout).iter().sum()).collect();
-        // The samples of a question stand together.
-        let compared = totals.chunks(config.samples).flat_map(compare);
-        let of_tokens = |(value, rollout): (f32, &Rollout)| vec![value; rollout.response_len()];
-        let returns = rollouts.iter().map(|rollout| vec![0.0; rollout.response_len()]).collect();
-        (compared.zip(rollouts).map(of_tokens).collect(), returns)
-    };
-    match config.advantage {
+    let (mut advantages, returns): (Vec<Vec<f32>>, Vec<Vec<f32>>) = match config.advantage {
         AdvantageKind::Gae => {
             let of_rollout = |rollout: &Rollout| {
                 let result = gae(&penalised(rollout), &rollout.values, config.gamma, config.lambda);
                 (result.advantages, result.returns)
             };
-            let (mut advantages, returns): (Vec<_>, Vec<_>) = rollouts.iter().map(of_rollout).unzip();
-            whiten(&mut advantages);
-            (advantages, returns)
+            rollouts.iter().map(of_rollout).unzip()
         }
-        AdvantageKind::Group => against_others(group),
-        AdvantageKind::Rloo => against_others(leave_one_out),
+        AdvantageKind::Group | AdvantageKind::Rloo => {
+            // The samples of a question stand together.
+            let compared = rollouts.chunks(config.samples).flat_map(|question| {
+                let rewards: Vec<f32> = question.iter().map(|rollout| rollout.rewards.iter().sum()).collect();
+                let totals: Vec<f32> = question.iter().map(|rollout| penalised(rollout).iter().sum()).collect();
+                let prices: Vec<f32> = totals.iter().zip(&rewards).map(|(total, reward)| total - reward).collect();
+                if config.advantage == AdvantageKind::Group { group(&rewards, &prices) } else { leave_one_out(&totals) }
+            });
+            let row = |value: f32, rollout: &Rollout| vec![value; rollout.response_len()];
+            compared.zip(rollouts).map(|(value, rollout)| (row(value, rollout), row(0.0, rollout))).unzip()
+        }
+    };
+    let surprise = advantages.chunks(config.samples).map(mean_absolute).collect();
+    if config.has_critic() {
+        whiten(&mut advantages);
     }
+    Judgement { advantages, returns, surprise }
 }
 
 fn mean_absolute(rows: &[Vec<f32>]) -> f64 {
@@ -359,12 +372,7 @@ fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     let mut config = config.clone();
     let threads = config.run.compute.threads(device);
     let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
-    let initial = Policy::load(&init, device)?;
-    ensure!(
-        initial.conditioning.is_none(),
-        "{} expects labels in what it writes (it was trained by `rl rcrl`), and PPO gives none: start from another policy",
-        init.display()
-    );
+    let initial = prepare::policy(&init, device)?;
     let reward_model = match config.reward.reward.asks_reward_model() {
         true => {
             let path = prepare::orm(&config.reward.orm, &config.init, &config.data, &config.run, device)?;

@@ -5,7 +5,8 @@
 //! so that the batches of a resumed run are those of the run that never stopped.
 
 use crate::{
-    harvest,
+    args::{DataArgs, RunArgs},
+    harvest::{self, SamplingArgs},
     inspect::read::json_lines,
     progress::Progress,
     run::{Run, append_line, write_whole},
@@ -70,6 +71,27 @@ impl PrefixArgs {
     pub fn check(&self) -> Result<()> {
         self.from_prefixes.as_deref().map_or(Ok(()), |file| read(file).map(|_| ()))
     }
+
+    /// The counts that labels are made of: none for those by outcome.
+    ///
+    /// # Errors
+    /// As [`count`].
+    pub fn counts(
+        &self,
+        labels: Labels,
+        policy: &Policy,
+        problems: &[Problem],
+        samples: &[&Sample],
+        (sampling, data, run_args): (&SamplingArgs, &DataArgs, &RunArgs),
+        run: &Run,
+    ) -> Result<Counts> {
+        if labels == Labels::Outcome {
+            return Ok(Counts::new());
+        }
+        let sampling = sampling.config(self.completions, data, run_args, &policy.model.device())?;
+        let completing = Completing { sampling: &sampling, seed: run_args.seed, quiet: run_args.quiet };
+        count(policy, problems, samples, self.from_prefixes.as_deref(), &completing, run)
+    }
 }
 
 /// What a step prefix is labelled with.
@@ -114,6 +136,20 @@ impl Prefixed {
         tokenizer.decode(&self.example.tokens[self.example.prompt_len..=end])
     }
 
+    /// What each of the prefixes was counted as; `None` for the whole, which was judged.
+    ///
+    /// # Errors
+    /// An unfinished prefix that was not counted.
+    pub fn counted(&self, id: &str, tokenizer: &Tokenizer, counts: &Counts) -> Result<Vec<Option<(usize, usize)>>> {
+        let of = |&end: &usize| {
+            let text = self.text(tokenizer, end);
+            let counted = counts.get(&(id.to_string(), text.clone())).copied();
+            counted.with_context(|| format!("a prefix of {id} was not completed, maybe for want of room: {text:?}"))
+        };
+        let unfinished = self.unfinished().iter().map(|end| of(end).map(Some));
+        unfinished.chain([Ok(None)]).collect()
+    }
+
     /// The places that end a prefix after which something is left to write.
     pub fn unfinished(&self) -> &[usize] {
         &self.ends[..self.ends.len() - 1]
@@ -141,7 +177,8 @@ pub fn count(
         let Some(prefixed) = Prefixed::of(&policy.tokenizer, &completing.sampling.prompting, sample)? else { continue };
         for &end in prefixed.unfinished() {
             let key = (sample.id.clone(), prefixed.text(&policy.tokenizer, end));
-            if !counts.contains_key(&key) && seen.insert(key.clone()) {
+            let has_room = end + 1 < policy.model.config.max_position_embeddings;
+            if has_room && !counts.contains_key(&key) && seen.insert(key.clone()) {
                 let prompt = prefixed.example.tokens[..=end].to_vec();
                 wanted.push(Wanted { problem: by_id[sample.id.as_str()], prompt, text: key.1 });
             }
@@ -170,6 +207,12 @@ fn complete(
     let chunk = harvest::chunk(k);
     let path = run.dir().join(FILE);
     let done = resume(&path, chunk, wanted.len())?;
+    ensure!(
+        done.iter().zip(wanted).all(|(done, wanted)| done.id == wanted.problem.id && done.prefix == wanted.text)
+            && done.len() <= wanted.len(),
+        "{} holds other prefixes than are wanted now: its samples or --from-prefixes have changed",
+        path.display()
+    );
     let mut file = OpenOptions::new()
         .create(true)
         .append(true)
@@ -231,4 +274,41 @@ fn resume(path: &Path, chunk: usize, total: usize) -> Result<Vec<Counted>> {
         write_whole(path, kept.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>().as_bytes())?;
     }
     Ok(lines)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A sample that was written to its end, and is right.
+    pub fn sample(id: &str, completion: &str) -> Sample {
+        Sample {
+            step: Some(1),
+            id: id.into(),
+            question: "Why?".into(),
+            completion: completion.into(),
+            answer: None,
+            expected: "7".into(),
+            reward: None,
+            correct: true,
+            finish: Finish::Stop,
+            tokens: 3,
+            given: 0,
+            score: None,
+        }
+    }
+
+    #[test]
+    fn prefixes_end_with_their_lines_and_the_whole_with_its_end() {
+        let text = " 6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21\n#### 21";
+        let tokenizer = Tokenizer::train_bpe(&[text.to_string()], 280).unwrap();
+        // What separates a solution from the next problem is no part of it.
+        for sample in [sample("a", text), sample("a", &format!("{text}\n\n"))] {
+            let prefixed = Prefixed::of(&tokenizer, &Prompting::default(), &sample).unwrap().unwrap();
+            let texts: Vec<String> = prefixed.ends.iter().map(|&end| prefixed.text(&tokenizer, end)).collect();
+            assert_eq!(texts, [" 6*4 = <<6*4=24>>24", " 6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21", text]);
+            assert_eq!(prefixed.example.tokens.last(), tokenizer.eos_ids().first());
+            assert_eq!(prefixed.unfinished().len(), 2);
+        }
+    }
 }

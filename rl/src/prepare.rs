@@ -97,6 +97,21 @@ pub fn orm(orm: &Option<PathBuf>, init: &InitArgs, data: &DataArgs, run: &RunArg
     })
 }
 
+/// Loads a policy to train, or to sample from.
+///
+/// # Errors
+/// As [`Policy::load`]; a policy that expects labels, which only an evaluation gives.
+pub fn policy(path: &Path, device: &Device) -> Result<Policy> {
+    let policy = Policy::load(path, device)?;
+    ensure!(
+        policy.conditioning.is_none(),
+        "{} expects labels in what it writes (it was trained by `rl rcrl`), which this command does not give: start from \
+         another policy",
+        path.display()
+    );
+    Ok(policy)
+}
+
 /// Loads a reward model that is to judge a policy's tokens.
 ///
 /// # Errors

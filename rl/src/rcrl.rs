@@ -12,7 +12,7 @@ use crate::{
     dry_run,
     harvest::SamplingArgs,
     optim::Adam,
-    prefix::{self, Completing, Counts, Labels, PrefixArgs, Prefixed},
+    prefix::{Counts, Labels, PrefixArgs, Prefixed},
     prepare,
     progress::print_line,
     run::{Run, TrainerState, finish},
@@ -94,16 +94,10 @@ pub fn train(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
     let before = table.before(&run, &sampler, &config.data.prompting(config.sampling.shots)?)?;
     let samples = config.sampling.gather(&sampler, &problems, (&config.data, &config.run), &mut run, device)?;
     let chosen = mixture(&samples, config.right_per_wrong, config.run.seed)?;
-    let counts = match config.labels {
-        Labels::Outcome => Counts::new(),
-        Labels::Steps => {
-            let sampling = config.sampling.config(config.prefixes.completions, &config.data, &config.run, device)?;
-            let completing = Completing { sampling: &sampling, seed: config.run.seed, quiet: config.run.quiet };
-            let known = config.prefixes.from_prefixes.as_deref();
-            prefix::count(&sampler, &problems, &chosen, known, &completing, &run)?
-        }
-    };
-    let examples = examples(&chosen, &counts, &learner, &config)?;
+    let around = (&config.sampling, &config.data, &config.run);
+    let counts = config.prefixes.counts(config.labels, &sampler, &problems, &chosen, around, &run)?;
+    let goals = goals_of(&chosen, &counts, &sampler, &config)?;
+    let examples = examples(&chosen, &goals, &learner, &config)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -138,7 +132,7 @@ fn set_up(config: &RcrlConfig, device: &Device) -> Result<Setup> {
     let base = prepare::base(&of_base, &config.data, &config.run, device)?;
     let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
     (config.base, config.init.init) = (Some(base.clone()), Some(init.clone()));
-    let sampler = Policy::load(&init, device)?;
+    let sampler = prepare::policy(&init, device)?;
     let conditioning = match config.labels {
         Labels::Steps => Conditioning::Lines,
         Labels::Outcome => Conditioning::Solutions,
@@ -187,14 +181,48 @@ fn mixture(samples: &[Sample], right_per_wrong: f64, seed: u64) -> Result<Vec<&S
     Ok(chosen)
 }
 
-/// Solutions with their labels. Those that do not fit the model's context are left out, and counted aloud.
-fn examples(chosen: &[&Sample], counts: &Counts, learner: &Policy, config: &RcrlConfig) -> Result<Vec<Example>> {
-    let style = config.data.prompt_style;
-    let encode = |sample: &&Sample| {
-        let goals = goals(sample, counts, learner, config)?;
-        encode_with_goals(&learner.tokenizer, style, &sample.question, &sample.completion, &goals)
+/// The labels of solutions: of each line, or one of the whole. Prefixes are those of who completed them, the sampler.
+fn goals_of(chosen: &[&Sample], counts: &Counts, sampler: &Policy, config: &RcrlConfig) -> Result<Vec<Vec<Goal>>> {
+    let of = |sample: &&Sample| match config.labels {
+        Labels::Outcome => Ok(vec![goal(sample.correct)]),
+        Labels::Steps => {
+            let prefixed = Prefixed::of(&sampler.tokenizer, &Prompting::bare(config.data.prompt_style), sample)?;
+            let prefixed = prefixed.expect("a solution that was written to its end has a token");
+            Ok(line_goals(sample, &prefixed.counted(&sample.id, &sampler.tokenizer, counts)?, config.threshold))
+        }
     };
-    let mut examples = chosen.iter().map(encode).collect::<Result<Vec<Example>>>()?;
+    chosen.iter().map(of).collect()
+}
+
+fn goal(is_good: bool) -> Goal {
+    if is_good { Goal::Good } else { Goal::Bad }
+}
+
+/// The label of each line: of a step by what was counted for the prefix that ends with it, of any other line, such as the one
+/// with the answer, by whether the solution is right.
+fn line_goals(sample: &Sample, counted: &[Option<(usize, usize)>], threshold: f64) -> Vec<Goal> {
+    let completion = sample.completion.trim_end();
+    let step_ends: Vec<usize> = steps(completion).iter().map(|step| step.line_end).collect();
+    let mut end = 0;
+    let goals = data::goal::lines(completion).map(|line| {
+        end += line.len();
+        let line_end = end - usize::from(line.ends_with('\n'));
+        let step = step_ends.iter().position(|&step_end| step_end == line_end);
+        match step.and_then(|step| counted.get(step).copied().flatten()) {
+            Some((right, of)) => goal(right as f64 >= threshold * of as f64),
+            None => goal(sample.correct),
+        }
+    });
+    goals.collect()
+}
+
+/// Solutions with their labels. Those that do not fit the model's context are left out, and counted aloud.
+fn examples(chosen: &[&Sample], goals: &[Vec<Goal>], learner: &Policy, config: &RcrlConfig) -> Result<Vec<Example>> {
+    let style = config.data.prompt_style;
+    let encode = |(sample, goals): (&&Sample, &Vec<Goal>)| {
+        encode_with_goals(&learner.tokenizer, style, &sample.question, sample.completion.trim_end(), goals)
+    };
+    let mut examples = chosen.iter().zip(goals).map(encode).collect::<Result<Vec<Example>>>()?;
     let context = learner.model.config.max_position_embeddings;
     let all = examples.len();
     examples.retain(|example| example.tokens.len() <= context);
@@ -206,33 +234,6 @@ fn examples(chosen: &[&Sample], counts: &Counts, learner: &Policy, config: &Rcrl
         tracing::warn!("{} of {all} solutions with their labels are longer than the context", all - examples.len());
     }
     Ok(examples)
-}
-
-/// The labels of a solution: of each line, or one of the whole.
-fn goals(sample: &Sample, counts: &Counts, learner: &Policy, config: &RcrlConfig) -> Result<Vec<Goal>> {
-    let goal = |is_good: bool| if is_good { Goal::Good } else { Goal::Bad };
-    if config.labels == Labels::Outcome {
-        return Ok(vec![goal(sample.correct)]);
-    }
-    let tokenizer = &learner.tokenizer;
-    let prefixed = Prefixed::of(tokenizer, &Prompting::bare(config.data.prompt_style), sample)?;
-    let prefixed = prefixed.expect("a solution that was written to its end has a token");
-    let step_ends: Vec<usize> = steps(&sample.completion).iter().map(|step| step.line_end).collect();
-    let mut end = 0;
-    let goals = data::goal::lines(&sample.completion).map(|line| {
-        end += line.len();
-        let line_end = end - usize::from(line.ends_with('\n'));
-        let step = step_ends.iter().position(|&step_end| step_end == line_end);
-        let counted = step
-            .and_then(|step| prefixed.unfinished().get(step))
-            .and_then(|&place| counts.get(&(sample.id.clone(), prefixed.text(tokenizer, place))));
-        match counted {
-            Some(&(right, of)) => goal(right as f64 >= config.threshold * of as f64),
-            // The line with the answer, or one that works out nothing after it.
-            None => goal(sample.correct),
-        }
-    });
-    Ok(goals.collect())
 }
 
 fn check(config: &RcrlConfig) -> Result<()> {
@@ -270,19 +271,19 @@ mod tests {
     use super::*;
 
     fn sample(id: usize, completion: &str, correct: bool) -> Sample {
-        Sample {
-            step: Some(1),
-            id: id.to_string(),
-            question: "Why?".into(),
-            completion: completion.into(),
-            answer: None,
-            expected: "7".into(),
-            reward: None,
-            correct,
-            finish: Finish::Stop,
-            tokens: 3,
-            score: None,
-        }
+        Sample { correct, ..crate::prefix::tests::sample(&id.to_string(), completion) }
+    }
+
+    #[test]
+    fn a_line_has_the_label_of_the_prefix_that_ends_with_it_and_the_answer_that_of_the_solution() {
+        let text = " 6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21\n#### 21";
+        let goals =
+            |counted: [Option<(usize, usize)>; 3], correct: bool| line_goals(&sample(1, text, correct), &counted, 0.5);
+        let (good, bad) = (Goal::Good, Goal::Bad);
+        assert_eq!(goals([Some((1, 4)), Some((2, 4)), None], false), [bad, good, bad]);
+        assert_eq!(goals([Some((4, 4)), Some((0, 4)), None], true), [good, bad, good]);
+        let separated = sample(1, &format!("{text}\n\n"), true);
+        assert_eq!(line_goals(&separated, &[Some((0, 1)), Some((1, 1)), None], 0.5), [bad, good, good]);
     }
 
     #[test]

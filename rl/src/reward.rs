@@ -82,7 +82,20 @@ impl RewardArgs {
     }
 }
 
-/// The environment's rewards of a completion, one a token. `judged` is what the reward model says after each of them.
+/// A completion that is to be rewarded.
+#[derive(Clone, Copy, Debug)]
+pub struct Done<'a> {
+    /// What was asked.
+    pub problem: &'a Problem,
+    /// First lines of a solution that were given, and earn nothing.
+    pub given: &'a str,
+    /// What was written.
+    pub tokens: &'a [u32],
+    /// What the reward model says after each token; empty where none is asked.
+    pub judged: &'a [f32],
+}
+
+/// The environment's rewards of a completion, one a token.
 ///
 /// - sparse: `answer_weight` on the last token written (end-of-sequence, or the last one of a completion that was cut) if
 ///   `correct`.
@@ -97,10 +110,8 @@ impl RewardArgs {
 pub fn task_rewards(
     args: &RewardArgs,
     tokenizer: &Tokenizer,
-    problem: &Problem,
-    tokens: &[u32],
+    &Done { problem, given, tokens, judged }: &Done<'_>,
     correct: bool,
-    judged: &[f32],
 ) -> Vec<f32> {
     let mut rewards = vec![0.0; tokens.len()];
     let Some(last) = rewards.last_mut() else { return rewards };
@@ -111,11 +122,12 @@ pub fn task_rewards(
     match args.reward {
         RewardKind::Sparse => {}
         RewardKind::Dense => {
-            let text = tokenizer.decode(tokens);
+            let text = format!("{given}{}", tokenizer.decode(tokens));
             // Some reference solutions show no readable calculation: then there is nothing to match.
             let share = args.dense_scale / reference_results(&problem.solution).len().max(1) as f32;
-            for line_end in matched_steps(&text, &problem.solution) {
-                rewards[tokenizer.token_reaching(tokens, line_end)] += share;
+            // What was given claims its results, so that to write it again earns nothing.
+            for line_end in matched_steps(&text, &problem.solution).into_iter().filter(|&end| end > given.len()) {
+                rewards[tokenizer.token_reaching(tokens, line_end - given.len())] += share;
             }
         }
         RewardKind::SparseOrm => *last += args.orm_weight * judged[judged.len() - 1],
@@ -175,7 +187,8 @@ mod tests {
         let mut tokens = tokenizer.encode(text);
         tokens.push(tokenizer.eos_ids()[0]);
         let judged: Vec<f32> = (1..=tokens.len()).map(|place| 0.01 * place as f32).collect();
-        (task_rewards(args, &tokenizer, &problem(), &tokens, correct, &judged), tokens)
+        let done = Done { problem: &problem(), given: "", tokens: &tokens, judged: &judged };
+        (task_rewards(args, &tokenizer, &done, correct), tokens)
     }
 
     fn rewards(reward: RewardKind, text: &str, correct: bool) -> (Vec<f32>, Vec<u32>) {
@@ -222,6 +235,19 @@ mod tests {
         assert_eq!(paid.len(), 1, "{rewards:?}");
         assert_eq!(rewards[paid[0]], 0.25);
         assert_eq!(tokenizer().decode(&tokens[..=paid[0]]), " 6*4 = <<6*4=24>>24 nuts.");
+    }
+
+    #[test]
+    fn what_was_given_earns_nothing_also_where_it_is_written_again() {
+        let (tokenizer, problem) = (tokenizer(), problem());
+        let given = "6*4 = <<6*4=24>>24 nuts.\n";
+        let rewards = |text: &str| {
+            let tokens = tokenizer.encode(text);
+            let done = Done { problem: &problem, given, tokens: &tokens, judged: &[] };
+            task_rewards(&args(RewardKind::Dense), &tokenizer, &done, false).iter().sum::<f32>()
+        };
+        assert_eq!(rewards("6*4 = <<6*4=24>>24 nuts.\n#### 24"), 0.0);
+        assert_eq!(rewards("24-3 = <<24-3=21>>21 nuts.\n#### 21"), 0.25);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     batch::{Row, micro_batches, pad, score, score_with_values},
-    reward::{RewardArgs, task_rewards},
+    reward::{Done, RewardArgs, task_rewards},
 };
 use anyhow::{Result, ensure};
 use data::{Example, Problem, Prompting, encode_beginning};
@@ -78,8 +78,11 @@ pub fn sample_rollouts(
     config: &RolloutConfig,
 ) -> Result<(Vec<Rollout>, GenerateStats)> {
     let key = |question: usize, sample: usize| {
-        let step_key = Key::new(config.seed, Purpose::Rollout).with(step as u64);
-        step_key.with(asked[question].place as u64).with(sample as u64)
+        let place = asked[question].place;
+        // A question that is asked twice is sampled further.
+        let earlier = asked[..question].iter().filter(|other| other.place == place).count();
+        let step_key = Key::new(config.seed, Purpose::Rollout).with(step as u64).with(place as u64);
+        step_key.with((earlier * config.sampling.samples + sample) as u64)
     };
     let prompting = &config.sampling.prompting;
     let prompts = prompts(policy, asked, prompting)?;
@@ -93,9 +96,11 @@ pub fn sample_rollouts(
             let whole = Completion { tokens: [given.as_slice(), &tokens].concat(), ..completion };
             let mut sample = grade(policy, question.problem, &whole);
             sample.tokens = tokens.len();
+            sample.given = policy.tokenizer.decode(&given).len();
             let judged = judged.next().unwrap_or_default();
             let (reward, tokenizer) = (&config.reward, &policy.tokenizer);
-            let rewards = task_rewards(reward, tokenizer, question.problem, &tokens, sample.correct, &judged);
+            let done = Done { problem: question.problem, given: question.beginning, tokens: &tokens, judged: &judged };
+            let rewards = task_rewards(reward, tokenizer, &done, sample.correct);
             // Steps count from 1 in what a run writes, here as in its metrics.
             sample.step = Some(step + 1);
             sample.reward = Some(rewards.iter().map(|&reward| f64::from(reward)).sum());
@@ -132,8 +137,9 @@ fn prompts(policy: &Policy, asked: &[Asked<'_>], prompting: &Prompting) -> Resul
     Ok(prompts)
 }
 
-/// What the reward model says after each token of each completion, in one pass over all; nothing without one. It reads no
-/// solved problems before a question.
+/// What the reward model says after each token of each completion, in one pass over all; nothing without one. It reads what
+/// it has learnt from: no solved problems before a question, and the end of the sequence where a completion that came after
+/// some ended with what stands between them.
 fn judge(
     policy: &Policy,
     asked: &[Asked<'_>],
@@ -142,12 +148,28 @@ fn judge(
 ) -> Result<Vec<Vec<f32>>> {
     let Some(reward_model) = &config.reward_model else { return Ok(Vec::new()) };
     let prompts = prompts(policy, asked, &Prompting::bare(config.sampling.prompting.style))?;
-    let rows = prompts.iter().zip(completions).flat_map(|(prompt, completions)| {
-        let written = |completion: &Completion| [prompt.as_slice(), &completion.tokens].concat();
-        completions.iter().map(move |completion| Example::new(written(completion), prompt.len()))
-    });
-    let rows: Vec<Example> = rows.collect();
-    Ok(reward_model.probabilities(&rows, config.sampling.rows, config.sampling.threads))
+    let eos = policy.tokenizer.eos_ids().first().copied();
+    let (prompting, ids) = (&config.sampling.prompting, policy.stop_ids());
+    let separators: Vec<Vec<u32>> =
+        policy.stops(prompting).into_iter().filter(|stop| !matches!(stop[..], [id] if ids.contains(&id))).collect();
+    let separator = |completion: &Completion| {
+        let ends = separators.iter().find(|separator| completion.tokens.ends_with(separator));
+        ends.filter(|_| eos.is_some()).map_or(0, Vec::len)
+    };
+    let row = |prompt: &[u32], completion: &Completion| {
+        let cut = separator(completion);
+        let mut tokens = [prompt, &completion.tokens[..completion.tokens.len() - cut]].concat();
+        tokens.extend(eos.filter(|_| cut > 0));
+        Example::new(tokens, prompt.len())
+    };
+    let all = || prompts.iter().zip(completions).flat_map(|(prompt, all)| all.iter().map(move |one| (prompt, one)));
+    let rows: Vec<Example> = all().map(|(prompt, completion)| row(prompt, completion)).collect();
+    let mut judged = reward_model.probabilities(&rows, config.sampling.rows, config.sampling.threads);
+    for (judged, (_, completion)) in judged.iter_mut().zip(all()) {
+        let last = judged.last().copied().unwrap_or(0.0);
+        judged.resize(completion.tokens.len(), last);
+    }
+    Ok(judged)
 }
 
 /// Fills in what policy, critic and reference say of the samples, in one pass of each without gradients.

@@ -30,7 +30,7 @@ fn what_is_kept_is_new_and_is_learnt_with_the_other_problems() {
     assert_eq!(count("augment/kept"), count("augment/new"), "--agree 0 keeps all");
     let questions: BTreeSet<&str> = problems.iter().map(|problem| problem.question.as_str()).collect();
     assert_eq!(questions.len(), problems.len());
-    for split in [Split::Train, Split::Validation, Split::Test] {
+    for split in [Split::Train, Split::Validation, Split::Test, Split::TestUnseen] {
         for known in data::load(Benchmark::Synthetic, split, &DataOptions::default()).unwrap() {
             assert!(!questions.contains(known.question.as_str()), "{}", known.question);
         }

@@ -230,7 +230,7 @@ fn read_reward_model(dir: &Path) -> Result<Option<OrmReport>> {
     let path = dir.join("eval.json");
     let Some(text) = text_if_there(&path)? else { return Ok(None) };
     let report: Map<String, Value> = parse(&path, &text)?;
-    if report.contains_key("finished") { parse(&path, &text).map(Some) } else { Ok(None) }
+    if report.contains_key("by_lines") { parse(&path, &text).map(Some) } else { Ok(None) }
 }
 
 /// The reports of a training command, of `eval run`, or the first half of the former.

@@ -9,7 +9,8 @@ use crate::{
 use anyhow::{Result, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 use data::{Example, PromptStyle, Prompting, Tokenizer};
-use eval::{Calibration, Prediction, RewardModel, Sample};
+use eval::{Calibration, Policy, Prediction, RewardModel, Sample};
+use model::Finish;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,9 +24,9 @@ pub struct OrmReport {
     pub questions: usize,
     /// Their samples.
     pub samples: usize,
-    /// Solutions that were written to their end, judged by all of it.
-    pub finished: Calibration,
-    /// All step prefixes and finished solutions, against the outcome of their own sample.
+    /// Solutions that were written to their end, judged by all of it; `None` where there is none.
+    pub finished: Option<Calibration>,
+    /// All step prefixes and whole samples, against the outcome of their own sample.
     pub prefixes: Calibration,
     /// Unfinished prefixes by their number of lines.
     pub by_lines: BTreeMap<usize, Calibration>,
@@ -40,29 +41,42 @@ pub struct Judged<'a> {
 }
 
 impl<'a> Judged<'a> {
-    /// Tokenises samples; those without a token are left out.
+    /// Tokenises samples; those without a token, and those that do not fit the context, are left out.
     ///
     /// # Errors
     /// No sample at all; a chat style without a template.
-    pub fn of(samples: &[&'a Sample], tokenizer: &Tokenizer, style: PromptStyle) -> Result<Self> {
+    pub fn of(samples: &[&'a Sample], policy: &Policy, style: PromptStyle) -> Result<Self> {
+        let context = policy.model.config.max_position_embeddings;
         let prompting = Prompting::bare(style);
         let mut kept = Vec::with_capacity(samples.len());
         for &sample in samples {
-            if let Some(prefixed) = Prefixed::of(tokenizer, &prompting, sample)? {
-                kept.push((sample, prefixed));
-            }
+            let prefixed = Prefixed::of(&policy.tokenizer, &prompting, sample)?;
+            kept.extend(prefixed.filter(|found| found.example.tokens.len() <= context).map(|found| (sample, found)));
         }
         ensure!(!kept.is_empty(), "no sample is of a question that is held out: raise --held-out");
         Ok(Self { samples: kept })
     }
 
-    /// Those of the first questions only.
-    pub fn of_questions(&self, questions: usize) -> Self {
+    /// Those of the first questions, at most half of them, and the others. A single question is both.
+    pub fn split_at_question(self, questions: usize) -> (Self, Self) {
+        let all = self.samples.iter().map(|(sample, _)| sample.id.as_str()).collect::<BTreeSet<_>>().len();
+        let questions = questions.min(all / 2);
         let mut seen = BTreeSet::new();
-        let of_first = |(sample, _): &&(&'a Sample, Prefixed)| {
-            seen.contains(sample.id.as_str()) || seen.len() < questions && seen.insert(sample.id.as_str())
+        let is_first: Vec<bool> = self
+            .samples
+            .iter()
+            .map(|(sample, _)| {
+                let id = sample.id.as_str();
+                seen.contains(id) || seen.len() < questions && seen.insert(id)
+            })
+            .collect();
+        let part = |first: bool| -> Vec<(&'a Sample, Prefixed)> {
+            let of = self.samples.iter().zip(&is_first).filter(|(_, is_first)| **is_first == first);
+            of.map(|(sample, _)| sample.clone()).collect()
         };
-        Self { samples: self.samples.iter().filter(of_first).cloned().collect() }
+        let (looked_at, told_of) = (part(true), part(false));
+        let looked_at = if looked_at.is_empty() { told_of.clone() } else { looked_at };
+        (Self { samples: looked_at }, Self { samples: told_of })
     }
 
     /// What a reward model says of them.
@@ -77,7 +91,7 @@ impl<'a> Judged<'a> {
                 is_true: sample.correct,
             };
             let (&last, unfinished) = prefixed.ends.split_last().expect("a sample has a token");
-            finished.push(prediction(last));
+            finished.extend((sample.finish == Finish::Stop).then(|| prediction(last)));
             for (lines, &end) in (1..).zip(unfinished) {
                 by_lines.entry(lines.min(MOST_LINES)).or_default().push(prediction(end));
             }
@@ -86,7 +100,7 @@ impl<'a> Judged<'a> {
         OrmReport {
             questions: self.samples.iter().map(|(sample, _)| &sample.id).collect::<BTreeSet<_>>().len(),
             samples: self.samples.len(),
-            finished: Calibration::of(&finished),
+            finished: (!finished.is_empty()).then(|| Calibration::of(&finished)),
             prefixes: Calibration::of(&all),
             by_lines: by_lines.into_iter().map(|(lines, predictions)| (lines, Calibration::of(&predictions))).collect(),
             labels: None,
@@ -209,14 +223,16 @@ impl OrmReport {
                 number(of.brier),
             ]);
         };
-        row("the whole solution".into(), &self.finished);
+        if let Some(finished) = &self.finished {
+            row("the whole solution".into(), finished);
+        }
         for (&lines, calibration) in &self.by_lines {
             let more = if lines == MOST_LINES { " or more" } else { "" };
             row(format!("{lines}{more} line{}", if lines == 1 { "" } else { "s" }), calibration);
         }
         row("all of these".into(), &self.prefixes);
         let mut reliability = right_aligned(&["probability", "solutions", "mean", "came true"]);
-        for bin in &self.finished.reliability {
+        for bin in self.finished.iter().flat_map(|finished| &finished.reliability) {
             reliability.add_row([
                 format!("{:.1} to {:.1}", bin.from, bin.from + 0.1),
                 bin.count.to_string(),
