@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Every method of the paper once, on the embedded benchmark, from one base model:
+#
+#     cargo build --release -p rl -p eval
+#     scripts/methods.sh tiny 0 [DIR] [FLAG ...]
+#
+# A size, a seed, where the runs go, and flags for every command (--threads 1, say). What is finished is skipped, and what was
+# interrupted goes on, so it can be stopped at any time. Each method leaves a run directory and DIR/NAME.json, its REPORT with
+# 96 samples a problem, reranked by the reward model.
+set -euo pipefail
+size=${1:?"a size: tiny, medium or small"} seed=${2:?"a seed"} dir=${3:-runs/methods-$1-seed$2}
+shift $(($# < 3 ? $# : 3))
+flags=("$@")
+bin=${BIN:-target/release}
+mkdir -p "$dir"
+
+# run NAME COMMAND FLAG ...: one run directory.
+run() {
+  local name=$1 command=$2 out=$dir/$1
+  shift 2
+  if [ -f "$out/finished" ]; then return; fi
+  echo "== $name"
+  if [ -f "$out/checkpoints/index.json" ]; then
+    "$bin/rl" "$command" --resume "$out" "${flags[@]}"
+  else
+    rm -rf "$out"
+    "$bin/rl" "$command" --seed "$seed" --model "$size" --out "$out" "${flags[@]}" "$@"
+  fi
+  touch "$out/finished"
+}
+
+# report NAME FLAG ...: what a run's best checkpoint is worth on the test split.
+report() {
+  local name=$1
+  shift
+  if [ -f "$dir/$name.json" ]; then return; fi
+  echo "== $name: 96 samples a problem"
+  "$bin/eval" run --checkpoint "$dir/$name" --orm "$dir/orm" --samples 96 --max-new-tokens 112 --out "$dir/$name.json" \
+    "${flags[@]}" "$@"
+}
+
+run base pretrain
+run sft sft --init "$dir/base"
+run orm orm --init "$dir/sft" --check-labels 300
+report sft
+report base --shots 2
+
+# From SFT.
+from_sft=(--init "$dir/sft")
+run ei ei "${from_sft[@]}" --base "$dir/base" --rounds 3
+run ei-orm ei "${from_sft[@]}" --base "$dir/base" --rounds 3 --orm "$dir/orm"
+run rcrl rcrl --init "$dir/ei" --base "$dir/base" --samples 4 --temperature 1
+run ppo ppo "${from_sft[@]}"
+run ppo-dense ppo "${from_sft[@]}" --reward dense
+run ppo-sparse-orm ppo "${from_sft[@]}" --reward sparse-orm --orm "$dir/orm"
+run ppo-dense-orm ppo "${from_sft[@]}" --reward dense-orm --orm "$dir/orm"
+
+# Without the reference solutions, after two solved problems.
+run ei-base ei --start base --init "$dir/base" --base "$dir/base" --rounds 4
+run ppo-base ppo --init "$dir/base" --shots 2 --temperature 0.2
+
+for name in ei ei-orm rcrl ppo ppo-dense ppo-sparse-orm ppo-dense-orm ei-base; do report "$name"; done
+report ppo-base --shots 2
