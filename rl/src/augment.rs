@@ -148,10 +148,7 @@ struct Setup {
 fn set_up(config: &AugmentConfig, device: &Device) -> Result<Setup> {
     prepare::check_out(&config.run)?;
     let mut config = config.clone();
-    let of_base = InitArgs { init: config.base.clone(), model: config.init.model };
-    let base = prepare::base(&of_base, &config.data, &config.run, device)?;
-    let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
-    (config.base, config.init.init) = (Some(base.clone()), Some(init.clone()));
+    let (base, init) = prepare::base_and_sft(&mut config.base, &mut config.init, &config.data, &config.run, device)?;
     let (forward, base) = (prepare::policy(&init, device)?, prepare::policy(&base, device)?);
     let problems = config.data.load(Split::Train)?;
     eval::encode_prompts(&forward, &problems, &config.data.prompting(config.sampling.shots)?)?;

@@ -80,6 +80,23 @@ pub fn sft(init: &InitArgs, data: &DataArgs, run: &RunArgs, device: &Device) -> 
     })
 }
 
+/// The [`base`] to fine-tune and the [`sft`] model to sample from, of a command that has both; the flags then name them.
+///
+/// # Errors
+/// As those.
+pub fn base_and_sft(
+    base_flag: &mut Option<PathBuf>,
+    init: &mut InitArgs,
+    data: &DataArgs,
+    run: &RunArgs,
+    device: &Device,
+) -> Result<(PathBuf, PathBuf)> {
+    let base = base(&InitArgs { init: base_flag.clone(), model: init.model }, data, run, device)?;
+    let sft = sft(init, data, run, device)?;
+    (*base_flag, init.init) = (Some(base.clone()), Some(sft.clone()));
+    Ok((base, sft))
+}
+
 /// The reward model of a run: `--orm`, or one that is trained once on samples of the [`sft`] model.
 ///
 /// # Errors
