@@ -7,6 +7,7 @@ pub mod metrics;
 pub mod policy;
 pub mod report;
 pub mod reward_model;
+pub mod reward_report;
 pub mod sample;
 pub mod score;
 pub mod terminal;
@@ -17,6 +18,7 @@ pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
 pub use policy::{CONDITIONING, CheckpointIndex, Policy, REWARD_HEAD, read_index, resolve_checkpoint};
 pub use report::{About, Metric, MetricKind, Report, diversity_table, table};
 pub use reward_model::{RewardModel, logits_after};
+pub use reward_report::{Agreement, LabelCheck, OrmReport};
 pub use sample::{
     Evaluation, Sample, SampleConfig, check_samples, complete, encode_prompts, evaluate, go_on, grade, greedy_accuracy,
     read_samples, score,

@@ -91,7 +91,7 @@ fn page(dir: &Path) -> Result<Page> {
         summary: files.summary(),
         last_step: files.last_step(),
         table: table(&files.reports),
-        reward_model: files.reward_model.as_ref().map(crate::orm::OrmReport::text),
+        reward_model: files.reward_model.as_ref().map(eval::OrmReport::text),
         charts,
         constant,
         palette: PALETTE.iter().map(|color| format!("#{:02x}{:02x}{:02x}", color.0, color.1, color.2)).collect(),

@@ -23,7 +23,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
 use data::{Problem, Prompting, Split, Tokenizer};
-use eval::{Policy, REWARD_HEAD, RewardModel, Sample, logits_after};
+use eval::{LabelCheck, Policy, REWARD_HEAD, RewardModel, Sample, logits_after};
 use model::{ActorCritic, Key, Purpose, Transformer, save_value_branch};
 use std::{
     collections::BTreeSet,
@@ -31,7 +31,7 @@ use std::{
 };
 
 pub use config::{ClassWeights, DEFAULTS, OrmConfig, StepLabel};
-pub use report::{Judged, LabelCheck, OrmReport};
+pub use report::Judged;
 
 /// A solution with a label for each of its step prefixes.
 #[derive(Clone, Debug, PartialEq)]
@@ -266,7 +266,7 @@ fn check_labels(
     let value = count("check/value", config.check_completions, config.run.seed)?;
     // Other draws than those of the value, or the two would agree by themselves.
     let steps = count("check/steps", config.prefixes.completions, config.run.seed.wrapping_add(1))?;
-    LabelCheck::of(&chosen, &value, &steps, &policy.tokenizer, config)
+    report::compare_labels(&chosen, &value, &steps, &policy.tokenizer, config)
 }
 
 #[cfg(test)]

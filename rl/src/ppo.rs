@@ -6,6 +6,7 @@
 //! because solutions are short; the critic's branch is one block of four, not four of thirty-two.
 
 mod config;
+mod start;
 
 use crate::{
     advantage::{gae, group, leave_one_out, whiten},
@@ -22,16 +23,15 @@ use crate::{
     supervised::permutation,
     table::FinalTable,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use data::{Problem, Split};
 use eval::{Policy, greedy_accuracy};
-use model::{
-    ActorCritic, Key, Purpose, Transformer, ValueBranch, load_adapters, load_value_branch, merged, save_adapters,
-    save_value_branch, with_adapters,
-};
+use model::{ActorCritic, Key, Purpose, Transformer, merged, save_adapters, save_value_branch};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::PathBuf, time::Instant};
+
+use start::{Start, start};
 
 pub use config::{AdvantageKind, DEFAULTS, PpoConfig};
 
@@ -356,84 +356,6 @@ fn next_beta(beta: f64, rollouts: &[Rollout], config: &PpoConfig) -> f64 {
     let Some(target) = config.kl_target else { return beta };
     let kl = diagnostics::kl_per_completion(rollouts);
     adapted_beta(beta, kl, target, rollouts.len(), config.kl_horizon)
-}
-
-struct Start {
-    config: PpoConfig,
-    trainer: Trainer,
-    run: Run,
-    initial: Policy,
-    numbers: PpoNumbers,
-}
-
-/// A fresh run, or one that goes on.
-fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
-    prepare::check_out(&config.run)?;
-    let mut config = config.clone();
-    let threads = config.run.compute.threads(device);
-    let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
-    let initial = prepare::policy(&init, device)?;
-    let reward_model = match config.reward.reward.asks_reward_model() {
-        true => {
-            let path = prepare::orm(&config.reward.orm, &config.init, &config.data, &config.run, device)?;
-            let reward_model = prepare::reward_model(&path, &initial, device)?;
-            config.reward.orm = Some(path);
-            Some(reward_model)
-        }
-        false => None,
-    };
-    config.init.init = Some(init);
-    ensure!(
-        config.value_layers <= initial.model.blocks.len(),
-        "--value-layers {} is more than the {} blocks of the model",
-        config.value_layers,
-        initial.model.blocks.len()
-    );
-    // Adam's epsilon is larger than for supervised work, as in every PPO that works on language models.
-    let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);
-    let detach = !config.value_shares_trunk;
-    let fresh = PpoNumbers { step: 0, beta: config.kl_coefficient, best: None };
-    let (policy, value, curriculum, numbers) = match &config.run.resume {
-        Some(dir) => {
-            let (mut policy, state, folder) = prepare::resume::<PpoNumbers>(dir, device)?;
-            if config.lora.config().is_some() {
-                policy.model = load_adapters(&folder.join(ADAPTERS), initial.model.clone())?;
-            }
-            let path = folder.join("trainer/value.safetensors");
-            let value = load_value_branch(&path, &policy.model.config, config.critic_layers(), detach, device)?;
-            optimizer.load_tensors(state.optimizer, device)?;
-            let path = folder.join(CURRICULUM);
-            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let curriculum = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
-            (policy, value, curriculum, state.numbers)
-        }
-        None => {
-            let value = ValueBranch::of(&initial.model, config.critic_layers(), detach);
-            let mut policy = initial.clone();
-            if let Some(lora) = config.lora.config() {
-                policy.model = with_adapters(policy.model, lora, config.run.seed);
-            }
-            (policy, value, Curriculum::new(), fresh)
-        }
-    };
-    let prompting = config.data.prompting(config.shots)?;
-    let splits = [Split::Train, Split::Validation, Split::Test];
-    prepare::check_problems(&initial, &config.data, &prompting, &config.eval, &splits)?;
-    let run = prepare::open(&config.run, "ppo", config.data.benchmark, &config, numbers.step)?;
-    let compute = &config.run.compute;
-    let sampling = compute.sampling(&config.data, prompting, config.samples, config.temperature, device);
-    let rollout = RolloutConfig { sampling, reward: config.reward.clone(), reward_model, seed: config.run.seed };
-    let trainer = Trainer {
-        model: ActorCritic { policy: policy.model, value },
-        reference: initial.model.clone(),
-        optimizer,
-        tokenizer: policy.tokenizer,
-        rollout,
-        curriculum,
-        threads,
-        adapted: config.lora.lora_rank.and(config.init.init.as_ref()).map(|init| init.display().to_string()),
-    };
-    Ok(Start { config, trainer, run, initial, numbers })
 }
 
 /// Before the first update of a step the policy is the one that was looked at: every ratio is 1 (`numerics` 1).

@@ -1,9 +1,8 @@
 //! Reads what a run directory holds, of a finished run or of one that is still being written. Does not know how it is
 //! shown, and never writes.
 
-use crate::orm::OrmReport;
 use anyhow::{Context, Result, bail, ensure};
-use eval::{Report, Sample};
+use eval::{OrmReport, Report, Sample};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::{

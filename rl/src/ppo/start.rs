@@ -1,0 +1,93 @@
+//! What a run of PPO starts from: a fresh policy with its critic, reference and reward model, or those of a checkpoint. Computes
+//! nothing.
+
+use super::{ADAPTERS, CURRICULUM, PpoConfig, PpoNumbers, Trainer};
+use crate::{curriculum::Curriculum, optim::Adam, prepare, rollout::RolloutConfig, run::Run};
+use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
+use data::Split;
+use eval::Policy;
+use model::{ActorCritic, ValueBranch, load_adapters, load_value_branch, with_adapters};
+use std::fs;
+
+/// All that a run has before its first step.
+pub(super) struct Start {
+    pub(super) config: PpoConfig,
+    pub(super) trainer: Trainer,
+    pub(super) run: Run,
+    pub(super) initial: Policy,
+    pub(super) numbers: PpoNumbers,
+}
+
+/// A fresh run, or one that goes on.
+///
+/// # Errors
+/// Missing data, an unusable `--init` or `--orm`, a run that cannot be made or gone on with.
+pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
+    prepare::check_out(&config.run)?;
+    let mut config = config.clone();
+    let threads = config.run.compute.threads(device);
+    let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
+    let initial = prepare::policy(&init, device)?;
+    let reward_model = match config.reward.reward.asks_reward_model() {
+        true => {
+            let path = prepare::orm(&config.reward.orm, &config.init, &config.data, &config.run, device)?;
+            let reward_model = prepare::reward_model(&path, &initial, device)?;
+            config.reward.orm = Some(path);
+            Some(reward_model)
+        }
+        false => None,
+    };
+    config.init.init = Some(init);
+    ensure!(
+        config.value_layers <= initial.model.blocks.len(),
+        "--value-layers {} is more than the {} blocks of the model",
+        config.value_layers,
+        initial.model.blocks.len()
+    );
+    // Adam's epsilon is larger than for supervised work, as in every PPO that works on language models.
+    let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);
+    let detach = !config.value_shares_trunk;
+    let fresh = PpoNumbers { step: 0, beta: config.kl_coefficient, best: None };
+    let (policy, value, curriculum, numbers) = match &config.run.resume {
+        Some(dir) => {
+            let (mut policy, state, folder) = prepare::resume::<PpoNumbers>(dir, device)?;
+            if config.lora.config().is_some() {
+                policy.model = load_adapters(&folder.join(ADAPTERS), initial.model.clone())?;
+            }
+            let path = folder.join("trainer/value.safetensors");
+            let value = load_value_branch(&path, &policy.model.config, config.critic_layers(), detach, device)?;
+            optimizer.load_tensors(state.optimizer, device)?;
+            let path = folder.join(CURRICULUM);
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let curriculum = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+            (policy, value, curriculum, state.numbers)
+        }
+        None => {
+            let value = ValueBranch::of(&initial.model, config.critic_layers(), detach);
+            let mut policy = initial.clone();
+            if let Some(lora) = config.lora.config() {
+                policy.model = with_adapters(policy.model, lora, config.run.seed);
+            }
+            (policy, value, Curriculum::new(), fresh)
+        }
+    };
+    let prompting = config.data.prompting(config.shots)?;
+    let splits = [Split::Train, Split::Validation, Split::Test];
+    prepare::check_problems(&initial, &config.data, &prompting, &config.eval, &splits)?;
+    let run = prepare::open(&config.run, "ppo", config.data.benchmark, &config, numbers.step)?;
+    let compute = &config.run.compute;
+    let sampling = compute.sampling(&config.data, prompting, config.samples, config.temperature, device);
+    let rollout = RolloutConfig { sampling, reward: config.reward.clone(), reward_model, seed: config.run.seed };
+    let trainer = Trainer {
+        model: ActorCritic { policy: policy.model, value },
+        reference: initial.model.clone(),
+        optimizer,
+        tokenizer: policy.tokenizer,
+        rollout,
+        curriculum,
+        threads,
+        adapted: config.lora.lora_rank.and(config.init.init.as_ref()).map(|init| init.display().to_string()),
+    };
+    Ok(Start { config, trainer, run, initial, numbers })
+}
