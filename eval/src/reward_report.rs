@@ -35,8 +35,10 @@ pub struct LabelCheck {
     pub completions: usize,
     /// Of labels by the outcome of the prefix's own sample.
     pub outcome: Agreement,
-    /// Of labels by fresh completions, as `--completions` and `--step-label` say.
-    pub steps: Agreement,
+    /// Of labels by whether any of `--completions` fresh ones is right.
+    pub any: Agreement,
+    /// Of labels by the share of them that is.
+    pub share: Agreement,
 }
 
 /// How far labels are from values.
@@ -111,7 +113,7 @@ impl OrmReport {
         }
         let labels = self.labels.as_ref().map_or(String::new(), |check| {
             let mut table = right_aligned(&["labels by", "squared distance", "same side of 1/2", "correlation"]);
-            for (name, of) in [("outcome", check.outcome), ("steps", check.steps)] {
+            for (name, of) in [("outcome", check.outcome), ("any", check.any), ("share", check.share)] {
                 let numbers = [of.squared_distance, of.same_side, of.correlation].map(|value| format!("{value:.3}"));
                 table.add_row([name.to_string()].into_iter().chain(numbers));
             }

@@ -5,8 +5,9 @@
 //! labelled: with the correctness of its own sample (outcome), or by K fresh completions of it (steps; Havrilla et al. 2024,
 //! arXiv 2402.10963, "SORM"). The trunk of the policy with a scalar head learns the labels by binary cross-entropy; the last
 //! token of a prefix is where the head is read. Questions that are held out tell how good it is, always against the outcome
-//! of their own samples. Where we deviate from the papers: the trunk is the sampling policy itself, and K is 8 unless asked
-//! for more.
+//! of their own samples. Where we deviate from the papers: the trunk is the sampling policy itself, K is 8 unless asked for
+//! more, and a label by steps is the share of right completions, not whether there is one: it lies closer to what many
+//! completions come to (`--check-labels` compares them).
 
 mod config;
 mod report;

@@ -61,7 +61,7 @@ pub struct OrmConfig {
     /// Held-out questions of one look; the report at the end is of all
     #[arg(long, value_name = "N", default_value_t = 150, value_parser = crate::args::positive)]
     pub eval_problems: usize,
-    /// At the end, compare both kinds of labels with many completions of the prefixes of this many held-out samples
+    /// At the end, compare all kinds of labels with many completions of the prefixes of this many held-out samples
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub check_labels: usize,
     /// Completions of each prefix in that comparison
@@ -73,10 +73,10 @@ pub struct OrmConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepLabel {
-    /// 1 if any of them is right, else 0.
-    #[default]
+    /// 1 if any of them is right, else 0, as in the paper: how good the best that could follow is.
     Any,
-    /// The share of them that is right.
+    /// The share of them that is right: how good what will follow is.
+    #[default]
     Share,
 }
 

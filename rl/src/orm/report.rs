@@ -1,6 +1,6 @@
 //! How good a reward model is on questions that it has not learnt from, and how good its labels were.
 
-use super::{Labelled, OrmConfig};
+use super::{Labelled, OrmConfig, StepLabel};
 use crate::{
     prefix::{Counts, Prefixed},
     progress::print_line,
@@ -99,7 +99,7 @@ pub(super) fn compare_labels(
     config: &OrmConfig,
 ) -> Result<LabelCheck> {
     let prompting = Prompting::bare(config.data.prompt_style);
-    let (mut values, mut outcomes, mut by_steps) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut values, mut outcomes, mut any, mut share) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for sample in samples {
         let Some(prefixed) = Prefixed::of(tokenizer, &prompting, sample)? else { continue };
         for &end in prefixed.unfinished() {
@@ -109,7 +109,8 @@ pub(super) fn compare_labels(
             };
             values.push(right as f64 / of as f64);
             outcomes.push(f64::from(u8::from(sample.correct)));
-            by_steps.push(f64::from(config.step_label.of(some_right, some)));
+            any.push(f64::from(StepLabel::Any.of(some_right, some)));
+            share.push(f64::from(StepLabel::Share.of(some_right, some)));
         }
     }
     ensure!(!values.is_empty(), "the samples of --check-labels have no unfinished prefix");
@@ -117,7 +118,8 @@ pub(super) fn compare_labels(
         prefixes: values.len(),
         completions: config.check_completions,
         outcome: Agreement::of(&outcomes, &values),
-        steps: Agreement::of(&by_steps, &values),
+        any: Agreement::of(&any, &values),
+        share: Agreement::of(&share, &values),
     })
 }
 
