@@ -17,6 +17,9 @@ pub struct OrmReport {
     pub samples: usize,
     /// Solutions that were written to their end, judged by all of it; `None` where there is none.
     pub finished: Option<Calibration>,
+    /// Mean over questions of the AUC among their own finished solutions, of those that have right and wrong ones: what
+    /// choosing among the samples of a question can build on. `None` where there is no such question.
+    pub within_questions: Option<f64>,
     /// All step prefixes and whole samples, against the outcome of their own sample.
     pub prefixes: Calibration,
     /// Unfinished prefixes by their number of lines.
@@ -122,7 +125,9 @@ impl OrmReport {
                 check.completions, check.prefixes
             )
         });
-        format!("{table}\n\nhow often whole solutions come true\n{reliability}{labels}")
+        let within = self.within_questions.map_or("–".into(), |auc| format!("{auc:.3}"));
+        let within = format!("AUC among the solutions of one question, mean over questions: {within}");
+        format!("{table}\n{within}\n\nhow often whole solutions come true\n{reliability}{labels}")
     }
 }
 

@@ -118,7 +118,8 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
             let auc = finished.auc.map(|auc| ("validation/auc", auc));
             [("validation/accuracy", finished.accuracy), ("validation/ece", finished.ece)].into_iter().chain(auc)
         });
-        let more = more.collect();
+        let within = seen.within_questions.map(|auc| ("validation/auc_within", auc));
+        let more = more.chain(within).collect();
         Ok(Look { name: "validation/negative_brier", score: -seen.prefixes.brier, more })
     })?;
     let best = RewardModel::load(run.dir(), device)?;

@@ -69,7 +69,7 @@ pub fn base(init: &InitArgs, data: &DataArgs, run: &RunArgs, device: &Device) ->
     })
 }
 
-/// The SFT model to improve by RL: `--init`, or one that is fine-tuned once from the [`base`].
+/// The SFT model to improve by RL: `--init`, or one that is fine-tuned once from the [`base()`].
 ///
 /// # Errors
 /// An unusable `--init`, or what SFT says.
@@ -80,7 +80,7 @@ pub fn sft(init: &InitArgs, data: &DataArgs, run: &RunArgs, device: &Device) -> 
     })
 }
 
-/// The [`base`] to fine-tune and the [`sft`] model to sample from, of a command that has both; the flags then name them.
+/// The [`base()`] to fine-tune and the [`sft()`] model to sample from, of a command that has both; the flags then name them.
 ///
 /// # Errors
 /// As those.
@@ -97,7 +97,7 @@ pub fn base_and_sft(
     Ok((base, sft))
 }
 
-/// The reward model of a run: `--orm`, or one that is trained once on samples of the [`sft`] model.
+/// The reward model of a run: `--orm`, or one that is trained once on samples of the [`sft()`] model.
 ///
 /// # Errors
 /// An `--init` without its reward model, or what training says.

@@ -2,7 +2,7 @@
 //! samples, good and bad, each line behind a label that says which it is, and ask for good ones.
 //!
 //! Solutions are sampled from a policy, the best one of Expert Iteration say. Every step prefix S_1..S_i is completed K times;
-//! line i is labelled [GOOD] if at least half of the completions are right, else [BAD], and the answer's line by whether it is
+//! line i is labelled `[GOOD]` if at least half of the completions are right, else `[BAD]`, and the answer's line by whether it is
 //! right. The *base* then learns -log π(a | s, g) on as many right solutions as wrong ones; the labels themselves are given,
 //! not learnt. The sparse variant has one label before the whole solution. Where we deviate from the paper: K is 4 unless asked
 //! for more, and the mixture is by solutions.

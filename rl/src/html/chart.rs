@@ -53,7 +53,7 @@ const GROUPS: &[Group] = &[
     group(
         "Reward model",
         "finished solutions of held-out questions",
-        &["validation/accuracy", "validation/auc", "validation/ece"],
+        &["validation/accuracy", "validation/auc", "validation/auc_within", "validation/ece"],
     ),
     group("KL to the starting policy", "nats a token", &["kl/k1", "kl/k3"]),
     group("KL to the starting policy", "nats a completion", &["kl/per_completion"]),

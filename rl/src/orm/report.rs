@@ -64,22 +64,29 @@ impl<'a> Judged<'a> {
         let judged = model.probabilities(&rows, at_once, threads);
         let (mut finished, mut all) = (Vec::new(), Vec::new());
         let mut by_lines: BTreeMap<usize, Vec<Prediction>> = BTreeMap::new();
+        let mut by_question: BTreeMap<&str, Vec<Prediction>> = BTreeMap::new();
         for ((sample, prefixed), probabilities) in self.samples.iter().zip(&judged) {
             let prediction = |end: usize| Prediction {
                 probability: f64::from(probabilities[end - prefixed.example.prompt_len]),
                 is_true: sample.correct,
             };
             let (&last, unfinished) = prefixed.ends.split_last().expect("a sample has a token");
-            finished.extend((sample.finish == Finish::Stop).then(|| prediction(last)));
+            if sample.finish == Finish::Stop {
+                finished.push(prediction(last));
+                by_question.entry(&sample.id).or_default().push(prediction(last));
+            }
             for (lines, &end) in (1..).zip(unfinished) {
                 by_lines.entry(lines.min(MOST_LINES)).or_default().push(prediction(end));
             }
             all.extend(prefixed.ends.iter().map(|&end| prediction(end)));
         }
+        let within: Vec<f64> =
+            by_question.values().filter_map(|predictions| Calibration::of(predictions).auc).collect();
         OrmReport {
             questions: self.samples.iter().map(|(sample, _)| &sample.id).collect::<BTreeSet<_>>().len(),
             samples: self.samples.len(),
             finished: (!finished.is_empty()).then(|| Calibration::of(&finished)),
+            within_questions: (!within.is_empty()).then(|| within.iter().sum::<f64>() / within.len() as f64),
             prefixes: Calibration::of(&all),
             by_lines: by_lines.into_iter().map(|(lines, predictions)| (lines, Calibration::of(&predictions))).collect(),
             labels: None,
