@@ -7,22 +7,22 @@
 //! later prompt shows, and D_0 is empty. Where we deviate from the paper: a round ends after a fixed number of epochs and
 //! its last checkpoint is taken, and K is 4 unless asked for more.
 
+mod config;
+
 use crate::{
-    args::{DataArgs, EvalArgs, InitArgs, RunArgs},
-    dry_run,
+    args::InitArgs,
     harvest::{self, Harvest},
     prepare,
     progress::sparkline,
     run::{Metrics, Run, TrainerState, finish},
     sft::{examples, fit_with_looks},
-    supervised::{FitArgs, FitContext, FitNumbers},
+    supervised::{FitContext, FitNumbers},
     table::FinalTable,
 };
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use clap::{Args, ValueEnum};
-use data::{Problem, Prompting, Split, calculation_trace};
-use eval::{Diversity, Policy, RewardModel, Sample, SampleConfig, check_samples, greedy_accuracy};
+use data::{Problem, Split, calculation_trace};
+use eval::{Diversity, Policy, RewardModel, Sample, SampleConfig, greedy_accuracy};
 use model::Finish;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -31,105 +31,7 @@ use std::{
     time::Instant,
 };
 
-/// Improve a policy by Expert Iteration
-#[derive(Args, Clone, Debug, Serialize)]
-pub struct EiConfig {
-    /// Where, and with what.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub run: RunArgs,
-    /// Which problems.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub data: DataArgs,
-    /// What round 1 samples from.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub init: InitArgs,
-    /// How long and how fast to learn in each round.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub fit: FitArgs,
-    /// What is looked at.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub eval: EvalArgs,
-    /// Whether there are reference solutions: round 1 samples from an SFT model and learns them too, or from the base
-    #[arg(long, value_enum, default_value_t)]
-    pub start: Start,
-    /// What every round is fine-tuned from [default: a base made for the benchmark and kept under runs/]
-    #[arg(long, value_name = "PATH")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub base: Option<PathBuf>,
-    /// Most rounds; fewer where validation saturates
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = crate::args::positive)]
-    pub rounds: usize,
-    /// Solutions sampled of every question in a round; the paper has 96
-    #[arg(long, value_name = "K", default_value_t = 4, value_parser = crate::args::positive)]
-    pub samples: usize,
-    /// Sampling temperature
-    #[arg(long, default_value_t = 1.0, value_parser = crate::args::temperature)]
-    pub temperature: f64,
-    /// Solved problems shown in round 1 where it samples from the base
-    #[arg(long, value_name = "N", default_value_t = 2)]
-    pub shots: usize,
-    /// When two right solutions of a question are one
-    #[arg(long, value_enum, default_value_t)]
-    pub deduplicate: Deduplicate,
-    /// What a round is fine-tuned from: the base, or, as an ablation, the last round's policy
-    #[arg(long, value_enum, default_value_t)]
-    pub reset_to: ResetTo,
-    /// Rounds without a better validation accuracy before it ends
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = crate::args::positive)]
-    pub patience: usize,
-    /// Reward model (a run of `rl orm`) that must also find a right solution likely to be right
-    #[arg(long, value_name = "PATH")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub orm: Option<PathBuf>,
-    /// Probability from which on it does
-    #[arg(long, value_name = "P", default_value_t = 0.5)]
-    pub orm_threshold: f64,
-    /// Take the samples of round 1 from the samples.jsonl of another run instead
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_samples: Option<PathBuf>,
-}
-
-/// What round 1 starts from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Start {
-    /// A model that was fine-tuned on the reference solutions, which are D_0.
-    #[default]
-    Sft,
-    /// The base after a few solved problems; D_0 is empty.
-    Base,
-}
-
-/// When two right solutions of a question are one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Deduplicate {
-    /// The same text.
-    #[default]
-    Text,
-    /// The same chain of calculations.
-    Trace,
-}
-
-/// What a round is fine-tuned from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ResetTo {
-    /// The pretrained base.
-    #[default]
-    Base,
-    /// The policy of the round before.
-    Last,
-}
-
-/// What differs from the defaults of the flattened groups: every round is an SFT.
-pub const DEFAULTS: &[(&str, &str)] = crate::sft::DEFAULTS;
+pub use config::{DEFAULTS, Deduplicate, EiConfig, ResetTo, Start};
 
 /// The numbers that a resumed run goes on from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -145,9 +47,9 @@ struct EiNumbers {
 /// Missing data, an unusable `--init` or `--base`, contradictory flags, a full disk, an interrupt, a policy that is never
 /// right.
 pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
-    check(config)?;
+    config::check(config)?;
     if config.run.dry_run {
-        return dry_run(config, device);
+        return config::dry_run(config, device);
     }
     let Setup { config, base, initial, mut policy, mut run, mut numbers } = set_up(config, device)?;
     let problems = config.data.load(Split::Train)?;
@@ -399,51 +301,6 @@ fn learn(
     metrics.put("time/fit_s", started.elapsed().as_secs_f64());
     metrics.put("time/peak_memory_mb", model::peak_memory_bytes().unwrap_or(0) as f64 / 1e6);
     Ok(policy)
-}
-
-impl EiConfig {
-    /// How round 1 puts its questions: to a base after some solved problems.
-    fn first_prompting(&self) -> Result<Prompting> {
-        self.data.prompting(if self.start == Start::Base { self.shots } else { 0 })
-    }
-}
-
-fn check(config: &EiConfig) -> Result<()> {
-    config.fit.check()?;
-    ensure!(
-        config.samples == 1 || config.temperature > 0.0,
-        "--temperature 0 would draw {} equal samples: give a temperature above 0",
-        config.samples
-    );
-    config.from_samples.as_deref().map_or(Ok(()), |file| eval::read_samples(file).map(|_| ()))?;
-    if let Some(orm) = &config.orm {
-        RewardModel::load(orm, &config.run.device()?)?;
-    }
-    ensure!(
-        (0.0..=1.0).contains(&config.orm_threshold),
-        "--orm-threshold {}: give a probability from 0 to 1",
-        config.orm_threshold
-    );
-    check_samples(config.eval.test_problems, config.eval.test_samples)
-}
-
-fn dry_run(config: &EiConfig, device: &Device) -> Result<PathBuf> {
-    let problems = config.data.load(Split::Train)?.len();
-    let work = dry_run::Work {
-        rows: config.fit.batch_size,
-        tokens: 2 * config.data.max_new_tokens(),
-        extra_models: 1.0,
-        steps: config.fit.total_steps(problems),
-        sampled_rows: config.run.compute.rollout_batch,
-    };
-    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
-    dry_run::print("ei", config, &config.run, &shape, &work, device)?;
-    crate::progress::print_line(&format!(
-        "# samples of a round    {} ({problems} questions x {}); steps are those of {problems} examples",
-        problems * config.samples,
-        config.samples
-    ))?;
-    Ok(PathBuf::new())
 }
 
 fn line(round: usize, metrics: &Metrics, curve: &[f64]) -> String {
