@@ -37,9 +37,13 @@ pub fn choose_device(kind: DeviceKind) -> Result<Device> {
 
 /// Threads to use on a device: as asked, or all cores on the CPU and one on a GPU, whose work is parallel in itself.
 pub fn threads(asked: Option<usize>, device: &Device) -> usize {
-    let is_cpu = cpu().is_some_and(|cpu| cpu == *device);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    asked.unwrap_or(if is_cpu { cores } else { 1 })
+    asked.unwrap_or(if is_cpu(device) { cores } else { 1 })
+}
+
+/// Whether a device is the CPU through `flex`, with or without gradients.
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    cpu().is_some_and(|cpu| cpu == *device || cpu.autodiff() == *device)
 }
 
 fn missing(device: &str, feature: &str) -> anyhow::Error {

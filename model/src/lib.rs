@@ -18,6 +18,7 @@ mod cache;
 mod checkpoint;
 mod config;
 mod device;
+mod fused;
 mod generate;
 mod heads;
 mod logits;

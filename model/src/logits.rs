@@ -1,5 +1,6 @@
 //! What logits say about chosen tokens. Pure functions of tensors, in f32.
 
+use crate::fused;
 use burn::tensor::{Int, Tensor};
 
 /// Log-probability of one token a row: the entry of `target` in log softmax(z / temperature).
@@ -7,6 +8,9 @@ use burn::tensor::{Int, Tensor};
 /// # Shapes
 /// - `logits`: `[M, V]`; `targets`: `[M]`; output: `[M]`
 pub fn token_log_probs(logits: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> Tensor<1> {
+    if let Some(log_probs) = fused::token_log_probs(&logits, &targets, temperature) {
+        return log_probs;
+    }
     let [rows, _] = logits.dims();
     let logits = if temperature == 1.0 { logits } else { logits.div_scalar(temperature) };
     // Subtracting the maximum changes nothing but the range; it carries no gradient.

@@ -6,6 +6,7 @@
 use crate::{
     cache::{Cache, causal_mask},
     config::ModelConfig,
+    fused,
     sampling::{Key, Purpose},
 };
 use burn::{
@@ -132,10 +133,11 @@ impl Transformer {
 
     /// Normed residual stream of chosen positions to logits, `[M, D]` to `[M, V]`.
     pub fn logits_of_rows(&self, hidden: Tensor<2>) -> Tensor<2> {
-        match &self.output {
-            Some(output) => hidden.matmul(output.val()),
-            None => hidden.matmul(self.embedding.val().transpose()),
-        }
+        let output = match &self.output {
+            Some(output) => output.val(),
+            None => self.embedding.val().transpose(),
+        };
+        matmul(hidden, output)
     }
 
     /// Rotary tables of consecutive positions that all rows share.
@@ -172,10 +174,17 @@ impl Block {
     /// Whole sequences: `[B, T, D]` to `[B, T, D]`.
     pub fn forward(&self, hidden: Tensor<3>, rotary: &Rotary, config: &ModelConfig) -> Tensor<3> {
         let normed = rms_norm(hidden.clone(), &self.attention_norm, config.rms_norm_eps);
-        let (query, key, value) = self.query_key_value(normed, rotary, config);
-        let [_, _, time, _] = key.dims();
-        let mask = causal_mask(time, &key.device());
-        let attended = attend(query, key, value, Some(mask));
+        let projected = self.project(normed, config);
+        let heads = (config.num_attention_heads, config.kv_heads());
+        let attended = match fused::attention(&projected, [&rotary.cos, &rotary.sin], heads.0, heads.1) {
+            Some(attended) => attended,
+            None => {
+                let (query, key, value) = query_key_value(projected, rotary, config);
+                let [_, _, time, _] = key.dims();
+                let mask = causal_mask(time, &key.device());
+                attend(query, key, value, Some(mask))
+            }
+        };
         self.after_attention(hidden, attended, config)
     }
 
@@ -188,47 +197,30 @@ impl Block {
         cache: &mut Cache,
     ) -> Tensor<3> {
         let normed = rms_norm(hidden.clone(), &self.attention_norm, config.rms_norm_eps);
-        let (query, key, value) = self.query_key_value(normed, rotary, config);
+        let (query, key, value) = query_key_value(self.project(normed, config), rotary, config);
         let (key, value) = cache.append(layer, key, value);
         let attended = attend(query, key, value, cache.mask());
         self.after_attention(hidden, attended, config)
     }
 
-    /// Projects and rotates.
-    ///
-    /// # Shapes
-    /// - `normed`: `[B, T, D]`
-    /// - query: `[B, H, T, E]`, scaled by 1 / sqrt(E); key and value: `[B, G, T, E]`
-    fn query_key_value(
-        &self,
-        normed: Tensor<3>,
-        rotary: &Rotary,
-        config: &ModelConfig,
-    ) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
-        let [batch, time, _] = normed.dims();
-        let (heads, kv_heads, e) = (config.num_attention_heads, config.kv_heads(), config.head_width());
-        let mut projected = matmul_rows(normed, self.qkv.val());
-        if let Some(bias) = &self.qkv_bias {
-            projected = projected + bias.val().reshape([1, 1, (heads + 2 * kv_heads) * e]);
+    /// Queries, keys and values side by side, `[B, T, D]` to `[B, T, (H + 2 G) E]`.
+    fn project(&self, normed: Tensor<3>, config: &ModelConfig) -> Tensor<3> {
+        let projected = matmul_rows(normed, self.qkv.val());
+        match &self.qkv_bias {
+            Some(bias) => {
+                let width = (config.num_attention_heads + 2 * config.kv_heads()) * config.head_width();
+                projected + bias.val().reshape([1, 1, width])
+            }
+            None => projected,
         }
-        let all = projected.reshape([batch, time, heads + 2 * kv_heads, e]);
-        let rotated = rotary.apply(all.clone().narrow(2, 0, heads + kv_heads));
-        let query = rotated.clone().narrow(2, 0, heads).mul_scalar(1.0 / (e as f64).sqrt());
-        let key = rotated.narrow(2, heads, kv_heads);
-        let value = all.narrow(2, heads + kv_heads, kv_heads);
-        (query.swap_dims(1, 2), key.swap_dims(1, 2), value.swap_dims(1, 2))
     }
 
-    /// Output projection, residual additions and the feed-forward part; `attended`: `[B, H, T, E]`.
-    fn after_attention(&self, hidden: Tensor<3>, attended: Tensor<4>, config: &ModelConfig) -> Tensor<3> {
-        let [batch, heads, time, e] = attended.dims();
-        let merged = attended.swap_dims(1, 2).reshape([batch, time, heads * e]);
-        let hidden = hidden + matmul_rows(merged, self.attention_output.val());
+    /// Output projection, residual additions and the feed-forward part; `attended`: `[B, T, H E]`.
+    fn after_attention(&self, hidden: Tensor<3>, attended: Tensor<3>, config: &ModelConfig) -> Tensor<3> {
+        let hidden = add_matmul_rows(hidden, attended, self.attention_output.val());
         let normed = rms_norm(hidden.clone(), &self.feed_forward_norm, config.rms_norm_eps);
         let gate_up = matmul_rows(normed, self.gate_up.val());
-        let f = config.intermediate_size;
-        let gate = activation::silu(gate_up.clone().narrow(2, 0, f));
-        hidden + matmul_rows(gate * gate_up.narrow(2, f, f), self.down.val())
+        add_matmul_rows(hidden, swiglu(gate_up), self.down.val())
     }
 }
 
@@ -266,10 +258,39 @@ impl Rotary {
 
 /// x / sqrt(mean(x^2) + eps) * scale over the last dimension (Zhang and Sennrich 2019, arXiv 1910.07467, eq. 4).
 pub(crate) fn rms_norm(x: Tensor<3>, scale: &Param<Tensor<1>>, eps: f64) -> Tensor<3> {
+    if let Some(normed) = fused::rms_norm(&x, &scale.val(), eps) {
+        return normed;
+    }
     let [_, _, width] = x.dims();
     let mean_square = x.clone().square().mean_dim(2);
     let inverse = mean_square.add_scalar(eps).sqrt().recip();
     x * inverse * scale.val().reshape([1, 1, width])
+}
+
+/// silu(gate) * up of `[B, T, 2 F]`, the gate first.
+fn swiglu(gate_up: Tensor<3>) -> Tensor<3> {
+    if let Some(product) = fused::swiglu(&gate_up) {
+        return product;
+    }
+    let [_, _, width] = gate_up.dims();
+    let gate = activation::silu(gate_up.clone().narrow(2, 0, width / 2));
+    gate * gate_up.narrow(2, width / 2, width / 2)
+}
+
+/// Splits a projection and rotates queries and keys.
+///
+/// # Shapes
+/// - `projected`: `[B, T, (H + 2 G) E]`
+/// - query: `[B, H, T, E]`, scaled by 1 / sqrt(E); key and value: `[B, G, T, E]`
+fn query_key_value(projected: Tensor<3>, rotary: &Rotary, config: &ModelConfig) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+    let [batch, time, _] = projected.dims();
+    let (heads, kv_heads, e) = (config.num_attention_heads, config.kv_heads(), config.head_width());
+    let all = projected.reshape([batch, time, heads + 2 * kv_heads, e]);
+    let rotated = rotary.apply(all.clone().narrow(2, 0, heads + kv_heads));
+    let query = rotated.clone().narrow(2, 0, heads).mul_scalar(1.0 / (e as f64).sqrt());
+    let key = rotated.narrow(2, heads, kv_heads);
+    let value = all.narrow(2, heads + kv_heads, kv_heads);
+    (query.swap_dims(1, 2), key.swap_dims(1, 2), value.swap_dims(1, 2))
 }
 
 /// softmax(Q K^T + mask) V with the query already scaled. The query heads of one key/value head are folded into rows, so
@@ -278,8 +299,8 @@ pub(crate) fn rms_norm(x: Tensor<3>, scale: &Param<Tensor<1>>, eps: f64) -> Tens
 /// # Shapes
 /// - `query`: `[B, H, T, E]`; `key`, `value`: `[B, G, S, E]`
 /// - `mask`: `[1 or B, 1, T, S]`, added to the scores
-/// - output: `[B, H, T, E]`
-fn attend(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: Option<Tensor<4>>) -> Tensor<4> {
+/// - output: `[B, T, H E]`
+fn attend(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: Option<Tensor<4>>) -> Tensor<3> {
     let [batch, heads, time, e] = query.dims();
     let [_, kv_heads, slots, _] = key.dims();
     let group = heads / kv_heads;
@@ -295,14 +316,27 @@ fn attend(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: Option<Tenso
         };
     }
     let attended = activation::softmax(scores, 3).matmul(value);
-    if group == 1 { attended } else { attended.reshape([batch, heads, time, e]) }
+    let attended = if group == 1 { attended } else { attended.reshape([batch, heads, time, e]) };
+    attended.swap_dims(1, 2).reshape([batch, time, heads * e])
 }
 
 /// `[B, T, I]` times `[I, O]` as one product over B T rows.
 fn matmul_rows(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
     let [batch, time, input] = x.dims();
     let [_, output] = weight.dims();
-    x.reshape([batch * time, input]).matmul(weight).reshape([batch, time, output])
+    matmul(x.reshape([batch * time, input]), weight).reshape([batch, time, output])
+}
+
+/// [`matmul_rows`] added to a residual stream `[B, T, O]`.
+fn add_matmul_rows(hidden: Tensor<3>, x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
+    let ([batch, time, input], [_, output]) = (x.dims(), weight.dims());
+    let (hidden, x) = (hidden.reshape([batch * time, output]), x.reshape([batch * time, input]));
+    let sum = fused::product(&x, &weight, Some(&hidden)).unwrap_or_else(|| hidden + x.matmul(weight));
+    sum.reshape([batch, time, output])
+}
+
+fn matmul(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
+    fused::product(&x, &weight, None).unwrap_or_else(|| x.matmul(weight))
 }
 
 fn initial_deviation(config: &ModelConfig) -> f32 {

@@ -1,0 +1,437 @@
+//! Operations of a transformer that cost the CPU backend more than their arithmetic when they are put together from small
+//! ones: each is one pass here, with a gradient of its own. Other backends fuse by themselves; for them every function says
+//! `None`, and the caller has the plain form beside it.
+//!
+//! `product.rs`, `rows.rs` and `attention.rs` have the arithmetic, on slices. This file makes burn call it (a *backend extension*).
+
+mod attention;
+mod product;
+mod rows;
+
+use attention::Shape;
+use burn::{
+    backend::{
+        Autodiff, Backend, Dispatch, Flex, TensorMetadata,
+        autodiff::{
+            checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        backend_extension,
+        tensor::{FloatTensor, IntTensor},
+    },
+    tensor::{Int, Tensor, TensorData},
+};
+use product::Matrix;
+use std::borrow::Cow;
+
+/// x W, added to `sum` where one is given.
+///
+/// # Shapes
+/// - `x`: `[M, I]`; `weight`: `[I, O]`; `sum` and output: `[M, O]`
+pub(crate) fn product(x: &Tensor<2>, weight: &Tensor<2>, sum: Option<&Tensor<2>>) -> Option<Tensor<2>> {
+    serves(x).then(|| {
+        let (x, weight) = (x.clone().into_dispatch(), weight.clone().into_dispatch());
+        Tensor::from_dispatch(match sum {
+            Some(sum) => Dispatch::fused_product_sum(x, weight, sum.clone().into_dispatch()),
+            None => Dispatch::fused_product(x, weight),
+        })
+    })
+}
+
+/// x / sqrt(mean(x²) + ε) · scale over the last dimension; see `rms_norm` of the transformer.
+///
+/// # Shapes
+/// - `x`: `[.., D]`; `scale`: `[D]`
+pub(crate) fn rms_norm<const D: usize>(x: &Tensor<D>, scale: &Tensor<1>, epsilon: f64) -> Option<Tensor<D>> {
+    serves(x).then(|| {
+        let (x, scale) = (x.clone().into_dispatch(), scale.clone().into_dispatch());
+        Tensor::from_dispatch(Dispatch::fused_rms_norm(x, scale, epsilon as f32))
+    })
+}
+
+/// silu(gate) · up.
+///
+/// # Shapes
+/// - `gate_up`: `[.., 2 F]`, the gate first; output: `[.., F]`
+pub(crate) fn swiglu<const D: usize>(gate_up: &Tensor<D>) -> Option<Tensor<D>> {
+    serves(gate_up).then(|| Tensor::from_dispatch(Dispatch::fused_swiglu(gate_up.clone().into_dispatch())))
+}
+
+/// Causal attention over whole sequences, rotary positions included.
+///
+/// # Shapes
+/// - `qkv`: `[B, T, (H + 2 G) E]`, queries, keys and values side by side; `cos`, `sin`: `[1, T, 1, E / 2]`
+/// - output: `[B, T, H E]`
+pub(crate) fn attention(
+    qkv: &Tensor<3>,
+    [cos, sin]: [&Tensor<4>; 2],
+    heads: usize,
+    kv_heads: usize,
+) -> Option<Tensor<3>> {
+    serves(qkv).then(|| {
+        let [qkv, cos, sin] = [qkv.clone().into_dispatch(), cos.clone().into_dispatch(), sin.clone().into_dispatch()];
+        Tensor::from_dispatch(Dispatch::fused_attention(qkv, cos, sin, heads, kv_heads))
+    })
+}
+
+/// log softmax(z / temperature) at one target a row.
+///
+/// # Shapes
+/// - `logits`: `[M, V]`; `targets`: `[M]`; output: `[M]`
+pub(crate) fn token_log_probs(logits: &Tensor<2>, targets: &Tensor<1, Int>, temperature: f64) -> Option<Tensor<1>> {
+    serves(logits).then(|| {
+        let (logits, targets) = (logits.clone().into_dispatch(), targets.clone().into_dispatch());
+        Tensor::from_dispatch(Dispatch::fused_token_log_probs(logits, targets, temperature as f32))
+    })
+}
+
+/// Whether a tensor lives on the backend that this file is for.
+fn serves<const D: usize>(tensor: &Tensor<D>) -> bool {
+    #[cfg(test)]
+    if PLAIN.get() {
+        return false;
+    }
+    crate::device::is_cpu(&tensor.device())
+}
+
+#[cfg(test)]
+thread_local! {
+    static PLAIN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs `work` with the plain forms that other backends have.
+#[cfg(test)]
+pub(crate) fn plainly<R>(work: impl FnOnce() -> R) -> R {
+    PLAIN.set(true);
+    let result = work();
+    PLAIN.set(false);
+    result
+}
+
+/// What burn calls.
+#[backend_extension(Flex, Autodiff)]
+trait FusedOps: Backend {
+    fn fused_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_product_sum(x: FloatTensor<Self>, weight: FloatTensor<Self>, sum: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_rms_norm(x: FloatTensor<Self>, scale: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self>;
+    fn fused_swiglu(gate_up: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_attention(
+        qkv: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        heads: usize,
+        kv_heads: usize,
+    ) -> FloatTensor<Self>;
+    fn fused_token_log_probs(
+        logits: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        temperature: f32,
+    ) -> FloatTensor<Self>;
+}
+
+impl FusedOps for Flex {
+    fn fused_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        Operation::Product.forward(&[x, weight])
+    }
+
+    fn fused_product_sum(x: FloatTensor<Self>, weight: FloatTensor<Self>, sum: FloatTensor<Self>) -> FloatTensor<Self> {
+        Operation::Product.forward(&[x, weight, sum])
+    }
+
+    fn fused_rms_norm(x: FloatTensor<Self>, scale: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
+        Operation::RmsNorm { epsilon }.forward(&[x, scale])
+    }
+
+    fn fused_swiglu(gate_up: FloatTensor<Self>) -> FloatTensor<Self> {
+        Operation::Swiglu.forward(&[gate_up])
+    }
+
+    fn fused_attention(
+        qkv: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        heads: usize,
+        kv_heads: usize,
+    ) -> FloatTensor<Self> {
+        Operation::Attention { cos, sin, heads, kv_heads }.forward(&[qkv])
+    }
+
+    fn fused_token_log_probs(
+        logits: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        temperature: f32,
+    ) -> FloatTensor<Self> {
+        Operation::TokenLogProbs { targets: ids(targets), temperature }.forward(&[logits])
+    }
+}
+
+impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
+    fn fused_product(x: FloatTensor<Self>, weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        tracked::<C, 2>([x, weight], Operation::Product)
+    }
+
+    fn fused_product_sum(x: FloatTensor<Self>, weight: FloatTensor<Self>, sum: FloatTensor<Self>) -> FloatTensor<Self> {
+        tracked::<C, 3>([x, weight, sum], Operation::Product)
+    }
+
+    fn fused_rms_norm(x: FloatTensor<Self>, scale: FloatTensor<Self>, epsilon: f32) -> FloatTensor<Self> {
+        tracked::<C, 2>([x, scale], Operation::RmsNorm { epsilon })
+    }
+
+    fn fused_swiglu(gate_up: FloatTensor<Self>) -> FloatTensor<Self> {
+        tracked::<C, 1>([gate_up], Operation::Swiglu)
+    }
+
+    fn fused_attention(
+        qkv: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        heads: usize,
+        kv_heads: usize,
+    ) -> FloatTensor<Self> {
+        let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
+        tracked::<C, 1>([qkv], Operation::Attention { cos, sin, heads, kv_heads })
+    }
+
+    fn fused_token_log_probs(
+        logits: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        temperature: f32,
+    ) -> FloatTensor<Self> {
+        tracked::<C, 1>([logits], Operation::TokenLogProbs { targets: ids(targets), temperature })
+    }
+}
+
+/// An operation with all that is not differentiated.
+#[derive(Clone, Debug)]
+enum Operation {
+    Product,
+    RmsNorm { epsilon: f32 },
+    Swiglu,
+    Attention { cos: FloatTensor<Flex>, sin: FloatTensor<Flex>, heads: usize, kv_heads: usize },
+    TokenLogProbs { targets: Vec<usize>, temperature: f32 },
+}
+
+impl Operation {
+    fn forward(&self, inputs: &[FloatTensor<Flex>]) -> FloatTensor<Flex> {
+        let mut shape = inputs[0].shape().to_vec();
+        let last = shape.len() - 1;
+        let out = match self {
+            Self::Product => {
+                let (x, weight) = (matrix(&inputs[0]), matrix(&inputs[1]));
+                shape[last] = weight.columns;
+                let sum = inputs.get(2).map(|sum| numbers(sum).into_owned());
+                product::product(x, weight, sum)
+            }
+            Self::RmsNorm { epsilon } => rows::rms_norm(&numbers(&inputs[0]), &numbers(&inputs[1]), *epsilon),
+            Self::Swiglu => {
+                shape[last] /= 2;
+                rows::swiglu(&numbers(&inputs[0]), shape[last])
+            }
+            Self::Attention { cos, sin, heads, kv_heads } => {
+                let attended = attended(&shape, *heads, *kv_heads);
+                shape[last] = attended.heads * attended.width;
+                attention::forward(&numbers(&inputs[0]), &numbers(cos), &numbers(sin), attended)
+            }
+            Self::TokenLogProbs { targets, temperature } => {
+                shape = vec![targets.len()];
+                rows::token_log_probs(&numbers(&inputs[0]), targets, *temperature)
+            }
+        };
+        tensor(out, shape)
+    }
+
+    /// The gradients by those inputs that want one, in their order.
+    fn backward(
+        &self,
+        inputs: &[FloatTensor<Flex>],
+        output: &FloatTensor<Flex>,
+        grad: FloatTensor<Flex>,
+        wanted: &[bool],
+    ) -> Vec<Option<FloatTensor<Flex>>> {
+        let shape = |index: usize| inputs[index].shape().to_vec();
+        let width = *shape(0).last().expect("no scalars");
+        let by_input = match self {
+            Self::Product => {
+                let of_grad = matrix(&grad);
+                let by_x = || product::product(of_grad, matrix(&inputs[1]).transposed(), None);
+                let by_weight = || product::product(matrix(&inputs[0]).transposed(), of_grad, None);
+                let by_x = wanted[0].then(|| tensor(by_x(), shape(0)));
+                let by_weight = wanted[1].then(|| tensor(by_weight(), shape(1)));
+                return vec![by_x, by_weight, Some(grad)];
+            }
+            Self::RmsNorm { epsilon } => {
+                let (x, scale) = (numbers(&inputs[0]), numbers(&inputs[1]));
+                let (by_x, by_scale) = rows::rms_norm_backward(&x, &scale, *epsilon, &numbers(&grad));
+                return vec![Some(tensor(by_x, shape(0))), Some(tensor(by_scale, shape(1)))];
+            }
+            Self::Swiglu => rows::swiglu_backward(&numbers(&inputs[0]), width / 2, &numbers(&grad)),
+            Self::Attention { cos, sin, heads, kv_heads } => {
+                let attended = attended(&shape(0), *heads, *kv_heads);
+                let (cos, sin) = (numbers(cos), numbers(sin));
+                attention::backward(&numbers(&inputs[0]), &cos, &sin, attended, &numbers(&grad))
+            }
+            Self::TokenLogProbs { targets, temperature } => {
+                let (logits, log_probs) = (numbers(&inputs[0]), numbers(output));
+                rows::token_log_probs_backward(&logits, targets, *temperature, &log_probs, &numbers(&grad))
+            }
+        };
+        vec![Some(tensor(by_input, shape(0)))]
+    }
+}
+
+/// An operation that is put into the graph of gradients.
+fn tracked<C: CheckpointStrategy, const N: usize>(
+    inputs: [FloatTensor<Autodiff<Flex, C>>; N],
+    operation: Operation,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let nodes = inputs.each_ref().map(|input| input.node());
+    let inputs = inputs.map(|input| input.into_primitive());
+    match Tracked.prepare::<C>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(prep) => {
+            let output = operation.forward(&inputs);
+            prep.finish((operation, inputs, output.clone()), output)
+        }
+        OpsKind::UnTracked(prep) => prep.finish(operation.forward(&inputs)),
+    }
+}
+
+/// The step back through any [`Operation`].
+#[derive(Debug)]
+struct Tracked;
+
+impl<const N: usize> Backward<Flex, N> for Tracked {
+    type State = (Operation, [FloatTensor<Flex>; N], FloatTensor<Flex>);
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (operation, inputs, output) = ops.state;
+        let grad = grads.consume::<Flex>(&ops.node);
+        let wanted = ops.parents.each_ref().map(Option::is_some);
+        for (parent, by_input) in ops.parents.iter().zip(operation.backward(&inputs, &output, grad, &wanted)) {
+            if let (Some(parent), Some(by_input)) = (parent, by_input) {
+                grads.register::<Flex>(parent.id, by_input);
+            }
+        }
+    }
+}
+
+fn attended(shape: &[usize], heads: usize, kv_heads: usize) -> Shape {
+    let &[batch, time, projected] = shape else { panic!("queries, keys and values of {} dimensions", shape.len()) };
+    Shape { batch, time, heads, kv_heads, width: projected / (heads + 2 * kv_heads) }
+}
+
+/// The numbers of a tensor in their order; copied only where they do not lie that way.
+fn numbers(tensor: &FloatTensor<Flex>) -> Cow<'_, [f32]> {
+    match tensor.as_slice() {
+        Some(numbers) => Cow::Borrowed(numbers),
+        None => Cow::Owned(tensor.to_contiguous().as_slice().expect("contiguous now, and f32").to_vec()),
+    }
+}
+
+/// A tensor of two dimensions as it lies.
+fn matrix(tensor: &FloatTensor<Flex>) -> Matrix<'_> {
+    let (layout, shape) = (tensor.layout(), tensor.shape());
+    let stride = |dimension: usize| usize::try_from(layout.strides()[dimension]).expect("nothing is flipped here");
+    Matrix {
+        numbers: &tensor.storage::<f32>()[layout.start_offset()..],
+        rows: shape[0],
+        columns: shape[1],
+        row_stride: stride(0),
+        column_stride: stride(1),
+    }
+}
+
+fn tensor(values: Vec<f32>, shape: Vec<usize>) -> FloatTensor<Flex> {
+    FloatTensor::<Flex>::from_data(TensorData::new(values, shape))
+}
+
+fn ids(tensor: IntTensor<Flex>) -> Vec<usize> {
+    let ids = tensor.into_data().convert::<i64>().try_to_vec::<i64>().expect("converted above");
+    ids.into_iter().map(|id| id as usize).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{HostTensor, ModelConfig, ModelSize, Transformer, to_host, token_log_probs};
+    use burn::{
+        module::{Module, ModuleVisitor, Param},
+        optim::GradientsParams,
+        tensor::Device,
+    };
+
+    /// A loss of a model with all its gradients, by name.
+    fn loss_and_gradients(model: &Transformer, tokens: &Tensor<2, Int>, temperature: f64) -> Vec<(String, HostTensor)> {
+        struct Named<'a> {
+            gradients: &'a GradientsParams,
+            path: Vec<String>,
+            found: Vec<(String, HostTensor)>,
+        }
+        impl ModuleVisitor for Named<'_> {
+            fn enter_module(&mut self, name: &str, _: &str) {
+                self.path.push(name.to_string());
+            }
+            fn exit_module(&mut self, _: &str, _: &str) {
+                self.path.pop();
+            }
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let gradient = self.gradients.get::<D>(param.id).expect("every parameter has a gradient");
+                self.found.push((self.path.join("."), to_host(gradient)));
+            }
+        }
+        let model = model.clone().train();
+        let [batch, time] = tokens.dims();
+        let logits = model.forward(tokens.clone()).reshape([batch * time, model.config.vocab_size]);
+        let targets = tokens.clone().reshape([batch * time]);
+        // Every token has a weight of its own, so that no gradient cancels.
+        let weights: Vec<f32> = (0..batch * time).map(|i| (i as f32 * 0.7).sin()).collect();
+        let weights = Tensor::<1>::from_floats(weights.as_slice(), &tokens.device());
+        let loss = (token_log_probs(logits, targets, temperature) * weights).sum();
+        let value = to_host(loss.clone().inner());
+        let gradients = GradientsParams::from_grads(loss.backward(), &model);
+        let mut named = Named { gradients: &gradients, path: Vec::new(), found: vec![("loss".into(), value)] };
+        model.visit(&mut named);
+        named.found
+    }
+
+    #[test]
+    fn loss_and_every_gradient_are_those_of_the_plain_forms() {
+        let device = Device::default();
+        let shapes = [(4, 4, 32, false, 1.0), (4, 2, 24, true, 0.7), (6, 1, 84, true, 1.3), (1, 1, 8, false, 1.0)];
+        for (index, (heads, kv_heads, width, bias, temperature)) in shapes.into_iter().enumerate() {
+            let config = ModelConfig {
+                hidden_size: width,
+                intermediate_size: 37,
+                num_hidden_layers: 2,
+                num_attention_heads: heads,
+                num_key_value_heads: Some(kv_heads),
+                attention_bias: bias,
+                tie_word_embeddings: index % 2 == 0,
+                ..ModelConfig::of_size(ModelSize::Tiny, 29, 0)
+            };
+            let model = Transformer::init(&config, index as u64, &device);
+            for (batch, time) in [(1, 1), (2, 5), (3, 33), (1, 70)] {
+                let ids: Vec<i32> = (0..batch * time).map(|i| (i * 7919 % 29) as i32).collect();
+                let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, time]), &device);
+                let fused = loss_and_gradients(&model, &tokens, temperature);
+                let plain = plainly(|| loss_and_gradients(&model, &tokens, temperature));
+                for ((name, fused), (_, plain)) in fused.iter().zip(&plain) {
+                    let largest = plain.values.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+                    let differences = fused.values.iter().zip(&plain.values).map(|(x, y)| (x - y).abs());
+                    let worst = differences.fold(0.0, f32::max);
+                    assert!(worst <= 1e-5 + 3e-5 * largest, "{name} of shape {index}, {batch} x {time}: {worst:e}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_gradient_is_the_same_number() {
+        let device = Device::default();
+        let model = Transformer::init(&ModelConfig::of_size(ModelSize::Tiny, 64, 0), 3, &device);
+        let tokens = Tensor::<2, Int>::from_ints([[1, 2, 3, 4, 5, 6, 7]], &device);
+        let with = model.clone().train().forward(tokens.clone()).inner();
+        assert_eq!(to_host(model.forward(tokens)), to_host(with));
+    }
+}

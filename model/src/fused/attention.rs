@@ -1,0 +1,364 @@
+//! Causal attention with rotary positions over whole sequences, and its gradient, on plain slices.
+//!
+//! One sequence and one key/value head at a time: queries and keys are rotated into small buffers that stay in the cache
+//! of a core, and what lies above the diagonal is never computed. All products have one form, C = A B with B row by row, A
+//! in any order, made of tiles of four rows. No score is kept for the gradient: it computes them again.
+
+use super::rows::{softmax, sum};
+use pulp::{Arch, Simd, WithSimd};
+
+/// Rows of a tile.
+const ROWS: usize = 4;
+/// Most lanes of a vector that a tile is two of.
+const MOST_LANES: usize = 16;
+
+/// What attention is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Sequences.
+    pub(super) batch: usize,
+    /// Tokens of each.
+    pub(super) time: usize,
+    /// Query heads.
+    pub(super) heads: usize,
+    /// Key/value heads.
+    pub(super) kv_heads: usize,
+    /// Width of a head.
+    pub(super) width: usize,
+}
+
+impl Shape {
+    /// Numbers that a token has in the fused projection.
+    fn projected(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.width
+    }
+
+    /// Tokens, up to whole tiles either way.
+    fn padded_time(&self) -> usize {
+        self.time.next_multiple_of(2 * MOST_LANES)
+    }
+
+    fn padded_width(&self) -> usize {
+        self.width.next_multiple_of(2 * MOST_LANES)
+    }
+}
+
+/// softmax(rot(Q) rot(K)ᵀ / sqrt(E)) V under the causal mask.
+///
+/// # Shapes
+/// - `qkv`: `[B, T, (H + 2 G) E]`, queries, keys and values side by side
+/// - `cos`, `sin`: `[T, E / 2]`
+/// - output: `[B, T, H E]`
+pub(super) fn forward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape) -> Vec<f32> {
+    struct Forward<'a> {
+        qkv: &'a [f32],
+        rotary: Rotary<'a>,
+        shape: Shape,
+    }
+    impl WithSimd for Forward<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+            let Self { qkv, rotary, shape } = self;
+            let Shape { batch, time, heads, kv_heads, width } = shape;
+            let mut out = vec![0.0; batch * time * heads * width];
+            let mut head = Head::new(shape);
+            let mut scores = vec![0.0; ROWS * head.time];
+            let mut rows = vec![0.0; ROWS * head.width];
+            for sequence in 0..batch {
+                let qkv = &qkv[sequence * time * shape.projected()..][..time * shape.projected()];
+                let out = &mut out[sequence * time * heads * width..][..time * heads * width];
+                for query_head in 0..heads {
+                    let kv_head = query_head / (heads / kv_heads);
+                    if query_head % (heads / kv_heads) == 0 {
+                        head.take_keys(qkv, kv_head, rotary, shape);
+                        head.take_values(qkv, kv_head, shape);
+                    }
+                    head.take_queries(qkv, query_head, rotary, shape);
+                    for first in (0..time).step_by(ROWS) {
+                        let seen = first + ROWS;
+                        head.probabilities(simd, first, &mut scores);
+                        let values = Matrix { numbers: &head.values, width: head.width };
+                        product(simd, (&scores, head.time, 1), values, seen, width, &mut rows, head.width);
+                        for row in 0..ROWS.min(time - first) {
+                            let place = (first + row) * heads * width + query_head * width;
+                            out[place..place + width].copy_from_slice(&rows[row * head.width..][..width]);
+                        }
+                    }
+                }
+            }
+            out
+        }
+    }
+    Arch::new().dispatch(Forward { qkv, rotary: Rotary { cos, sin }, shape })
+}
+
+/// The gradient of [`forward`] by `qkv`, given that by its output.
+pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad: &[f32]) -> Vec<f32> {
+    struct Backward<'a> {
+        qkv: &'a [f32],
+        rotary: Rotary<'a>,
+        shape: Shape,
+        grad: &'a [f32],
+    }
+    impl WithSimd for Backward<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+            let Self { qkv, rotary, shape, grad } = self;
+            let Shape { batch, time, heads, kv_heads, width } = shape;
+            let projected = shape.projected();
+            let mut by_qkv = vec![0.0; qkv.len()];
+            let mut head = Head::new(shape);
+            let (padded_time, padded_width) = (head.time, head.width);
+            let square = || vec![0.0; padded_time * padded_time];
+            let tall = || vec![0.0; padded_time * padded_width];
+            let (mut probabilities, mut by_scores) = (square(), square());
+            let (mut keys, mut values_across, mut by_out) = (tall(), tall(), tall());
+            let mut rows = vec![0.0; ROWS * padded_width];
+            for sequence in 0..batch {
+                let qkv = &qkv[sequence * time * projected..][..time * projected];
+                let grad = &grad[sequence * time * heads * width..][..time * heads * width];
+                let by_qkv = &mut by_qkv[sequence * time * projected..][..time * projected];
+                for query_head in 0..heads {
+                    let kv_head = query_head / (heads / kv_heads);
+                    if query_head % (heads / kv_heads) == 0 {
+                        head.take_keys(qkv, kv_head, rotary, shape);
+                        transpose(&head.keys_across, padded_time, &mut keys, padded_width, width, time);
+                        head.take_values(qkv, kv_head, shape);
+                        transpose(&head.values, padded_width, &mut values_across, padded_time, time, width);
+                    }
+                    head.take_queries(qkv, query_head, rotary, shape);
+                    for t in 0..time {
+                        let place = t * heads * width + query_head * width;
+                        by_out[t * padded_width..][..width].copy_from_slice(&grad[place..place + width]);
+                    }
+                    for first in (0..time).step_by(ROWS) {
+                        let seen = first + ROWS;
+                        let tiles = seen.next_multiple_of(MOST_LANES);
+                        let at = first * padded_time;
+                        let block = at..at + ROWS * padded_time;
+                        head.probabilities(simd, first, &mut probabilities[block.clone()]);
+                        let across = Matrix { numbers: &values_across, width: padded_time };
+                        let by_out = (&by_out[first * padded_width..], padded_width, 1);
+                        product(simd, by_out, across, width, seen, &mut by_scores[block.clone()], padded_time);
+                        for row in 0..ROWS {
+                            let whole = at + row * padded_time..at + row * padded_time + tiles;
+                            softmax_backward(&probabilities[whole.clone()], &mut by_scores[whole]);
+                        }
+                        // By the queries, turned back.
+                        let keys = Matrix { numbers: &keys, width: padded_width };
+                        let by_scores = (&by_scores[block], padded_time, 1);
+                        product(simd, by_scores, keys, seen, width, &mut rows, padded_width);
+                        for row in 0..ROWS.min(time - first) {
+                            let t = first + row;
+                            let place = t * projected + query_head * width;
+                            let by = &rows[row * padded_width..][..width];
+                            rotary.add_unrotated(t, by, head.scale, &mut by_qkv[place..place + width]);
+                        }
+                    }
+                    // By keys and values: each is seen by the tokens from its own on.
+                    let queries = Matrix { numbers: &head.queries, width: padded_width };
+                    let by_out = Matrix { numbers: &by_out, width: padded_width };
+                    for first in (0..time).step_by(ROWS) {
+                        let place = first * padded_time + first;
+                        let depth = time - first;
+                        let a = (&by_scores[place..], 1, padded_time);
+                        product(simd, a, queries.from_row(first), depth, width, &mut rows, padded_width);
+                        for row in 0..ROWS.min(time - first) {
+                            let s = first + row;
+                            let place = s * projected + (heads + kv_head) * width;
+                            let by = &rows[row * padded_width..][..width];
+                            rotary.add_unrotated(s, by, 1.0, &mut by_qkv[place..place + width]);
+                        }
+                        let a = (&probabilities[place..], 1, padded_time);
+                        product(simd, a, by_out.from_row(first), depth, width, &mut rows, padded_width);
+                        for row in 0..ROWS.min(time - first) {
+                            let place = (first + row) * projected + (heads + kv_heads + kv_head) * width;
+                            let by = &rows[row * padded_width..][..width];
+                            for (sum, &by) in by_qkv[place..place + width].iter_mut().zip(by) {
+                                *sum += by;
+                            }
+                        }
+                    }
+                }
+            }
+            by_qkv
+        }
+    }
+    Arch::new().dispatch(Backward { qkv, rotary: Rotary { cos, sin }, shape, grad })
+}
+
+/// Queries, keys and values of one head of one sequence; rows and columns past the end are zeros.
+struct Head {
+    /// `[T, E]`, rotated and scaled.
+    queries: Vec<f32>,
+    /// `[E, T]`, rotated.
+    keys_across: Vec<f32>,
+    /// `[T, E]`.
+    values: Vec<f32>,
+    time: usize,
+    width: usize,
+    used_width: usize,
+    used_time: usize,
+    scale: f32,
+}
+
+impl Head {
+    fn new(shape: Shape) -> Self {
+        let (time, width) = (shape.padded_time(), shape.padded_width());
+        let buffer = || vec![0.0; time * width];
+        let scale = 1.0 / (shape.width as f32).sqrt();
+        let (used_time, used_width) = (shape.time, shape.width);
+        Self { queries: buffer(), keys_across: buffer(), values: buffer(), time, width, used_width, used_time, scale }
+    }
+
+    #[inline(always)]
+    fn take_queries(&mut self, qkv: &[f32], head: usize, rotary: Rotary<'_>, shape: Shape) {
+        for t in 0..shape.time {
+            let query = &qkv[t * shape.projected() + head * shape.width..][..shape.width];
+            rotary.rotate(t, query, &mut self.queries[t * self.width..][..shape.width]);
+            for x in &mut self.queries[t * self.width..][..shape.width] {
+                *x *= self.scale;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn take_keys(&mut self, qkv: &[f32], head: usize, rotary: Rotary<'_>, shape: Shape) {
+        // The values' buffer is free: they are taken after the keys.
+        for t in 0..shape.time {
+            let key = &qkv[t * shape.projected() + (shape.heads + head) * shape.width..][..shape.width];
+            rotary.rotate(t, key, &mut self.values[t * self.width..][..shape.width]);
+        }
+        transpose(&self.values, self.width, &mut self.keys_across, self.time, shape.time, shape.width);
+    }
+
+    #[inline(always)]
+    fn take_values(&mut self, qkv: &[f32], head: usize, shape: Shape) {
+        for t in 0..shape.time {
+            let place = t * shape.projected() + (shape.heads + shape.kv_heads + head) * shape.width;
+            self.values[t * self.width..][..shape.width].copy_from_slice(&qkv[place..place + shape.width]);
+        }
+    }
+
+    /// What each of [`ROWS`] tokens from `first` on gives to each token before it, 0 to those after it in its tile.
+    #[inline(always)]
+    fn probabilities<S: Simd>(&self, simd: S, first: usize, out: &mut [f32]) {
+        let keys = Matrix { numbers: &self.keys_across, width: self.time };
+        let queries = (&self.queries[first * self.width..], self.width, 1);
+        product(simd, queries, keys, self.used_width, first + ROWS, out, self.time);
+        for row in 0..ROWS {
+            // A row past the end gives nothing to anybody.
+            let seen = if first + row < self.used_time { first + row + 1 } else { 0 };
+            // In whole vectors: what is hidden takes part as 0.
+            let whole = &mut out[row * self.time..][..(first + ROWS).next_multiple_of(MOST_LANES)];
+            whole[seen..].fill(f32::NEG_INFINITY);
+            if seen > 0 {
+                softmax(whole);
+            }
+            whole[seen..].fill(0.0);
+        }
+    }
+}
+
+/// The gradient by scores from that by probabilities: p (g - Σ p g), in whole vectors.
+#[inline(always)]
+fn softmax_backward(probabilities: &[f32], grad: &mut [f32]) {
+    let mean = sum([probabilities, grad], |[p, g]| p * g);
+    let (probabilities, _) = probabilities.as_chunks::<MOST_LANES>();
+    let (grad, _) = grad.as_chunks_mut::<MOST_LANES>();
+    for (probabilities, grad) in probabilities.iter().zip(grad) {
+        for (grad, p) in grad.iter_mut().zip(probabilities) {
+            *grad = p * (*grad - mean);
+        }
+    }
+}
+
+/// Rotates first half against second half of a head.
+#[derive(Clone, Copy)]
+struct Rotary<'a> {
+    cos: &'a [f32],
+    sin: &'a [f32],
+}
+
+impl Rotary<'_> {
+    #[inline(always)]
+    fn rotate(&self, t: usize, x: &[f32], out: &mut [f32]) {
+        let half = x.len() / 2;
+        let (cos, sin) = (&self.cos[t * half..][..half], &self.sin[t * half..][..half]);
+        let ((first, second), (out_first, out_second)) = (x.split_at(half), out.split_at_mut(half));
+        for i in 0..half {
+            out_first[i] = first[i] * cos[i] - second[i] * sin[i];
+            out_second[i] = second[i] * cos[i] + first[i] * sin[i];
+        }
+    }
+
+    /// Adds `scale` times x turned the other way.
+    #[inline(always)]
+    fn add_unrotated(&self, t: usize, x: &[f32], scale: f32, out: &mut [f32]) {
+        let half = x.len() / 2;
+        let (cos, sin) = (&self.cos[t * half..][..half], &self.sin[t * half..][..half]);
+        let ((first, second), (out_first, out_second)) = (x.split_at(half), out.split_at_mut(half));
+        for i in 0..half {
+            out_first[i] += scale * (first[i] * cos[i] + second[i] * sin[i]);
+            out_second[i] += scale * (second[i] * cos[i] - first[i] * sin[i]);
+        }
+    }
+}
+
+/// `[rows, columns]` of one buffer as `[columns, rows]` of another.
+#[inline(always)]
+fn transpose(from: &[f32], from_width: usize, to: &mut [f32], to_width: usize, rows: usize, columns: usize) {
+    for row in 0..rows {
+        for (column, &x) in from[row * from_width..][..columns].iter().enumerate() {
+            to[column * to_width + row] = x;
+        }
+    }
+}
+
+/// A right-hand side, row by row.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    numbers: &'a [f32],
+    width: usize,
+}
+
+impl Matrix<'_> {
+    fn from_row(self, row: usize) -> Self {
+        Self { numbers: &self.numbers[row * self.width..], width: self.width }
+    }
+}
+
+/// [`ROWS`] rows of A B: `depth` products a number, at least the first `columns` columns. `a` comes with the distance
+/// between its rows and that between its columns.
+#[inline(always)]
+fn product<S: Simd>(
+    simd: S,
+    (a, row_stride, column_stride): (&[f32], usize, usize),
+    b: Matrix<'_>,
+    depth: usize,
+    columns: usize,
+    out: &mut [f32],
+    out_width: usize,
+) {
+    let tile = 2 * S::F32_LANES;
+    for column in (0..columns).step_by(tile) {
+        let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
+        for k in 0..depth {
+            let (vectors, _) = S::as_simd_f32s(&b.numbers[k * b.width + column..][..tile]);
+            let (first, second) = (vectors[0], vectors[1]);
+            for (row, [sum_first, sum_second]) in sums.iter_mut().enumerate() {
+                let x = simd.splat_f32s(a[row * row_stride + k * column_stride]);
+                *sum_first = simd.mul_add_e_f32s(x, first, *sum_first);
+                *sum_second = simd.mul_add_e_f32s(x, second, *sum_second);
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            let (vectors, _) = S::as_mut_simd_f32s(&mut out[row * out_width + column..][..tile]);
+            vectors.copy_from_slice(sums);
+        }
+    }
+}
