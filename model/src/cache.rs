@@ -3,7 +3,7 @@
 //! Rows of a batch may have prompts of differing lengths. The prompt stands right-padded in the first slots; every token
 //! written after it takes the next slot of all rows, and the padding between is hidden by a mask made from lengths.
 
-use crate::config::ModelConfig;
+use crate::{config::ModelConfig, fused};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Added to a score that must not be seen. Finite, so that a row whose every slot is hidden stays free of NaN.
@@ -12,7 +12,7 @@ pub(crate) const HIDDEN: f32 = -1e9;
 /// The cache of one batch.
 ///
 /// # Shapes
-/// - keys and values, one pair a layer: `[B, G, S, E]`
+/// - keys, one tensor a layer: `[B, G, E, S]`; values: `[B, G, S, E]`
 #[derive(Debug)]
 pub struct Cache {
     // `None` only while a slot is being written: the tensor must be uniquely owned then, or the whole cache is copied.
@@ -20,17 +20,18 @@ pub struct Cache {
     filled: usize,
     pending: usize,
     prompt_slots: usize,
+    prompt_lengths: Vec<usize>,
     prompt_mask: Option<Tensor<4>>,
 }
 
 impl Cache {
     /// Room for `slots` tokens in each of `batch` rows.
     pub fn new(config: &ModelConfig, batch: usize, slots: usize, device: &Device) -> Self {
-        let shape = [batch, config.kv_heads(), slots, config.head_width()];
-        let layers = (0..config.num_hidden_layers)
-            .map(|_| Some((Tensor::zeros(shape, device), Tensor::zeros(shape, device))))
-            .collect();
-        Self { layers, filled: 0, pending: 0, prompt_slots: 0, prompt_mask: None }
+        let (kv_heads, e, slots) = (config.kv_heads(), config.head_width(), slots.next_multiple_of(fused::SLOTS));
+        let keys = || Tensor::zeros([batch, kv_heads, e, slots], device);
+        let values = || Tensor::zeros([batch, kv_heads, slots, e], device);
+        let layers = (0..config.num_hidden_layers).map(|_| Some((keys(), values()))).collect();
+        Self { layers, filled: 0, pending: 0, prompt_slots: 0, prompt_lengths: Vec::new(), prompt_mask: None }
     }
 
     /// Number of slots that hold something.
@@ -38,20 +39,45 @@ impl Cache {
         self.filled
     }
 
-    /// Writes new keys and values `[B, G, T, E]` after the last slot of a layer; returns all that is filled.
+    /// Writes new keys and values `[B, G, T, E]` after the last slot of a layer; returns all that is filled, keys as
+    /// `[B, G, E, S]`.
     pub(crate) fn append(&mut self, layer: usize, key: Tensor<4>, value: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [batch, kv_heads, time, e] = key.dims();
         let end = self.filled + time;
-        let ranges = [0..batch, 0..kv_heads, self.filled..end, 0..e];
         let (keys, values) = self.layers[layer].take().expect("a layer is written once a step");
-        let [_, _, slots, _] = keys.dims();
+        let [_, _, slots, _] = values.dims();
         assert!(end <= slots, "{end} tokens do not fit a cache of {slots} slots");
-        let keys = keys.slice_assign(ranges.clone(), key);
-        let values = values.slice_assign(ranges, value);
-        let seen = (keys.clone().narrow(2, 0, end), values.clone().narrow(2, 0, end));
+        let keys = keys.slice_assign([0..batch, 0..kv_heads, 0..e, self.filled..end], key.swap_dims(2, 3));
+        let values = values.slice_assign([0..batch, 0..kv_heads, self.filled..end, 0..e], value);
+        let seen = (keys.clone().narrow(3, 0, end), values.clone().narrow(2, 0, end));
         self.layers[layer] = Some((keys, values));
         self.pending = time;
         seen
+    }
+
+    /// Where one new token a row is all there is to do, attends to a layer and appends to it in one pass; gives its input
+    /// back where the backend has no such pass.
+    ///
+    /// # Shapes
+    /// - `projected`: `[B, T, (H + 2 G) E]`; output: `[B, 1, H E]`
+    pub(crate) fn attend(
+        &mut self,
+        layer: usize,
+        projected: Tensor<3>,
+        rotary: [&Tensor<4>; 2],
+        heads: usize,
+    ) -> Result<Tensor<3>, Tensor<3>> {
+        let [batch, time, _] = projected.dims();
+        if time > 1 || self.prompt_lengths.len() != batch || !fused::serves(&projected) {
+            return Err(projected);
+        }
+        let hidden = self.prompt_lengths.iter().map(|&length| length..self.prompt_slots).collect();
+        let (keys, values) = self.layers[layer].take().expect("a layer is written once a step");
+        let (attended, [keys, values]) =
+            fused::attention_with_cache(projected, rotary, [keys, values], self.filled, hidden, heads);
+        self.layers[layer] = Some((keys, values));
+        self.pending = 1;
+        Ok(attended)
     }
 
     /// What every layer has appended counts as filled from now on.
@@ -74,6 +100,7 @@ impl Cache {
     /// After the prompts were read: hides the slots past each row's own length.
     pub fn hide_padding(&mut self, lengths: &[usize]) {
         self.prompt_slots = self.filled;
+        self.prompt_lengths = lengths.to_vec();
         self.prompt_mask = padding_mask(lengths, self.filled, &self.device());
     }
 
@@ -83,6 +110,9 @@ impl Cache {
         for layer in &mut self.layers {
             let (keys, values) = layer.take().expect("no step is under way");
             *layer = Some((keys.select(0, index.clone()), values.select(0, index.clone())));
+        }
+        if !self.prompt_lengths.is_empty() {
+            self.prompt_lengths = rows.iter().map(|&row| self.prompt_lengths[row]).collect();
         }
         self.prompt_mask = self.prompt_mask.map(|mask| mask.select(0, index));
         self
@@ -94,7 +124,7 @@ impl Cache {
         self = self.select(rows);
         for layer in &mut self.layers {
             let (keys, values) = layer.take().expect("no step is under way");
-            *layer = Some((grow(keys, filled, slots), grow(values, filled, slots)));
+            *layer = Some((grow(keys, 3, filled, slots), grow(values, 2, filled, slots)));
         }
         self
     }
@@ -105,10 +135,12 @@ impl Cache {
     }
 }
 
-fn grow(held: Tensor<4>, filled: usize, slots: usize) -> Tensor<4> {
-    let [batch, kv_heads, _, e] = held.dims();
-    let room = Tensor::zeros([batch, kv_heads, slots, e], &held.device());
-    room.slice_assign([0..batch, 0..kv_heads, 0..filled, 0..e], held.narrow(2, 0, filled))
+/// The filled slots of a dimension with room behind them for `slots` in all.
+fn grow(held: Tensor<4>, dimension: usize, filled: usize, slots: usize) -> Tensor<4> {
+    let mut shape = held.dims();
+    shape[dimension] = slots.next_multiple_of(fused::SLOTS) - filled;
+    let room = Tensor::zeros(shape, &held.device());
+    Tensor::cat(vec![held.narrow(dimension, 0, filled), room], dimension)
 }
 
 /// `[rows]` as a tensor of indices.
@@ -174,7 +206,7 @@ mod tests {
         let rows = cache.layers[0].as_ref().unwrap().0.dims()[0];
         let new = Tensor::full([rows, 1, 1, 2], -1.0, &Device::default());
         let (keys, _) = cache.append(0, new.clone(), new);
-        values(keys).chunks(2).map(|key| key[0]).collect()
+        values(keys.swap_dims(2, 3)).chunks(2).map(|key| key[0]).collect()
     }
 
     #[test]
@@ -217,8 +249,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "3 tokens do not fit a cache of 2 slots")]
+    #[should_panic(expected = "65 tokens do not fit a cache of 64 slots")]
     fn a_token_too_many_is_an_error() {
-        seen(&mut cache(2, 2));
+        seen(&mut cache(fused::SLOTS, 2));
     }
 }

@@ -8,6 +8,7 @@ mod attention;
 mod product;
 mod rows;
 
+pub(crate) use attention::SLOTS;
 use attention::Shape;
 use burn::{
     backend::{
@@ -23,7 +24,7 @@ use burn::{
     tensor::{Int, Tensor, TensorData},
 };
 use product::Matrix;
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 /// x W, added to `sum` where one is given.
 ///
@@ -75,6 +76,28 @@ pub(crate) fn attention(
     })
 }
 
+/// Attention of one new token a row to a cache, which takes up its key and value; output, keys and values.
+///
+/// # Shapes
+/// - `qkv`: `[B, 1, (H + 2 G) E]`; `cos`, `sin`: `[B, 1, 1, E / 2]`; keys: `[B, G, E, S]`, values: `[B, G, S, E]`, S a
+///   multiple of [`SLOTS`], of which `filled` are filled
+/// - `hidden`: of each row, the slots that it does not see
+/// - output: `[B, 1, H E]`
+pub(crate) fn attention_with_cache(
+    qkv: Tensor<3>,
+    [cos, sin]: [&Tensor<4>; 2],
+    [keys, values]: [Tensor<4>; 2],
+    filled: usize,
+    hidden: Vec<Range<usize>>,
+    heads: usize,
+) -> (Tensor<3>, [Tensor<4>; 2]) {
+    let (cos, sin) = (cos.clone().into_dispatch(), sin.clone().into_dispatch());
+    let (keys, values) = (keys.into_dispatch(), values.into_dispatch());
+    let (out, keys, values) =
+        Dispatch::fused_attention_with_cache(qkv.into_dispatch(), cos, sin, keys, values, filled, hidden, heads);
+    (Tensor::from_dispatch(out), [Tensor::from_dispatch(keys), Tensor::from_dispatch(values)])
+}
+
 /// log softmax(z / temperature) at one target a row.
 ///
 /// # Shapes
@@ -86,8 +109,19 @@ pub(crate) fn token_log_probs(logits: &Tensor<2>, targets: &Tensor<1, Int>, temp
     })
 }
 
+/// Draws one token a row and tells its log-probability at temperature 1, on the host where the logits are already.
+///
+/// # Shapes
+/// - `logits`: `[B, V]`; `uniforms`: B numbers in [0, 1)
+pub(crate) fn sample(logits: &Tensor<2>, temperature: f64, uniforms: &[f32]) -> Option<(Vec<u32>, Vec<f32>)> {
+    serves(logits).then(|| {
+        let logits = logits.to_data();
+        rows::sample(logits.as_slice().expect("f32"), temperature as f32, uniforms)
+    })
+}
+
 /// Whether a tensor lives on the backend that this file is for.
-fn serves<const D: usize>(tensor: &Tensor<D>) -> bool {
+pub(crate) fn serves<const D: usize>(tensor: &Tensor<D>) -> bool {
     #[cfg(test)]
     if PLAIN.get() {
         return false;
@@ -128,6 +162,17 @@ trait FusedOps: Backend {
         targets: IntTensor<Self>,
         temperature: f32,
     ) -> FloatTensor<Self>;
+    #[allow(clippy::too_many_arguments)]
+    fn fused_attention_with_cache(
+        qkv: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        filled: usize,
+        hidden: Vec<Range<usize>>,
+        heads: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 impl FusedOps for Flex {
@@ -163,6 +208,27 @@ impl FusedOps for Flex {
         temperature: f32,
     ) -> FloatTensor<Self> {
         Operation::TokenLogProbs { targets: ids(targets), temperature }.forward(&[logits])
+    }
+
+    fn fused_attention_with_cache(
+        qkv: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        mut keys: FloatTensor<Self>,
+        mut values: FloatTensor<Self>,
+        filled: usize,
+        hidden: Vec<Range<usize>>,
+        heads: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let &[batch, kv_heads, width, _] = &keys.shape().to_vec()[..] else { panic!("a cache of four dimensions") };
+        let shape = Shape { batch, time: 1, heads, kv_heads, width };
+        let out = {
+            let (cos, sin) = (numbers(&cos), numbers(&sin));
+            // Copied only if somebody else still looks at the cache.
+            let cache = [keys.storage_mut(), values.storage_mut()];
+            attention::with_cache(&numbers(&qkv), [&cos, &sin], cache, filled, &hidden, shape)
+        };
+        (tensor(out, vec![batch, 1, heads * width]), keys, values)
     }
 }
 
@@ -200,6 +266,19 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         temperature: f32,
     ) -> FloatTensor<Self> {
         tracked::<C, 1>([logits], Operation::TokenLogProbs { targets: ids(targets), temperature })
+    }
+
+    fn fused_attention_with_cache(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: usize,
+        _: Vec<Range<usize>>,
+        _: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        unimplemented!("a cache is for models without gradients")
     }
 }
 
@@ -354,7 +433,9 @@ fn ids(tensor: IntTensor<Flex>) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{HostTensor, ModelConfig, ModelSize, Transformer, to_host, token_log_probs};
+    use crate::{
+        GenerateConfig, HostTensor, Key, ModelConfig, ModelSize, Purpose, Transformer, to_host, token_log_probs,
+    };
     use burn::{
         module::{Module, ModuleVisitor, Param},
         optim::GradientsParams,
@@ -422,6 +503,33 @@ mod tests {
                     let worst = differences.fold(0.0, f32::max);
                     assert!(worst <= 1e-5 + 3e-5 * largest, "{name} of shape {index}, {batch} x {time}: {worst:e}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn completions_are_those_of_the_plain_forms() {
+        let config = ModelConfig {
+            hidden_size: 24,
+            intermediate_size: 37,
+            num_hidden_layers: 2,
+            num_attention_heads: 4,
+            num_key_value_heads: Some(2),
+            ..ModelConfig::of_size(ModelSize::Tiny, 29, 0)
+        };
+        let model = Transformer::init(&config, 1, &Device::default());
+        let prompts = [vec![1, 2, 3, 4, 5], vec![6], vec![7, 8]];
+        let key = |prompt: u64, sample: u64| Key::new(2, Purpose::Generate).with(prompt).with(sample);
+        let keys: Vec<Vec<Key>> = (0..3).map(|prompt| (0..5).map(|sample| key(prompt, sample)).collect()).collect();
+        // Rows end at different places, so that the cache is also cut down.
+        let stops = vec![vec![3], vec![11], vec![17]];
+        let config = GenerateConfig { max_new_tokens: 40, temperature: 0.8, stops, rows: 15, threads: 1 };
+        let generate = || crate::generate(&model, &prompts, &keys, &config, &|_| ()).0;
+        let (fused, plain) = (generate(), plainly(generate));
+        for (fused, plain) in fused.iter().flatten().zip(plain.iter().flatten()) {
+            assert_eq!(fused.tokens, plain.tokens);
+            for (fused, plain) in fused.log_probs.iter().zip(&plain.log_probs) {
+                assert!((fused - plain).abs() < 2e-5, "{fused} {plain}");
             }
         }
     }

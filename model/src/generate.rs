@@ -5,7 +5,6 @@
 
 use crate::{
     cache::{Cache, row_index},
-    logits::token_log_probs,
     padding::pad_right,
     parallel::parallel_map,
     sampling::{Key, sample, uniform},
@@ -156,9 +155,7 @@ fn run_batch(
     let mut padding_tokens = longest * prompts.len() - prompt_tokens;
     for position in 0..room {
         let uniforms: Vec<f32> = live.iter().map(|&row| uniform(row_keys[row], position as u64)).collect();
-        let tokens = sample(logits.clone(), config.temperature, &uniforms);
-        let log_probs = token_log_probs(logits, tokens.clone().flatten(0, 1), 1.0);
-        let (tokens, log_probs) = read_back(tokens, log_probs);
+        let (tokens, log_probs) = sample(logits, config.temperature, &uniforms);
         let mut ended_now = 0;
         for (place, &row) in live.iter().enumerate() {
             if over[row] {
@@ -223,19 +220,6 @@ fn decode(model: &Transformer, tokens: &[u32], positions: &[usize], cache: &mut 
 fn head(model: &Transformer, hidden: Tensor<3>) -> Tensor<2> {
     let [batch, _, width] = hidden.dims();
     model.logits_of_rows(model.final_norm(hidden).reshape([batch, width]))
-}
-
-/// Tokens and log-probabilities to the host, in one synchronisation.
-fn read_back(tokens: Tensor<2, Int>, log_probs: Tensor<1>) -> (Vec<u32>, Vec<f32>) {
-    let [tokens, log_probs] = burn::tensor::Transaction::default()
-        .register(tokens)
-        .register(log_probs)
-        .execute()
-        .try_into()
-        .expect("two tensors were registered");
-    let tokens = tokens.convert::<i64>().try_to_vec::<i64>().expect("converted above");
-    let log_probs = log_probs.convert::<f32>().try_to_vec::<f32>().expect("converted above");
-    (tokens.into_iter().map(|id| id as u32).collect(), log_probs)
 }
 
 #[cfg(test)]

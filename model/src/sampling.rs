@@ -3,7 +3,8 @@
 //! A generator with a state would tie a sample to its batch, to the number of threads and to where a run was resumed.
 //! Here every number is a hash of a key (seed, purpose, step, problem, sample, position).
 
-use burn::tensor::{Int, Tensor, TensorData, activation};
+use crate::{fused, logits::token_log_probs};
+use burn::tensor::{Int, Tensor, TensorData, Transaction, activation};
 
 /// A hash chain over the coordinates of a random number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,14 +78,33 @@ fn mix(mut z: u64) -> u64 {
 }
 
 /// Draws one token a row: the first whose cumulative probability exceeds the row's uniform number, or the likeliest
-/// where `temperature` is 0.
+/// where `temperature` is 0. With it the token's natural log-probability under the full distribution at temperature 1.
 ///
 /// # Shapes
 /// - `logits`: `[B, V]`; `uniforms`: B numbers in [0, 1)
-/// - output: `[B, 1]`
-pub(crate) fn sample(logits: Tensor<2>, temperature: f64, uniforms: &[f32]) -> Tensor<2, Int> {
-    let [batch, vocabulary] = logits.dims();
+pub(crate) fn sample(logits: Tensor<2>, temperature: f64, uniforms: &[f32]) -> (Vec<u32>, Vec<f32>) {
+    let [batch, _] = logits.dims();
     assert_eq!(batch, uniforms.len(), "one uniform number a row");
+    if let Some(drawn) = fused::sample(&logits, temperature, uniforms) {
+        return drawn;
+    }
+    let tokens = draw(logits.clone(), temperature, uniforms);
+    let log_probs = token_log_probs(logits, tokens.clone().flatten(0, 1), 1.0);
+    // In one synchronisation.
+    let [tokens, log_probs] = Transaction::default()
+        .register(tokens)
+        .register(log_probs)
+        .execute()
+        .try_into()
+        .expect("two tensors were registered");
+    let tokens = tokens.convert::<i64>().try_to_vec::<i64>().expect("converted above");
+    let log_probs = log_probs.convert::<f32>().try_to_vec::<f32>().expect("converted above");
+    (tokens.into_iter().map(|id| id as u32).collect(), log_probs)
+}
+
+/// The tokens of [`sample`] on the device, `[B, 1]`.
+fn draw(logits: Tensor<2>, temperature: f64, uniforms: &[f32]) -> Tensor<2, Int> {
+    let [batch, vocabulary] = logits.dims();
     if temperature == 0.0 {
         return logits.argmax(1);
     }
@@ -101,6 +121,14 @@ mod tests {
     use super::*;
     use burn::tensor::Device;
 
+    /// What is drawn with the operations of the CPU and with those of other backends.
+    fn both(logits: &[f32], width: usize, temperature: f64, uniforms: &[f32]) -> [(Vec<u32>, Vec<f32>); 2] {
+        let shape = [logits.len() / width, width];
+        let logits = Tensor::<2>::from_data(TensorData::new(logits.to_vec(), shape), &Device::default());
+        let plain = fused::plainly(|| sample(logits.clone(), temperature, uniforms));
+        [sample(logits, temperature, uniforms), plain]
+    }
+
     #[test]
     fn the_share_of_draws_is_the_probability() {
         let probabilities = [0.5f32, 0.0, 0.3, 0.2];
@@ -108,20 +136,42 @@ mod tests {
         let logits: Vec<f32> = (0..rows).flat_map(|_| probabilities.map(|p| p.ln().max(-1e9))).collect();
         let key = Key::new(7, Purpose::Generate);
         let uniforms: Vec<f32> = (0..rows).map(|row| uniform(key, row as u64)).collect();
-        let logits = Tensor::from_data(TensorData::new(logits, [rows, 4]), &Device::default());
-        let tokens = sample(logits, 1.0, &uniforms).into_data().convert::<i64>().try_to_vec::<i64>().unwrap();
-        for (token, expected) in probabilities.iter().enumerate() {
-            let share = tokens.iter().filter(|&&t| t == token as i64).count() as f32 / rows as f32;
-            // Four standard deviations of a share over 20,000 draws.
-            assert!((share - expected).abs() < 0.015, "token {token}: share {share}, probability {expected}");
+        for (tokens, log_probs) in both(&logits, 4, 1.0, &uniforms) {
+            for (token, expected) in probabilities.iter().enumerate() {
+                let share = tokens.iter().filter(|&&t| t == token as u32).count() as f32 / rows as f32;
+                // Four standard deviations of a share over 20,000 draws.
+                assert!((share - expected).abs() < 0.015, "token {token}: share {share}, probability {expected}");
+            }
+            for (&token, log_prob) in tokens.iter().zip(log_probs) {
+                assert!((log_prob - probabilities[token as usize].ln()).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_number_draws_the_same_token_on_every_backend_at_every_temperature() {
+        let (rows, width) = (500, 77);
+        let key = Key::new(5, Purpose::Generate);
+        let logits: Vec<f32> = (0..(rows * width) as u64).map(|i| 3.0 * key.normal(i)).collect();
+        let mut uniforms: Vec<f32> = (0..rows).map(|row| uniform(key, row as u64)).collect();
+        // The largest number that there is, and the smallest.
+        (uniforms[0], uniforms[1]) = (1.0 - 0.5f32.powi(24), 0.0);
+        for temperature in [0.0, 0.3, 1.0, 1.7] {
+            let [(tokens, log_probs), (plain_tokens, plain_log_probs)] = both(&logits, width, temperature, &uniforms);
+            // Where a number falls on the border of two tokens, rounding decides.
+            let same = tokens.iter().zip(&plain_tokens).filter(|(x, y)| x == y).count();
+            assert!(same + 1 >= rows, "{same} of {rows} at temperature {temperature}");
+            for row in (0..rows).filter(|&row| tokens[row] == plain_tokens[row]) {
+                assert!((log_probs[row] - plain_log_probs[row]).abs() < 1e-5);
+            }
         }
     }
 
     #[test]
     fn temperature_zero_takes_the_likeliest_token() {
-        let logits = Tensor::<2>::from_floats([[0.1, 2.0, -1.0], [3.0, 2.0, 2.9]], &Device::default());
-        let tokens = sample(logits, 0.0, &[0.99, 0.99]).into_data().convert::<i64>().try_to_vec::<i64>().unwrap();
-        assert_eq!(tokens, [1, 0]);
+        for (tokens, _) in both(&[0.1, 2.0, -1.0, 3.0, 2.0, 2.9], 3, 0.0, &[0.99, 0.99]) {
+            assert_eq!(tokens, [1, 0]);
+        }
     }
 
     #[test]

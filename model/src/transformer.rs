@@ -182,7 +182,7 @@ impl Block {
                 let (query, key, value) = query_key_value(projected, rotary, config);
                 let [_, _, time, _] = key.dims();
                 let mask = causal_mask(time, &key.device());
-                attend(query, key, value, Some(mask))
+                attend(query, key.swap_dims(2, 3), value, Some(mask))
             }
         };
         self.after_attention(hidden, attended, config)
@@ -197,9 +197,13 @@ impl Block {
         cache: &mut Cache,
     ) -> Tensor<3> {
         let normed = rms_norm(hidden.clone(), &self.attention_norm, config.rms_norm_eps);
-        let (query, key, value) = query_key_value(self.project(normed, config), rotary, config);
-        let (key, value) = cache.append(layer, key, value);
-        let attended = attend(query, key, value, cache.mask());
+        let projected = self.project(normed, config);
+        let (heads, tables) = (config.num_attention_heads, [&rotary.cos, &rotary.sin]);
+        let attended = cache.attend(layer, projected, tables, heads).unwrap_or_else(|projected| {
+            let (query, key, value) = query_key_value(projected, rotary, config);
+            let (key, value) = cache.append(layer, key, value);
+            attend(query, key, value, cache.mask())
+        });
         self.after_attention(hidden, attended, config)
     }
 
@@ -227,13 +231,20 @@ impl Block {
 impl Rotary {
     fn new(positions: &[usize], shape: [usize; 2], config: &ModelConfig, device: &Device) -> Self {
         let half = config.head_width() / 2;
-        let mut cos = Vec::with_capacity(positions.len() * half);
-        let mut sin = Vec::with_capacity(positions.len() * half);
-        for &position in positions {
-            for pair in 0..half {
-                // In f32 throughout, as Hugging Face computes it.
-                let exponent = (2 * pair) as f32 / config.head_width() as f32;
-                let angle = position as f32 / (config.rope_theta as f32).powf(exponent);
+        // In f32 throughout, as Hugging Face computes it.
+        let exponent = |pair: usize| (2 * pair) as f32 / config.head_width() as f32;
+        let periods: Vec<f32> = (0..half).map(|pair| (config.rope_theta as f32).powf(exponent(pair))).collect();
+        let mut cos: Vec<f32> = Vec::with_capacity(positions.len() * half);
+        let mut sin: Vec<f32> = Vec::with_capacity(positions.len() * half);
+        for (index, &position) in positions.iter().enumerate() {
+            // Rows that decode samples of one prompt stand at one position.
+            if index > 0 && positions[index - 1] == position {
+                cos.extend_from_within((index - 1) * half..);
+                sin.extend_from_within((index - 1) * half..);
+                continue;
+            }
+            for &period in &periods {
+                let angle = position as f32 / period;
                 cos.push(angle.cos());
                 sin.push(angle.sin());
             }
@@ -297,15 +308,15 @@ fn query_key_value(projected: Tensor<3>, rotary: &Rotary, config: &ModelConfig) 
 /// that keys and values are not repeated.
 ///
 /// # Shapes
-/// - `query`: `[B, H, T, E]`; `key`, `value`: `[B, G, S, E]`
+/// - `query`: `[B, H, T, E]`; `key`: `[B, G, E, S]`; `value`: `[B, G, S, E]`
 /// - `mask`: `[1 or B, 1, T, S]`, added to the scores
 /// - output: `[B, T, H E]`
 fn attend(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: Option<Tensor<4>>) -> Tensor<3> {
     let [batch, heads, time, e] = query.dims();
-    let [_, kv_heads, slots, _] = key.dims();
+    let [_, kv_heads, _, slots] = key.dims();
     let group = heads / kv_heads;
     let folded = if group == 1 { query } else { query.reshape([batch, kv_heads, group * time, e]) };
-    let mut scores = folded.matmul(key.swap_dims(2, 3));
+    let mut scores = folded.matmul(key);
     if let Some(mask) = mask {
         scores = if group == 1 {
             scores + mask

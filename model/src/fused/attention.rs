@@ -6,11 +6,14 @@
 
 use super::rows::{softmax, sum};
 use pulp::{Arch, Simd, WithSimd};
+use std::ops::Range;
 
 /// Rows of a tile.
 const ROWS: usize = 4;
 /// Most lanes of a vector that a tile is two of.
 const MOST_LANES: usize = 16;
+/// What the slots of a cache are a multiple of, so that its keys are read in whole vectors.
+pub(crate) const SLOTS: usize = 4 * MOST_LANES;
 
 /// What attention is over.
 #[derive(Clone, Copy, Debug)]
@@ -191,6 +194,117 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
     Arch::new().dispatch(Backward { qkv, rotary: Rotary { cos, sin }, shape, grad })
 }
 
+/// One new token a row: writes its key and value behind those of a cache, and attends to all that its row may see.
+///
+/// # Shapes
+/// - `qkv`: `[B, (H + 2 G) E]`; `cos`, `sin`: `[B, E / 2]`
+/// - `keys`: `[B, G, E, S]`; `values`: `[B, G, S, E]`, S a multiple of [`SLOTS`], of which `filled` are filled
+/// - `hidden`: of each row, the slots that it does not see
+/// - output: `[B, H E]`
+pub(super) fn with_cache(
+    qkv: &[f32],
+    [cos, sin]: [&[f32]; 2],
+    [keys, values]: [&mut [f32]; 2],
+    filled: usize,
+    hidden: &[Range<usize>],
+    shape: Shape,
+) -> Vec<f32> {
+    struct WithCache<'a> {
+        qkv: &'a [f32],
+        rotary: Rotary<'a>,
+        keys: &'a mut [f32],
+        values: &'a mut [f32],
+        filled: usize,
+        hidden: &'a [Range<usize>],
+        shape: Shape,
+    }
+    impl WithSimd for WithCache<'_> {
+        type Output = Vec<f32>;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
+            let Self { qkv, rotary, keys, values, filled, hidden, shape } = self;
+            let Shape { batch, heads, kv_heads, width, .. } = shape;
+            let of_head = keys.len() / (batch * kv_heads).max(1);
+            let slots = of_head / width.max(1);
+            assert!(slots.is_multiple_of(SLOTS) && filled < slots, "token {filled} of a cache of {slots} slots");
+            let group = heads / kv_heads;
+            let mut out = vec![0.0; batch * heads * width];
+            let (mut rotated, mut scores) = (vec![0.0; width], vec![0.0; slots]);
+            for row in 0..batch {
+                let projected = &qkv[row * shape.projected()..][..shape.projected()];
+                for kv_head in 0..kv_heads {
+                    let at = (row * kv_heads + kv_head) * of_head;
+                    let (keys, values) = (&mut keys[at..at + of_head], &mut values[at..at + of_head]);
+                    rotary.rotate(row, &projected[(heads + kv_head) * width..][..width], &mut rotated);
+                    for (e, &x) in rotated.iter().enumerate() {
+                        keys[e * slots + filled] = x;
+                    }
+                    let value = &projected[(heads + kv_heads + kv_head) * width..][..width];
+                    values[filled * width..][..width].copy_from_slice(value);
+                    for head in kv_head * group..(kv_head + 1) * group {
+                        rotary.rotate(row, &projected[head * width..][..width], &mut rotated);
+                        let scale = 1.0 / (width as f32).sqrt();
+                        rotated.iter_mut().for_each(|x| *x *= scale);
+                        let seen = filled + 1;
+                        row_product(simd, &rotated, keys, slots, seen, &mut scores);
+                        let weights = &mut scores[..seen.next_multiple_of(MOST_LANES)];
+                        weights[seen..].fill(f32::NEG_INFINITY);
+                        weights[hidden[row].clone()].fill(f32::NEG_INFINITY);
+                        softmax(weights);
+                        weights[hidden[row].clone()].fill(0.0);
+                        let out = &mut out[(row * heads + head) * width..][..width];
+                        row_product(simd, &weights[..seen], values, width, width, out);
+                    }
+                }
+            }
+            out
+        }
+    }
+    Arch::new().dispatch(WithCache { qkv, rotary: Rotary { cos, sin }, keys, values, filled, hidden, shape })
+}
+
+/// One row times a matrix of rows `width` apart: its first `columns` columns, and as many more as fill the last vectors and
+/// have room in `out`.
+#[inline(always)]
+fn row_product<S: Simd>(simd: S, row: &[f32], b: &[f32], width: usize, columns: usize, out: &mut [f32]) {
+    // Four sums beside each other and two of each hide the time that an addition takes.
+    let tile = 4 * S::F32_LANES;
+    let mut column = 0;
+    while column < columns && column + tile <= width.min(out.len()) {
+        let (mut even, mut odd) = ([simd.splat_f32s(0.0); 4], [simd.splat_f32s(0.0); 4]);
+        let add = |k: usize, x: f32, sums: &mut [S::f32s; 4]| {
+            let (vectors, _) = S::as_simd_f32s(&b[k * width + column..][..tile]);
+            let x = simd.splat_f32s(x);
+            for (sum, &vector) in sums.iter_mut().zip(vectors) {
+                *sum = simd.mul_add_e_f32s(x, vector, *sum);
+            }
+        };
+        let (pairs, last) = row.as_chunks::<2>();
+        for (pair, [x, y]) in pairs.iter().enumerate() {
+            add(2 * pair, *x, &mut even);
+            add(2 * pair + 1, *y, &mut odd);
+        }
+        for x in last {
+            add(row.len() - 1, *x, &mut even);
+        }
+        let (vectors, _) = S::as_mut_simd_f32s(&mut out[column..column + tile]);
+        for ((vector, even), odd) in vectors.iter_mut().zip(even).zip(odd) {
+            *vector = simd.add_f32s(even, odd);
+        }
+        column += tile;
+    }
+    if column < columns {
+        let out = &mut out[column..columns];
+        out.fill(0.0);
+        for (k, &x) in row.iter().enumerate() {
+            for (out, &y) in out.iter_mut().zip(&b[k * width + column..]) {
+                *out += x * y;
+            }
+        }
+    }
+}
+
 /// Queries, keys and values of one head of one sequence; rows and columns past the end are zeros.
 struct Head {
     /// `[T, E]`, rotated and scaled.
@@ -345,13 +459,22 @@ fn product<S: Simd>(
     out_width: usize,
 ) {
     let tile = 2 * S::F32_LANES;
+    if depth == 0 {
+        return;
+    }
+    let last_of_a = (ROWS - 1) * row_stride + (depth - 1) * column_stride;
+    let last_of_b = (depth - 1) * b.width + columns.next_multiple_of(tile);
+    assert!(last_of_a < a.len() && last_of_b <= b.numbers.len(), "a product reaches past its factors");
     for column in (0..columns).step_by(tile) {
         let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
         for k in 0..depth {
-            let (vectors, _) = S::as_simd_f32s(&b.numbers[k * b.width + column..][..tile]);
-            let (first, second) = (vectors[0], vectors[1]);
+            // Sound: the largest places were asserted above. With checks the loop takes twice as long.
+            let [first, second]: [S::f32s; 2] = unsafe {
+                let place = b.numbers.as_ptr().add(k * b.width + column).cast::<S::f32s>();
+                [place.read_unaligned(), place.add(1).read_unaligned()]
+            };
             for (row, [sum_first, sum_second]) in sums.iter_mut().enumerate() {
-                let x = simd.splat_f32s(a[row * row_stride + k * column_stride]);
+                let x = simd.splat_f32s(unsafe { *a.get_unchecked(row * row_stride + k * column_stride) });
                 *sum_first = simd.mul_add_e_f32s(x, first, *sum_first);
                 *sum_second = simd.mul_add_e_f32s(x, second, *sum_second);
             }

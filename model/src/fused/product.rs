@@ -39,9 +39,10 @@ pub(super) fn product(a: Matrix<'_>, b: Matrix<'_>, sum: Option<Vec<f32>>) -> Ve
     b.assert_inside();
     let (m, n, k) = (a.rows, b.columns, a.columns);
     let adds = sum.is_some();
-    let mut out = sum.unwrap_or_else(|| vec![0.0; m * n]);
-    assert_eq!(out.len(), m * n, "a product of {m} x {n} is added to {} numbers", out.len());
-    // Sound: all three lie inside their slices, which was asserted above, and `out` is nobody else's.
+    let mut out = sum.unwrap_or_else(|| Vec::with_capacity(m * n));
+    assert!(!adds || out.len() == m * n, "a product of {m} x {n} is added to {} numbers", out.len());
+    // Sound: all three lie inside their slices, which was asserted above, `out` is nobody else's, and a product that is not
+    // added writes all of it.
     unsafe {
         gemm::gemm(
             m,
@@ -64,6 +65,7 @@ pub(super) fn product(a: Matrix<'_>, b: Matrix<'_>, sum: Option<Vec<f32>>) -> Ve
             false,
             gemm::Parallelism::None,
         );
+        out.set_len(m * n);
     }
     out
 }

@@ -75,19 +75,36 @@ pub(super) fn sum<const N: usize>(inputs: [&[f32]; N], term: impl Fn([f32; N]) -
     for (place, sum) in (whole..length).zip(&mut sums) {
         *sum += term(inputs.map(|x| x[place]));
     }
-    sums.iter().sum()
+    fold(sums, |x, y| x + y)
+}
+
+/// One number of all lanes, halves at a time: a chain of additions would take longer than the rest of a short row.
+#[inline(always)]
+fn fold(mut lanes: [f32; LANES], of: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for lane in 0..half {
+            lanes[lane] = of(lanes[lane], lanes[lane + half]);
+        }
+        half /= 2;
+    }
+    lanes[0]
 }
 
 #[inline(always)]
 fn maximum(row: &[f32]) -> f32 {
+    let larger = |x: f32, y: f32| if y > x { y } else { x };
     let mut maxima = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
         for (maximum, &x) in maxima.iter_mut().zip(chunk) {
-            *maximum = if x > *maximum { x } else { *maximum };
+            *maximum = larger(*maximum, x);
         }
     }
-    maxima.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+    for (maximum, &x) in maxima.iter_mut().zip(rest) {
+        *maximum = larger(*maximum, x);
+    }
+    fold(maxima, larger)
 }
 
 /// Softmax of a row in place.
@@ -106,7 +123,7 @@ pub(super) fn softmax(row: &mut [f32]) {
         *x = exp(*x - largest);
         *sum += *x;
     }
-    let inverse = 1.0 / sums.iter().sum::<f32>();
+    let inverse = 1.0 / fold(sums, |x, y| x + y);
     for x in row {
         *x *= inverse;
     }
@@ -232,6 +249,58 @@ pub(super) fn token_log_probs_backward(
         },
     );
     by_logits
+}
+
+/// Draws one token a row: the first whose cumulative probability at the temperature exceeds the row's uniform number, or the
+/// likeliest where the temperature is 0. With it the token's log-probability at temperature 1.
+pub(super) fn sample(logits: &[f32], temperature: f32, uniforms: &[f32]) -> (Vec<u32>, Vec<f32>) {
+    let width = logits.len() / uniforms.len().max(1);
+    let mut weights = vec![0.0; width];
+    let (mut tokens, mut log_probs) = (Vec::with_capacity(uniforms.len()), Vec::with_capacity(uniforms.len()));
+    Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for (row, &uniform) in logits.chunks_exact(width.max(1)).zip(uniforms) {
+                let largest = maximum(row);
+                let mut weigh = |temperature: f32| {
+                    let inverse = 1.0 / temperature;
+                    each([&mut weights], [row], |[z]| [exp((z - largest) * inverse)]);
+                    weights.chunks(LANES).map(|chunk| sum([chunk], |[weight]| weight)).sum::<f32>()
+                };
+                let total = weigh(1.0);
+                let token = if temperature == 0.0 {
+                    row.iter().position(|&z| z == largest).unwrap_or(0)
+                } else {
+                    let total = if temperature == 1.0 { total } else { weigh(temperature) };
+                    draw(&weights, uniform * total)
+                };
+                tokens.push(token as u32);
+                log_probs.push(row[token] - largest - total.ln());
+            }
+        },
+    );
+    (tokens, log_probs)
+}
+
+/// The first place at which the sum of the weights so far exceeds `threshold`; the last that has a weight where rounding
+/// lets none exceed it.
+#[inline(always)]
+fn draw(weights: &[f32], threshold: f32) -> usize {
+    let mut passed = 0.0;
+    for (index, chunk) in weights.chunks(LANES).enumerate() {
+        let of_chunk = sum([chunk], |[weight]| weight);
+        if passed + of_chunk > threshold {
+            let mut inside = passed;
+            for (lane, weight) in chunk.iter().enumerate() {
+                inside += weight;
+                if inside > threshold {
+                    return index * LANES + lane;
+                }
+            }
+        }
+        passed += of_chunk;
+    }
+    weights.iter().rposition(|&weight| weight > 1e-30).unwrap_or(0)
 }
 
 #[cfg(test)]
