@@ -1,9 +1,14 @@
 //! Keys and values of what was written so far, so that a new token costs one position. Knows no sampling.
 //!
-//! Rows of a batch may have prompts of differing lengths. The prompt stands right-padded in the first slots; every token
-//! written after it takes the next slot of all rows, and the padding between is hidden by a mask made from lengths.
+//! Rows of a batch may have prompts of differing lengths. Where the backend has a fused pass for it, the rows share what
+//! their prompts left, and have slots of their own for what they write. Elsewhere the prompt stands right-padded in the first
+//! slots of each row; every token written after it takes the next slot of all rows, and the padding between is hidden by a
+//! mask made from lengths.
 
-use crate::{config::ModelConfig, fused};
+use crate::{
+    config::ModelConfig,
+    fused::{self, CachedRows},
+};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Added to a score that must not be seen. Finite, so that a row whose every slot is hidden stays free of NaN.
@@ -22,16 +27,31 @@ pub struct Cache {
     prompt_slots: usize,
     prompt_lengths: Vec<usize>,
     prompt_mask: Option<Tensor<4>>,
+    shared: Option<Shared>,
+}
+
+/// The prompts that rows share; the layers of the cache hold only what was written after them.
+#[derive(Debug)]
+struct Shared {
+    layers: Vec<(Tensor<4>, Tensor<4>)>,
+    lengths: Vec<usize>,
+    of_row: Vec<usize>,
 }
 
 impl Cache {
     /// Room for `slots` tokens in each of `batch` rows.
     pub fn new(config: &ModelConfig, batch: usize, slots: usize, device: &Device) -> Self {
-        let (kv_heads, e, slots) = (config.kv_heads(), config.head_width(), slots.next_multiple_of(fused::SLOTS));
-        let keys = || Tensor::zeros([batch, kv_heads, e, slots], device);
-        let values = || Tensor::zeros([batch, kv_heads, slots, e], device);
-        let layers = (0..config.num_hidden_layers).map(|_| Some((keys(), values()))).collect();
-        Self { layers, filled: 0, pending: 0, prompt_slots: 0, prompt_lengths: Vec::new(), prompt_mask: None }
+        let (kv_heads, e) = (config.kv_heads(), config.head_width());
+        let layers = (0..config.num_hidden_layers).map(|_| Some(empty([batch, kv_heads, e], slots, device))).collect();
+        Self {
+            layers,
+            filled: 0,
+            pending: 0,
+            prompt_slots: 0,
+            prompt_lengths: Vec::new(),
+            prompt_mask: None,
+            shared: None,
+        }
     }
 
     /// Number of slots that hold something.
@@ -67,14 +87,17 @@ impl Cache {
         rotary: [&Tensor<4>; 2],
         heads: usize,
     ) -> Result<Tensor<3>, Tensor<3>> {
-        let [batch, time, _] = projected.dims();
-        if time > 1 || self.prompt_lengths.len() != batch || !fused::serves(&projected) {
-            return Err(projected);
-        }
-        let hidden = self.prompt_lengths.iter().map(|&length| length..self.prompt_slots).collect();
+        let Some(shared) = &self.shared else { return Err(projected) };
         let (keys, values) = self.layers[layer].take().expect("a layer is written once a step");
+        let (prompt_keys, prompt_values) = &shared.layers[layer];
+        let rows = CachedRows {
+            heads,
+            filled: self.filled,
+            prompt_lengths: shared.lengths.clone(),
+            prompt_of_row: shared.of_row.clone(),
+        };
         let (attended, [keys, values]) =
-            fused::attention_with_cache(projected, rotary, [keys, values], self.filled, hidden, heads);
+            fused::attention_with_cache(projected, rotary, [keys, values], [prompt_keys, prompt_values], rows);
         self.layers[layer] = Some((keys, values));
         self.pending = 1;
         Ok(attended)
@@ -111,16 +134,28 @@ impl Cache {
             let (keys, values) = layer.take().expect("no step is under way");
             *layer = Some((keys.select(0, index.clone()), values.select(0, index.clone())));
         }
-        if !self.prompt_lengths.is_empty() {
-            self.prompt_lengths = rows.iter().map(|&row| self.prompt_lengths[row]).collect();
+        if let Some(shared) = &mut self.shared {
+            shared.of_row = rows.iter().map(|&row| shared.of_row[row]).collect();
         }
         self.prompt_mask = self.prompt_mask.map(|mask| mask.select(0, index));
         self
     }
 
-    /// The rows `rows` of a cache that is exactly full, with room for `slots` tokens.
+    /// The rows `rows` of a cache that holds prompts and nothing else, with room for `slots` tokens in all.
     pub(crate) fn spread(mut self, rows: &[usize], slots: usize) -> Self {
         let filled = self.filled;
+        let (keys, _) = self.layers[0].as_ref().expect("no step is under way");
+        if fused::serves(keys) {
+            let ([_, kv_heads, e, _], device) = (keys.dims(), keys.device());
+            let room = || empty([rows.len(), kv_heads, e], slots - filled, &device);
+            let share = |layer: &mut Option<_>| layer.replace(room()).expect("no step is under way");
+            let layers = self.layers.iter_mut().map(share).collect();
+            let lengths = std::mem::take(&mut self.prompt_lengths);
+            self.shared = Some(Shared { layers, lengths, of_row: rows.to_vec() });
+            self.prompt_mask = None;
+            self.filled = 0;
+            return self;
+        }
         self = self.select(rows);
         for layer in &mut self.layers {
             let (keys, values) = layer.take().expect("no step is under way");
@@ -133,6 +168,12 @@ impl Cache {
         let (keys, _) = self.layers.iter().flatten().next().expect("a model has at least one layer");
         keys.device()
     }
+}
+
+/// Keys and values for `[B, G, E]` with room for `slots` tokens, in whole vectors.
+fn empty([batch, kv_heads, e]: [usize; 3], slots: usize, device: &Device) -> (Tensor<4>, Tensor<4>) {
+    let slots = slots.next_multiple_of(fused::SLOTS);
+    (Tensor::zeros([batch, kv_heads, e, slots], device), Tensor::zeros([batch, kv_heads, slots, e], device))
 }
 
 /// The filled slots of a dimension with room behind them for `slots` in all.
@@ -244,7 +285,7 @@ mod tests {
 
     #[test]
     fn spreading_a_full_cache_makes_room_and_keeps_what_is_in_it() {
-        let mut cache = cache(2, 2).spread(&[0, 0, 1], 3);
+        let mut cache = fused::plainly(|| cache(2, 2).spread(&[0, 0, 1], 3));
         assert_eq!(seen(&mut cache), [0.0, 1.0, -1.0, 0.0, 1.0, -1.0, 10.0, 11.0, -1.0]);
     }
 

@@ -9,10 +9,10 @@ mod product;
 mod rows;
 
 pub(crate) use attention::SLOTS;
-use attention::Shape;
+use attention::{Prompts, Shape};
 use burn::{
     backend::{
-        Autodiff, Backend, Dispatch, Flex, TensorMetadata,
+        Autodiff, Backend, Dispatch, ExtensionType, Flex, TensorMetadata,
         autodiff::{
             checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
             grads::Gradients,
@@ -24,7 +24,7 @@ use burn::{
     tensor::{Int, Tensor, TensorData},
 };
 use product::Matrix;
-use std::{borrow::Cow, ops::Range};
+use std::borrow::Cow;
 
 /// x W, added to `sum` where one is given.
 ///
@@ -76,26 +76,49 @@ pub(crate) fn attention(
     })
 }
 
-/// Attention of one new token a row to a cache, which takes up its key and value; output, keys and values.
+/// Attention of one new token a row to its prompt and to what the row has written, whose cache takes up its key and value;
+/// output, keys and values.
 ///
 /// # Shapes
-/// - `qkv`: `[B, 1, (H + 2 G) E]`; `cos`, `sin`: `[B, 1, 1, E / 2]`; keys: `[B, G, E, S]`, values: `[B, G, S, E]`, S a
-///   multiple of [`SLOTS`], of which `filled` are filled
-/// - `hidden`: of each row, the slots that it does not see
+/// - `qkv`: `[B, 1, (H + 2 G) E]`; `cos`, `sin`: `[B, 1, 1, E / 2]`
+/// - `written`, keys: `[B, G, E, S]`, values: `[B, G, S, E]`, S a multiple of [`SLOTS`], of which `filled` are filled;
+///   `read`, of each prompt: the same
 /// - output: `[B, 1, H E]`
 pub(crate) fn attention_with_cache(
     qkv: Tensor<3>,
     [cos, sin]: [&Tensor<4>; 2],
-    [keys, values]: [Tensor<4>; 2],
-    filled: usize,
-    hidden: Vec<Range<usize>>,
-    heads: usize,
+    written: [Tensor<4>; 2],
+    read: [&Tensor<4>; 2],
+    rows: CachedRows,
 ) -> (Tensor<3>, [Tensor<4>; 2]) {
     let (cos, sin) = (cos.clone().into_dispatch(), sin.clone().into_dispatch());
-    let (keys, values) = (keys.into_dispatch(), values.into_dispatch());
-    let (out, keys, values) =
-        Dispatch::fused_attention_with_cache(qkv.into_dispatch(), cos, sin, keys, values, filled, hidden, heads);
+    let [keys, values] = written.map(|tensor| tensor.into_dispatch());
+    let [prompt_keys, prompt_values] = read.map(|tensor| tensor.clone().into_dispatch());
+    let cache = Cached { keys, values, prompt_keys, prompt_values };
+    let (out, keys, values) = Dispatch::fused_attention_with_cache(qkv.into_dispatch(), cos, sin, cache, rows);
     (Tensor::from_dispatch(out), [Tensor::from_dispatch(keys), Tensor::from_dispatch(values)])
+}
+
+/// Which row of a batch has read and written what.
+#[derive(Clone, Debug)]
+pub(crate) struct CachedRows {
+    /// Query heads.
+    pub(crate) heads: usize,
+    /// Tokens that every row has written.
+    pub(crate) filled: usize,
+    /// Tokens of each prompt.
+    pub(crate) prompt_lengths: Vec<usize>,
+    /// The prompt of each row.
+    pub(crate) prompt_of_row: Vec<usize>,
+}
+
+/// The tensors of a cache.
+#[derive(ExtensionType)]
+struct Cached<B: Backend> {
+    keys: FloatTensor<B>,
+    values: FloatTensor<B>,
+    prompt_keys: FloatTensor<B>,
+    prompt_values: FloatTensor<B>,
 }
 
 /// log softmax(z / temperature) at one target a row.
@@ -162,16 +185,12 @@ trait FusedOps: Backend {
         targets: IntTensor<Self>,
         temperature: f32,
     ) -> FloatTensor<Self>;
-    #[allow(clippy::too_many_arguments)]
     fn fused_attention_with_cache(
         qkv: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
-        keys: FloatTensor<Self>,
-        values: FloatTensor<Self>,
-        filled: usize,
-        hidden: Vec<Range<usize>>,
-        heads: usize,
+        #[extension_type] cache: Cached<Self>,
+        rows: CachedRows,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
@@ -214,19 +233,25 @@ impl FusedOps for Flex {
         qkv: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
-        mut keys: FloatTensor<Self>,
-        mut values: FloatTensor<Self>,
-        filled: usize,
-        hidden: Vec<Range<usize>>,
-        heads: usize,
+        cache: Cached<Self>,
+        rows: CachedRows,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let Cached { mut keys, mut values, prompt_keys, prompt_values } = cache;
+        let CachedRows { heads, filled, prompt_lengths, prompt_of_row } = rows;
         let &[batch, kv_heads, width, _] = &keys.shape().to_vec()[..] else { panic!("a cache of four dimensions") };
         let shape = Shape { batch, time: 1, heads, kv_heads, width };
         let out = {
+            let (prompt_keys, prompt_values) = (numbers(&prompt_keys), numbers(&prompt_values));
+            let prompts = Prompts {
+                keys: &prompt_keys,
+                values: &prompt_values,
+                lengths: &prompt_lengths,
+                of_row: &prompt_of_row,
+            };
             let (cos, sin) = (numbers(&cos), numbers(&sin));
             // Copied only if somebody else still looks at the cache.
-            let cache = [keys.storage_mut(), values.storage_mut()];
-            attention::with_cache(&numbers(&qkv), [&cos, &sin], cache, filled, &hidden, shape)
+            let written = [keys.storage_mut(), values.storage_mut()];
+            attention::with_cache(&numbers(&qkv), [&cos, &sin], written, filled, prompts, shape)
         };
         (tensor(out, vec![batch, 1, heads * width]), keys, values)
     }
@@ -272,11 +297,8 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
         _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: usize,
-        _: Vec<Range<usize>>,
-        _: usize,
+        _: Cached<Self>,
+        _: CachedRows,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         unimplemented!("a cache is for models without gradients")
     }

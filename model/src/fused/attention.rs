@@ -6,7 +6,6 @@
 
 use super::rows::{softmax, sum};
 use pulp::{Arch, Simd, WithSimd};
-use std::ops::Range;
 
 /// Rows of a tile.
 const ROWS: usize = 4;
@@ -194,19 +193,32 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
     Arch::new().dispatch(Backward { qkv, rotary: Rotary { cos, sin }, shape, grad })
 }
 
-/// One new token a row: writes its key and value behind those of a cache, and attends to all that its row may see.
+/// What the rows of a batch share of a cache: the keys and values of their prompts.
+#[derive(Clone, Copy)]
+pub(super) struct Prompts<'a> {
+    /// `[P, G, E, S]`, S a multiple of [`SLOTS`].
+    pub(super) keys: &'a [f32],
+    /// `[P, G, S, E]`.
+    pub(super) values: &'a [f32],
+    /// Tokens of each prompt.
+    pub(super) lengths: &'a [usize],
+    /// The prompt of each row.
+    pub(super) of_row: &'a [usize],
+}
+
+/// One new token a row: writes its key and value behind those that the row has written, and attends to them and to its
+/// prompt.
 ///
 /// # Shapes
 /// - `qkv`: `[B, (H + 2 G) E]`; `cos`, `sin`: `[B, E / 2]`
 /// - `keys`: `[B, G, E, S]`; `values`: `[B, G, S, E]`, S a multiple of [`SLOTS`], of which `filled` are filled
-/// - `hidden`: of each row, the slots that it does not see
 /// - output: `[B, H E]`
 pub(super) fn with_cache(
     qkv: &[f32],
     [cos, sin]: [&[f32]; 2],
     [keys, values]: [&mut [f32]; 2],
     filled: usize,
-    hidden: &[Range<usize>],
+    prompts: Prompts<'_>,
     shape: Shape,
 ) -> Vec<f32> {
     struct WithCache<'a> {
@@ -215,7 +227,7 @@ pub(super) fn with_cache(
         keys: &'a mut [f32],
         values: &'a mut [f32],
         filled: usize,
-        hidden: &'a [Range<usize>],
+        prompts: Prompts<'a>,
         shape: Shape,
     }
     impl WithSimd for WithCache<'_> {
@@ -223,16 +235,24 @@ pub(super) fn with_cache(
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
-            let Self { qkv, rotary, keys, values, filled, hidden, shape } = self;
+            let Self { qkv, rotary, keys, values, filled, prompts, shape } = self;
             let Shape { batch, heads, kv_heads, width, .. } = shape;
-            let of_head = keys.len() / (batch * kv_heads).max(1);
-            let slots = of_head / width.max(1);
-            assert!(slots.is_multiple_of(SLOTS) && filled < slots, "token {filled} of a cache of {slots} slots");
-            let group = heads / kv_heads;
+            let numbers = |of: &[f32], rows: usize| of.len() / (rows * kv_heads).max(1);
+            let (of_head, of_prompt) = (numbers(keys, batch), numbers(prompts.keys, prompts.lengths.len()));
+            let (slots, prompt_slots) = (of_head / width.max(1), of_prompt / width.max(1));
+            assert!(slots.is_multiple_of(SLOTS) && prompt_slots.is_multiple_of(SLOTS), "slots in whole vectors");
+            assert!(filled < slots, "token {filled} of a cache of {slots} slots");
+            let (group, written) = (heads / kv_heads, filled + 1);
             let mut out = vec![0.0; batch * heads * width];
-            let (mut rotated, mut scores) = (vec![0.0; width], vec![0.0; slots]);
+            let (mut rotated, mut scores) = (vec![0.0; width], vec![0.0; prompt_slots + slots]);
+            let mut of_written = vec![0.0; width];
             for row in 0..batch {
                 let projected = &qkv[row * shape.projected()..][..shape.projected()];
+                let prompt = prompts.of_row[row];
+                let read = prompts.lengths[prompt];
+                // The scores of what was written begin at a whole vector.
+                let first = read.next_multiple_of(MOST_LANES);
+                let end = (first + written).next_multiple_of(MOST_LANES);
                 for kv_head in 0..kv_heads {
                     let at = (row * kv_heads + kv_head) * of_head;
                     let (keys, values) = (&mut keys[at..at + of_head], &mut values[at..at + of_head]);
@@ -242,26 +262,31 @@ pub(super) fn with_cache(
                     }
                     let value = &projected[(heads + kv_heads + kv_head) * width..][..width];
                     values[filled * width..][..width].copy_from_slice(value);
+                    let at = (prompt * kv_heads + kv_head) * of_prompt;
+                    let prompt_keys = &prompts.keys[at..at + of_prompt];
+                    let prompt_values = &prompts.values[at..at + of_prompt];
                     for head in kv_head * group..(kv_head + 1) * group {
                         rotary.rotate(row, &projected[head * width..][..width], &mut rotated);
                         let scale = 1.0 / (width as f32).sqrt();
                         rotated.iter_mut().for_each(|x| *x *= scale);
-                        let seen = filled + 1;
-                        row_product(simd, &rotated, keys, slots, seen, &mut scores);
-                        let weights = &mut scores[..seen.next_multiple_of(MOST_LANES)];
-                        weights[seen..].fill(f32::NEG_INFINITY);
-                        weights[hidden[row].clone()].fill(f32::NEG_INFINITY);
-                        softmax(weights);
-                        weights[hidden[row].clone()].fill(0.0);
+                        row_product(simd, &rotated, prompt_keys, prompt_slots, read, &mut scores);
+                        scores[read..first].fill(f32::NEG_INFINITY);
+                        row_product(simd, &rotated, keys, slots, written, &mut scores[first..]);
+                        scores[first + written..end].fill(f32::NEG_INFINITY);
+                        softmax(&mut scores[..end]);
                         let out = &mut out[(row * heads + head) * width..][..width];
-                        row_product(simd, &weights[..seen], values, width, width, out);
+                        row_product(simd, &scores[..read], prompt_values, width, width, out);
+                        row_product(simd, &scores[first..first + written], values, width, width, &mut of_written);
+                        for (out, of_written) in out.iter_mut().zip(&of_written) {
+                            *out += of_written;
+                        }
                     }
                 }
             }
             out
         }
     }
-    Arch::new().dispatch(WithCache { qkv, rotary: Rotary { cos, sin }, keys, values, filled, hidden, shape })
+    Arch::new().dispatch(WithCache { qkv, rotary: Rotary { cos, sin }, keys, values, filled, prompts, shape })
 }
 
 /// One row times a matrix of rows `width` apart: its first `columns` columns, and as many more as fill the last vectors and
