@@ -2,14 +2,14 @@
 //! ones: each is one pass here, with a gradient of its own. Other backends fuse by themselves; for them every function says
 //! `None`, and the caller has the plain form beside it.
 //!
-//! `product.rs`, `rows.rs` and `attention.rs` have the arithmetic, on slices. This file makes burn call it (a *backend extension*).
+//! `product.rs`, `rows.rs`, `attention.rs` and `cached.rs` have the arithmetic, on slices. This file makes burn call it (a *backend extension*).
 
 mod attention;
+mod cached;
 mod product;
 mod rows;
 
-pub(crate) use attention::SLOTS;
-use attention::{Prompts, Shape};
+use attention::Shape;
 use burn::{
     backend::{
         Autodiff, Backend, Dispatch, ExtensionType, Flex, TensorMetadata,
@@ -23,6 +23,8 @@ use burn::{
     },
     tensor::{Int, Tensor, TensorData},
 };
+use cached::Prompts;
+pub(crate) use cached::SLOTS;
 use product::Matrix;
 use std::borrow::Cow;
 
@@ -251,7 +253,7 @@ impl FusedOps for Flex {
             let (cos, sin) = (numbers(&cos), numbers(&sin));
             // Copied only if somebody else still looks at the cache.
             let written = [keys.storage_mut(), values.storage_mut()];
-            attention::with_cache(&numbers(&qkv), [&cos, &sin], written, filled, prompts, shape)
+            cached::with_cache(&numbers(&qkv), [&cos, &sin], written, filled, prompts, shape)
         };
         (tensor(out, vec![batch, 1, heads * width]), keys, values)
     }

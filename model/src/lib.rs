@@ -34,7 +34,7 @@ pub use checkpoint::{
     to_host, write_tensors,
 };
 pub use config::{EosTokenId, ModelConfig, ModelSize, RopeParameters};
-pub use device::{DeviceKind, choose_device, keep_pages, peak_memory_bytes, threads};
+pub use device::{DeviceKind, choose_device, cpu_seconds, keep_pages, peak_memory_bytes, threads};
 pub use generate::{Completion, Finish, GenerateConfig, GenerateStats, generate};
 pub use heads::{ActorCritic, ActorCriticOutput, ValueBranch};
 pub use logits::{entropy, token_log_probs};

@@ -38,6 +38,13 @@ pub struct BenchArgs {
     /// Tokens written a sample
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = crate::args::positive)]
     pub new_tokens: usize,
+    /// Give the prompts of a rollout differing lengths, from half of --seq up to it
+    #[arg(long)]
+    pub ragged: bool,
+    /// Let samples end by themselves: the token ids divisible by N end them, about one token in N of a model with random
+    /// weights [default: none ends before --new-tokens]
+    #[arg(long, value_name = "N", value_parser = crate::args::positive)]
+    pub ends: Option<usize>,
     /// Timed repetitions, of which the median is reported
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = crate::args::positive)]
     pub repeats: usize,
@@ -66,6 +73,8 @@ struct Timing {
     tokens: usize,
     median_s: f64,
     tokens_per_s: f64,
+    /// Processor time of one repetition, all threads together; median.
+    cpu_s: f64,
     /// Share of computed positions that belong to no row.
     padding: f64,
 }
@@ -114,46 +123,54 @@ fn training(model: &Transformer, args: &BenchArgs, threads: usize) -> Timing {
     let mut model = Some(model.clone());
     // Every thread gets work even where the batch is smaller than a micro-batch for each.
     let micro_batch = args.compute.micro_batch.min(args.batch.div_ceil(threads));
-    let median_s = median_seconds(args.repeats, || {
+    let (median_s, cpu_s) = median_seconds(args.repeats, || {
         let current = model.take().expect("put back below");
         let Update { model: updated, .. } = update(current, &batch, &mut optimizer, 1e-4, micro_batch, threads);
         model = Some(updated);
     });
     let tokens = args.batch * args.seq;
-    Timing { tokens, median_s, tokens_per_s: tokens as f64 / median_s, padding: 0.0 }
+    Timing { tokens, median_s, cpu_s, tokens_per_s: tokens as f64 / median_s, padding: 0.0 }
 }
 
 fn rollout(model: &Transformer, args: &BenchArgs, threads: usize) -> Timing {
-    let prompt = |p: usize| (0..args.seq).map(|t| token(p * args.seq + t, model.config.vocab_size)).collect();
+    let vocabulary = model.config.vocab_size;
+    let prompt = |p: usize| {
+        let shorter = if args.ragged { p * (args.seq / 2) / args.prompts } else { 0 };
+        (0..args.seq - shorter).map(|t| token(p * args.seq + t, vocabulary)).collect()
+    };
     let prompts: Vec<Vec<u32>> = (0..args.prompts).map(prompt).collect();
+    let stops = args.ends.iter().flat_map(|&ends| (0..vocabulary as u32).step_by(ends)).map(|id| vec![id]).collect();
     let key = |p: usize, k: usize| Key::new(0, Purpose::Generate).with(p as u64).with(k as u64);
     let keys: Vec<Vec<Key>> = (0..args.prompts).map(|p| (0..args.samples).map(|k| key(p, k)).collect()).collect();
     let rows = args.compute.rollout_batch.min((args.prompts * args.samples).div_ceil(threads));
-    // No id ends a row: with random weights the ends would mean nothing.
-    let config = GenerateConfig { max_new_tokens: args.new_tokens, temperature: 1.0, stops: vec![], rows, threads };
+    let config = GenerateConfig { max_new_tokens: args.new_tokens, temperature: 1.0, stops, rows, threads };
     let mut stats = GenerateStats::default();
-    let median_s = median_seconds(args.repeats, || stats = model::generate(model, &prompts, &keys, &config, &|_| ()).1);
+    let (median_s, cpu_s) =
+        median_seconds(args.repeats, || stats = model::generate(model, &prompts, &keys, &config, &|_| ()).1);
     let computed = stats.new_tokens + stats.prompt_tokens + stats.padding_tokens;
     Timing {
         tokens: stats.new_tokens,
         median_s,
+        cpu_s,
         tokens_per_s: stats.new_tokens as f64 / median_s,
         padding: stats.padding_tokens as f64 / computed as f64,
     }
 }
 
-/// One untimed call, then the median of `repeats`.
-fn median_seconds(repeats: usize, mut work: impl FnMut()) -> f64 {
+/// One untimed call, then the medians of wall and processor time of `repeats`.
+fn median_seconds(repeats: usize, mut work: impl FnMut()) -> (f64, f64) {
     work();
-    let mut seconds: Vec<f64> = (0..repeats)
+    let (mut wall, mut cpu): (Vec<f64>, Vec<f64>) = (0..repeats)
         .map(|_| {
-            let started = Instant::now();
+            let (started, cpu) = (Instant::now(), model::cpu_seconds());
             work();
-            started.elapsed().as_secs_f64()
+            let cpu = model::cpu_seconds().zip(cpu).map_or(f64::NAN, |(after, before)| after - before);
+            (started.elapsed().as_secs_f64(), cpu)
         })
-        .collect();
-    seconds.sort_by(f64::total_cmp);
-    seconds[repeats / 2]
+        .unzip();
+    wall.sort_by(f64::total_cmp);
+    cpu.sort_by(f64::total_cmp);
+    (wall[repeats / 2], cpu[repeats / 2])
 }
 
 /// A token that looks arbitrary.
@@ -165,10 +182,11 @@ fn readable(report: &BenchReport, args: &BenchArgs) -> String {
     let mut lines = vec![format!("{}: {} parameters, {} threads", report.model, report.parameters, report.threads)];
     for (name, timing) in [("training step", &report.training), ("rollout", &report.rollout)] {
         lines.push(format!(
-            "{name:<14} {:>9.0} tokens/s  ({} tokens in {:.3} s, median of {}; {:.1} % padding)",
+            "{name:<14} {:>9.0} tokens/s  ({} tokens in {:.3} s, {:.3} s of CPU, median of {}; {:.1} % padding)",
             timing.tokens_per_s,
             timing.tokens,
             timing.median_s,
+            timing.cpu_s,
             args.repeats,
             100.0 * timing.padding
         ));

@@ -10,9 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 /// Rows of a tile.
 const ROWS: usize = 4;
 /// Most lanes of a vector that a tile is two of.
-const MOST_LANES: usize = 16;
-/// What the slots of a cache are a multiple of, so that its keys are read in whole vectors.
-pub(crate) const SLOTS: usize = 4 * MOST_LANES;
+pub(super) const MOST_LANES: usize = 16;
 
 /// What attention is over.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +29,7 @@ pub(super) struct Shape {
 
 impl Shape {
     /// Numbers that a token has in the fused projection.
-    fn projected(&self) -> usize {
+    pub(super) fn projected(&self) -> usize {
         (self.heads + 2 * self.kv_heads) * self.width
     }
 
@@ -193,143 +191,6 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
     Arch::new().dispatch(Backward { qkv, rotary: Rotary { cos, sin }, shape, grad })
 }
 
-/// What the rows of a batch share of a cache: the keys and values of their prompts.
-#[derive(Clone, Copy)]
-pub(super) struct Prompts<'a> {
-    /// `[P, G, E, S]`, S a multiple of [`SLOTS`].
-    pub(super) keys: &'a [f32],
-    /// `[P, G, S, E]`.
-    pub(super) values: &'a [f32],
-    /// Tokens of each prompt.
-    pub(super) lengths: &'a [usize],
-    /// The prompt of each row.
-    pub(super) of_row: &'a [usize],
-}
-
-/// One new token a row: writes its key and value behind those that the row has written, and attends to them and to its
-/// prompt.
-///
-/// # Shapes
-/// - `qkv`: `[B, (H + 2 G) E]`; `cos`, `sin`: `[B, E / 2]`
-/// - `keys`: `[B, G, E, S]`; `values`: `[B, G, S, E]`, S a multiple of [`SLOTS`], of which `filled` are filled
-/// - output: `[B, H E]`
-pub(super) fn with_cache(
-    qkv: &[f32],
-    [cos, sin]: [&[f32]; 2],
-    [keys, values]: [&mut [f32]; 2],
-    filled: usize,
-    prompts: Prompts<'_>,
-    shape: Shape,
-) -> Vec<f32> {
-    struct WithCache<'a> {
-        qkv: &'a [f32],
-        rotary: Rotary<'a>,
-        keys: &'a mut [f32],
-        values: &'a mut [f32],
-        filled: usize,
-        prompts: Prompts<'a>,
-        shape: Shape,
-    }
-    impl WithSimd for WithCache<'_> {
-        type Output = Vec<f32>;
-
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
-            let Self { qkv, rotary, keys, values, filled, prompts, shape } = self;
-            let Shape { batch, heads, kv_heads, width, .. } = shape;
-            let numbers = |of: &[f32], rows: usize| of.len() / (rows * kv_heads).max(1);
-            let (of_head, of_prompt) = (numbers(keys, batch), numbers(prompts.keys, prompts.lengths.len()));
-            let (slots, prompt_slots) = (of_head / width.max(1), of_prompt / width.max(1));
-            assert!(slots.is_multiple_of(SLOTS) && prompt_slots.is_multiple_of(SLOTS), "slots in whole vectors");
-            assert!(filled < slots, "token {filled} of a cache of {slots} slots");
-            let (group, written) = (heads / kv_heads, filled + 1);
-            let mut out = vec![0.0; batch * heads * width];
-            let (mut rotated, mut scores) = (vec![0.0; width], vec![0.0; prompt_slots + slots]);
-            let mut of_written = vec![0.0; width];
-            for row in 0..batch {
-                let projected = &qkv[row * shape.projected()..][..shape.projected()];
-                let prompt = prompts.of_row[row];
-                let read = prompts.lengths[prompt];
-                // The scores of what was written begin at a whole vector.
-                let first = read.next_multiple_of(MOST_LANES);
-                let end = (first + written).next_multiple_of(MOST_LANES);
-                for kv_head in 0..kv_heads {
-                    let at = (row * kv_heads + kv_head) * of_head;
-                    let (keys, values) = (&mut keys[at..at + of_head], &mut values[at..at + of_head]);
-                    rotary.rotate(row, &projected[(heads + kv_head) * width..][..width], &mut rotated);
-                    for (e, &x) in rotated.iter().enumerate() {
-                        keys[e * slots + filled] = x;
-                    }
-                    let value = &projected[(heads + kv_heads + kv_head) * width..][..width];
-                    values[filled * width..][..width].copy_from_slice(value);
-                    let at = (prompt * kv_heads + kv_head) * of_prompt;
-                    let prompt_keys = &prompts.keys[at..at + of_prompt];
-                    let prompt_values = &prompts.values[at..at + of_prompt];
-                    for head in kv_head * group..(kv_head + 1) * group {
-                        rotary.rotate(row, &projected[head * width..][..width], &mut rotated);
-                        let scale = 1.0 / (width as f32).sqrt();
-                        rotated.iter_mut().for_each(|x| *x *= scale);
-                        row_product(simd, &rotated, prompt_keys, prompt_slots, read, &mut scores);
-                        scores[read..first].fill(f32::NEG_INFINITY);
-                        row_product(simd, &rotated, keys, slots, written, &mut scores[first..]);
-                        scores[first + written..end].fill(f32::NEG_INFINITY);
-                        softmax(&mut scores[..end]);
-                        let out = &mut out[(row * heads + head) * width..][..width];
-                        row_product(simd, &scores[..read], prompt_values, width, width, out);
-                        row_product(simd, &scores[first..first + written], values, width, width, &mut of_written);
-                        for (out, of_written) in out.iter_mut().zip(&of_written) {
-                            *out += of_written;
-                        }
-                    }
-                }
-            }
-            out
-        }
-    }
-    Arch::new().dispatch(WithCache { qkv, rotary: Rotary { cos, sin }, keys, values, filled, prompts, shape })
-}
-
-/// One row times a matrix of rows `width` apart: its first `columns` columns, and as many more as fill the last vectors and
-/// have room in `out`.
-#[inline(always)]
-fn row_product<S: Simd>(simd: S, row: &[f32], b: &[f32], width: usize, columns: usize, out: &mut [f32]) {
-    // Four sums beside each other and two of each hide the time that an addition takes.
-    let tile = 4 * S::F32_LANES;
-    let mut column = 0;
-    while column < columns && column + tile <= width.min(out.len()) {
-        let (mut even, mut odd) = ([simd.splat_f32s(0.0); 4], [simd.splat_f32s(0.0); 4]);
-        let add = |k: usize, x: f32, sums: &mut [S::f32s; 4]| {
-            let (vectors, _) = S::as_simd_f32s(&b[k * width + column..][..tile]);
-            let x = simd.splat_f32s(x);
-            for (sum, &vector) in sums.iter_mut().zip(vectors) {
-                *sum = simd.mul_add_e_f32s(x, vector, *sum);
-            }
-        };
-        let (pairs, last) = row.as_chunks::<2>();
-        for (pair, [x, y]) in pairs.iter().enumerate() {
-            add(2 * pair, *x, &mut even);
-            add(2 * pair + 1, *y, &mut odd);
-        }
-        for x in last {
-            add(row.len() - 1, *x, &mut even);
-        }
-        let (vectors, _) = S::as_mut_simd_f32s(&mut out[column..column + tile]);
-        for ((vector, even), odd) in vectors.iter_mut().zip(even).zip(odd) {
-            *vector = simd.add_f32s(even, odd);
-        }
-        column += tile;
-    }
-    if column < columns {
-        let out = &mut out[column..columns];
-        out.fill(0.0);
-        for (k, &x) in row.iter().enumerate() {
-            for (out, &y) in out.iter_mut().zip(&b[k * width + column..]) {
-                *out += x * y;
-            }
-        }
-    }
-}
-
 /// Queries, keys and values of one head of one sequence; rows and columns past the end are zeros.
 struct Head {
     /// `[T, E]`, rotated and scaled.
@@ -418,14 +279,14 @@ fn softmax_backward(probabilities: &[f32], grad: &mut [f32]) {
 
 /// Rotates first half against second half of a head.
 #[derive(Clone, Copy)]
-struct Rotary<'a> {
-    cos: &'a [f32],
-    sin: &'a [f32],
+pub(super) struct Rotary<'a> {
+    pub(super) cos: &'a [f32],
+    pub(super) sin: &'a [f32],
 }
 
 impl Rotary<'_> {
     #[inline(always)]
-    fn rotate(&self, t: usize, x: &[f32], out: &mut [f32]) {
+    pub(super) fn rotate(&self, t: usize, x: &[f32], out: &mut [f32]) {
         let half = x.len() / 2;
         let (cos, sin) = (&self.cos[t * half..][..half], &self.sin[t * half..][..half]);
         let ((first, second), (out_first, out_second)) = (x.split_at(half), out.split_at_mut(half));
@@ -471,42 +332,54 @@ impl Matrix<'_> {
     }
 }
 
-/// [`ROWS`] rows of A B: `depth` products a number, at least the first `columns` columns. `a` comes with the distance
-/// between its rows and that between its columns.
+/// [`ROWS`] rows of A B, made of tiles: `depth` products a number, at least the first `columns` columns. `a` comes with the
+/// distance between its rows and that between its columns.
 #[inline(always)]
 fn product<S: Simd>(
     simd: S,
-    (a, row_stride, column_stride): (&[f32], usize, usize),
+    a: (&[f32], usize, usize),
     b: Matrix<'_>,
     depth: usize,
     columns: usize,
     out: &mut [f32],
     out_width: usize,
 ) {
-    let tile = 2 * S::F32_LANES;
-    if depth == 0 {
-        return;
+    for column in (0..columns).step_by(2 * S::F32_LANES) {
+        tile(simd, a, (&b.numbers[column..], b.width), depth, &mut out[column..], out_width);
     }
-    let last_of_a = (ROWS - 1) * row_stride + (depth - 1) * column_stride;
-    let last_of_b = (depth - 1) * b.width + columns.next_multiple_of(tile);
-    assert!(last_of_a < a.len() && last_of_b <= b.numbers.len(), "a product reaches past its factors");
-    for column in (0..columns).step_by(tile) {
-        let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
-        for k in 0..depth {
-            // Sound: the largest places were asserted above. With checks the loop takes twice as long.
-            let [first, second]: [S::f32s; 2] = unsafe {
-                let place = b.numbers.as_ptr().add(k * b.width + column).cast::<S::f32s>();
-                [place.read_unaligned(), place.add(1).read_unaligned()]
-            };
-            for (row, [sum_first, sum_second]) in sums.iter_mut().enumerate() {
-                let x = simd.splat_f32s(unsafe { *a.get_unchecked(row * row_stride + k * column_stride) });
-                *sum_first = simd.mul_add_e_f32s(x, first, *sum_first);
-                *sum_second = simd.mul_add_e_f32s(x, second, *sum_second);
-            }
+}
+
+/// [`ROWS`] rows of A times two vectors' width of B: `depth` products a number, written row by row, `out_width` apart. `a`
+/// comes with the distance between its rows and that between its columns, `b` with that between its rows.
+#[inline(always)]
+fn tile<S: Simd>(
+    simd: S,
+    (a, row_stride, column_stride): (&[f32], usize, usize),
+    (b, width): (&[f32], usize),
+    depth: usize,
+    out: &mut [f32],
+    out_width: usize,
+) {
+    let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
+    if depth > 0 {
+        let last_of_a = (ROWS - 1) * row_stride + (depth - 1) * column_stride;
+        let last_of_b = (depth - 1) * width + 2 * S::F32_LANES;
+        assert!(last_of_a < a.len() && last_of_b <= b.len(), "a tile reaches past its factors");
+    }
+    for k in 0..depth {
+        // Sound: the largest places were asserted above. With checks the loop takes twice as long.
+        let [first, second]: [S::f32s; 2] = unsafe {
+            let place = b.as_ptr().add(k * width).cast::<S::f32s>();
+            [place.read_unaligned(), place.add(1).read_unaligned()]
+        };
+        for (row, [sum_first, sum_second]) in sums.iter_mut().enumerate() {
+            let x = simd.splat_f32s(unsafe { *a.get_unchecked(row * row_stride + k * column_stride) });
+            *sum_first = simd.mul_add_e_f32s(x, first, *sum_first);
+            *sum_second = simd.mul_add_e_f32s(x, second, *sum_second);
         }
-        for (row, sums) in sums.iter().enumerate() {
-            let (vectors, _) = S::as_mut_simd_f32s(&mut out[row * out_width + column..][..tile]);
-            vectors.copy_from_slice(sums);
-        }
+    }
+    for (row, sums) in sums.iter().enumerate() {
+        let (vectors, _) = S::as_mut_simd_f32s(&mut out[row * out_width..][..2 * S::F32_LANES]);
+        vectors.copy_from_slice(sums);
     }
 }
