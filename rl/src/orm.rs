@@ -31,7 +31,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use config::{ClassWeights, DEFAULTS, OrmConfig, StepLabel};
+pub use config::{ClassWeights, DEFAULTS, JudgeAfter, OrmConfig, StepLabel};
 pub use report::Judged;
 
 /// A solution with a label for each of its step prefixes.
@@ -207,6 +207,10 @@ fn label(
             Labels::Outcome => vec![outcome(sample); prefixed.ends.len()],
             Labels::Steps => step_labels(sample, &prefixed, &policy.tokenizer, &counts, config.step_label)?,
         };
+        let (prefixed, labels) = match config.judge_after {
+            JudgeAfter::Lines => (prefixed, labels),
+            JudgeAfter::Tokens => after_tokens(prefixed, &labels),
+        };
         examples.push(Labelled { weights: vec![1.0; labels.len()], prefixed, labels });
     }
     ensure!(!examples.is_empty(), "no sample of a question to learn from has a token");
@@ -214,6 +218,15 @@ fn label(
         balance(&mut examples);
     }
     Ok(examples)
+}
+
+/// Every token of a solution as the end of a prefix, with the label of the line that it stands in.
+fn after_tokens(prefixed: Prefixed, labels: &[f32]) -> (Prefixed, Vec<f32>) {
+    let Prefixed { example, ends } = prefixed;
+    let last = *ends.last().expect("the whole is a prefix");
+    let places: Vec<usize> = (example.prompt_len..=last).collect();
+    let labels = places.iter().map(|&place| labels[ends.partition_point(|&end| end < place)]).collect();
+    (Prefixed { example, ends: places }, labels)
 }
 
 fn outcome(sample: &Sample) -> f32 {
@@ -297,6 +310,14 @@ mod tests {
         assert_eq!(labels(StepLabel::Share), [0.75, 0.0, 0.0]);
         counts.remove(&key(1));
         assert!(step_labels(&sample, &prefixed, &tokenizer, &counts, StepLabel::Any).is_err());
+    }
+
+    #[test]
+    fn a_token_has_the_label_of_its_line() {
+        let prefixed = Prefixed { example: Example::new(vec![9; 8], 2), ends: vec![3, 6, 7] };
+        let (after, labels) = after_tokens(prefixed, &[0.75, 0.5, 1.0]);
+        assert_eq!(after.ends, [2, 3, 4, 5, 6, 7]);
+        assert_eq!(labels, [0.75, 0.75, 0.5, 0.5, 0.5, 1.0]);
     }
 
     #[test]

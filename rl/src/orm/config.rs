@@ -49,6 +49,9 @@ pub struct OrmConfig {
     /// What the completions of a prefix make its label, for `--labels steps`
     #[arg(long, value_enum, default_value_t)]
     pub step_label: StepLabel,
+    /// After what the head learns to judge; reports and rewards read it after lines in any case
+    #[arg(long, value_enum, default_value_t)]
+    pub judge_after: JudgeAfter,
     /// How much right and wrong weigh in the loss; weights spoil calibration
     #[arg(long, value_enum, default_value_t)]
     pub class_weights: ClassWeights,
@@ -88,6 +91,18 @@ impl StepLabel {
             Self::Share => right as f32 / of as f32,
         }
     }
+}
+
+/// After what the head learns to judge.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JudgeAfter {
+    /// Each line, as Havrilla et al. do.
+    #[default]
+    Lines,
+    /// Each token, with the label of its line: many more places to learn from, among them the one where a slip was just made
+    /// (Cobbe et al. 2021, arXiv 2110.14168, section 4.2).
+    Tokens,
 }
 
 /// How much right and wrong weigh in the loss.
