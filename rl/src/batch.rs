@@ -41,12 +41,33 @@ impl Row for data::Example {
     }
 }
 
-/// Sorts rows by length and cuts them into micro-batches of at most `rows` rows, so that little is padding. Returns the
-/// indices of the rows of each.
+/// Most padding of a micro-batch, as a share of its positions.
+const MOST_PADDING: f64 = 0.05;
+
+/// Sorts rows by length and cuts them into micro-batches of at most `rows` rows, and of fewer where more than
+/// [`MOST_PADDING`] would be padding. Returns the indices of the rows of each.
 pub fn micro_batches<R: Row>(batch: &[R], rows: usize) -> Vec<Vec<usize>> {
+    let length = |index: usize| batch[index].tokens().len();
     let mut order: Vec<usize> = (0..batch.len()).collect();
-    order.sort_by_key(|&index| batch[index].tokens().len());
-    order.chunks(rows.max(1)).map(<[usize]>::to_vec).collect()
+    order.sort_by_key(|&index| length(index));
+    let mut parts: Vec<Vec<usize>> = Vec::new();
+    let mut tokens = 0;
+    for index in order {
+        tokens += length(index);
+        match parts.last_mut() {
+            Some(part)
+                if part.len() < rows
+                    && tokens as f64 >= (1.0 - MOST_PADDING) * (length(index) * (part.len() + 1)) as f64 =>
+            {
+                part.push(index);
+            }
+            _ => {
+                parts.push(vec![index]);
+                tokens = length(index);
+            }
+        }
+    }
+    parts
 }
 
 /// Number of response tokens of rows.
@@ -162,9 +183,9 @@ mod tests {
 
     #[test]
     fn rows_of_like_length_share_a_micro_batch_and_none_is_lost() {
-        let rows = [5, 2, 9, 2, 7].map(|length| example(&vec![1; length], 1));
-        assert_eq!(micro_batches(&rows, 2), [vec![1, 3], vec![0, 4], vec![2]]);
-        assert_eq!(micro_batches(&rows, 100), [vec![1, 3, 0, 4, 2]]);
+        let rows = [50, 20, 90, 20, 52, 51].map(|length| example(&vec![1; length], 1));
+        assert_eq!(micro_batches(&rows, 2), [vec![1, 3], vec![0, 5], vec![4], vec![2]]);
+        assert_eq!(micro_batches(&rows, 100), [vec![1, 3], vec![0, 5, 4], vec![2]]);
         assert!(micro_batches::<Example>(&[], 4).is_empty());
     }
 
@@ -193,11 +214,11 @@ mod tests {
 
     #[test]
     fn the_share_of_padding_is_what_rectangles_have_beyond_their_rows() {
-        let rows = [2, 4, 6].map(|length| example(&vec![1; length], 1));
-        assert_eq!(response_tokens(&rows), 9);
+        let rows = [38, 40, 60].map(|length| example(&vec![1; length], 1));
+        assert_eq!(response_tokens(&rows), 135);
         assert_eq!(padding_share(&rows, 1), 0.0);
-        // Rectangles of 2 x 4 and 1 x 6 for 12 tokens.
-        assert!((padding_share(&rows, 2) - 2.0 / 14.0).abs() < 1e-12);
+        // Rectangles of 2 x 40 and 1 x 60 for 138 tokens.
+        assert!((padding_share(&rows, 2) - 2.0 / 140.0).abs() < 1e-12);
         assert_eq!(padding_share::<Example>(&[], 2), 0.0);
     }
 
