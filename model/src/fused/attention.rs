@@ -332,54 +332,41 @@ impl Matrix<'_> {
     }
 }
 
-/// [`ROWS`] rows of A B, made of tiles: `depth` products a number, at least the first `columns` columns. `a` comes with the
-/// distance between its rows and that between its columns.
+/// [`ROWS`] rows of A B, in tiles of two vectors' width: `depth` products a number, at least the first `columns` columns. `a`
+/// comes with the distance between its rows and that between its columns.
 #[inline(always)]
 fn product<S: Simd>(
     simd: S,
-    a: (&[f32], usize, usize),
+    (a, row_stride, column_stride): (&[f32], usize, usize),
     b: Matrix<'_>,
     depth: usize,
     columns: usize,
     out: &mut [f32],
     out_width: usize,
 ) {
-    for column in (0..columns).step_by(2 * S::F32_LANES) {
-        tile(simd, a, (&b.numbers[column..], b.width), depth, &mut out[column..], out_width);
-    }
-}
-
-/// [`ROWS`] rows of A times two vectors' width of B: `depth` products a number, written row by row, `out_width` apart. `a`
-/// comes with the distance between its rows and that between its columns, `b` with that between its rows.
-#[inline(always)]
-fn tile<S: Simd>(
-    simd: S,
-    (a, row_stride, column_stride): (&[f32], usize, usize),
-    (b, width): (&[f32], usize),
-    depth: usize,
-    out: &mut [f32],
-    out_width: usize,
-) {
-    let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
+    let tile = 2 * S::F32_LANES;
     if depth > 0 {
         let last_of_a = (ROWS - 1) * row_stride + (depth - 1) * column_stride;
-        let last_of_b = (depth - 1) * width + 2 * S::F32_LANES;
-        assert!(last_of_a < a.len() && last_of_b <= b.len(), "a tile reaches past its factors");
+        let last_of_b = (depth - 1) * b.width + columns.next_multiple_of(tile);
+        assert!(last_of_a < a.len() && last_of_b <= b.numbers.len(), "a product reaches past its factors");
     }
-    for k in 0..depth {
-        // Sound: the largest places were asserted above. With checks the loop takes twice as long.
-        let [first, second]: [S::f32s; 2] = unsafe {
-            let place = b.as_ptr().add(k * width).cast::<S::f32s>();
-            [place.read_unaligned(), place.add(1).read_unaligned()]
-        };
-        for (row, [sum_first, sum_second]) in sums.iter_mut().enumerate() {
-            let x = simd.splat_f32s(unsafe { *a.get_unchecked(row * row_stride + k * column_stride) });
-            *sum_first = simd.mul_add_e_f32s(x, first, *sum_first);
-            *sum_second = simd.mul_add_e_f32s(x, second, *sum_second);
+    for column in (0..columns).step_by(tile) {
+        let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
+        for k in 0..depth {
+            // Sound: the largest places were asserted above. With checks the loop takes twice as long.
+            let [first, second]: [S::f32s; 2] = unsafe {
+                let place = b.numbers.as_ptr().add(k * b.width + column).cast::<S::f32s>();
+                [place.read_unaligned(), place.add(1).read_unaligned()]
+            };
+            for (row, [sum_first, sum_second]) in sums.iter_mut().enumerate() {
+                let x = simd.splat_f32s(unsafe { *a.get_unchecked(row * row_stride + k * column_stride) });
+                *sum_first = simd.mul_add_e_f32s(x, first, *sum_first);
+                *sum_second = simd.mul_add_e_f32s(x, second, *sum_second);
+            }
         }
-    }
-    for (row, sums) in sums.iter().enumerate() {
-        let (vectors, _) = S::as_mut_simd_f32s(&mut out[row * out_width..][..2 * S::F32_LANES]);
-        vectors.copy_from_slice(sums);
+        for (row, sums) in sums.iter().enumerate() {
+            let (vectors, _) = S::as_mut_simd_f32s(&mut out[row * out_width + column..][..tile]);
+            vectors.copy_from_slice(sums);
+        }
     }
 }
