@@ -91,7 +91,7 @@ struct RunArgs {
     #[arg(long, value_name = "FILE")]
     save_samples: Option<PathBuf>,
     /// Rows that are sampled together
-    #[arg(long, value_name = "N", default_value = "64")]
+    #[arg(long, value_name = "N", default_value = "128")]
     rollout_batch: NonZeroUsize,
     /// Threads [default: all cores; 1 on a GPU]
     #[arg(long, value_name = "N")]

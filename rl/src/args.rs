@@ -64,7 +64,7 @@ pub struct ComputeArgs {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     pub micro_batch: usize,
     /// Rows that are sampled together
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     pub rollout_batch: usize,
     /// Where to compute, among the backends compiled in
     #[arg(long, default_value = "auto", value_parser = parsed::<DeviceKind>(&["auto", "cpu", "cuda", "wgpu"]))]
@@ -108,7 +108,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
-    /// Size of the model that is made where --init is not given
+    /// Size of the model that is made where --init is not given; default learning rates go by it
     #[arg(long, default_value = "tiny", value_parser = model_size())]
     pub model: ModelSize,
 }

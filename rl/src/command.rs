@@ -89,29 +89,47 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command> {
 fn program() -> clap::Command {
     let mut program = Cli::command();
     let commands = [
-        ("pretrain", pretrain::DEFAULTS),
-        ("sft", sft::DEFAULTS),
-        ("orm", orm::DEFAULTS),
-        ("ei", expert_iteration::DEFAULTS),
-        ("ppo", ppo::DEFAULTS),
-        ("rcrl", rcrl::DEFAULTS),
-        ("augment", augment::DEFAULTS),
+        ("pretrain", pretrain::DEFAULTS, Some(pretrain::LEARNING_RATES_BY_SIZE)),
+        ("sft", sft::DEFAULTS, Some(sft::LEARNING_RATES_BY_SIZE)),
+        ("orm", orm::DEFAULTS, None),
+        ("ei", expert_iteration::DEFAULTS, Some(sft::LEARNING_RATES_BY_SIZE)),
+        ("ppo", ppo::DEFAULTS, None),
+        ("rcrl", rcrl::DEFAULTS, Some(sft::LEARNING_RATES_BY_SIZE)),
+        ("augment", augment::DEFAULTS, Some(sft::LEARNING_RATES_BY_SIZE)),
     ];
-    for (name, defaults) in commands {
+    for (name, defaults, rates_by_size) in commands {
         program = program.mut_subcommand(name, |mut command| {
             command = command.args_override_self(true);
             for &(flag, value) in defaults {
                 command = command.mut_arg(flag, |argument| argument.default_value(value));
             }
-            command
+            let Some(rates) = rates_by_size else { return command };
+            command.mut_arg("learning_rate", |argument| {
+                let [(medium, medium_rate), (small, small_rate)] = rates;
+                let help = format!(
+                    "Peak learning rate; with --model {medium} {medium_rate}, with --model {small} {small_rate}"
+                );
+                argument.help(help).default_value_ifs(rates.map(|(size, rate)| ("model", size, rate)))
+            })
         });
     }
-    program.mut_subcommand("pretrain", |command| {
-        command.mut_arg("learning_rate", |argument| {
-            let [(medium, medium_rate), (small, small_rate)] = pretrain::LEARNING_RATES_BY_SIZE;
-            argument
-                .help(format!("Peak learning rate; {medium_rate} for {medium}, {small_rate} for {small}"))
-                .default_value_ifs([("model", medium, medium_rate), ("model", small, small_rate)])
-        })
-    })
+    program
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_learning_rate_goes_by_the_size_unless_it_is_given() {
+        let rate = |line: &str| match parse(line.split(' ').map(OsString::from).collect()).unwrap() {
+            Command::Sft(config) => config.fit.learning_rate,
+            Command::Ei(config) => config.fit.learning_rate,
+            Command::Pretrain(config) => config.fit.learning_rate,
+            _ => unreachable!("no other is asked"),
+        };
+        assert_eq!(["rl sft", "rl sft --model medium", "rl ei --model small"].map(rate), [1.5e-3, 8e-4, 5e-4]);
+        assert_eq!(["rl pretrain", "rl pretrain --model medium"].map(rate), [2e-3, 1.2e-3]);
+        assert_eq!(rate("rl sft --learning-rate 0.1 --model medium"), 0.1);
+    }
 }

@@ -50,6 +50,10 @@ pub const DEFAULTS: &[(&str, &str)] = &[
     ("eval_every", "150"),
 ];
 
+/// Peak learning rates of the larger sizes in fine-tuning, as in pretraining less than that of the tiny one. That of `small` is
+/// scaled by the width, not measured.
+pub const LEARNING_RATES_BY_SIZE: [(&str, &str); 2] = [("medium", "8e-4"), ("small", "5e-4")];
+
 /// Trains and leaves a run directory; its path.
 ///
 /// # Errors

@@ -1,0 +1,110 @@
+//! The fused operations against the plain forms that other backends have.
+
+use super::*;
+use crate::{GenerateConfig, HostTensor, Key, ModelConfig, ModelSize, Purpose, Transformer, to_host, token_log_probs};
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::Device,
+};
+
+/// A loss of a model with all its gradients, by name.
+fn loss_and_gradients(model: &Transformer, tokens: &Tensor<2, Int>, temperature: f64) -> Vec<(String, HostTensor)> {
+    struct Named<'a> {
+        gradients: &'a GradientsParams,
+        path: Vec<String>,
+        found: Vec<(String, HostTensor)>,
+    }
+    impl ModuleVisitor for Named<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let gradient = self.gradients.get::<D>(param.id).expect("every parameter has a gradient");
+            self.found.push((self.path.join("."), to_host(gradient)));
+        }
+    }
+    let model = model.clone().train();
+    let [batch, time] = tokens.dims();
+    let logits = model.forward(tokens.clone()).reshape([batch * time, model.config.vocab_size]);
+    let targets = tokens.clone().reshape([batch * time]);
+    // Every token has a weight of its own, so that no gradient cancels.
+    let weights: Vec<f32> = (0..batch * time).map(|i| (i as f32 * 0.7).sin()).collect();
+    let weights = Tensor::<1>::from_floats(weights.as_slice(), &tokens.device());
+    let loss = (token_log_probs(logits, targets, temperature) * weights).sum();
+    let value = to_host(loss.clone().inner());
+    let gradients = GradientsParams::from_grads(loss.backward(), &model);
+    let mut named = Named { gradients: &gradients, path: Vec::new(), found: vec![("loss".into(), value)] };
+    model.visit(&mut named);
+    named.found
+}
+
+#[test]
+fn loss_and_every_gradient_are_those_of_the_plain_forms() {
+    let device = Device::default();
+    let shapes = [(4, 4, 32, false, 1.0), (4, 2, 24, true, 0.7), (6, 1, 84, true, 1.3), (1, 1, 8, false, 1.0)];
+    for (index, (heads, kv_heads, width, bias, temperature)) in shapes.into_iter().enumerate() {
+        let config = ModelConfig {
+            hidden_size: width,
+            intermediate_size: 37,
+            num_hidden_layers: 2,
+            num_attention_heads: heads,
+            num_key_value_heads: Some(kv_heads),
+            attention_bias: bias,
+            tie_word_embeddings: index % 2 == 0,
+            ..ModelConfig::of_size(ModelSize::Tiny, 29, 0)
+        };
+        let model = Transformer::init(&config, index as u64, &device);
+        for (batch, time) in [(1, 1), (2, 5), (3, 33), (1, 70)] {
+            let ids: Vec<i32> = (0..batch * time).map(|i| (i * 7919 % 29) as i32).collect();
+            let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, time]), &device);
+            let fused = loss_and_gradients(&model, &tokens, temperature);
+            let plain = plainly(|| loss_and_gradients(&model, &tokens, temperature));
+            for ((name, fused), (_, plain)) in fused.iter().zip(&plain) {
+                let largest = plain.values.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+                let differences = fused.values.iter().zip(&plain.values).map(|(x, y)| (x - y).abs());
+                let worst = differences.fold(0.0, f32::max);
+                assert!(worst <= 1e-5 + 3e-5 * largest, "{name} of shape {index}, {batch} x {time}: {worst:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn completions_are_those_of_the_plain_forms() {
+    let config = ModelConfig {
+        hidden_size: 24,
+        intermediate_size: 37,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: Some(2),
+        ..ModelConfig::of_size(ModelSize::Tiny, 29, 0)
+    };
+    let model = Transformer::init(&config, 1, &Device::default());
+    let prompts = [vec![1, 2, 3, 4, 5], vec![6], vec![7, 8]];
+    let key = |prompt: u64, sample: u64| Key::new(2, Purpose::Generate).with(prompt).with(sample);
+    let keys: Vec<Vec<Key>> = (0..3).map(|prompt| (0..5).map(|sample| key(prompt, sample)).collect()).collect();
+    // Rows end at different places, so that the cache is also cut down.
+    let stops = vec![vec![3], vec![11], vec![17]];
+    let config = GenerateConfig { max_new_tokens: 40, temperature: 0.8, stops, rows: 15, threads: 1 };
+    let generate = || crate::generate(&model, &prompts, &keys, &config, &|_| ()).0;
+    let (fused, plain) = (generate(), plainly(generate));
+    for (fused, plain) in fused.iter().flatten().zip(plain.iter().flatten()) {
+        assert_eq!(fused.tokens, plain.tokens);
+        for (fused, plain) in fused.log_probs.iter().zip(&plain.log_probs) {
+            assert!((fused - plain).abs() < 2e-5, "{fused} {plain}");
+        }
+    }
+}
+
+#[test]
+fn what_has_no_gradient_is_the_same_number() {
+    let device = Device::default();
+    let model = Transformer::init(&ModelConfig::of_size(ModelSize::Tiny, 64, 0), 3, &device);
+    let tokens = Tensor::<2, Int>::from_ints([[1, 2, 3, 4, 5, 6, 7]], &device);
+    let with = model.clone().train().forward(tokens.clone()).inner();
+    assert_eq!(to_host(model.forward(tokens)), to_host(with));
+}
