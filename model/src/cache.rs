@@ -75,19 +75,19 @@ impl Cache {
         seen
     }
 
-    /// Where one new token a row is all there is to do, attends to a layer and appends to it in one pass; gives its input
-    /// back where the backend has no such pass.
+    /// Where one new token a row is all there is to do, attends to a layer and appends to it in one pass; `None` where
+    /// the backend has no such pass.
     ///
     /// # Shapes
     /// - `projected`: `[B, T, (H + 2 G) E]`; output: `[B, 1, H E]`
     pub(crate) fn attend(
         &mut self,
         layer: usize,
-        projected: Tensor<3>,
+        projected: &Tensor<3>,
         rotary: [&Tensor<4>; 2],
         heads: usize,
-    ) -> Result<Tensor<3>, Tensor<3>> {
-        let Some(shared) = &self.shared else { return Err(projected) };
+    ) -> Option<Tensor<3>> {
+        let shared = self.shared.as_ref()?;
         let (keys, values) = self.layers[layer].take().expect("a layer is written once a step");
         let (prompt_keys, prompt_values) = &shared.layers[layer];
         let rows = CachedRows {
@@ -97,10 +97,10 @@ impl Cache {
             prompt_of_row: shared.of_row.clone(),
         };
         let (attended, [keys, values]) =
-            fused::attention_with_cache(projected, rotary, [keys, values], [prompt_keys, prompt_values], rows);
+            fused::attention_with_cache(projected.clone(), rotary, [keys, values], [prompt_keys, prompt_values], rows);
         self.layers[layer] = Some((keys, values));
         self.pending = 1;
-        Ok(attended)
+        Some(attended)
     }
 
     /// What every layer has appended counts as filled from now on.

@@ -93,7 +93,7 @@ pub fn cpu_seconds() -> Option<f64> {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // Sound: the call writes the place that it is given and nothing else.
         let failed = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-        (failed == 0).then(|| time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
+        (failed == 0).then_some(time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9)
     }
     #[cfg(not(unix))]
     None

@@ -2,7 +2,8 @@
 //! ones: each is one pass here, with a gradient of its own. Other backends fuse by themselves; for them every function says
 //! `None`, and the caller has the plain form beside it.
 //!
-//! `product.rs`, `rows.rs`, `attention.rs` and `cached.rs` have the arithmetic, on slices. This file makes burn call it (a *backend extension*).
+//! `product.rs`, `rows.rs`, `attention.rs` and `cached.rs` have the arithmetic, on slices. This file makes burn call it (a
+//! *backend extension*).
 
 mod attention;
 mod cached;
@@ -220,7 +221,7 @@ impl FusedOps for Flex {
         heads: usize,
         kv_heads: usize,
     ) -> FloatTensor<Self> {
-        Operation::Attention { cos, sin, heads, kv_heads }.forward(&[qkv])
+        Operation::Attention { rotary: Box::new([cos, sin]), heads, kv_heads }.forward(&[qkv])
     }
 
     fn fused_token_log_probs(
@@ -284,7 +285,7 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         kv_heads: usize,
     ) -> FloatTensor<Self> {
         let (cos, sin) = (cos.into_primitive(), sin.into_primitive());
-        tracked::<C, 1>([qkv], Operation::Attention { cos, sin, heads, kv_heads })
+        tracked::<C, 1>([qkv], Operation::Attention { rotary: Box::new([cos, sin]), heads, kv_heads })
     }
 
     fn fused_token_log_probs(
@@ -310,10 +311,20 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
 #[derive(Clone, Debug)]
 enum Operation {
     Product,
-    RmsNorm { epsilon: f32 },
+    RmsNorm {
+        epsilon: f32,
+    },
     Swiglu,
-    Attention { cos: FloatTensor<Flex>, sin: FloatTensor<Flex>, heads: usize, kv_heads: usize },
-    TokenLogProbs { targets: Vec<usize>, temperature: f32 },
+    /// With the cosines and sines of the rotary positions.
+    Attention {
+        rotary: Box<[FloatTensor<Flex>; 2]>,
+        heads: usize,
+        kv_heads: usize,
+    },
+    TokenLogProbs {
+        targets: Vec<usize>,
+        temperature: f32,
+    },
 }
 
 impl Operation {
@@ -332,10 +343,11 @@ impl Operation {
                 shape[last] /= 2;
                 rows::swiglu(&numbers(&inputs[0]), shape[last])
             }
-            Self::Attention { cos, sin, heads, kv_heads } => {
+            Self::Attention { rotary, heads, kv_heads } => {
                 let attended = attended(&shape, *heads, *kv_heads);
                 shape[last] = attended.heads * attended.width;
-                attention::forward(&numbers(&inputs[0]), &numbers(cos), &numbers(sin), attended)
+                let [cos, sin] = rotary.each_ref().map(numbers);
+                attention::forward(&numbers(&inputs[0]), &cos, &sin, attended)
             }
             Self::TokenLogProbs { targets, temperature } => {
                 shape = vec![targets.len()];
@@ -370,9 +382,9 @@ impl Operation {
                 return vec![Some(tensor(by_x, shape(0))), Some(tensor(by_scale, shape(1)))];
             }
             Self::Swiglu => rows::swiglu_backward(&numbers(&inputs[0]), width / 2, &numbers(&grad)),
-            Self::Attention { cos, sin, heads, kv_heads } => {
+            Self::Attention { rotary, heads, kv_heads } => {
                 let attended = attended(&shape(0), *heads, *kv_heads);
-                let (cos, sin) = (numbers(cos), numbers(sin));
+                let [cos, sin] = rotary.each_ref().map(numbers);
                 attention::backward(&numbers(&inputs[0]), &cos, &sin, attended, &numbers(&grad))
             }
             Self::TokenLogProbs { targets, temperature } => {

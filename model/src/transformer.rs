@@ -199,7 +199,7 @@ impl Block {
         let normed = rms_norm(hidden.clone(), &self.attention_norm, config.rms_norm_eps);
         let projected = self.project(normed, config);
         let (heads, tables) = (config.num_attention_heads, [&rotary.cos, &rotary.sin]);
-        let attended = cache.attend(layer, projected, tables, heads).unwrap_or_else(|projected| {
+        let attended = cache.attend(layer, &projected, tables, heads).unwrap_or_else(|| {
             let (query, key, value) = query_key_value(projected, rotary, config);
             let (key, value) = cache.append(layer, key, value);
             attend(query, key, value, cache.mask())

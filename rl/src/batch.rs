@@ -45,7 +45,7 @@ impl Row for data::Example {
 const MOST_PADDING: f64 = 0.05;
 
 /// Sorts rows by length and cuts them into micro-batches of at most `rows` rows, and of fewer where more than
-/// [`MOST_PADDING`] would be padding. Returns the indices of the rows of each.
+/// a twentieth would be padding. Returns the indices of the rows of each.
 pub fn micro_batches<R: Row>(batch: &[R], rows: usize) -> Vec<Vec<usize>> {
     let length = |index: usize| batch[index].tokens().len();
     let mut order: Vec<usize> = (0..batch.len()).collect();

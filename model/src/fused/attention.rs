@@ -166,7 +166,7 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
                         let place = first * padded_time + first;
                         let depth = time - first;
                         let a = (&by_scores[place..], 1, padded_time);
-                        product(simd, a, queries.from_row(first), depth, width, &mut rows, padded_width);
+                        product(simd, a, queries.rows_from(first), depth, width, &mut rows, padded_width);
                         for row in 0..ROWS.min(time - first) {
                             let s = first + row;
                             let place = s * projected + (heads + kv_head) * width;
@@ -174,7 +174,7 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
                             rotary.add_unrotated(s, by, 1.0, &mut by_qkv[place..place + width]);
                         }
                         let a = (&probabilities[place..], 1, padded_time);
-                        product(simd, a, by_out.from_row(first), depth, width, &mut rows, padded_width);
+                        product(simd, a, by_out.rows_from(first), depth, width, &mut rows, padded_width);
                         for row in 0..ROWS.min(time - first) {
                             let place = (first + row) * projected + (heads + kv_heads + kv_head) * width;
                             let by = &rows[row * padded_width..][..width];
@@ -327,7 +327,8 @@ struct Matrix<'a> {
 }
 
 impl Matrix<'_> {
-    fn from_row(self, row: usize) -> Self {
+    /// The rows from one on.
+    fn rows_from(self, row: usize) -> Self {
         Self { numbers: &self.numbers[row * self.width..], width: self.width }
     }
 }

@@ -59,7 +59,7 @@ fn loss_and_every_gradient_are_those_of_the_plain_forms() {
         };
         let model = Transformer::init(&config, index as u64, &device);
         for (batch, time) in [(1, 1), (2, 5), (3, 33), (1, 70)] {
-            let ids: Vec<i32> = (0..batch * time).map(|i| (i * 7919 % 29) as i32).collect();
+            let ids: Vec<i32> = (0..batch * time).map(|i| i * 7919 % 29).collect();
             let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, time]), &device);
             let fused = loss_and_gradients(&model, &tokens, temperature);
             let plain = plainly(|| loss_and_gradients(&model, &tokens, temperature));
