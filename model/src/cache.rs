@@ -36,6 +36,8 @@ struct Shared {
     layers: Vec<(Tensor<4>, Tensor<4>)>,
     lengths: Vec<usize>,
     of_row: Vec<usize>,
+    /// Where each row writes in the layers of the cache.
+    places: Vec<usize>,
 }
 
 impl Cache {
@@ -95,6 +97,7 @@ impl Cache {
             filled: self.filled,
             prompt_lengths: shared.lengths.clone(),
             prompt_of_row: shared.of_row.clone(),
+            place_of_row: shared.places.clone(),
         };
         let (attended, [keys, values]) =
             fused::attention_with_cache(projected.clone(), rotary, [keys, values], [prompt_keys, prompt_values], rows);
@@ -127,15 +130,24 @@ impl Cache {
         self.prompt_mask = padding_mask(lengths, self.filled, &self.device());
     }
 
-    /// The rows `rows` of this cache, in that order; a row may be taken several times.
+    /// Whether rows can leave at no cost.
+    pub(crate) fn lets_rows_go(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// The rows `rows` of this cache, in that order; a row may be taken several times, but for one of a cache that
+    /// [`lets_rows_go`](Self::lets_rows_go).
     pub fn select(mut self, rows: &[usize]) -> Self {
+        if let Some(Shared { of_row, places, .. }) = &mut self.shared {
+            for of_row in [of_row, places] {
+                *of_row = rows.iter().map(|&row| of_row[row]).collect();
+            }
+            return self;
+        }
         let index = row_index(rows, &self.device());
         for layer in &mut self.layers {
             let (keys, values) = layer.take().expect("no step is under way");
             *layer = Some((keys.select(0, index.clone()), values.select(0, index.clone())));
-        }
-        if let Some(shared) = &mut self.shared {
-            shared.of_row = rows.iter().map(|&row| shared.of_row[row]).collect();
         }
         self.prompt_mask = self.prompt_mask.map(|mask| mask.select(0, index));
         self
@@ -151,7 +163,7 @@ impl Cache {
             let share = |layer: &mut Option<_>| layer.replace(room()).expect("no step is under way");
             let layers = self.layers.iter_mut().map(share).collect();
             let lengths = std::mem::take(&mut self.prompt_lengths);
-            self.shared = Some(Shared { layers, lengths, of_row: rows.to_vec() });
+            self.shared = Some(Shared { layers, lengths, of_row: rows.to_vec(), places: (0..rows.len()).collect() });
             self.prompt_mask = None;
             self.filled = 0;
             return self;

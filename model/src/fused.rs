@@ -24,8 +24,8 @@ use burn::{
     },
     tensor::{Int, Tensor, TensorData},
 };
-use cached::Prompts;
 pub(crate) use cached::SLOTS;
+use cached::{Prompts, Written};
 use product::Matrix;
 use std::borrow::Cow;
 
@@ -84,8 +84,8 @@ pub(crate) fn attention(
 ///
 /// # Shapes
 /// - `qkv`: `[B, 1, (H + 2 G) E]`; `cos`, `sin`: `[B, 1, 1, E / 2]`
-/// - `written`, keys: `[B, G, E, S]`, values: `[B, G, S, E]`, S a multiple of [`SLOTS`], of which `filled` are filled;
-///   `read`, of each prompt: the same
+/// - `written`, keys: `[R, G, E, S]`, values: `[R, G, S, E]`, S a multiple of [`SLOTS`], of which `filled` are filled; each of the
+///   B rows has one of the R places; `read`, of each prompt: the same
 /// - output: `[B, 1, H E]`
 pub(crate) fn attention_with_cache(
     qkv: Tensor<3>,
@@ -113,6 +113,8 @@ pub(crate) struct CachedRows {
     pub(crate) prompt_lengths: Vec<usize>,
     /// The prompt of each row.
     pub(crate) prompt_of_row: Vec<usize>,
+    /// Where each row writes.
+    pub(crate) place_of_row: Vec<usize>,
 }
 
 /// The tensors of a cache.
@@ -240,8 +242,9 @@ impl FusedOps for Flex {
         rows: CachedRows,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let Cached { mut keys, mut values, prompt_keys, prompt_values } = cache;
-        let CachedRows { heads, filled, prompt_lengths, prompt_of_row } = rows;
-        let &[batch, kv_heads, width, _] = &keys.shape().to_vec()[..] else { panic!("a cache of four dimensions") };
+        let CachedRows { heads, filled, prompt_lengths, prompt_of_row, place_of_row } = rows;
+        let &[_, kv_heads, width, slots] = &keys.shape().to_vec()[..] else { panic!("a cache of four dimensions") };
+        let batch = place_of_row.len();
         let shape = Shape { batch, time: 1, heads, kv_heads, width };
         let out = {
             let (prompt_keys, prompt_values) = (numbers(&prompt_keys), numbers(&prompt_values));
@@ -253,8 +256,9 @@ impl FusedOps for Flex {
             };
             let (cos, sin) = (numbers(&cos), numbers(&sin));
             // Copied only if somebody else still looks at the cache.
-            let written = [keys.storage_mut(), values.storage_mut()];
-            cached::with_cache(&numbers(&qkv), [&cos, &sin], written, filled, prompts, shape)
+            let (keys, values) = (keys.storage_mut(), values.storage_mut());
+            let written = Written { keys, values, slots, filled, places: &place_of_row };
+            cached::with_cache(&numbers(&qkv), [&cos, &sin], written, prompts, shape)
         };
         (tensor(out, vec![batch, 1, heads * width]), keys, values)
     }

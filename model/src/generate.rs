@@ -1,6 +1,6 @@
 //! The rollout engine: completions of many prompts, several a prompt, with a key/value cache. Knows no text and no reward.
 //!
-//! A prompt is read once for all its samples. A row leaves the batch when it ends. Which rows share a batch, and which
+//! A prompt is read once for all its samples. A row leaves the batch when it ends, or soon after. Which rows share a batch, and which
 //! thread works on it, changes nothing but rounding: the random numbers belong to the row.
 
 use crate::{
@@ -179,8 +179,8 @@ fn run_batch(
             break;
         }
         let mut next_tokens = tokens;
-        // Copying the cache costs about a step: worth it once a quarter of the rows has ended.
-        if running * 4 <= live.len() * 3 {
+        // Where the cache must be copied for it, which costs about a step, rows leave once a quarter of them has ended.
+        if running * 4 <= live.len() * 3 || cache.lets_rows_go() {
             let kept: Vec<usize> = (0..live.len()).filter(|&place| !over[live[place]]).collect();
             cache = cache.select(&kept);
             next_tokens = kept.iter().map(|&place| next_tokens[place]).collect();
@@ -227,6 +227,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{ModelConfig, ModelSize},
+        fused,
         sampling::Purpose,
     };
 
@@ -254,14 +255,16 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_has_ended_stays_as_padding_until_a_quarter_has() {
+    fn a_row_that_has_ended_leaves_at_once_or_where_the_cache_is_copied_once_a_quarter_has() {
         let config =
             ModelConfig { hidden_size: 8, intermediate_size: 8, ..ModelConfig::of_size(ModelSize::Tiny, 11, 0) };
         let model = Transformer::init(&config, 1, &Device::default());
         let keys: Vec<Vec<Key>> = vec![(0..8).map(|i| Key::new(i, Purpose::Rollout)).collect()];
         let config =
             GenerateConfig { max_new_tokens: 12, temperature: 1.0, stops: vec![vec![3], vec![4]], rows: 8, threads: 1 };
-        let (completions, stats) = generate(&model, &[vec![1, 2]], &keys, &config, &|_| ());
+        let generate = || generate(&model, &[vec![1, 2]], &keys, &config, &|_| ());
+        assert_eq!(generate().1.padding_tokens, 0);
+        let (completions, stats) = fused::plainly(generate);
         // Replays the rule on the lengths that came out.
         let lengths: Vec<usize> = completions[0].iter().map(|completion| completion.tokens.len()).collect();
         let (mut places, mut padding) = (8, 0);

@@ -25,27 +25,37 @@ pub(super) struct Prompts<'a> {
     pub(super) of_row: &'a [usize],
 }
 
+/// What the rows have written.
+pub(super) struct Written<'a> {
+    /// `[R, G, E, S]`, S a multiple of [`SLOTS`].
+    pub(super) keys: &'a mut [f32],
+    /// `[R, G, S, E]`.
+    pub(super) values: &'a mut [f32],
+    /// S.
+    pub(super) slots: usize,
+    /// How many of them are filled.
+    pub(super) filled: usize,
+    /// Of each row, which of the R it writes to, no two the same.
+    pub(super) places: &'a [usize],
+}
+
 /// One new token a row: writes its key and value behind those that the row has written, and attends to them and to its
 /// prompt.
 ///
 /// # Shapes
 /// - `qkv`: `[B, (H + 2 G) E]`; `cos`, `sin`: `[B, E / 2]`
-/// - `keys`: `[B, G, E, S]`; `values`: `[B, G, S, E]`, S a multiple of [`SLOTS`], of which `filled` are filled
 /// - output: `[B, H E]`
 pub(super) fn with_cache(
     qkv: &[f32],
     [cos, sin]: [&[f32]; 2],
-    [keys, values]: [&mut [f32]; 2],
-    filled: usize,
+    written: Written<'_>,
     prompts: Prompts<'_>,
     shape: Shape,
 ) -> Vec<f32> {
     struct WithCache<'a> {
         qkv: &'a [f32],
         rotary: Rotary<'a>,
-        keys: &'a mut [f32],
-        values: &'a mut [f32],
-        filled: usize,
+        written: Written<'a>,
         prompts: Prompts<'a>,
         shape: Shape,
     }
@@ -54,11 +64,11 @@ pub(super) fn with_cache(
 
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
-            let Self { qkv, rotary, keys, values, filled, prompts, shape } = self;
+            let Self { qkv, rotary, written, prompts, shape } = self;
+            let Written { keys, values, slots, filled, places } = written;
             let Shape { batch, heads, kv_heads, width, .. } = shape;
-            let numbers = |of: &[f32], rows: usize| of.len() / (rows * kv_heads).max(1);
-            let (of_head, of_prompt) = (numbers(keys, batch), numbers(prompts.keys, prompts.lengths.len()));
-            let (slots, prompt_slots) = (of_head / width.max(1), of_prompt / width.max(1));
+            let of_prompt = prompts.keys.len() / (prompts.lengths.len() * kv_heads).max(1);
+            let (of_head, prompt_slots) = (slots * width, of_prompt / width.max(1));
             assert!(slots.is_multiple_of(SLOTS) && prompt_slots.is_multiple_of(SLOTS), "slots in whole vectors");
             assert!(filled < slots, "token {filled} of a cache of {slots} slots");
             let (group, written) = (heads / kv_heads, filled + 1);
@@ -73,7 +83,7 @@ pub(super) fn with_cache(
                 let first = read.next_multiple_of(MOST_LANES);
                 let end = (first + written).next_multiple_of(MOST_LANES);
                 for kv_head in 0..kv_heads {
-                    let at = (row * kv_heads + kv_head) * of_head;
+                    let at = (places[row] * kv_heads + kv_head) * of_head;
                     let (keys, values) = (&mut keys[at..at + of_head], &mut values[at..at + of_head]);
                     rotary.rotate(row, &projected[(heads + kv_head) * width..][..width], &mut rotated);
                     for (e, &x) in rotated.iter().enumerate() {
@@ -105,7 +115,7 @@ pub(super) fn with_cache(
             out
         }
     }
-    Arch::new().dispatch(WithCache { qkv, rotary: Rotary { cos, sin }, keys, values, filled, prompts, shape })
+    Arch::new().dispatch(WithCache { qkv, rotary: Rotary { cos, sin }, written, prompts, shape })
 }
 
 /// One row times a matrix of rows `width` apart: its first `columns` columns, and as many more as fill the last vectors and
