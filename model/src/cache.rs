@@ -135,8 +135,8 @@ impl Cache {
         self.shared.is_some()
     }
 
-    /// The rows `rows` of this cache, in that order; a row may be taken several times, but for one of a cache that
-    /// [`lets_rows_go`](Self::lets_rows_go).
+    /// The rows `rows` of this cache, in that order. A row may be taken several times, but not where rows share their prompts:
+    /// each has one place to write to there.
     pub fn select(mut self, rows: &[usize]) -> Self {
         if let Some(Shared { of_row, places, .. }) = &mut self.shared {
             for of_row in [of_row, places] {
