@@ -157,7 +157,7 @@ impl Cache {
     pub(crate) fn spread(mut self, rows: &[usize], slots: usize) -> Self {
         let filled = self.filled;
         let (keys, _) = self.layers[0].as_ref().expect("no step is under way");
-        if fused::serves(keys) {
+        if fused::serves(keys) && !keys.device().is_autodiff() {
             let ([_, kv_heads, e, _], device) = (keys.dims(), keys.device());
             let room = || empty([rows.len(), kv_heads, e], slots - filled, &device);
             let share = |layer: &mut Option<_>| layer.replace(room()).expect("no step is under way");

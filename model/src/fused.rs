@@ -2,18 +2,19 @@
 //! ones: each is one pass here, with a gradient of its own. Other backends fuse by themselves; for them every function says
 //! `None`, and the caller has the plain form beside it.
 //!
-//! `product.rs`, `rows.rs`, `attention.rs` and `cached.rs` have the arithmetic, on slices. This file makes burn call it (a
-//! *backend extension*).
+//! `product.rs`, `rows.rs`, `attention.rs` and `cached.rs` have the arithmetic, on slices. This file and `decode.rs`
+//! make burn call it (a *backend extension*).
 
 mod attention;
 mod cached;
+mod decode;
 mod product;
 mod rows;
 
 use attention::Shape;
 use burn::{
     backend::{
-        Autodiff, Backend, Dispatch, ExtensionType, Flex, TensorMetadata,
+        Autodiff, Backend, Dispatch, Flex, TensorMetadata,
         autodiff::{
             checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
             grads::Gradients,
@@ -25,7 +26,7 @@ use burn::{
     tensor::{Int, Tensor, TensorData},
 };
 pub(crate) use cached::SLOTS;
-use cached::{Prompts, Written};
+pub(crate) use decode::{CachedRows, attention_with_cache};
 use product::Matrix;
 use std::borrow::Cow;
 
@@ -77,53 +78,6 @@ pub(crate) fn attention(
         let [qkv, cos, sin] = [qkv.clone().into_dispatch(), cos.clone().into_dispatch(), sin.clone().into_dispatch()];
         Tensor::from_dispatch(Dispatch::fused_attention(qkv, cos, sin, heads, kv_heads))
     })
-}
-
-/// Attention of one new token a row to its prompt and to what the row has written, whose cache takes up its key and value;
-/// output, keys and values.
-///
-/// # Shapes
-/// - `qkv`: `[B, 1, (H + 2 G) E]`; `cos`, `sin`: `[B, 1, 1, E / 2]`
-/// - `written`, keys: `[R, G, E, S]`, values: `[R, G, S, E]`, S a multiple of [`SLOTS`], of which `filled` are filled; each of the
-///   B rows has one of the R places; `read`, of each prompt: the same
-/// - output: `[B, 1, H E]`
-pub(crate) fn attention_with_cache(
-    qkv: Tensor<3>,
-    [cos, sin]: [&Tensor<4>; 2],
-    written: [Tensor<4>; 2],
-    read: [&Tensor<4>; 2],
-    rows: CachedRows,
-) -> (Tensor<3>, [Tensor<4>; 2]) {
-    let (cos, sin) = (cos.clone().into_dispatch(), sin.clone().into_dispatch());
-    let [keys, values] = written.map(|tensor| tensor.into_dispatch());
-    let [prompt_keys, prompt_values] = read.map(|tensor| tensor.clone().into_dispatch());
-    let cache = Cached { keys, values, prompt_keys, prompt_values };
-    let (out, keys, values) = Dispatch::fused_attention_with_cache(qkv.into_dispatch(), cos, sin, cache, rows);
-    (Tensor::from_dispatch(out), [Tensor::from_dispatch(keys), Tensor::from_dispatch(values)])
-}
-
-/// Which row of a batch has read and written what.
-#[derive(Clone, Debug)]
-pub(crate) struct CachedRows {
-    /// Query heads.
-    pub(crate) heads: usize,
-    /// Tokens that every row has written.
-    pub(crate) filled: usize,
-    /// Tokens of each prompt.
-    pub(crate) prompt_lengths: Vec<usize>,
-    /// The prompt of each row.
-    pub(crate) prompt_of_row: Vec<usize>,
-    /// Where each row writes.
-    pub(crate) place_of_row: Vec<usize>,
-}
-
-/// The tensors of a cache.
-#[derive(ExtensionType)]
-struct Cached<B: Backend> {
-    keys: FloatTensor<B>,
-    values: FloatTensor<B>,
-    prompt_keys: FloatTensor<B>,
-    prompt_values: FloatTensor<B>,
 }
 
 /// log softmax(z / temperature) at one target a row.
@@ -190,13 +144,6 @@ trait FusedOps: Backend {
         targets: IntTensor<Self>,
         temperature: f32,
     ) -> FloatTensor<Self>;
-    fn fused_attention_with_cache(
-        qkv: FloatTensor<Self>,
-        cos: FloatTensor<Self>,
-        sin: FloatTensor<Self>,
-        #[extension_type] cache: Cached<Self>,
-        rows: CachedRows,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 impl FusedOps for Flex {
@@ -232,35 +179,6 @@ impl FusedOps for Flex {
         temperature: f32,
     ) -> FloatTensor<Self> {
         Operation::TokenLogProbs { targets: ids(targets), temperature }.forward(&[logits])
-    }
-
-    fn fused_attention_with_cache(
-        qkv: FloatTensor<Self>,
-        cos: FloatTensor<Self>,
-        sin: FloatTensor<Self>,
-        cache: Cached<Self>,
-        rows: CachedRows,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let Cached { mut keys, mut values, prompt_keys, prompt_values } = cache;
-        let CachedRows { heads, filled, prompt_lengths, prompt_of_row, place_of_row } = rows;
-        let &[_, kv_heads, width, slots] = &keys.shape().to_vec()[..] else { panic!("a cache of four dimensions") };
-        let batch = place_of_row.len();
-        let shape = Shape { batch, time: 1, heads, kv_heads, width };
-        let out = {
-            let (prompt_keys, prompt_values) = (numbers(&prompt_keys), numbers(&prompt_values));
-            let prompts = Prompts {
-                keys: &prompt_keys,
-                values: &prompt_values,
-                lengths: &prompt_lengths,
-                of_row: &prompt_of_row,
-            };
-            let (cos, sin) = (numbers(&cos), numbers(&sin));
-            // Copied only if somebody else still looks at the cache.
-            let (keys, values) = (keys.storage_mut(), values.storage_mut());
-            let written = Written { keys, values, slots, filled, places: &place_of_row };
-            cached::with_cache(&numbers(&qkv), [&cos, &sin], written, prompts, shape)
-        };
-        (tensor(out, vec![batch, 1, heads * width]), keys, values)
     }
 }
 
@@ -298,16 +216,6 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
         temperature: f32,
     ) -> FloatTensor<Self> {
         tracked::<C, 1>([logits], Operation::TokenLogProbs { targets: ids(targets), temperature })
-    }
-
-    fn fused_attention_with_cache(
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: Cached<Self>,
-        _: CachedRows,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        unimplemented!("a cache is for models without gradients")
     }
 }
 
