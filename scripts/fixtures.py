@@ -3,8 +3,8 @@
     python scripts/fixtures.py        # rewrites model/tests/fixtures/ and rl/tests/fixtures/
 
 The files are committed, so the tests need neither Python nor this script. Everything is seeded and runs on one
-CPU thread; the files in the repository were made with Python 3.11.7, torch 2.15.0, transformers 5.23.0,
-safetensors 0.8.0, numpy 2.4.6 (each JSON file repeats them under "versions"). All arithmetic is float32,
+CPU thread; the files in the repository were made with Python 3.11.7, torch 2.15.0, transformers 5.24.0,
+safetensors 0.8.0, numpy 2.4.6, gguf 0.19.0 (each JSON file repeats them under "versions"). All arithmetic is float32,
 and numbers are printed with 9 significant digits, which name a float32 exactly.
 """
 
@@ -12,12 +12,15 @@ and numbers are printed with 9 significant digits, which name a float32 exactly.
 #
 # model/tests/fixtures/llama_tiny/   config.json, model.safetensors   LlamaForCausalLM, output matrix of its own
 # model/tests/fixtures/qwen2_tiny/   config.json, model.safetensors   Qwen2ForCausalLM, tied embeddings, QKV biases
+# model/tests/fixtures/qwen3_tiny/   config.json, model.safetensors   Qwen3ForCausalLM, head width 12, norms of queries and keys
+# model/tests/fixtures/mistral_tiny/ config.json, two files, an index MistralForCausalLM, stored in bfloat16
+# model/tests/fixtures/llama3_tiny/  config.json, model.safetensors   LlamaForCausalLM, rotation scaled as in Llama 3.1
 #     Vocabulary 61, width 32, feed-forward 48, 2 layers, 4 heads over 2 key-value heads, head dimension 8, float32.
 #     Norm weights are not 1 and biases not 0. The two configs differ on purpose: llama_tiny has the rotary base
 #     10000 as {"rope_parameters": {"rope_theta", "rope_type"}} (transformers 5) and eps 1e-5; qwen2_tiny has
 #     1000000 as a top-level "rope_theta" (transformers 4) and eps 1e-6, and names no "head_dim".
 #
-# model/tests/fixtures/{llama,qwen2}_tiny.json
+# model/tests/fixtures/{llama,qwen2,qwen3,mistral,llama3}_tiny.json
 #     "versions"       {"python", "torch", ...}
 #     "lengths"        [2]        9 and 6: tokens of each row before the padding
 #     "prompt_lens"    [2]        4 and 2
@@ -26,9 +29,14 @@ and numbers are printed with 9 significant digits, which name a float32 exactly.
 #     "response_nll"   [2][len - prompt_len]   -log p(tokens[t] | tokens[..t]) for t in prompt_len..len
 #     "response_tokens" 9         how many of them there are in the batch
 #     "loss"           number     sum of response_nll / response_tokens
-# model/tests/fixtures/{llama,qwen2}_tiny_grads.safetensors
+# model/tests/fixtures/{llama,qwen2,qwen3}_tiny_grads.safetensors
 #     d loss / d parameter for every parameter of model.safetensors, under the same names (f32). With tied
 #     embeddings the gradient of model.embed_tokens.weight is the sum of both of its uses.
+#
+# model/tests/fixtures/gguf_llama.gguf, gguf_qwen3.gguf, and .json as above with "logits" of the dequantised weights
+#     Written with llama.cpp's own package. The first has the sizes of llama_tiny, a rotation that is scaled as in Llama 3.1 by 8
+#     (by a tensor of factors), and matrices in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1; the second width 256, one head
+#     of 8, one layer, and matrices in Q4_K, Q5_K and Q6_K made of random bytes.
 #
 # rl/tests/fixtures/ppo.json       B = 3 rows, N = 7 columns, 5 logits; [3, 7] unless another shape is given
 #     "versions"
@@ -72,11 +80,13 @@ and numbers are printed with 9 significant digits, which name a float32 exactly.
 #     "initial"        {"a", "b"}
 #     "steps"          [5] of {"gradients": {"a", "b"} before clipping, "norm" before clipping, "values": {"a", "b"} after}
 
+import importlib.metadata
 import json
 import platform
 import shutil
 from pathlib import Path
 
+import gguf
 import numpy
 import safetensors
 import torch
@@ -93,6 +103,7 @@ VERSIONS = {
     "transformers": transformers.__version__,
     "safetensors": safetensors.__version__,
     "numpy": numpy.__version__,
+    "gguf": importlib.metadata.version("gguf"),
 }
 
 
@@ -128,11 +139,44 @@ def main():
         tie_word_embeddings=True,
         **shared,
     )
+    qwen3 = transformers.Qwen3Config(
+        head_dim=12,
+        rms_norm_eps=1e-6,
+        rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+        tie_word_embeddings=True,
+        **shared,
+    )
+    mistral = transformers.MistralConfig(
+        head_dim=8,
+        rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        sliding_window=None,
+        tie_word_embeddings=False,
+        **shared,
+    )
+    # Of four periods one is short, one long, and two lie between them.
+    scaled = {
+        "rope_type": "llama3",
+        "rope_theta": 10000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 128,
+    }
+    llama3 = transformers.LlamaConfig(
+        head_dim=8, rms_norm_eps=1e-5, rope_parameters=scaled, tie_word_embeddings=True, **{**shared, "max_position_embeddings": 256}
+    )
     language_model("llama_tiny", transformers.LlamaForCausalLM(llama), seed=1)
     language_model("qwen2_tiny", transformers.Qwen2ForCausalLM(qwen2), seed=2)
+    language_model("qwen3_tiny", transformers.Qwen3ForCausalLM(qwen3), seed=4)
+    language_model("mistral_tiny", transformers.MistralForCausalLM(mistral), seed=5, gradients=False)
+    language_model("llama3_tiny", transformers.LlamaForCausalLM(llama3), seed=6, gradients=False)
+    in_two_files(MODEL_FIXTURES / "mistral_tiny")
     rope_theta_at_the_top(MODEL_FIXTURES / "qwen2_tiny" / "config.json")
-    for name in ["llama_tiny", "qwen2_tiny"]:
+    for name in ["llama_tiny", "qwen2_tiny", "qwen3_tiny", "mistral_tiny", "llama3_tiny"]:
         assert_reloads_to_the_same_logits(name)
+    legacy_gguf(dict(shared))
+    k_quants_gguf({**shared, "hidden_size": 256, "intermediate_size": 8, "num_hidden_layers": 1, "vocab_size": 8})
     write_json(RL_FIXTURES / "ppo.json", ppo())
     write_json(RL_FIXTURES / "adamw.json", adamw())
     for path in MODEL_FIXTURES.rglob("*.safetensors"):
@@ -143,16 +187,31 @@ def main():
 # --- language models ---
 
 
-def language_model(name, model, seed):
-    """Writes the folder `name/`, `name.json` and `name_grads.safetensors`."""
+def language_model(name, model, seed, gradients=True):
+    """Writes the folder `name/`, `name.json` and, with gradients, `name_grads.safetensors`."""
     generator = torch.Generator().manual_seed(seed)
+    in_bfloat16 = name.startswith("mistral")
     model.float().eval()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             # Large enough that logits are far from uniform; norms away from 1 so that a forgotten one shows.
             noise = 0.2 * torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(1.0 + noise if "norm" in key else noise)
+            value = 1.0 + noise if "norm" in key else noise
+            parameter.copy_(value.bfloat16() if in_bfloat16 else value)
+    expected = reference(model, generator)
+    folder = MODEL_FIXTURES / name
+    shutil.rmtree(folder, ignore_errors=True)
+    (model.bfloat16() if in_bfloat16 else model).save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if gradients:
+        gradients = {key: parameter.grad.contiguous() for key, parameter in model.named_parameters()}
+        assert gradients.keys() == load_file(folder / "model.safetensors").keys()
+        save_file(gradients, MODEL_FIXTURES / f"{name}_grads.safetensors")
+    write_json(MODEL_FIXTURES / f"{name}.json", expected)
 
+
+def reference(model, generator):
+    """Logits and loss of a model on a batch of two rows; its parameters have their gradients afterwards."""
     lengths, prompt_lens, width = [9, 6], [4, 2], 9
     input_ids = torch.randint(1, model.config.vocab_size, (2, width), generator=generator)
     for row, length in enumerate(lengths):
@@ -169,27 +228,30 @@ def language_model(name, model, seed):
     response_tokens = sum(len(row) for row in nll)
     loss = torch.cat(nll).sum() / response_tokens
     loss.backward()
+    return {
+        "versions": VERSIONS,
+        "lengths": lengths,
+        "prompt_lens": prompt_lens,
+        "input_ids": input_ids.tolist(),
+        "logits": [numbers(logits[row, :length]) for row, length in enumerate(lengths)],
+        "response_nll": [numbers(row) for row in nll],
+        "response_tokens": response_tokens,
+        "loss": numbers(loss),
+    }
 
-    folder = MODEL_FIXTURES / name
-    shutil.rmtree(folder, ignore_errors=True)
-    model.save_pretrained(folder)
-    (folder / "generation_config.json").unlink(missing_ok=True)
-    gradients = {key: parameter.grad.contiguous() for key, parameter in model.named_parameters()}
-    assert gradients.keys() == load_file(folder / "model.safetensors").keys()
-    save_file(gradients, MODEL_FIXTURES / f"{name}_grads.safetensors")
-    write_json(
-        MODEL_FIXTURES / f"{name}.json",
-        {
-            "versions": VERSIONS,
-            "lengths": lengths,
-            "prompt_lens": prompt_lens,
-            "input_ids": input_ids.tolist(),
-            "logits": [numbers(logits[row, :length]) for row, length in enumerate(lengths)],
-            "response_nll": [numbers(row) for row in nll],
-            "response_tokens": response_tokens,
-            "loss": numbers(loss),
-        },
-    )
+
+def in_two_files(folder):
+    """Splits `model.safetensors` in two, with an index, as large models are published."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(tensors)
+    parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+    for file, part in parts.items():
+        save_file({name: tensors[name] for name in part}, folder / file, metadata={"format": "pt"})
+    weight_map = {name: file for file, part in parts.items() for name in part}
+    size = sum(tensor.nbytes for tensor in tensors.values())
+    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 def rope_theta_at_the_top(config_path):
@@ -202,13 +264,136 @@ def rope_theta_at_the_top(config_path):
 def assert_reloads_to_the_same_logits(name):
     """The folder alone must give the numbers that were written beside it."""
     expected = json.loads((MODEL_FIXTURES / f"{name}.json").read_text())
-    model = transformers.AutoModelForCausalLM.from_pretrained(MODEL_FIXTURES / name, attn_implementation="eager")
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        MODEL_FIXTURES / name, attn_implementation="eager", dtype=torch.float32
+    )
     for row, length in enumerate(expected["lengths"]):
         ids = torch.tensor([expected["input_ids"][row][:length]])
         with torch.no_grad():
             logits = model(input_ids=ids).logits[0]
         difference = (logits - torch.tensor(expected["logits"][row])).abs().max().item()
         assert difference < 1e-5, f"{name}: the reloaded model differs by {difference}"
+
+
+# --- GGUF ---
+
+GGUF_NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def gguf_name(name):
+    parts = name.removesuffix(".weight").split(".")
+    if parts[:2] == ["model", "layers"]:
+        return f"blk.{parts[2]}.{GGUF_NAMES['.'.join(parts[3:])]}.weight"
+    return GGUF_NAMES[".".join(parts)] + ".weight"
+
+
+def halves_to_pairs(weight, heads):
+    """What llama.cpp's converter does to queries and keys of the Llama family, and its inverse."""
+    return weight.reshape(heads, 2, -1, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def pairs_to_halves(weight, heads):
+    return weight.reshape(heads, -1, 2, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def legacy_gguf(shared):
+    # Of eight periods some lie beyond 8,192 tokens.
+    scaled = {
+        "rope_type": "llama3",
+        "rope_theta": 500000.0,
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }
+    shared |= {"head_dim": 16, "max_position_embeddings": 131072}
+    config = transformers.LlamaConfig(
+        rms_norm_eps=1e-5, rope_parameters=scaled, tie_word_embeddings=False, **shared
+    )
+    model = transformers.LlamaForCausalLM(config)
+    kinds = {"embed": "Q8_0", "q_proj": "Q4_0", "k_proj": "Q4_1", "v_proj": "Q5_0", "gate": "Q5_1", "up": "F16"}
+    kinds |= {"o_proj": "Q8_0", "lm_head": "BF16"}
+    write_gguf("gguf_llama", "llama", model, seed=7, kinds=kinds, heads={"q_proj": 4, "k_proj": 2})
+
+
+def k_quants_gguf(shared):
+    shared |= {"num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 8}
+    config = transformers.Qwen3Config(
+        rms_norm_eps=1e-6,
+        rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+        tie_word_embeddings=True,
+        **shared,
+    )
+    kinds = {"embed": "Q6_K", "q_proj": "Q4_K", "k_proj": "Q5_K", "v_proj": "Q6_K", "gate": "Q4_K", "up": "Q5_K"}
+    write_gguf("gguf_qwen3", "qwen3", transformers.Qwen3ForCausalLM(config), seed=8, kinds=kinds, heads={})
+
+
+def write_gguf(name, family, model, seed, kinds, heads):
+    """Writes `name.gguf`, and `name.json` of a model with the weights that the file's blocks stand for."""
+    generator = torch.Generator().manual_seed(seed)
+    bytes_of = numpy.random.default_rng(seed)
+    config = model.float().eval().config
+    writer = gguf.GGUFWriter(MODEL_FIXTURES / f"{name}.gguf", family)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(config.head_dim)
+    writer.add_value_length(config.head_dim)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_bos_token_id(0)
+    writer.add_eos_token_id(0)
+    if config.rope_parameters["rope_type"] == "llama3":
+        theta = config.rope_parameters["rope_theta"]
+        plain = theta ** -(torch.arange(0, config.head_dim, 2).float() / config.head_dim)
+        writer.add_tensor("rope_freqs.weight", (plain / model.model.rotary_emb.inv_freq).numpy())
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            noise = 0.2 * torch.randn(parameter.shape, generator=generator)
+            weight = (1.0 + noise if "norm" in key else noise).numpy()
+            kind = next((kind for part, kind in kinds.items() if part in key), "F32")
+            kind = gguf.GGMLQuantizationType[kind]
+            head_count = next((count for part, count in heads.items() if part in key), None)
+            if head_count:
+                weight = halves_to_pairs(weight, head_count)
+            blocks = random_k_blocks(weight.shape, kind, bytes_of) if "_K" in kind.name else gguf.quantize(weight, kind)
+            writer.add_tensor(gguf_name(key), blocks, raw_dtype=kind)
+            meant = numpy.asarray(gguf.dequantize(blocks, kind), dtype=numpy.float32).reshape(weight.shape)
+            parameter.copy_(torch.from_numpy(pairs_to_halves(meant, head_count) if head_count else meant))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    write_json(MODEL_FIXTURES / f"{name}.json", reference(model, generator))
+
+
+def random_k_blocks(shape, kind, bytes_of):
+    """Random bytes, but for the scales in half precision, which must not be infinite or large."""
+    elements, size = gguf.GGML_QUANT_SIZES[kind]
+    blocks = bytes_of.integers(0, 256, (shape[0], shape[1] // elements, size), dtype=numpy.uint8)
+    places = {"Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [size - 2]}[kind.name]
+    for place in places:
+        scales = bytes_of.uniform(1e-4, 3e-4, blocks.shape[:2]).astype(numpy.float16)
+        blocks[..., place : place + 2] = scales[..., None].view(numpy.uint8)
+    return blocks.reshape(shape[0], -1)
 
 
 # --- reinforcement learning ---

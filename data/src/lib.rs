@@ -23,4 +23,4 @@ pub use prompt::{
     encode_reversed, encode_reversed_prompt, encode_written, few_shot_prompt, question_prompt,
 };
 pub use steps::{Step, calculation_trace, matched_steps, prefix_ends, reference_results, steps};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{GgufVocabulary, Tokenizer};

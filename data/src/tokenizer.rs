@@ -5,6 +5,9 @@
 
 mod bpe;
 mod chat;
+mod gguf;
+
+pub use gguf::GgufVocabulary;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -68,6 +71,16 @@ impl Tokenizer {
     /// A tokenizer from the text of a `tokenizer.json` alone.
     pub fn from_json(json: &str) -> Result<Tokenizer> {
         Tokenizer::assemble(json, json!({}), None, None)
+    }
+
+    /// The tokenizer of a GGUF file.
+    ///
+    /// # Errors
+    /// A kind of tokenizer that is not byte-level BPE, a way to cut text that is not known, a vocabulary that contradicts
+    /// itself.
+    pub fn from_gguf(vocabulary: &GgufVocabulary) -> Result<Tokenizer> {
+        let gguf::Files { tokenizer, config, generation } = gguf::files(vocabulary)?;
+        Tokenizer::assemble(&tokenizer, config, generation, None)
     }
 
     /// Trains byte-level BPE. The same texts give the same tokenizer, byte for byte.

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
-use data::{Conditioning, Prompting, SHOT_END, Tokenizer};
-use model::Transformer;
+use data::{Conditioning, GgufVocabulary, Prompting, SHOT_END, Tokenizer};
+use model::{Gguf, Transformer};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -34,13 +34,10 @@ pub struct CheckpointIndex {
 pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf> {
     ensure!(
         path.exists(),
-        "{} does not exist: give a run directory, a checkpoint or a Hugging Face folder",
+        "{} does not exist: give a run directory, a checkpoint, a Hugging Face folder or a GGUF file",
         path.display()
     );
-    if path.extension().is_some_and(|extension| extension == "gguf") {
-        bail!("{} is a GGUF file, which cannot be read yet: give a Hugging Face folder", path.display());
-    }
-    if path.join("config.json").is_file() {
+    if model::is_gguf(path) || path.join("config.json").is_file() {
         return Ok(path.to_path_buf());
     }
     let index = path.join("checkpoints/index.json");
@@ -69,8 +66,9 @@ pub const CONDITIONING: &str = "conditioning.json";
 
 /// The language model of a checkpoint, be it a policy or the trunk of a reward model.
 pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
+    // The tokenizer first: it is read in no time, and what is wrong with it is known before the weights are read.
+    let tokenizer = load_tokenizer(folder)?;
     let model = model::load_model(folder, device)?;
-    let tokenizer = Tokenizer::load(folder)?;
     ensure!(
         tokenizer.vocab_size() <= model.config.vocab_size,
         "the tokenizer in {} knows {} tokens, the model only {}",
@@ -79,10 +77,12 @@ pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
         model.config.vocab_size
     );
     let path = folder.join(CONDITIONING);
-    let conditioning = match std::fs::read_to_string(&path) {
-        Ok(text) => Some(serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    let conditioning = match path.exists() {
+        false => None,
+        true => {
+            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            Some(serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?)
+        }
     };
     let policy = Policy { model, tokenizer, conditioning };
     if let Some(id) = policy.stop_ids().into_iter().find(|&id| id as usize >= policy.model.config.vocab_size) {
@@ -91,8 +91,32 @@ pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
     Ok(policy)
 }
 
+fn load_tokenizer(path: &Path) -> Result<Tokenizer> {
+    if !model::is_gguf(path) {
+        return Tokenizer::load(path);
+    }
+    let gguf = Gguf::open(path)?;
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let text = |name: &str| gguf.text(&key(name)).unwrap_or_default().to_string();
+    let token = |name: &str| gguf.number(&key(&format!("{name}_token_id")));
+    let vocabulary = GgufVocabulary {
+        model: text("model"),
+        pre: text("pre"),
+        tokens: gguf.texts(&key("tokens")).unwrap_or_default(),
+        kinds: gguf.numbers(&key("token_type")).unwrap_or_default(),
+        merges: gguf.texts(&key("merges")).unwrap_or_default(),
+        bos: token("bos"),
+        eos: token("eos"),
+        pad: token("padding"),
+        more_ends: ["eot", "eom"].into_iter().filter_map(token).collect(),
+        add_bos: gguf.flag(&key("add_bos_token")),
+        chat_template: gguf.text("tokenizer.chat_template").map(str::to_string),
+    };
+    Tokenizer::from_gguf(&vocabulary).with_context(|| format!("{} cannot be used", path.display()))
+}
+
 impl Policy {
-    /// Loads a checkpoint, a Hugging Face folder, or the best checkpoint of a run.
+    /// Loads a checkpoint, a Hugging Face folder, a GGUF file, or the best checkpoint of a run.
     ///
     /// # Errors
     /// What is missing, truncated or does not fit, named.

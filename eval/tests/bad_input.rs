@@ -77,7 +77,7 @@ fn a_checkpoint_that_is_none_is_refused() {
     let cases: [(&str, &[&str]); 6] = [
         ("nowhere", &["nowhere does not exist", "give a run directory, a checkpoint or a Hugging Face folder"]),
         ("empty", &["empty is neither a checkpoint (no config.json in it) nor a run"]),
-        ("weights.gguf", &["weights.gguf is a GGUF file, which cannot be read yet"]),
+        ("weights.gguf", &["cannot read weights.gguf as a GGUF file"]),
         ("cut-weights", &["cut-weights/model.safetensors is not a whole safetensors file"]),
         ("cut-config", &["cut-config/config.json is not a model configuration"]),
         ("cut-tokenizer", &["cut-tokenizer/tokenizer.json", "not a tokenizer"]),

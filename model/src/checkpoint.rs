@@ -5,7 +5,9 @@
 
 use crate::{
     config::ModelConfig,
+    gguf::Gguf,
     heads::ValueBranch,
+    source::{Shards, Source, parse},
     transformer::{Block, Transformer},
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -13,7 +15,7 @@ use burn::{
     module::Param,
     tensor::{Device, Tensor, TensorData},
 };
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, tensor::TensorView};
 use std::{collections::BTreeMap, path::Path};
 
 /// A tensor on the host, row-major f32.
@@ -39,17 +41,54 @@ pub fn save_model(folder: &Path, model: &Transformer) -> Result<()> {
     write_tensors(&folder.join("model.safetensors"), &model_tensors(model))
 }
 
-/// Reads a folder with `config.json` and `model.safetensors`: one of our checkpoints, or one of Hugging Face's.
+/// Reads a model: a folder with `config.json` and safetensors, one of our checkpoints or one of Hugging Face's, or a GGUF file.
 ///
 /// # Errors
-/// A missing, truncated or foreign file, a missing tensor, a shape that does not fit the configuration: each named.
-pub fn load_model(folder: &Path, device: &Device) -> Result<Transformer> {
-    ensure!(folder.is_dir(), "{} is not a checkpoint folder", folder.display());
-    let config = ModelConfig::read(&folder.join("config.json"))?;
-    let path = folder.join("model.safetensors");
-    let mut tensors = read_tensors(&path)?;
-    let mut load = Loader { tensors: &mut tensors, device };
-    load.model(&config).with_context(|| format!("{} does not fit its config.json", path.display()))
+/// A missing, truncated or foreign file, a missing or unknown tensor, a shape that does not fit the configuration: each named.
+pub fn load_model(path: &Path, device: &Device) -> Result<Transformer> {
+    if is_gguf(path) {
+        let mut gguf = Gguf::open(path)?;
+        let config = gguf.config()?;
+        return whole(&mut gguf, &config, device).with_context(|| format!("{} cannot be used", path.display()));
+    }
+    ensure!(path.is_dir(), "{} is not a checkpoint folder", path.display());
+    let config = ModelConfig::read(&path.join("config.json"))?;
+    let mut shards = Shards::open(path)?;
+    whole(&mut shards, &config, device)
+        .with_context(|| format!("the tensors in {} do not fit its config.json", path.display()))
+}
+
+/// The configuration of what [`load_model`] would read, without its weights.
+///
+/// # Errors
+/// As [`load_model`].
+pub fn read_config(path: &Path) -> Result<ModelConfig> {
+    match is_gguf(path) {
+        true => Gguf::open(path)?.config(),
+        false => ModelConfig::read(&path.join("config.json")),
+    }
+}
+
+/// Whether a path means a GGUF file.
+pub fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
+/// A model out of all tensors of a source: one that nothing reads would mean that the model is another than it seems.
+fn whole(source: &mut dyn Source, config: &ModelConfig, device: &Device) -> Result<Transformer> {
+    let model = Loader { source, device }.model(config)?;
+    let tied = |name: &String| config.tie_word_embeddings && name == "lm_head.weight";
+    // Tables that older versions of transformers have stored, and that follow from the configuration.
+    let derived = |name: &String| name.ends_with("rotary_emb.inv_freq");
+    let left: Vec<String> = source.left().into_iter().filter(|name| !tied(name) && !derived(name)).collect();
+    ensure!(
+        left.is_empty(),
+        "there are tensors that a {} does not have: {}{}",
+        config.architectures.first().map_or("model of this kind", String::as_str),
+        left[..left.len().min(3)].join(", "),
+        if left.len() > 3 { ", …" } else { "" }
+    );
+    Ok(model)
 }
 
 /// Writes the critic's branch to a safetensors file.
@@ -79,7 +118,7 @@ pub fn load_value_branch(
     device: &Device,
 ) -> Result<ValueBranch> {
     let mut tensors = read_tensors(path)?;
-    let mut load = Loader { tensors: &mut tensors, device };
+    let mut load = Loader { source: &mut tensors, device };
     let d = config.hidden_size;
     let mut branch = || -> Result<ValueBranch> {
         Ok(ValueBranch {
@@ -124,6 +163,11 @@ fn block_tensors(tensors: &mut HostTensors, prefix: &str, block: &Block, config:
     for (name, part) in QKV.iter().zip(qkv) {
         put(name, part);
     }
+    for (name, norm) in [("q_norm", &block.query_norm), ("k_norm", &block.key_norm)] {
+        if let Some(norm) = norm {
+            put(&format!("self_attn.{name}"), to_host(norm.val()));
+        }
+    }
     if let Some(bias) = &block.qkv_bias {
         for (name, part) in QKV.iter().zip(split_rows(&to_host(bias.val()), &qkv_widths(config))) {
             tensors.insert(format!("{prefix}.{name}.bias"), part);
@@ -140,7 +184,7 @@ pub(crate) fn qkv_widths(config: &ModelConfig) -> [usize; 3] {
 
 /// Takes tensors by Hugging Face name, checks their shapes, and lays them out as ours.
 struct Loader<'a> {
-    tensors: &'a mut HostTensors,
+    source: &'a mut dyn Source,
     device: &'a Device,
 }
 
@@ -175,6 +219,8 @@ impl Loader<'_> {
                 false => None,
                 true => Some(self.bias(prefix, &widths)?),
             },
+            query_norm: self.head_norm(&weight("self_attn.q_norm"), config)?,
+            key_norm: self.head_norm(&weight("self_attn.k_norm"), config)?,
             attention_output: self.matrix(&[&weight("self_attn.o_proj")], &[d], config.num_attention_heads * e)?,
             feed_forward_norm: self.vector(&weight("post_attention_layernorm"), d)?,
             gate_up: self.matrix(&[&weight("mlp.gate_proj"), &weight("mlp.up_proj")], &[f, f], d)?,
@@ -201,19 +247,19 @@ impl Loader<'_> {
         Ok(Param::from_data(TensorData::new(values, [length]), self.device))
     }
 
+    fn head_norm(&mut self, name: &str, config: &ModelConfig) -> Result<Option<Param<Tensor<1>>>> {
+        config.qk_norm().then(|| self.vector(name, config.head_width())).transpose()
+    }
+
     fn vector(&mut self, name: &str, length: usize) -> Result<Param<Tensor<1>>> {
         let values = self.take(name, &[length])?.values;
         Ok(Param::from_data(TensorData::new(values, [length]), self.device))
     }
 
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<HostTensor> {
-        let tensor = self.tensors.remove(name).with_context(|| format!("the tensor {name} is missing"))?;
-        ensure!(
-            tensor.shape == shape,
-            "the tensor {name} has the shape {:?}, the configuration asks for {shape:?}",
-            tensor.shape
-        );
-        Ok(tensor)
+        let found = self.source.shape(name).with_context(|| format!("the tensor {name} is missing"))?;
+        ensure!(found == shape, "the tensor {name} has the shape {found:?}, the configuration asks for {shape:?}");
+        self.source.take(name)
     }
 }
 
@@ -223,14 +269,12 @@ impl Loader<'_> {
 /// A missing, truncated or malformed file, or another number format.
 pub fn read_tensors(path: &Path) -> Result<HostTensors> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .with_context(|| format!("{} is not a whole safetensors file", path.display()))?;
     let convert = |(name, view): (String, TensorView<'_>)| {
-        let values = to_f32(view.dtype(), view.data())
-            .with_context(|| format!("the tensor {name} of {} cannot be read", path.display()))?;
-        Ok((name, HostTensor { shape: view.shape().to_vec(), values }))
+        let tensor =
+            to_host_tensor(&view).with_context(|| format!("the tensor {name} of {} cannot be read", path.display()))?;
+        Ok((name, tensor))
     };
-    file.tensors().into_iter().map(convert).collect()
+    parse(path, &bytes)?.tensors().into_iter().map(convert).collect()
 }
 
 /// Writes f32 tensors as safetensors, with the metadata that Hugging Face asks for.
@@ -255,6 +299,11 @@ pub fn to_host<const D: usize>(tensor: Tensor<D>) -> HostTensor {
     let shape = tensor.dims().to_vec();
     let values = tensor.into_data().convert::<f32>().try_to_vec::<f32>().expect("converted above");
     HostTensor { shape, values }
+}
+
+/// A tensor of a file as f32.
+pub(crate) fn to_host_tensor(view: &TensorView<'_>) -> Result<HostTensor> {
+    Ok(HostTensor { shape: view.shape().to_vec(), values: to_f32(view.dtype(), view.data())? })
 }
 
 fn to_f32(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>> {

@@ -1,6 +1,6 @@
 //! The shape of a model, under the field names of Hugging Face's `config.json`.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -41,9 +41,19 @@ pub struct ModelConfig {
     /// The same base where transformers 5 writes it, and what else it says of the rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rope_parameters: Option<RopeParameters>,
-    /// Scaling of the rotation in the form of transformers 4. Read only to be refused.
+    /// The same in the form of transformers 4, which calls it scaling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rope_scaling: Option<serde_json::Value>,
+    pub rope_scaling: Option<RopeScaling>,
+    /// Share of a head that is rotated. Read only to be refused where it is not all of it.
+    #[serde(default, skip_serializing)]
+    pub partial_rotary_factor: Option<f64>,
+    /// How far back a token looks. Read only to be refused where it is less than the context; written as none, because
+    /// transformers takes 4096 where Mistral's configuration does not say so.
+    #[serde(default)]
+    pub sliding_window: Option<usize>,
+    /// Whether `sliding_window` is meant at all (Qwen2, Qwen3). Absent means yes, as for Mistral.
+    #[serde(default, skip_serializing)]
+    pub use_sliding_window: Option<bool>,
     /// Whether the output matrix is the embedding matrix.
     #[serde(default)]
     pub tie_word_embeddings: bool,
@@ -82,9 +92,39 @@ pub enum EosTokenId {
 pub struct RopeParameters {
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// Only `default`, without scaling, is known.
+    /// What is done to the frequencies.
+    #[serde(flatten)]
+    pub scaling: RopeScaling,
+}
+
+/// What is done to the rotary frequencies.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RopeScaling {
+    /// `default`, which is nothing, or `llama3`.
     #[serde(default = "default_rope_type")]
     pub rope_type: String,
+    /// An older name of the same; some files have both.
+    #[serde(default, rename = "type", skip_serializing)]
+    pub older_type: Option<String>,
+    /// The numbers of `llama3`.
+    #[serde(flatten)]
+    pub llama3: Option<Llama3Scaling>,
+    /// Share of a head that is rotated, where transformers 5 writes it.
+    #[serde(default, skip_serializing)]
+    pub partial_rotary_factor: Option<f64>,
+}
+
+/// Slower rotation of the pairs whose period is long beside the context that a model was first trained on (Llama 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Llama3Scaling {
+    /// How much slower the slowest become.
+    pub factor: f64,
+    /// Periods beyond the original context over this one are slowed by all of `factor`.
+    pub low_freq_factor: f64,
+    /// Periods within the original context over this one stay as they are.
+    pub high_freq_factor: f64,
+    /// Tokens.
+    pub original_max_position_embeddings: usize,
 }
 
 /// The sizes that have a name.
@@ -122,6 +162,9 @@ impl ModelConfig {
             rope_theta: 10_000.0,
             rope_parameters: None,
             rope_scaling: None,
+            partial_rotary_factor: None,
+            sliding_window: None,
+            use_sliding_window: None,
             tie_word_embeddings: true,
             attention_bias: false,
             hidden_act: default_hidden_act(),
@@ -143,13 +186,45 @@ impl ModelConfig {
         let Architectures { architectures } = serde_json::from_str(&text).with_context(malformed)?;
         check_architectures(&architectures).with_context(|| format!("{} cannot be used", path.display()))?;
         let mut config: Self = serde_json::from_str(&text).with_context(malformed)?;
-        // Qwen2 has the bias by construction, and does not say so in its configuration.
-        config.attention_bias |= config.model_type == "qwen2";
-        if let Some(parameters) = &config.rope_parameters {
-            config.rope_theta = parameters.rope_theta;
-        }
+        config.settle();
         config.check().with_context(|| format!("{} cannot be used", path.display()))?;
         Ok(config)
+    }
+
+    /// Says what the families leave unsaid, and says it in one way.
+    pub(crate) fn settle(&mut self) {
+        // Qwen2 has the bias by construction, and does not say so in its configuration.
+        self.attention_bias |= self.model_type == "qwen2";
+        if self.model_type == "qwen3" {
+            self.head_dim.get_or_insert(128);
+        }
+        if let Some(parameters) = &self.rope_parameters {
+            self.rope_theta = parameters.rope_theta;
+        }
+        if let Some(mut scaling) = self.rope_scaling.take() {
+            if let Some(older) = scaling.older_type.take().filter(|_| scaling.rope_type == "default") {
+                scaling.rope_type = older;
+            }
+            self.rope_parameters = Some(RopeParameters { rope_theta: self.rope_theta, scaling });
+        }
+        // Transformers 4 and llama.cpp read this one.
+        let scaling = self.rope_parameters.as_ref().map(|parameters| &parameters.scaling);
+        self.rope_scaling = scaling.filter(|scaling| scaling.llama3.is_some()).cloned();
+        if self.use_sliding_window == Some(false) || self.sliding_window >= Some(self.max_position_embeddings) {
+            self.sliding_window = None;
+        }
+        // As the weights are held, and will be written.
+        self.dtype = default_dtype();
+    }
+
+    /// Whether queries and keys pass an RMSNorm of their own, head by head (Qwen3).
+    pub fn qk_norm(&self) -> bool {
+        self.model_type == "qwen3"
+    }
+
+    /// The scaling of the rotation, if there is one.
+    pub fn llama3_scaling(&self) -> Option<Llama3Scaling> {
+        self.rope_parameters.as_ref()?.scaling.llama3
     }
 
     /// G, the number of key/value heads.
@@ -190,17 +265,22 @@ impl ModelConfig {
         .map(|size| size as u128);
         let qkv = (h + 2 * g) * e;
         let bias = if self.attention_bias { qkv } else { 0 };
-        let block = d * qkv + bias + h * e * d + 3 * d * f + 2 * d;
+        let norms = 2 * d + if self.qk_norm() { 2 * e } else { 0 };
+        let block = d * qkv + bias + h * e * d + 3 * d * f + norms;
         let matrices = if self.tie_word_embeddings { 1 } else { 2 };
         matrices * v * d + layers * block + d
     }
 
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
+        check_architectures(&self.architectures)?;
         ensure!(self.hidden_act == "silu", "activation {} is not supported; only silu is", self.hidden_act);
-        if let Some(RopeParameters { rope_type, .. }) = &self.rope_parameters {
-            ensure!(rope_type == "default", "rotary scaling of the type {rope_type} is not supported");
+        self.check_rotation()?;
+        if let Some(window) = self.sliding_window {
+            bail!(
+                "a sliding window of {window} tokens within a context of {} is not supported",
+                self.max_position_embeddings
+            );
         }
-        ensure!(self.rope_scaling.is_none(), "rotary scaling is not supported");
         let heads = self.num_attention_heads;
         for (name, value) in [
             ("vocab_size", self.vocab_size),
@@ -234,6 +314,43 @@ impl ModelConfig {
         ensure!(parameters <= 1 << 42, "its sizes ask for {parameters} parameters, more than any model has");
         Ok(())
     }
+
+    fn check_rotation(&self) -> Result<()> {
+        let scaling = self.rope_parameters.as_ref().map(|parameters| &parameters.scaling);
+        if let Some(RopeScaling { rope_type, llama3, .. }) = scaling {
+            match rope_type.as_str() {
+                "default" => {}
+                "llama3" => ensure!(
+                    llama3.is_some_and(|scaling| scaling.factor >= 1.0
+                        && scaling.low_freq_factor > 0.0
+                        && scaling.high_freq_factor > scaling.low_freq_factor
+                        && scaling.original_max_position_embeddings > 0),
+                    "the rotary scaling llama3 needs factor, low_freq_factor, high_freq_factor and \
+                     original_max_position_embeddings that make sense"
+                ),
+                other => bail!("rotary scaling of the type {other} is not supported; only llama3 is"),
+            }
+        }
+        let partial = self.partial_rotary_factor.or(scaling.and_then(|scaling| scaling.partial_rotary_factor));
+        ensure!(partial.is_none_or(|share| share == 1.0), "a head that is rotated in part is not supported");
+        ensure!(
+            self.rope_theta.is_finite() && self.rope_theta >= 1.0,
+            "rope_theta = {} is out of range",
+            self.rope_theta
+        );
+        Ok(())
+    }
+}
+
+impl Llama3Scaling {
+    /// What the period of a pair is multiplied by (transformers, `_compute_llama3_parameters`).
+    pub(crate) fn stretch(&self, period: f64) -> f64 {
+        let wavelength = 2.0 * std::f64::consts::PI * period;
+        let turns = self.original_max_position_embeddings as f64 / wavelength;
+        let unchanged = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
+        let unchanged = unchanged.clamp(0.0, 1.0);
+        1.0 / ((1.0 - unchanged) / self.factor + unchanged)
+    }
 }
 
 /// The part of a configuration that says whether the rest can be read.
@@ -244,7 +361,7 @@ struct Architectures {
 }
 
 fn check_architectures(architectures: &[String]) -> Result<()> {
-    const SUPPORTED: [&str; 2] = ["LlamaForCausalLM", "Qwen2ForCausalLM"];
+    const SUPPORTED: [&str; 4] = ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"];
     for name in architectures {
         ensure!(
             SUPPORTED.contains(&name.as_str()),
@@ -358,6 +475,59 @@ mod tests {
         assert_eq!(read(|json| json["rope_parameters"] = new).unwrap().rope_theta, 1e6);
     }
 
+    /// Llama 3.2's own numbers.
+    fn llama3() -> serde_json::Value {
+        serde_json::json!({"factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192, "rope_type": "llama3"})
+    }
+
+    #[test]
+    fn the_scaling_of_llama_3_is_read_and_written_for_either_version_of_transformers() {
+        let mut older = llama3();
+        older["type"] = "llama3".into();
+        let old = read(|json| json["rope_scaling"] = older).unwrap();
+        let mut parameters = llama3();
+        parameters["rope_theta"] = 1e4.into();
+        let new = read(|json| json["rope_parameters"] = parameters).unwrap();
+        assert_eq!(old, new);
+        assert_eq!(new.llama3_scaling().unwrap().factor, 32.0);
+        let written = serde_json::to_value(&new).unwrap();
+        assert_eq!(written["rope_scaling"], llama3());
+        assert_eq!(written["rope_parameters"]["low_freq_factor"], 1.0);
+    }
+
+    #[test]
+    fn short_periods_stay_long_ones_are_slowed_by_the_factor_and_between_them_there_is_no_jump() {
+        let scaling: Llama3Scaling = serde_json::from_value(llama3()).unwrap();
+        let at = |wavelength: f64| scaling.stretch(wavelength / (2.0 * std::f64::consts::PI));
+        assert_eq!(at(2047.0), 1.0);
+        assert_eq!(at(8193.0), 32.0);
+        assert!((at(2049.0) - 1.0).abs() < 1e-2 && (at(8191.0) - 32.0).abs() < 0.2);
+        // Half way in turns: the mean of 1 and 1/32.
+        assert!((1.0 / at(8192.0 / 2.5) - 33.0 / 64.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_window_that_is_not_used_or_as_wide_as_the_context_is_no_window() {
+        let unused = |json: &mut serde_json::Value| {
+            json["sliding_window"] = 64.into();
+            json["use_sliding_window"] = false.into();
+        };
+        assert_eq!(read(unused).unwrap().sliding_window, None);
+        assert_eq!(read(|json| json["sliding_window"] = 1024.into()).unwrap().sliding_window, None);
+    }
+
+    #[test]
+    fn qwen3_has_norms_and_a_head_width_that_its_configuration_need_not_mention() {
+        let qwen3 = |json: &mut serde_json::Value| {
+            json["model_type"] = "qwen3".into();
+            json["architectures"] = ["Qwen3ForCausalLM"].as_slice().into();
+        };
+        let config = read(qwen3).unwrap();
+        assert!(config.qk_norm() && !config.attention_bias);
+        assert_eq!(config.head_width(), 128);
+    }
+
     #[test]
     fn both_forms_of_the_end_of_sequence_id_are_read() {
         assert_eq!(read(|json| json["eos_token_id"] = 7.into()).unwrap().eos_ids(), [7]);
@@ -370,7 +540,15 @@ mod tests {
         for (key, value, expected) in [
             ("architectures", ["MambaForCausalLM"].as_slice().into(), "architecture MambaForCausalLM is not supported"),
             ("hidden_act", "gelu".into(), "activation gelu is not supported"),
-            ("rope_scaling", serde_json::json!({"type": "linear"}), "rotary scaling is not supported"),
+            ("rope_scaling", serde_json::json!({"type": "linear", "factor": 2.0}), "of the type linear"),
+            (
+                "rope_scaling",
+                serde_json::json!({"rope_type": "llama3", "factor": 8.0}),
+                "needs factor, low_freq_factor",
+            ),
+            ("partial_rotary_factor", 0.5.into(), "rotated in part"),
+            ("sliding_window", 64.into(), "a sliding window of 64 tokens within a context of 1024"),
+            ("rope_theta", 0.into(), "rope_theta = 0 is out of range"),
             ("rope_parameters", serde_json::json!({"rope_theta": 1e4, "rope_type": "yarn"}), "of the type yarn"),
             ("num_attention_heads", 0.into(), "num_attention_heads = 0 is out of range"),
             ("num_key_value_heads", 3.into(), "4 attention heads cannot share 3"),

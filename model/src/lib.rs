@@ -20,22 +20,25 @@ mod config;
 mod device;
 mod fused;
 mod generate;
+mod gguf;
 mod heads;
 mod logits;
 mod lora;
 mod padding;
 mod parallel;
 mod sampling;
+mod source;
 mod transformer;
 
 pub use cache::Cache;
 pub use checkpoint::{
-    HostTensor, HostTensors, load_model, load_value_branch, model_tensors, read_tensors, save_model, save_value_branch,
-    to_host, write_tensors,
+    HostTensor, HostTensors, is_gguf, load_model, load_value_branch, model_tensors, read_config, read_tensors,
+    save_model, save_value_branch, to_host, write_tensors,
 };
-pub use config::{EosTokenId, ModelConfig, ModelSize, RopeParameters};
+pub use config::{EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling};
 pub use device::{DeviceKind, choose_device, cpu_seconds, keep_pages, peak_memory_bytes, threads};
 pub use generate::{Completion, Finish, GenerateConfig, GenerateStats, generate};
+pub use gguf::Gguf;
 pub use heads::{ActorCritic, ActorCriticOutput, ValueBranch};
 pub use logits::{entropy, token_log_probs};
 pub use lora::{LoraConfig, load_adapters, merged, save_adapters, with_adapters};

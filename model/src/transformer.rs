@@ -40,6 +40,10 @@ pub struct Block {
     pub qkv: Param<Tensor<2>>,
     /// Bias of `qkv`, `[(H + 2 G) E]`.
     pub qkv_bias: Option<Param<Tensor<1>>>,
+    /// Scale of the RMSNorm of each query head, `[E]` (Qwen3).
+    pub query_norm: Option<Param<Tensor<1>>>,
+    /// Scale of the RMSNorm of each key head, `[E]` (Qwen3).
+    pub key_norm: Option<Param<Tensor<1>>>,
     /// `[H E, D]`.
     pub attention_output: Param<Tensor<2>>,
     /// Scale of the RMSNorm before the feed-forward part, `[D]`.
@@ -164,6 +168,8 @@ impl Block {
             attention_norm: draw.constant(d, 1.0),
             qkv: draw.normal([d, qkv_width], deviation),
             qkv_bias: config.attention_bias.then(|| draw.constant(qkv_width, 0.0)),
+            query_norm: config.qk_norm().then(|| draw.constant(e, 1.0)),
+            key_norm: config.qk_norm().then(|| draw.constant(e, 1.0)),
             attention_output: draw.normal([heads * e, d], residual),
             feed_forward_norm: draw.constant(d, 1.0),
             gate_up: draw.normal([d, 2 * f], deviation),
@@ -209,14 +215,20 @@ impl Block {
 
     /// Queries, keys and values side by side, `[B, T, D]` to `[B, T, (H + 2 G) E]`.
     fn project(&self, normed: Tensor<3>, config: &ModelConfig) -> Tensor<3> {
-        let projected = matmul_rows(normed, self.qkv.val());
-        match &self.qkv_bias {
-            Some(bias) => {
-                let width = (config.num_attention_heads + 2 * config.kv_heads()) * config.head_width();
-                projected + bias.val().reshape([1, 1, width])
-            }
-            None => projected,
+        let mut projected = matmul_rows(normed, self.qkv.val());
+        let [batch, time, width] = projected.dims();
+        if let Some(bias) = &self.qkv_bias {
+            projected = projected + bias.val().reshape([1, 1, width]);
         }
+        let (Some(query_norm), Some(key_norm)) = (&self.query_norm, &self.key_norm) else { return projected };
+        let e = config.head_width();
+        let [queries, keys] = [config.num_attention_heads * e, config.kv_heads() * e];
+        let by_head = |start: usize, width: usize, scale: &Param<Tensor<1>>| {
+            let heads = projected.clone().narrow(2, start, width).reshape([batch * time, width / e, e]);
+            rms_norm(heads, scale, config.rms_norm_eps).reshape([batch, time, width])
+        };
+        let values = projected.clone().narrow(2, queries + keys, keys);
+        Tensor::cat(vec![by_head(0, queries, query_norm), by_head(queries, keys, key_norm), values], 2)
     }
 
     /// Output projection, residual additions and the feed-forward part; `attended`: `[B, T, H E]`.
@@ -233,7 +245,12 @@ impl Rotary {
         let half = config.head_width() / 2;
         // In f32 throughout, as Hugging Face computes it.
         let exponent = |pair: usize| (2 * pair) as f32 / config.head_width() as f32;
-        let periods: Vec<f32> = (0..half).map(|pair| (config.rope_theta as f32).powf(exponent(pair))).collect();
+        let scaling = config.llama3_scaling();
+        let period = |pair: usize| {
+            let period = (config.rope_theta as f32).powf(exponent(pair));
+            scaling.map_or(period, |scaling| period * scaling.stretch(f64::from(period)) as f32)
+        };
+        let periods: Vec<f32> = (0..half).map(period).collect();
         let mut cos: Vec<f32> = Vec::with_capacity(positions.len() * half);
         let mut sin: Vec<f32> = Vec::with_capacity(positions.len() * half);
         for (index, &position) in positions.iter().enumerate() {

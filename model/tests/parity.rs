@@ -16,7 +16,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-const MODELS: [&str; 2] = ["llama_tiny", "qwen2_tiny"];
+const MODELS: [&str; 5] = ["llama_tiny", "qwen2_tiny", "qwen3_tiny", "mistral_tiny", "llama3_tiny"];
+
+/// Those whose weights are stored as f32 in one file, and have gradients beside them.
+const PLAIN: [&str; 3] = ["llama_tiny", "qwen2_tiny", "qwen3_tiny"];
+
+const GGUF: [&str; 2] = ["gguf_llama", "gguf_qwen3"];
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -35,7 +40,11 @@ fn fixtures() -> PathBuf {
 
 fn load(name: &str) -> (Fixture, Transformer) {
     let text = fs::read_to_string(fixtures().join(format!("{name}.json"))).unwrap();
-    (serde_json::from_str(&text).unwrap(), load_model(&fixtures().join(name), &Device::default()).unwrap())
+    let path = match GGUF.contains(&name) {
+        true => fixtures().join(format!("{name}.gguf")),
+        false => fixtures().join(name),
+    };
+    (serde_json::from_str(&text).unwrap(), load_model(&path, &Device::default()).unwrap())
 }
 
 fn tokens(fixture: &Fixture) -> Tensor<2, Int> {
@@ -74,7 +83,7 @@ fn largest_difference(left: &[f32], right: &[f32]) -> f32 {
 
 #[test]
 fn logits_are_those_of_transformers() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(GGUF) {
         let (fixture, model) = load(name);
         let [_, time, vocabulary] = model.forward(tokens(&fixture)).dims();
         let ours = to_host(model.forward(tokens(&fixture))).values;
@@ -90,7 +99,7 @@ fn logits_are_those_of_transformers() {
 
 #[test]
 fn the_loss_of_the_response_tokens_is_that_of_transformers() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(GGUF) {
         let (fixture, model) = load(name);
         let ours: Vec<f32> = to_host(response_log_probs(&model, &fixture)).values.iter().map(|x| -x).collect();
         let theirs = fixture.response_nll.concat();
@@ -121,7 +130,7 @@ fn gradients(model: &Transformer, fixture: &Fixture) -> HostTensors {
 
 #[test]
 fn the_gradient_of_every_parameter_is_that_of_transformers() {
-    for name in MODELS {
+    for name in PLAIN {
         let (fixture, model) = load(name);
         let ours = gradients(&model, &fixture);
         let theirs = read_tensors(&fixtures().join(format!("{name}_grads.safetensors"))).unwrap();
@@ -138,7 +147,7 @@ fn the_gradient_of_every_parameter_is_that_of_transformers() {
 
 #[test]
 fn exporting_and_importing_again_changes_no_byte_and_no_logit() {
-    for name in MODELS {
+    for name in MODELS.into_iter().chain(GGUF) {
         let (fixture, model) = load(name);
         let [first, second] = [0, 1].map(|_| tempfile::tempdir().unwrap());
         save_model(first.path(), &model).unwrap();
@@ -148,12 +157,11 @@ fn exporting_and_importing_again_changes_no_byte_and_no_logit() {
             let bytes = |folder: &Path| fs::read(folder.join(file)).unwrap();
             assert_eq!(bytes(first.path()), bytes(second.path()), "{name}/{file}");
         }
-        let published = fs::read(fixtures().join(name).join("model.safetensors")).unwrap();
-        assert_eq!(
-            fs::read(first.path().join("model.safetensors")).unwrap(),
-            published,
-            "{name} as transformers wrote it"
-        );
+        if PLAIN.contains(&name) {
+            let published = fs::read(fixtures().join(name).join("model.safetensors")).unwrap();
+            let ours = fs::read(first.path().join("model.safetensors")).unwrap();
+            assert_eq!(ours, published, "{name} as transformers wrote it");
+        }
         let logits = |model: &Transformer| to_host(model.forward(tokens(&fixture))).values;
         assert_eq!(logits(&model), logits(&again), "{name}");
     }
@@ -190,4 +198,92 @@ fn a_file_that_was_cut_short_is_refused() {
         let message = format!("{:#}", load_model(folder.path(), &Device::default()).unwrap_err());
         assert!(message.contains("not a whole safetensors file"), "{kept} bytes: {message}");
     }
+}
+
+/// A folder with the files of a fixture, to be spoilt.
+fn copy_of(name: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(fixtures().join(name)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    folder
+}
+
+fn refusal(path: &Path) -> String {
+    format!("{:#}", load_model(path, &Device::default()).unwrap_err())
+}
+
+#[test]
+fn shards_are_found_with_an_index_and_without_and_one_that_is_missing_is_named() {
+    let folder = copy_of("mistral_tiny");
+    let index = folder.path().join("model.safetensors.index.json");
+    let text = fs::read_to_string(&index).unwrap();
+    fs::remove_file(&index).unwrap();
+    assert!(load_model(folder.path(), &Device::default()).is_ok());
+    fs::write(&index, text.replace("model-00002", "../model-00002")).unwrap();
+    assert!(refusal(folder.path()).contains("which is not beside it"));
+    fs::write(&index, text).unwrap();
+    fs::remove_file(folder.path().join("model-00002-of-00002.safetensors")).unwrap();
+    assert!(refusal(folder.path()).contains("model-00002-of-00002.safetensors"));
+    fs::remove_file(&index).unwrap();
+    assert!(refusal(folder.path()).contains(" is missing"), "a tensor of the second file");
+}
+
+#[test]
+fn a_tensor_that_nothing_reads_means_another_model_and_is_refused() {
+    let folder = copy_of("llama_tiny");
+    let path = folder.path().join("model.safetensors");
+    let mut tensors = read_tensors(&path).unwrap();
+    let bias = tensors["model.norm.weight"].clone();
+    tensors.insert("model.layers.0.self_attn.o_proj.bias".into(), bias);
+    write_tensors(&path, &tensors).unwrap();
+    let message = refusal(folder.path());
+    let expected = "tensors that a LlamaForCausalLM does not have: model.layers.0.self_attn.o_proj.bias";
+    assert!(message.contains(expected), "{message}");
+}
+
+#[test]
+fn a_gguf_file_that_is_cut_or_altered_anywhere_is_an_error_and_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spoilt.gguf");
+    for name in GGUF {
+        let bytes = fs::read(fixtures().join(format!("{name}.gguf"))).unwrap();
+        for kept in [0, 3, 8, 23, 24, 100, 700, bytes.len() / 2, bytes.len() - 1] {
+            fs::write(&path, &bytes[..kept]).unwrap();
+            assert!(refusal(&path).contains("spoilt.gguf"), "{kept} bytes");
+        }
+        // Bytes all over the header set to their largest, alone and eight together: counts and lengths up to 2^64.
+        let header = 2_500.min(bytes.len() - 8);
+        for (start, width) in (0..header).step_by(3).flat_map(|start| [(start, 1), (start, 8)]) {
+            let mut spoilt = bytes.clone();
+            spoilt[start..start + width].fill(0xff);
+            fs::write(&path, &spoilt).unwrap();
+            // Some bytes do not matter to the weights. What matters is that nothing worse than an error comes of it.
+            let _ = load_model(&path, &Device::default());
+        }
+    }
+}
+
+#[test]
+fn another_gguf_architecture_and_an_alignment_of_nothing_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spoilt.gguf");
+    let bytes = fs::read(fixtures().join("gguf_qwen3.gguf")).unwrap();
+    let place = |text: &[u8]| bytes.windows(text.len()).position(|window| window == text).unwrap();
+    let mut other = bytes.clone();
+    let at = place(b"qwen3");
+    other[at..at + 5].copy_from_slice(b"mamba");
+    fs::write(&path, &other).unwrap();
+    let message = refusal(&path);
+    assert!(message.contains("architecture mamba is not supported; supported are llama, qwen2, qwen3"), "{message}");
+    // A key of as many letters becomes the alignment; its value is the beginning of a sequence, 0.
+    let (old, new) = (b"tokenizer.ggml.bos_token_id", b"general.alignment");
+    let at = place(old);
+    let mut aligned = bytes[..at - 8].to_vec();
+    aligned.extend((new.len() as u64).to_le_bytes());
+    aligned.extend(new);
+    aligned.extend(&bytes[at + old.len()..]);
+    fs::write(&path, &aligned).unwrap();
+    assert!(refusal(&path).contains("its alignment is 0"));
 }

@@ -56,7 +56,7 @@ pub fn print(
 /// The shape of the model that a command would start from: read where it exists, else the one that would be made.
 pub fn shape(init: Option<&std::path::Path>, size: model::ModelSize) -> Result<ModelConfig> {
     match init {
-        Some(path) => ModelConfig::read(&eval::resolve_checkpoint(path)?.join("config.json")),
+        Some(path) => model::read_config(&eval::resolve_checkpoint(path)?),
         None => Ok(ModelConfig::of_size(size, ASSUMED_VOCABULARY, 0)),
     }
 }

@@ -228,7 +228,7 @@ fn an_init_that_is_not_a_model_is_refused() {
         ("nowhere", &["nowhere does not exist", "give a run directory, a checkpoint or a Hugging Face folder"]),
         ("empty", &["empty is neither a checkpoint (no config.json in it) nor a run"]),
         ("file", &["file is neither a checkpoint"]),
-        ("weights.gguf", &["weights.gguf is a GGUF file, which cannot be read yet", "give a Hugging Face folder"]),
+        ("weights.gguf", &["cannot read weights.gguf as a GGUF file"]),
     ];
     for (init, parts) in cases {
         let init = format!("--init={init}");
