@@ -41,14 +41,15 @@ report() {
 
 run base pretrain
 run sft sft --init "$dir/base"
-run orm orm --init "$dir/sft" --check-labels 300
+run orm orm --init "$dir/sft" --judge-after tokens --learning-rate 1e-3 --check-labels 300
 report sft
 report base --shots 2
 
-# From SFT.
+# From SFT. What the reward model was taught with is the first round of Expert Iteration.
 from_sft=(--init "$dir/sft")
-run ei ei "${from_sft[@]}" --base "$dir/base" --rounds 3
-run ei-orm ei "${from_sft[@]}" --base "$dir/base" --rounds 3 --orm "$dir/orm"
+expert=(--base "$dir/base" --rounds 3 --from-samples "$dir/orm/samples.jsonl")
+run ei ei "${from_sft[@]}" "${expert[@]}"
+run ei-orm ei "${from_sft[@]}" "${expert[@]}" --orm "$dir/orm"
 run rcrl rcrl --init "$dir/ei" --base "$dir/base" --samples 4 --temperature 1
 run ppo ppo "${from_sft[@]}"
 run ppo-dense ppo "${from_sft[@]}" --reward dense

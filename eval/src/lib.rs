@@ -3,7 +3,8 @@
 pub mod calibration;
 mod conditioned;
 pub mod diversity;
-pub mod metrics;
+mod hub;
+mod metrics;
 pub mod policy;
 pub mod report;
 pub mod reward_model;

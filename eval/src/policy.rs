@@ -1,5 +1,6 @@
 //! A model and its tokenizer together, from wherever a user points: here text and tensors meet.
 
+use crate::hub;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use data::{Conditioning, GgufVocabulary, Prompting, SHOT_END, Tokenizer};
@@ -27,11 +28,14 @@ pub struct CheckpointIndex {
     pub best: String,
 }
 
-/// The checkpoint that a path means: itself, or the best one of a run directory.
+/// The checkpoint that a path means: itself, the best one of a run directory, or a model of the Hugging Face hub, which is fetched.
 ///
 /// # Errors
 /// If there is neither, or the format is one that cannot be read.
 pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf> {
+    if let Some(name) = hub::name(path) {
+        return hub::fetch(name);
+    }
     ensure!(
         path.exists(),
         "{} does not exist: give a run directory, a checkpoint, a Hugging Face folder or a GGUF file",

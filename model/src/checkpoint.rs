@@ -13,10 +13,10 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use burn::{
     module::Param,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData, bf16, f16},
 };
 use safetensors::{Dtype, tensor::TensorView};
-use std::{collections::BTreeMap, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
 /// A tensor on the host, row-major f32.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,15 +30,40 @@ pub struct HostTensor {
 /// Tensors by name.
 pub type HostTensors = BTreeMap<String, HostTensor>;
 
+/// How numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumberFormat {
+    /// 32 bits, as they are held here.
+    F32,
+    /// 16 bits with the range of f32.
+    Bf16,
+    /// 16 bits with more digits and less range.
+    F16,
+}
+
 /// Writes `config.json` and `model.safetensors` into an existing folder.
 ///
 /// # Errors
 /// What the file system says.
 pub fn save_model(folder: &Path, model: &Transformer) -> Result<()> {
-    let config = serde_json::to_string_pretty(&model.config).context("cannot write the configuration")?;
+    save_model_as(folder, model, NumberFormat::F32)
+}
+
+/// [`save_model`] in a number format of choice.
+///
+/// # Errors
+/// What the file system says.
+pub fn save_model_as(folder: &Path, model: &Transformer, format: NumberFormat) -> Result<()> {
+    let dtype = match format {
+        NumberFormat::F32 => "float32",
+        NumberFormat::Bf16 => "bfloat16",
+        NumberFormat::F16 => "float16",
+    };
+    let config = ModelConfig { dtype: dtype.into(), ..model.config.clone() };
+    let config = serde_json::to_string_pretty(&config).context("cannot write the configuration")?;
     let path = folder.join("config.json");
     std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
-    write_tensors(&folder.join("model.safetensors"), &model_tensors(model))
+    write_tensors_as(&folder.join("model.safetensors"), &model_tensors(model), format)
 }
 
 /// Reads a model: a folder with `config.json` and safetensors, one of our checkpoints or one of Hugging Face's, or a GGUF file.
@@ -282,12 +307,25 @@ pub fn read_tensors(path: &Path) -> Result<HostTensors> {
 /// # Errors
 /// What the file system says.
 pub fn write_tensors(path: &Path, tensors: &HostTensors) -> Result<()> {
-    let views = tensors
+    write_tensors_as(path, tensors, NumberFormat::F32)
+}
+
+fn write_tensors_as(path: &Path, tensors: &HostTensors, format: NumberFormat) -> Result<()> {
+    fn halves(to_bits: fn(f32) -> u16, values: &[f32]) -> Cow<'_, [u8]> {
+        values.iter().flat_map(|&value| to_bits(value).to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+    fn stored(values: &[f32], format: NumberFormat) -> (Dtype, Cow<'_, [u8]>) {
+        match format {
+            NumberFormat::F32 => (Dtype::F32, Cow::Borrowed(bytemuck::cast_slice(values))),
+            NumberFormat::Bf16 => (Dtype::BF16, halves(|value| bf16::from_f32(value).to_bits(), values)),
+            NumberFormat::F16 => (Dtype::F16, halves(|value| f16::from_f32(value).to_bits(), values)),
+        }
+    }
+    let stored: Vec<(&String, &[usize], (Dtype, Cow<'_, [u8]>))> =
+        tensors.iter().map(|(name, tensor)| (name, tensor.shape.as_slice(), stored(&tensor.values, format))).collect();
+    let views = stored
         .iter()
-        .map(|(name, tensor)| {
-            let view = TensorView::new(Dtype::F32, tensor.shape.clone(), bytemuck::cast_slice(&tensor.values))?;
-            Ok((name.clone(), view))
-        })
+        .map(|(name, shape, (dtype, bytes))| Ok((name.as_str(), TensorView::new(*dtype, shape.to_vec(), bytes)?)))
         .collect::<Result<Vec<_>>>()?;
     let metadata = [("format".to_string(), "pt".to_string())].into_iter().collect();
     safetensors::serialize_to_file(views, Some(metadata), path)
@@ -311,7 +349,7 @@ fn to_f32(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>> {
     Ok(match dtype {
         Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
         Dtype::BF16 => pairs().map(|bits| f32::from_bits(u32::from(bits) << 16)).collect(),
-        Dtype::F16 => pairs().map(|bits| burn::tensor::f16::from_bits(bits).to_f32()).collect(),
+        Dtype::F16 => pairs().map(|bits| f16::from_bits(bits).to_f32()).collect(),
         other => bail!("the number format {other:?} is not supported; supported are F32, F16, BF16"),
     })
 }
@@ -378,6 +416,23 @@ mod tests {
         assert_eq!(to_f32(Dtype::F16, &[0x00, 0x3e, 0x00, 0xb4]).unwrap(), [1.5, -0.25]);
         let error = to_f32(Dtype::I64, &[0; 8]).unwrap_err().to_string();
         assert!(error.contains("I64 is not supported"), "{error}");
+    }
+
+    #[test]
+    fn a_number_format_of_choice_comes_back_as_the_nearest_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = Transformer::init(&small(), 3, &Device::default());
+        for (format, exact) in [(NumberFormat::Bf16, 256.0), (NumberFormat::F16, 2048.0)] {
+            save_model_as(folder.path(), &model, format).unwrap();
+            let loaded = load_model(folder.path(), &Device::default()).unwrap();
+            let (ours, theirs) = (model_tensors(&model), model_tensors(&loaded));
+            for (name, tensor) in &ours {
+                for (ours, theirs) in tensor.values.iter().zip(&theirs[name].values) {
+                    assert!((ours - theirs).abs() <= ours.abs() / exact + 1e-7, "{name}: {ours} {theirs}");
+                }
+            }
+            assert_ne!(ours, theirs);
+        }
     }
 
     #[test]

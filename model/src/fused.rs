@@ -91,6 +91,25 @@ pub(crate) fn token_log_probs(logits: &Tensor<2>, targets: &Tensor<1, Int>, temp
     })
 }
 
+/// log softmax(x W / temperature) at one target a row, in parts of `part` rows: the logits of all rows never exist together,
+/// and are computed once more for the gradient.
+///
+/// # Shapes
+/// - `hidden`: `[M, D]`; `output`: `[D, V]`; `targets`: `[M]`; output: `[M]`
+pub(crate) fn output_log_probs(
+    hidden: &Tensor<2>,
+    output: &Tensor<2>,
+    targets: &Tensor<1, Int>,
+    temperature: f64,
+    part: usize,
+) -> Option<Tensor<1>> {
+    serves(hidden).then(|| {
+        let (hidden, output) = (hidden.clone().into_dispatch(), output.clone().into_dispatch());
+        let targets = targets.clone().into_dispatch();
+        Tensor::from_dispatch(Dispatch::fused_output_log_probs(hidden, output, targets, temperature as f32, part))
+    })
+}
+
 /// Draws one token a row and tells its log-probability at temperature 1, on the host where the logits are already.
 ///
 /// # Shapes
@@ -144,6 +163,13 @@ trait FusedOps: Backend {
         targets: IntTensor<Self>,
         temperature: f32,
     ) -> FloatTensor<Self>;
+    fn fused_output_log_probs(
+        hidden: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        temperature: f32,
+        part: usize,
+    ) -> FloatTensor<Self>;
 }
 
 impl FusedOps for Flex {
@@ -179,6 +205,16 @@ impl FusedOps for Flex {
         temperature: f32,
     ) -> FloatTensor<Self> {
         Operation::TokenLogProbs { targets: ids(targets), temperature }.forward(&[logits])
+    }
+
+    fn fused_output_log_probs(
+        hidden: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        temperature: f32,
+        part: usize,
+    ) -> FloatTensor<Self> {
+        Operation::OutputLogProbs { targets: ids(targets), temperature, part }.forward(&[hidden, output])
     }
 }
 
@@ -217,6 +253,16 @@ impl<C: CheckpointStrategy> FusedOps for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         tracked::<C, 1>([logits], Operation::TokenLogProbs { targets: ids(targets), temperature })
     }
+
+    fn fused_output_log_probs(
+        hidden: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        temperature: f32,
+        part: usize,
+    ) -> FloatTensor<Self> {
+        tracked::<C, 2>([hidden, output], Operation::OutputLogProbs { targets: ids(targets), temperature, part })
+    }
 }
 
 /// An operation with all that is not differentiated.
@@ -236,6 +282,12 @@ enum Operation {
     TokenLogProbs {
         targets: Vec<usize>,
         temperature: f32,
+    },
+    OutputLogProbs {
+        targets: Vec<usize>,
+        temperature: f32,
+        /// Rows whose logits exist together.
+        part: usize,
     },
 }
 
@@ -264,6 +316,15 @@ impl Operation {
             Self::TokenLogProbs { targets, temperature } => {
                 shape = vec![targets.len()];
                 rows::token_log_probs(&numbers(&inputs[0]), targets, *temperature)
+            }
+            Self::OutputLogProbs { targets, temperature, part } => {
+                shape = vec![targets.len()];
+                let (hidden, output) = (matrix(&inputs[0]), matrix(&inputs[1]));
+                let of_part = |(index, targets): (usize, &[usize])| {
+                    let logits = product::product(hidden.part(index * part, targets.len()), output, None);
+                    rows::token_log_probs(&logits, targets, *temperature)
+                };
+                targets.chunks(*part).enumerate().flat_map(of_part).collect()
             }
         };
         tensor(out, shape)
@@ -302,6 +363,27 @@ impl Operation {
             Self::TokenLogProbs { targets, temperature } => {
                 let (logits, log_probs) = (numbers(&inputs[0]), numbers(output));
                 rows::token_log_probs_backward(&logits, targets, *temperature, &log_probs, &numbers(&grad))
+            }
+            Self::OutputLogProbs { targets, temperature, part } => {
+                let (hidden, head, log_probs, grad) =
+                    (matrix(&inputs[0]), matrix(&inputs[1]), numbers(output), numbers(&grad));
+                let (mut by_hidden, mut by_head) = (Vec::with_capacity(hidden.rows * hidden.columns), None);
+                for (index, targets) in targets.chunks(*part).enumerate() {
+                    let (start, end) = (index * part, index * part + targets.len());
+                    let rows_of_part = hidden.part(start, targets.len());
+                    let logits = product::product(rows_of_part, head, None);
+                    let (log_probs, grad) = (&log_probs[start..end], &grad[start..end]);
+                    let by_logits = rows::token_log_probs_backward(&logits, targets, *temperature, log_probs, grad);
+                    let by_logits = Matrix::by_rows(&by_logits, head.columns);
+                    if wanted[0] {
+                        by_hidden.extend(product::product(by_logits, head.transposed(), None));
+                    }
+                    if wanted[1] {
+                        by_head = Some(product::product(rows_of_part.transposed(), by_logits, by_head));
+                    }
+                }
+                let by_hidden = wanted[0].then(|| tensor(by_hidden, shape(0)));
+                return vec![by_hidden, by_head.map(|by_head| tensor(by_head, shape(1)))];
             }
         };
         vec![Some(tensor(by_input, shape(0)))]

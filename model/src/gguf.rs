@@ -125,7 +125,8 @@ impl Gguf {
         let vocab_size = *embedding.shape.dims().first().context("token_embd.weight is no matrix")?;
         let fraction = |key: &str, otherwise: f64| match self.content.metadata.get(&format!("{family}.{key}")) {
             None => Ok(otherwise),
-            Some(Value::F32(value)) => Ok(f64::from(*value)),
+            // The number that was meant, 1e-5 and not what is left of it in 32 bits.
+            Some(Value::F32(value)) => Ok(value.to_string().parse()?),
             Some(Value::F64(value)) => Ok(*value),
             Some(other) => Err(anyhow!("{family}.{key} is {other:?}, and no number")),
         };
@@ -150,7 +151,11 @@ impl Gguf {
             rope_theta: fraction("rope.freq_base", 10_000.0)?,
             tie_word_embeddings: !self.content.tensor_infos.contains_key("output.weight"),
             bos_token_id: token("bos"),
-            eos_token_id: (!ends.is_empty()).then_some(EosTokenId::Several(ends)),
+            eos_token_id: match ends[..] {
+                [] => None,
+                [end] => Some(EosTokenId::One(end)),
+                _ => Some(EosTokenId::Several(ends)),
+            },
             pad_token_id: token("padding"),
             ..ModelConfig::of_size(ModelSize::Tiny, vocab_size, 0)
         };

@@ -32,16 +32,16 @@ mod transformer;
 
 pub use cache::Cache;
 pub use checkpoint::{
-    HostTensor, HostTensors, is_gguf, load_model, load_value_branch, model_tensors, read_config, read_tensors,
-    save_model, save_value_branch, to_host, write_tensors,
+    HostTensor, HostTensors, NumberFormat, is_gguf, load_model, load_value_branch, model_tensors, read_config,
+    read_tensors, save_model, save_model_as, save_value_branch, to_host, write_tensors,
 };
 pub use config::{EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling};
 pub use device::{DeviceKind, choose_device, cpu_seconds, keep_pages, peak_memory_bytes, threads};
 pub use generate::{Completion, Finish, GenerateConfig, GenerateStats, generate};
 pub use gguf::Gguf;
 pub use heads::{ActorCritic, ActorCriticOutput, ValueBranch};
-pub use logits::{entropy, token_log_probs};
-pub use lora::{LoraConfig, load_adapters, merged, save_adapters, with_adapters};
+pub use logits::{entropy, output_entropy, output_log_probs, token_log_probs};
+pub use lora::{LoraConfig, LoraTargets, load_adapters, merged, save_adapters, with_adapters};
 pub use padding::pad_right;
 pub use parallel::{parallel_for_each, parallel_map};
 pub use sampling::{Key, Purpose, uniform};

@@ -1,7 +1,54 @@
 //! What logits say about chosen tokens. Pure functions of tensors, in f32.
 
-use crate::fused;
+use crate::{fused, transformer::Transformer};
 use burn::tensor::{Int, Tensor};
+
+/// Most logits that exist together where a model's vocabulary is large: 16 MB of them.
+const LOGITS_TOGETHER: usize = 1 << 22;
+
+/// Log-probability of one token a row under a model, from its normed residual stream: what [`token_log_probs`] says of its
+/// logits, without all of them at once. Backends without a fused pass for it compute them part by part, too, but keep the
+/// parts for the gradient.
+///
+/// # Shapes
+/// - `hidden`: `[M, D]`; `targets`: `[M]`; output: `[M]`
+pub fn output_log_probs(
+    model: &Transformer,
+    hidden: Tensor<2>,
+    targets: Tensor<1, Int>,
+    temperature: f64,
+) -> Tensor<1> {
+    let ([rows, _], part) = (hidden.dims(), rows_together(model));
+    let of = |hidden, targets| token_log_probs(model.logits_of_rows(hidden), targets, temperature);
+    if rows <= part {
+        return of(hidden, targets);
+    }
+    fused::output_log_probs(&hidden, &model.output_matrix(), &targets, temperature, part).unwrap_or_else(|| {
+        in_parts(rows, part, |start, count| {
+            of(hidden.clone().narrow(0, start, count), targets.clone().narrow(0, start, count))
+        })
+    })
+}
+
+/// [`entropy`] of a model's next-token distribution a row, from its normed residual stream, in parts as well.
+///
+/// # Shapes
+/// - `hidden`: `[M, D]`; output: `[M]`
+pub fn output_entropy(model: &Transformer, hidden: Tensor<2>, temperature: f64) -> Tensor<1> {
+    let [rows, _] = hidden.dims();
+    in_parts(rows, rows_together(model), |start, count| {
+        entropy(model.logits_of_rows(hidden.clone().narrow(0, start, count)), temperature)
+    })
+}
+
+fn rows_together(model: &Transformer) -> usize {
+    (LOGITS_TOGETHER / model.config.vocab_size).max(1)
+}
+
+/// What is said of the parts of `rows` rows, end to end.
+fn in_parts(rows: usize, part: usize, of: impl Fn(usize, usize) -> Tensor<1>) -> Tensor<1> {
+    Tensor::cat((0..rows).step_by(part).map(|start| of(start, part.min(rows - start))).collect(), 0)
+}
 
 /// Log-probability of one token a row: the entry of `target` in log softmax(z / temperature).
 ///

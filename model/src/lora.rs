@@ -27,10 +27,33 @@ pub struct LoraConfig {
     pub rank: usize,
     /// α: the product of A and B is scaled by α / r.
     pub alpha: f64,
+    /// Which matrices have adapters.
+    pub targets: LoraTargets,
 }
 
-/// The matrices of a block that have an adapter, by the name of the field.
-const MATRICES: [&str; 4] = ["qkv", "attention_output", "gate_up", "down"];
+/// Which matrices of every block have adapters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoraTargets {
+    /// All of them.
+    #[default]
+    All,
+    /// Those of queries, keys, values and of attention's output.
+    Attention,
+    /// Those of the feed-forward part.
+    FeedForward,
+}
+
+impl LoraTargets {
+    /// By the name of the field.
+    fn matrices(self) -> &'static [&'static str] {
+        const MATRICES: [&str; 4] = ["qkv", "attention_output", "gate_up", "down"];
+        match self {
+            Self::All => &MATRICES,
+            Self::Attention => &MATRICES[..2],
+            Self::FeedForward => &MATRICES[2..],
+        }
+    }
+}
 
 /// What `adapter_config.json` says, as far as it is read.
 #[derive(Serialize, Deserialize)]
@@ -61,8 +84,8 @@ fn no_bias() -> String {
 ///
 /// A is normal with variance 1 / (3 in), the variance that PEFT starts from.
 pub fn with_adapters(model: Transformer, config: LoraConfig, seed: u64) -> Transformer {
-    let paths: Vec<String> =
-        (0..model.blocks.len()).flat_map(|block| MATRICES.map(|matrix| format!("blocks.{block}.{matrix}"))).collect();
+    let of_block = |block| config.targets.matrices().iter().map(move |matrix| format!("blocks.{block}.{matrix}"));
+    let paths: Vec<String> = (0..model.blocks.len()).flat_map(of_block).collect();
     let lora = Lora::new(config.rank, config.alpha).set_param_group(ParamGroup::from_paths(paths));
     let first = |path: &str, shape: [usize; 2]| {
         // Drawn on the host by the place of the matrix, so that a seed means the same adapters on every backend.
@@ -87,7 +110,8 @@ pub fn merged(model: &Transformer) -> Transformer {
 /// # Panics
 /// If the model has no adapters.
 pub fn save_adapters(folder: &Path, model: &Transformer, base: &str) -> Result<()> {
-    let first = model.blocks.first().and_then(|block| block.qkv.adapter()).expect("the model has adapters");
+    let of_first = model.blocks.first().map(|block| parts(block, model)).unwrap_or_default();
+    let first = of_first.first().expect("the model has adapters").adapter;
     let [_, rank] = first.a.val().dims();
     let config = AdapterConfig {
         peft_type: "LORA".into(),
@@ -100,9 +124,9 @@ pub fn save_adapters(folder: &Path, model: &Transformer, base: &str) -> Result<(
         fan_in_fan_out: false,
         use_rslora: false,
         inference_mode: true,
-        target_modules: parts(&model.blocks[0], model)
+        target_modules: of_first
             .iter()
-            .flat_map(|(_, names, _)| names)
+            .flat_map(|part| part.names)
             .map(|name| name.rsplit('.').next().expect("a name has a last part").to_string())
             .collect(),
     };
@@ -112,7 +136,7 @@ pub fn save_adapters(folder: &Path, model: &Transformer, base: &str) -> Result<(
         .with_context(|| format!("cannot write {}", path.display()))?;
     let mut tensors = HostTensors::new();
     for (layer, block) in model.blocks.iter().enumerate() {
-        for (adapter, names, widths) in parts(block, model) {
+        for Part { adapter, names, widths, .. } in parts(block, model) {
             let a = transposed(&to_host(adapter.a.val()));
             let b = split_rows(&transposed(&to_host(adapter.b.val())), &widths);
             for (name, b) in names.iter().zip(b) {
@@ -141,10 +165,16 @@ pub fn load_adapters(folder: &Path, model: Transformer) -> Result<Transformer> {
     );
     let path = folder.join("adapter_model.safetensors");
     let tensors = read_tensors(&path)?;
-    let adapted = with_adapters(model, LoraConfig { rank: config.r, alpha: config.lora_alpha }, 0);
+    let has = |module: &str| config.target_modules.iter().any(|name| name == module);
+    let targets = match (has("q_proj"), has("gate_proj")) {
+        (true, true) => LoraTargets::All,
+        (true, false) => LoraTargets::Attention,
+        (false, _) => LoraTargets::FeedForward,
+    };
+    let adapted = with_adapters(model, LoraConfig { rank: config.r, alpha: config.lora_alpha, targets }, 0);
     let mut values = BTreeMap::new();
     for (layer, block) in adapted.blocks.iter().enumerate() {
-        for (matrix, (adapter, names, widths)) in MATRICES.iter().zip(parts(block, &adapted)) {
+        for Part { matrix, adapter, names, widths } in parts(block, &adapted) {
             let take = |name: &str, part: &str, shape: &[usize]| {
                 let name = format!("{}.{part}.weight", peft_name(layer, name));
                 let tensor = tensors.get(&name).with_context(|| format!("{} has no tensor {name}", path.display()))?;
@@ -152,7 +182,7 @@ pub fn load_adapters(folder: &Path, model: Transformer) -> Result<Transformer> {
                 Ok(tensor)
             };
             let [input, rank] = adapter.a.val().dims();
-            let a = take(&names[0], "lora_A", &[rank, input])?;
+            let a = take(names[0], "lora_A", &[rank, input])?;
             let mut b = HostTensor { shape: vec![widths.iter().sum(), rank], values: Vec::new() };
             for (name, &width) in names.iter().zip(&widths) {
                 ensure!(
@@ -171,18 +201,29 @@ pub fn load_adapters(folder: &Path, model: Transformer) -> Result<Transformer> {
     Ok(adapted.map(&mut SetFactors { value_of, path: Vec::new() }))
 }
 
-/// The adapters of a block, with the names of the matrices in Hugging Face's layout that each stands for, and their widths.
-fn parts<'a>(block: &'a Block, model: &Transformer) -> [(&'a LoraAdapter, Vec<String>, Vec<usize>); 4] {
+/// An adapter of a block.
+struct Part<'a> {
+    /// The name of the field.
+    matrix: &'static str,
+    adapter: &'a LoraAdapter,
+    /// The matrices in Hugging Face's layout that it stands for, and their widths.
+    names: &'static [&'static str],
+    widths: Vec<usize>,
+}
+
+fn parts<'a>(block: &'a Block, model: &Transformer) -> Vec<Part<'a>> {
     let config = &model.config;
     let (d, f) = (config.hidden_size, config.intermediate_size);
-    let of = |param: &'a Param<Tensor<2>>| param.adapter().expect("every matrix of a block has an adapter");
-    let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-    [
-        (of(&block.qkv), names(&QKV), qkv_widths(config).to_vec()),
-        (of(&block.attention_output), names(&["self_attn.o_proj"]), vec![d]),
-        (of(&block.gate_up), names(&["mlp.gate_proj", "mlp.up_proj"]), vec![f, f]),
-        (of(&block.down), names(&["mlp.down_proj"]), vec![d]),
-    ]
+    let part = |matrix, param: &'a Param<Tensor<2>>, names, widths| {
+        param.adapter().map(|adapter| Part { matrix, adapter, names, widths })
+    };
+    let all = [
+        part("qkv", &block.qkv, &QKV[..], qkv_widths(config).to_vec()),
+        part("attention_output", &block.attention_output, &["self_attn.o_proj"], vec![d]),
+        part("gate_up", &block.gate_up, &["mlp.gate_proj", "mlp.up_proj"], vec![f, f]),
+        part("down", &block.down, &["mlp.down_proj"], vec![d]),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 fn peft_name(layer: usize, matrix: &str) -> String {
@@ -233,7 +274,7 @@ mod tests {
         tensor::{Device, Int},
     };
 
-    const CONFIG: LoraConfig = LoraConfig { rank: 3, alpha: 6.0 };
+    const CONFIG: LoraConfig = LoraConfig { rank: 3, alpha: 6.0, targets: LoraTargets::All };
 
     fn model() -> Transformer {
         let config = ModelConfig {
@@ -306,6 +347,19 @@ mod tests {
         replica.visit(&mut learnt);
         // Two factors for each of four matrices in two blocks; six tensors a block, embedding and last norm are frozen.
         assert_eq!((learnt.1, learnt.2), (2 * 4 * 2, 6 * 2 + 2));
+    }
+
+    #[test]
+    fn adapters_of_a_part_come_back_as_those_of_that_part() {
+        let folder = tempfile::tempdir().unwrap();
+        for (targets, modules) in [(LoraTargets::Attention, 4), (LoraTargets::FeedForward, 3)] {
+            save_adapters(folder.path(), &with_adapters(model(), LoraConfig { targets, ..CONFIG }, 1), "base").unwrap();
+            let tensors = read_tensors(&folder.path().join("adapter_model.safetensors")).unwrap();
+            assert_eq!(tensors.len(), 2 * 2 * modules);
+            let again = load_adapters(folder.path(), model()).unwrap();
+            assert_eq!(again.blocks[0].qkv.adapter().is_some(), targets == LoraTargets::Attention);
+            assert_eq!(again.blocks[1].down.adapter().is_some(), targets == LoraTargets::FeedForward);
+        }
     }
 
     #[test]

@@ -137,11 +137,15 @@ impl Transformer {
 
     /// Normed residual stream of chosen positions to logits, `[M, D]` to `[M, V]`.
     pub fn logits_of_rows(&self, hidden: Tensor<2>) -> Tensor<2> {
-        let output = match &self.output {
+        matmul(hidden, self.output_matrix())
+    }
+
+    /// What makes logits of the normed residual stream, `[D, V]`.
+    pub(crate) fn output_matrix(&self) -> Tensor<2> {
+        match &self.output {
             Some(output) => output.val(),
             None => self.embedding.val().transpose(),
-        };
-        matmul(hidden, output)
+        }
     }
 
     /// Rotary tables of consecutive positions that all rows share.

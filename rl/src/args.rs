@@ -8,7 +8,7 @@ use clap::{
 };
 use data::{Benchmark, DataOptions, Problem, PromptStyle, Prompting, Split, SvampSolutions};
 use eval::SampleConfig;
-use model::{DeviceKind, LoraConfig, ModelSize};
+use model::{DeviceKind, ModelSize};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -111,25 +111,6 @@ pub struct InitArgs {
     /// Size of the model that is made where --init is not given; default learning rates go by it
     #[arg(long, default_value = "tiny", value_parser = model_size())]
     pub model: ModelSize,
-}
-
-/// Low-rank adapters, for models too large to train whole.
-#[derive(Args, Clone, Debug, Serialize)]
-pub struct LoraArgs {
-    /// Train adapters of this rank on the matrices of the blocks, and nothing else of the policy [default: train all of it]
-    #[arg(long, value_name = "R", value_parser = positive)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub lora_rank: Option<usize>,
-    /// α: adapters are scaled by α / rank
-    #[arg(long, value_name = "ALPHA", default_value_t = 16.0)]
-    pub lora_alpha: f64,
-}
-
-impl LoraArgs {
-    /// The adapters, if any.
-    pub fn config(&self) -> Option<LoraConfig> {
-        self.lora_rank.map(|rank| LoraConfig { rank, alpha: self.lora_alpha })
-    }
 }
 
 /// What is looked at while a run goes on, and at its end.

@@ -220,6 +220,7 @@ fn learn_backwards(
         look_every: config.eval_every,
         label: "backward",
         conditioning: None,
+        adapters: None,
     };
     let (rows, threads) = (config.run.compute.micro_batch, config.run.compute.threads(device));
     let model = fit(model, &tokenizer, &examples, &context, &mut part, resumed, |model| {

@@ -1,7 +1,7 @@
 //! Rows of tokens to padded tensors. Padding is on the right and known by lengths, never by token ids.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use model::{ActorCritic, Transformer, pad_right, token_log_probs};
+use model::{ActorCritic, Transformer, output_log_probs, pad_right};
 use std::ops::Range;
 
 /// A row that can be learnt from: a prompt and what was written after it.
@@ -133,10 +133,10 @@ pub fn flat<'a>(rows: impl Iterator<Item = &'a [f32]>, device: &Device) -> Tenso
 /// What a policy says of the response tokens of a micro-batch.
 ///
 /// # Shapes
-/// - `logits`: `[M, V]`; `log_probs`: `[M]`
+/// - `hidden`: `[M, D]`; `log_probs`: `[M]`
 pub struct Scored {
-    /// Of response positions only; those of prompts and padding are never computed.
-    pub logits: Tensor<2>,
+    /// Normed residual stream where response tokens are predicted; logits of prompts and padding are never computed.
+    pub hidden: Tensor<2>,
     /// At the temperature asked for.
     pub log_probs: Tensor<1>,
 }
@@ -160,10 +160,9 @@ pub fn score_with_values(model: &ActorCritic, batch: &Padded, temperature: f64) 
 
 fn score_hidden(policy: &Transformer, hidden: Tensor<3>, batch: &Padded, temperature: f64) -> Scored {
     let [rows, time, width] = hidden.dims();
-    let chosen = hidden.reshape([rows * time, width]).select(0, batch.positions.clone());
-    let logits = policy.logits_of_rows(chosen);
-    let log_probs = token_log_probs(logits.clone(), batch.targets.clone(), temperature);
-    Scored { logits, log_probs }
+    let hidden = hidden.reshape([rows * time, width]).select(0, batch.positions.clone());
+    let log_probs = output_log_probs(policy, hidden.clone(), batch.targets.clone(), temperature);
+    Scored { hidden, log_probs }
 }
 
 #[cfg(test)]
@@ -171,7 +170,7 @@ mod tests {
     use super::*;
     use burn::tensor::TensorData;
     use data::Example;
-    use model::{ModelConfig, ModelSize, to_host};
+    use model::{ModelConfig, ModelSize, to_host, token_log_probs};
 
     fn example(tokens: &[u32], prompt_len: usize) -> Example {
         Example::new(tokens.to_vec(), prompt_len)
@@ -231,7 +230,7 @@ mod tests {
         let rows = [example(&[3, 1, 4, 1, 5, 9], 2), example(&[2, 6, 5], 1)];
         for temperature in [1.0, 0.5] {
             let scored = score(&model, &pad(&[&rows[0], &rows[1]], &device), temperature);
-            assert_eq!(scored.logits.dims(), [6, 20]);
+            assert_eq!(scored.hidden.dims(), [6, 16]);
             let mut expected = Vec::new();
             for row in &rows {
                 let tokens: Vec<i32> = row.tokens.iter().map(|&id| id as i32).collect();

@@ -1,6 +1,6 @@
 //! The command line: which commands there are, their flags, and where the flags of a configuration file come in.
 
-use crate::{augment, bench, config_file, expert_iteration, generate, inspect, orm, ppo, pretrain, rcrl, sft};
+use crate::{augment, bench, config_file, expert_iteration, export, generate, inspect, orm, ppo, pretrain, rcrl, sft};
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
@@ -35,6 +35,8 @@ pub enum Command {
     Inspect(inspect::InspectConfig),
     /// Complete text by hand
     Generate(generate::GenerateArgs),
+    /// Write a checkpoint as a Hugging Face folder
+    Export(export::ExportArgs),
     /// Time a training step and a rollout
     Bench(bench::BenchArgs),
 }
@@ -69,6 +71,7 @@ impl Command {
             Self::Augment(config) => augment::train(config, &config.run.device()?).map(|_| ()),
             Self::Inspect(config) => inspect::run(config),
             Self::Generate(args) => generate::run(args),
+            Self::Export(args) => export::run(args),
             Self::Bench(args) => bench::run(args),
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     harvest::{self, Harvest},
     prepare,
     progress::sparkline,
-    run::{Metrics, Run, TrainerState, finish},
+    run::{Metrics, Run, TrainerState, finish, last_folder},
     sft::{examples, fit_with_looks},
     supervised::{FitContext, FitNumbers},
     table::FinalTable,
@@ -27,7 +27,7 @@ use model::Finish;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Instant,
 };
 
@@ -100,8 +100,11 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
             "none of {} samples is right: there is nothing to learn from; ask for more --samples or other --shots",
             samples.len()
         );
-        let from = if config.reset_to == ResetTo::Base { prepare::policy(&base, device)? } else { policy };
-        policy = learn(from, &pool.solved, &validation, round, &config, &run, device, &mut metrics)?;
+        let (from, path) = match config.reset_to {
+            ResetTo::Base => (prepare::policy(&base, device)?, base.clone()),
+            ResetTo::Last => (policy, last_folder(run.dir())?),
+        };
+        policy = learn((from, &path), &pool.solved, &validation, round, &config, &run, device, &mut metrics)?;
         let (accuracy, _) =
             greedy_accuracy(&policy, &validation, &SampleConfig { prompting: prompting.clone(), ..sampling })?;
         metrics.put("validation/maj@1", accuracy);
@@ -266,7 +269,7 @@ fn describe(samples: &[Sample], passed: usize, kept: usize, pool: &Pool<'_>, met
 /// Fine-tunes on D_i, in a run of its own below the run.
 #[allow(clippy::too_many_arguments, reason = "one of them is an output")]
 fn learn(
-    from: Policy,
+    (from, path): (Policy, &Path),
     solved: &[Problem],
     validation: &[Problem],
     round: usize,
@@ -295,6 +298,7 @@ fn learn(
         look_every: config.eval.eval_every,
         label: &label,
         conditioning: None,
+        adapters: config.lora.on(path),
     };
     let policy = fit_with_looks(policy, &examples, validation, &config.data, &context, &mut part, resumed)?;
     finish(&part);

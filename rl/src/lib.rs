@@ -1,6 +1,7 @@
 //! How to make a policy better: pretraining, SFT, reward models, Expert Iteration, PPO, return-conditioned
 //! RL, and the commands around them. Samples and scores through `eval`.
 
+pub mod adapters;
 pub mod advantage;
 pub mod args;
 pub mod augment;
@@ -12,6 +13,7 @@ pub mod curriculum;
 pub mod diagnostics;
 pub mod dry_run;
 pub mod expert_iteration;
+pub mod export;
 pub mod generate;
 pub mod harvest;
 pub mod html;

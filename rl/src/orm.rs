@@ -19,7 +19,7 @@ use crate::{
     prefix::{self, Completing, Counts, Labels, Prefixed},
     prepare,
     run::{Run, TrainerState, finish},
-    supervised::{FitContext, FitNumbers, Learner, Look, checkpoint, fit, permutation},
+    supervised::{About, FitContext, FitNumbers, Learner, Look, checkpoint, fit, permutation},
 };
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
@@ -77,6 +77,10 @@ impl Learner for ActorCritic {
         &self.policy
     }
 
+    fn with_language_model(self, language_model: Transformer) -> Self {
+        Self { policy: language_model, ..self }
+    }
+
     fn save_more(&self, folder: &Path) -> Result<()> {
         save_value_branch(&folder.join(REWARD_HEAD), &self.value, &self.policy.config)
     }
@@ -108,6 +112,7 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
         look_every: config.eval_every,
         label: "orm",
         conditioning: None,
+        adapters: config.init.init.as_deref().and_then(|init| config.lora.on(init)),
     };
     let (compute, tokenizer) = (&config.run.compute, policy.tokenizer.clone());
     let threads = compute.threads(device);
@@ -155,7 +160,8 @@ fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
         let run = prepare::open(&config.run, "orm", config.data.benchmark, &config, 0)?;
         let RewardModel { model, tokenizer } = RewardModel::of(&policy);
         let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
-        checkpoint(&run, &model, &tokenizer, None, false, FitNumbers::default(), &untaught)?;
+        let about = About { tokenizer: &tokenizer, conditioning: None, adapters: None };
+        checkpoint(&run, &model, &about, false, FitNumbers::default(), &untaught)?;
         return Ok(Setup { config, policy, model, run, resumed: None });
     };
     let (folder, state) = crate::run::last_checkpoint::<FitNumbers>(dir)?;

@@ -9,6 +9,7 @@ mod config;
 mod start;
 
 use crate::{
+    adapters::Adapters,
     advantage::{gae, group, leave_one_out, whiten},
     batch::{Row, flat, micro_batches, pad, padding_share, response_tokens, score_with_values},
     curriculum::{Curriculum, CurriculumKind, beginning},
@@ -27,7 +28,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use data::{Problem, Split};
 use eval::{Policy, greedy_accuracy};
-use model::{ActorCritic, Key, Purpose, Transformer, merged, save_adapters, save_value_branch};
+use model::{ActorCritic, Key, Purpose, Transformer, merged, save_value_branch};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::PathBuf, time::Instant};
 
@@ -38,8 +39,6 @@ pub use config::{AdvantageKind, DEFAULTS, PpoConfig};
 /// Ratios further from 1 than this before any update mean that sampling and training disagree about the policy.
 const RATIO_TOLERANCE: f32 = 1e-4;
 
-/// The folder of the adapters in a checkpoint.
-const ADAPTERS: &str = "adapters";
 /// What a checkpoint keeps of the curriculum.
 const CURRICULUM: &str = "trainer/curriculum.json";
 
@@ -122,8 +121,8 @@ struct Trainer {
     rollout: RolloutConfig,
     curriculum: Curriculum,
     threads: usize,
-    /// What the adapters are put on, where there are any.
-    adapted: Option<String>,
+    /// What is trained of the policy, where that is not all of it.
+    adapters: Option<Adapters>,
 }
 
 struct UpdateOutcome {
@@ -264,8 +263,8 @@ impl Trainer {
         let state = TrainerState { numbers, optimizer: self.optimizer.to_tensors() };
         // The weights are those that sample, adapters added; these lie beside them, to go on from.
         run.checkpoint(numbers.step, is_best, &merged(&self.model.policy), &self.tokenizer, &state, |folder| {
-            if let Some(base) = &self.adapted {
-                save_adapters(&folder.join(ADAPTERS), &self.model.policy, base)?;
+            if let Some(adapters) = &self.adapters {
+                adapters.save(folder, &self.model.policy)?;
             }
             fs::write(folder.join(CURRICULUM), serde_json::to_vec(&self.curriculum)?)?;
             save_value_branch(&folder.join("trainer/value.safetensors"), &self.model.value, &self.model.policy.config)

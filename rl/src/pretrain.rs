@@ -94,6 +94,7 @@ pub fn train(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
         look_every: config.eval_every,
         label: "pretrain",
         conditioning: None,
+        adapters: None,
     };
     let threads = config.run.compute.threads(device);
     fit(model, &tokenizer, blocks, &context, &mut run, resumed, |model| {

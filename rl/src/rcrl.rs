@@ -8,6 +8,7 @@
 //! for more, and the mixture is by solutions.
 
 use crate::{
+    adapters::LoraArgs,
     args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
     dry_run,
     harvest::SamplingArgs,
@@ -17,7 +18,7 @@ use crate::{
     progress::print_line,
     run::{Run, TrainerState, finish},
     sft::fit_with_looks,
-    supervised::{FitArgs, FitContext, FitNumbers, checkpoint, permutation},
+    supervised::{About, FitArgs, FitContext, FitNumbers, checkpoint, permutation},
     table::FinalTable,
 };
 use anyhow::{Result, ensure};
@@ -44,6 +45,10 @@ pub struct RcrlConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub init: InitArgs,
+    /// Adapters.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub lora: LoraArgs,
     /// How long and how fast.
     #[command(flatten)]
     #[serde(flatten)]
@@ -105,6 +110,7 @@ pub fn train(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
         look_every: config.eval.eval_every,
         label: "rcrl",
         conditioning: learner.conditioning,
+        adapters: config.base.as_deref().and_then(|base| config.lora.on(base)),
     };
     fit_with_looks(learner, &examples, &validation, &config.data, &context, &mut run, resumed)?;
     let good = config.data.prompting(0)?;
@@ -142,8 +148,8 @@ fn set_up(config: &RcrlConfig, device: &Device) -> Result<Setup> {
         prepare::check_problems(&learner, &config.data, &config.data.prompting(0)?, &config.eval, &splits)?;
         let run = prepare::open(&config.run, "rcrl", config.data.benchmark, &config, 0)?;
         let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
-        let (model, tokenizer) = (&learner.model, &learner.tokenizer);
-        checkpoint(&run, model, tokenizer, learner.conditioning, false, FitNumbers::default(), &untaught)?;
+        let about = About { tokenizer: &learner.tokenizer, conditioning: learner.conditioning, adapters: None };
+        checkpoint(&run, &learner.model, &about, false, FitNumbers::default(), &untaught)?;
         return Ok(Setup { config, sampler, learner, run, resumed: None });
     };
     let (learner, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
@@ -235,6 +241,7 @@ fn examples(chosen: &[&Sample], goals: &[Vec<Goal>], learner: &Policy, config: &
 
 fn check(config: &RcrlConfig) -> Result<()> {
     config.fit.check()?;
+    config.lora.check()?;
     not_negative(&[("threshold", config.threshold), ("right-per-wrong", config.right_per_wrong)])?;
     ensure!(config.threshold <= 1.0, "--threshold {}: give a share from 0 to 1", config.threshold);
     ensure!(config.right_per_wrong > 0.0, "--right-per-wrong 0: give a number above 0");

@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use data::{Example, Problem, Prompting, encode_beginning};
 use eval::{Policy, RewardModel, Sample, SampleConfig, encode_prompts, go_on, grade};
-use model::{ActorCritic, Completion, GenerateStats, Key, Purpose, Transformer, entropy, parallel_map};
+use model::{ActorCritic, Completion, GenerateStats, Key, Purpose, Transformer, output_entropy, parallel_map};
 
 /// One sample of one problem with all that PPO needs of it. Every list has one entry a response token.
 #[derive(Clone, Debug)]
@@ -190,7 +190,7 @@ pub fn look(
             let rows: Vec<&Rollout> = indices.iter().map(|&index| &rollouts[index]).collect();
             let padded = pad(&rows, &model.policy.device());
             let (scored, values) = score_with_values(model, &padded, temperature);
-            let entropies = entropy(scored.logits, temperature);
+            let entropies = output_entropy(&model.policy, scored.hidden, temperature);
             let of_reference = score(reference, &padded, temperature);
             [scored.log_probs, of_reference.log_probs, values, entropies].map(|tensor| model::to_host(tensor).values)
         },

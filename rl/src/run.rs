@@ -286,14 +286,22 @@ pub fn ensure_new(dir: &Path) -> Result<()> {
 /// # Errors
 /// If the run has none, or it is incomplete.
 pub fn last_checkpoint<S: DeserializeOwned>(dir: &Path) -> Result<(PathBuf, TrainerState<S>)> {
-    let index = dir.join("checkpoints/index.json");
-    ensure!(index.is_file(), "{} has no finished checkpoint to resume from", dir.display());
-    let folder = dir.join("checkpoints").join(read_index(&index)?.last);
+    let folder = last_folder(dir)?;
     let path = folder.join("trainer/state.json");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let numbers = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
     let optimizer = read_tensors(&folder.join("trainer/optimizer.safetensors"))?;
     Ok((folder, TrainerState { numbers, optimizer }))
+}
+
+/// The folder of a run's last checkpoint.
+///
+/// # Errors
+/// If the run has none.
+pub fn last_folder(dir: &Path) -> Result<PathBuf> {
+    let index = dir.join("checkpoints/index.json");
+    ensure!(index.is_file(), "{} has no finished checkpoint to resume from", dir.display());
+    Ok(dir.join("checkpoints").join(read_index(&index)?.last))
 }
 
 /// Writes `report.html`, the last thing a run does. Training is done by then: a report that cannot be made is a warning.

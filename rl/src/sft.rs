@@ -2,6 +2,7 @@
 //! tokens, the prompt's tokens left out, end-of-sequence learnt.
 
 use crate::{
+    adapters::LoraArgs,
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     dry_run, prepare,
     run::{Run, TrainerState, finish},
@@ -30,6 +31,10 @@ pub struct SftConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub init: InitArgs,
+    /// Adapters.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub lora: LoraArgs,
     /// How long and how fast.
     #[command(flatten)]
     #[serde(flatten)]
@@ -60,6 +65,7 @@ pub const LEARNING_RATES_BY_SIZE: [(&str, &str); 2] = [("medium", "8e-4"), ("sma
 /// Missing data, an unusable --init, a full disk, an interrupt.
 pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
     config.fit.check()?;
+    config.lora.check()?;
     if config.run.dry_run {
         return dry_run(config, device);
     }
@@ -90,6 +96,7 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         look_every: config.eval.eval_every,
         label: "sft",
         conditioning: None,
+        adapters: config.init.init.as_deref().and_then(|init| config.lora.on(init)),
     };
     fit_with_looks(policy, &examples, &validation, &config.data, &context, &mut run, resumed)?;
     Ok(finish(&run))

@@ -2,12 +2,13 @@
 //! the examples they make; a reward model has a loss of its own.
 
 use crate::{
+    adapters::Adapters,
     args::{RunArgs, not_negative},
     batch::{Row, micro_batches, pad, padding_share, score},
     loss::negative_log_likelihood,
     optim::{Adam, gradients, learning_rate},
     progress::{Progress, sparkline},
-    run::{Metrics, Run, TrainerState},
+    run::{Metrics, Run, TrainerState, last_folder},
 };
 use anyhow::{Result, ensure};
 use burn::{
@@ -17,7 +18,7 @@ use burn::{
 use clap::Args;
 use data::{Conditioning, Example, Tokenizer};
 use eval::CONDITIONING;
-use model::{Key, Purpose, Transformer};
+use model::{Key, Purpose, Transformer, merged};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,9 @@ pub trait Learner: Module + Sync {
     /// The language model that a checkpoint holds.
     fn language_model(&self) -> &Transformer;
 
+    /// The same with another language model.
+    fn with_language_model(self, language_model: Transformer) -> Self;
+
     /// Writes what a checkpoint holds beside it.
     ///
     /// # Errors
@@ -116,6 +120,10 @@ impl Learner for Transformer {
 
     fn language_model(&self) -> &Transformer {
         self
+    }
+
+    fn with_language_model(self, language_model: Transformer) -> Self {
+        language_model
     }
 
     fn save_more(&self, _: &Path) -> Result<()> {
@@ -160,14 +168,16 @@ pub struct FitContext<'a> {
     pub label: &'a str,
     /// Before what the model expects labels, for its checkpoints.
     pub conditioning: Option<Conditioning>,
+    /// What is trained of the language model, where that is not all of it.
+    pub adapters: Option<Adapters>,
 }
 
-/// Trains `model` on examples and leaves checkpoints in `run`; the model of the last step.
+/// Trains `model` on examples and leaves checkpoints in `run`; the model of the last step, adapters added into its weights.
 ///
 /// # Errors
 /// A full disk, an interrupt, a loss that stays not finite.
 pub fn fit<M: Learner>(
-    mut model: M,
+    model: M,
     tokenizer: &Tokenizer,
     examples: &[M::Example],
     context: &FitContext<'_>,
@@ -176,7 +186,8 @@ pub fn fit<M: Learner>(
     mut look: impl FnMut(&M) -> Result<Look>,
 ) -> Result<M> {
     ensure!(!examples.is_empty(), "there are no examples to learn from");
-    let FitContext { args, run_args, device, .. } = *context;
+    let &FitContext { args, run_args, device, ref adapters, .. } = context;
+    let mut model = adapted(model, context, run, resumed.is_some())?;
     let threads = run_args.compute.threads(device);
     let steps = args.total_steps(examples.len());
     let mut optimizer = Adam::new(0.9, args.beta_2, 1e-8, args.weight_decay, args.max_grad_norm);
@@ -215,7 +226,7 @@ pub fn fit<M: Learner>(
         let looks = (step + 1) % context.look_every == 0 || step + 1 == steps;
         let mut is_best = false;
         if looks {
-            let seen = look(&model)?;
+            let seen = look(&whole(&model, adapters.as_ref()))?;
             metrics.put(seen.name, seen.score);
             for (name, value) in &seen.more {
                 metrics.put(name, *value);
@@ -237,7 +248,8 @@ pub fn fit<M: Learner>(
         run.log(&metrics)?;
         // A stop between two looks makes a checkpoint but no look: the resumed run is the one that never stopped.
         if looks || stop {
-            checkpoint(run, &model, tokenizer, context.conditioning, is_best, numbers, &optimizer)?;
+            let about = About { tokenizer, conditioning: context.conditioning, adapters: adapters.as_ref() };
+            checkpoint(run, &model, &about, is_best, numbers, &optimizer)?;
             if stop && step + 1 < steps {
                 return Err(run.interruption());
             }
@@ -245,7 +257,35 @@ pub fn fit<M: Learner>(
         progress.note(format!("loss {:.3}", outcome.loss));
         progress.advance(1);
     }
-    Ok(model)
+    Ok(whole(&model, adapters.as_ref()))
+}
+
+/// The model as it is trained: with new adapters, or those of the last checkpoint, where there are to be any.
+fn adapted<M: Learner>(model: M, context: &FitContext<'_>, run: &Run, resumed: bool) -> Result<M> {
+    let Some(adapters) = &context.adapters else { return Ok(model) };
+    let language_model = match resumed {
+        false => adapters.new_on(model.language_model().clone(), context.run_args.seed),
+        true => adapters.load(&last_folder(run.dir())?, context.device)?,
+    };
+    Ok(model.with_language_model(language_model))
+}
+
+/// The model as it is used: adapters added into the weights.
+fn whole<M: Learner>(model: &M, adapters: Option<&Adapters>) -> M {
+    match adapters {
+        None => model.clone(),
+        Some(_) => model.clone().with_language_model(merged(model.language_model())),
+    }
+}
+
+/// What a checkpoint says of its model beside the weights.
+pub struct About<'a> {
+    /// What it reads and writes.
+    pub tokenizer: &'a Tokenizer,
+    /// Before what it expects labels.
+    pub conditioning: Option<Conditioning>,
+    /// What was trained, where that was not all of it.
+    pub adapters: Option<&'a Adapters>,
 }
 
 /// A checkpoint after `numbers.step` steps.
@@ -255,16 +295,19 @@ pub fn fit<M: Learner>(
 pub fn checkpoint<M: Learner>(
     run: &Run,
     model: &M,
-    tokenizer: &Tokenizer,
-    conditioning: Option<Conditioning>,
+    about: &About<'_>,
     is_best: bool,
     numbers: FitNumbers,
     optimizer: &Adam,
 ) -> Result<()> {
     let state = TrainerState { numbers, optimizer: optimizer.to_tensors() };
-    run.checkpoint(numbers.step, is_best, model.language_model(), tokenizer, &state, |folder| {
-        if let Some(conditioning) = conditioning {
+    let used = whole(model, about.adapters);
+    run.checkpoint(numbers.step, is_best, used.language_model(), about.tokenizer, &state, |folder| {
+        if let Some(conditioning) = about.conditioning {
             fs::write(folder.join(CONDITIONING), serde_json::to_vec(&conditioning)?)?;
+        }
+        if let Some(adapters) = about.adapters {
+            adapters.save(folder, model.language_model())?;
         }
         model.save_more(folder)
     })?;

@@ -13,7 +13,6 @@ pub(super) struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// Row by row.
-    #[cfg(test)]
     pub(super) fn by_rows(numbers: &'a [f32], columns: usize) -> Self {
         let rows = numbers.len() / columns.max(1);
         Self { numbers, rows, columns, row_stride: columns, column_stride: 1 }
@@ -22,6 +21,12 @@ impl<'a> Matrix<'a> {
     pub(super) fn transposed(self) -> Self {
         let Self { numbers, rows, columns, row_stride, column_stride } = self;
         Self { numbers, rows: columns, columns: rows, row_stride: column_stride, column_stride: row_stride }
+    }
+
+    /// `rows` rows from `start` on.
+    pub(super) fn part(self, start: usize, rows: usize) -> Self {
+        assert!(start + rows <= self.rows, "rows {start} to {} of {}", start + rows, self.rows);
+        Self { numbers: &self.numbers[start * self.row_stride..], rows, ..self }
     }
 
     fn assert_inside(&self) {

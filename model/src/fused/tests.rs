@@ -108,3 +108,38 @@ fn what_has_no_gradient_is_the_same_number() {
     let with = model.clone().train().forward(tokens.clone()).inner();
     assert_eq!(to_host(model.forward(tokens)), to_host(with));
 }
+
+#[test]
+fn log_probabilities_in_parts_have_the_values_and_gradients_of_the_whole() {
+    let device = Device::default().autodiff();
+    let numbers = |count: usize, seed: f32| (0..count).map(|i| ((i as f32 + seed) * 1.7).sin()).collect::<Vec<_>>();
+    let of = |values: Vec<f32>, shape: [usize; 2]| Tensor::<2>::from_data(TensorData::new(values, shape), &device);
+    let targets = Tensor::<1, Int>::from_ints([3, 0, 12, 7, 7, 1, 4], &device);
+    let weights = Tensor::<1>::from_floats([0.3, -1.0, 2.0, 0.7, 0.1, -0.4, 1.0], &device);
+    // The output matrix as it lies, and transposed as a tied embedding is.
+    for tied in [false, true] {
+        for part in [1, 3, 7, 100] {
+            let gradients = |say: &dyn Fn(Tensor<2>, Tensor<2>) -> Tensor<1>| {
+                let hidden = of(numbers(7 * 5, 0.0), [7, 5]).require_grad();
+                let stored = of(numbers(5 * 13, 9.0), if tied { [13, 5] } else { [5, 13] }).require_grad();
+                let output = if tied { stored.clone().transpose() } else { stored.clone() };
+                let log_probs = say(hidden.clone(), output);
+                let values = to_host(log_probs.clone().inner()).values;
+                let gradients = (log_probs * weights.clone()).sum().backward();
+                [
+                    values,
+                    to_host(hidden.grad(&gradients).unwrap()).values,
+                    to_host(stored.grad(&gradients).unwrap()).values,
+                ]
+            };
+            let in_parts =
+                gradients(&|hidden, output| output_log_probs(&hidden, &output, &targets, 0.7, part).unwrap());
+            let whole =
+                gradients(&|hidden, output| crate::token_log_probs(hidden.matmul(output), targets.clone(), 0.7));
+            for (found, expected) in in_parts.iter().zip(&whole) {
+                let differences = found.iter().zip(expected).map(|(x, y)| (x - y).abs());
+                assert!(found.len() == expected.len() && differences.fold(0.0, f32::max) < 1e-5, "{part} rows a part");
+            }
+        }
+    }
+}

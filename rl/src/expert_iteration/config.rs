@@ -1,6 +1,7 @@
 //! The flags of `rl ei`: what they are called, what they mean, which of them contradict each other. Computes nothing.
 
 use crate::{
+    adapters::LoraArgs,
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     dry_run,
     progress::print_line,
@@ -29,6 +30,10 @@ pub struct EiConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub init: InitArgs,
+    /// Adapters.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub lora: LoraArgs,
     /// How long and how fast to learn in each round.
     #[command(flatten)]
     #[serde(flatten)]
@@ -123,6 +128,7 @@ impl EiConfig {
 
 pub(super) fn check(config: &EiConfig) -> Result<()> {
     config.fit.check()?;
+    config.lora.check()?;
     ensure!(
         config.samples == 1 || config.temperature > 0.0,
         "--temperature 0 would draw {} equal samples: give a temperature above 0",

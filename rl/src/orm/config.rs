@@ -1,6 +1,7 @@
 //! The flags of `rl orm`: what they are called, what they mean, which of them contradict each other. Computes nothing.
 
 use crate::{
+    adapters::LoraArgs,
     args::{DataArgs, InitArgs, RunArgs},
     dry_run,
     harvest::SamplingArgs,
@@ -31,6 +32,10 @@ pub struct OrmConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub init: InitArgs,
+    /// Adapters.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub lora: LoraArgs,
     /// How long and how fast.
     #[command(flatten)]
     #[serde(flatten)]
@@ -122,6 +127,7 @@ pub const DEFAULTS: &[(&str, &str)] =
 
 pub(super) fn check(config: &OrmConfig) -> Result<()> {
     config.fit.check()?;
+    config.lora.check()?;
     ensure!(
         config.held_out > 0.0 && config.held_out < 1.0,
         "--held-out {}: give a share between 0 and 1",

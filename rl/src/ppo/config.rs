@@ -1,7 +1,8 @@
 //! The flags of `rl ppo`: what they are called, what they mean, which of them contradict each other. Computes nothing.
 
 use crate::{
-    args::{DataArgs, EvalArgs, InitArgs, LoraArgs, RunArgs, not_negative},
+    adapters::LoraArgs,
+    args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
     curriculum::CurriculumArgs,
     dry_run,
     progress::print_line,
@@ -183,6 +184,7 @@ pub(super) fn dry_run(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
 }
 
 pub(super) fn check(config: &PpoConfig) -> Result<()> {
+    config.lora.check()?;
     if config.top_k.is_some() || config.top_p.is_some() {
         bail!(
             "--top-k and --top-p cannot be used with PPO: its ratios need the probability of each sample under the full \
@@ -191,7 +193,6 @@ pub(super) fn check(config: &PpoConfig) -> Result<()> {
     }
     not_negative(&[
         ("learning-rate", config.learning_rate),
-        ("lora-alpha", config.lora.lora_alpha),
         ("value-learning-rate", config.value_learning_rate),
         ("final-learning-rate", config.final_learning_rate),
         ("max-grad-norm", config.max_grad_norm),

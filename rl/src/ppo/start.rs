@@ -1,13 +1,13 @@
 //! What a run of PPO starts from: a fresh policy with its critic, reference and reward model, or those of a checkpoint. Computes
 //! nothing.
 
-use super::{ADAPTERS, CURRICULUM, PpoConfig, PpoNumbers, Trainer};
+use super::{CURRICULUM, PpoConfig, PpoNumbers, Trainer};
 use crate::{curriculum::Curriculum, optim::Adam, prepare, rollout::RolloutConfig, run::Run};
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use data::Split;
 use eval::Policy;
-use model::{ActorCritic, ValueBranch, load_adapters, load_value_branch, with_adapters};
+use model::{ActorCritic, ValueBranch, load_value_branch};
 use std::fs;
 
 /// All that a run has before its first step.
@@ -47,13 +47,14 @@ pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     );
     // Adam's epsilon is larger than for supervised work, as in every PPO that works on language models.
     let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);
+    let adapters = config.init.init.as_deref().and_then(|init| config.lora.on(init));
     let detach = !config.value_shares_trunk;
     let fresh = PpoNumbers { step: 0, beta: config.kl_coefficient, best: None };
     let (policy, value, curriculum, numbers) = match &config.run.resume {
         Some(dir) => {
             let (mut policy, state, folder) = prepare::resume::<PpoNumbers>(dir, device)?;
-            if config.lora.config().is_some() {
-                policy.model = load_adapters(&folder.join(ADAPTERS), initial.model.clone())?;
+            if let Some(adapters) = &adapters {
+                policy.model = adapters.load(&folder, device)?;
             }
             let path = folder.join("trainer/value.safetensors");
             let value = load_value_branch(&path, &policy.model.config, config.critic_layers(), detach, device)?;
@@ -66,8 +67,8 @@ pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
         None => {
             let value = ValueBranch::of(&initial.model, config.critic_layers(), detach);
             let mut policy = initial.clone();
-            if let Some(lora) = config.lora.config() {
-                policy.model = with_adapters(policy.model, lora, config.run.seed);
+            if let Some(adapters) = &adapters {
+                policy.model = adapters.new_on(policy.model, config.run.seed);
             }
             (policy, value, Curriculum::new(), fresh)
         }
@@ -87,7 +88,7 @@ pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
         rollout,
         curriculum,
         threads,
-        adapted: config.lora.lora_rank.and(config.init.init.as_ref()).map(|init| init.display().to_string()),
+        adapters,
     };
     Ok(Start { config, trainer, run, initial, numbers })
 }

@@ -1,0 +1,86 @@
+//! Models of the Hugging Face hub: `hf:OWNER/NAME` means the folder into which their files were fetched. Knows which files a model
+//! has, and nothing of what is in them.
+
+use anyhow::{Context, Result, ensure};
+use hf_hub::{
+    Cache,
+    api::sync::{ApiBuilder, ApiError},
+};
+use std::path::{Path, PathBuf};
+
+/// What such a path begins with.
+const PREFIX: &str = "hf:";
+
+/// The name of a model on the hub, where a path means one.
+pub(crate) fn name(path: &Path) -> Option<&str> {
+    path.to_str()?.strip_prefix(PREFIX)
+}
+
+/// Fetches a model's files into the hub's cache (`HF_HOME`), those that are not there yet; the folder that they lie in.
+///
+/// # Errors
+/// A name that is none; a hub that cannot be reached, where the cache does not have the model.
+pub(crate) fn fetch(name: &str) -> Result<PathBuf> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let is_plain = |part: &&str| {
+        !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) && !part.starts_with('.')
+    };
+    ensure!(parts.len() == 2 && parts.iter().all(is_plain), "hf:{name}: write it as hf:OWNER/NAME");
+    download(name).or_else(|error| {
+        let kept = Cache::from_env().model(name.to_string()).get("config.json");
+        match kept.as_deref().and_then(Path::parent) {
+            Some(folder) => {
+                tracing::warn!("the hub cannot be asked for {name} ({error}); taking what was fetched before");
+                Ok(folder.to_path_buf())
+            }
+            None => Err(error).with_context(|| {
+                format!(
+                    "cannot fetch {name} from the Hugging Face hub; without a network, give a folder that was downloaded \
+                     elsewhere (config.json, *.safetensors, tokenizer.json), or a GGUF file"
+                )
+            }),
+        }
+    })
+}
+
+fn download(name: &str) -> Result<PathBuf, ApiError> {
+    let repository = ApiBuilder::from_env().with_progress(true).build()?.model(name.to_string());
+    let files = repository.info()?.siblings;
+    for file in files.iter().map(|file| file.rfilename.as_str()).filter(|file| is_wanted(file)) {
+        repository.get(file)?;
+    }
+    let config = repository.get("config.json")?;
+    Ok(config.parent().expect("a file lies in a folder").to_path_buf())
+}
+
+fn is_wanted(file: &str) -> bool {
+    const BESIDE: [&str; 5] =
+        ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+    let holds_weights = file.starts_with("model") && (file.ends_with(".safetensors") || file.ends_with(".index.json"));
+    BESIDE.contains(&file) || (holds_weights && !file.contains('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_makes_a_model_is_fetched() {
+        for wanted in ["config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"] {
+            assert!(is_wanted(wanted), "{wanted}");
+        }
+        for other in ["README.md", "pytorch_model.bin", "onnx/model.safetensors", "model.onnx", "training_args.bin"] {
+            assert!(!is_wanted(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_has_an_owner_and_climbs_nowhere() {
+        assert_eq!(name(Path::new("hf:a/b")), Some("a/b"));
+        assert_eq!(name(Path::new("runs/b")), None);
+        for wrong in ["", "b", "a/b/c", "../b", "a/", "a/b c"] {
+            let message = format!("{:#}", fetch(wrong).unwrap_err());
+            assert!(message.contains("write it as hf:OWNER/NAME"), "{message}");
+        }
+    }
+}
