@@ -137,7 +137,7 @@ impl Transformer {
 
     /// Normed residual stream of chosen positions to logits, `[M, D]` to `[M, V]`.
     pub fn logits_of_rows(&self, hidden: Tensor<2>) -> Tensor<2> {
-        matmul(hidden, self.output_matrix())
+        matmul(hidden, self.output_matrix(), None)
     }
 
     /// What makes logits of the normed residual stream, `[D, V]`.
@@ -219,7 +219,7 @@ impl Block {
 
     /// Queries, keys and values side by side, `[B, T, D]` to `[B, T, (H + 2 G) E]`.
     fn project(&self, normed: Tensor<3>, config: &ModelConfig) -> Tensor<3> {
-        let mut projected = matmul_rows(normed, self.qkv.val());
+        let mut projected = matmul_rows(normed, &self.qkv);
         let [batch, time, width] = projected.dims();
         if let Some(bias) = &self.qkv_bias {
             projected = projected + bias.val().reshape([1, 1, width]);
@@ -237,10 +237,10 @@ impl Block {
 
     /// Output projection, residual additions and the feed-forward part; `attended`: `[B, T, H E]`.
     fn after_attention(&self, hidden: Tensor<3>, attended: Tensor<3>, config: &ModelConfig) -> Tensor<3> {
-        let hidden = add_matmul_rows(hidden, attended, self.attention_output.val());
+        let hidden = add_matmul_rows(hidden, attended, &self.attention_output);
         let normed = rms_norm(hidden.clone(), &self.feed_forward_norm, config.rms_norm_eps);
-        let gate_up = matmul_rows(normed, self.gate_up.val());
-        add_matmul_rows(hidden, swiglu(gate_up), self.down.val())
+        let gate_up = matmul_rows(normed, &self.gate_up);
+        add_matmul_rows(hidden, swiglu(gate_up), &self.down)
     }
 }
 
@@ -353,22 +353,31 @@ fn attend(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: Option<Tenso
 }
 
 /// `[B, T, I]` times `[I, O]` as one product over B T rows.
-fn matmul_rows(x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
-    let [batch, time, input] = x.dims();
-    let [_, output] = weight.dims();
-    matmul(x.reshape([batch * time, input]), weight).reshape([batch, time, output])
+fn matmul_rows(x: Tensor<3>, weight: &Param<Tensor<2>>) -> Tensor<3> {
+    let ([batch, time, input], [_, output]) = (x.dims(), weight.dims());
+    adapted_matmul(x.reshape([batch * time, input]), weight, None).reshape([batch, time, output])
 }
 
 /// [`matmul_rows`] added to a residual stream `[B, T, O]`.
-fn add_matmul_rows(hidden: Tensor<3>, x: Tensor<3>, weight: Tensor<2>) -> Tensor<3> {
+fn add_matmul_rows(hidden: Tensor<3>, x: Tensor<3>, weight: &Param<Tensor<2>>) -> Tensor<3> {
     let ([batch, time, input], [_, output]) = (x.dims(), weight.dims());
     let (hidden, x) = (hidden.reshape([batch * time, output]), x.reshape([batch * time, input]));
-    let sum = fused::product(&x, &weight, Some(&hidden)).unwrap_or_else(|| hidden + x.matmul(weight));
-    sum.reshape([batch, time, output])
+    adapted_matmul(x, weight, Some(hidden)).reshape([batch, time, output])
 }
 
-fn matmul(x: Tensor<2>, weight: Tensor<2>) -> Tensor<2> {
-    fused::product(&x, &weight, None).unwrap_or_else(|| x.matmul(weight))
+/// x W + `sum`, and with an adapter x W + (α / r) (x A) B + `sum`: the sum of W and the product of A and B is never made, nor is
+/// the gradient of W, which is frozen.
+fn adapted_matmul(x: Tensor<2>, weight: &Param<Tensor<2>>, sum: Option<Tensor<2>>) -> Tensor<2> {
+    let Some(adapter) = weight.adapter() else { return matmul(x, weight.val(), sum) };
+    let narrow = matmul(x.clone(), adapter.a.val(), None).mul_scalar(adapter.scale);
+    matmul(narrow, adapter.b.val(), Some(matmul(x, weight.base(), sum)))
+}
+
+fn matmul(x: Tensor<2>, weight: Tensor<2>, sum: Option<Tensor<2>>) -> Tensor<2> {
+    fused::product(&x, &weight, sum.as_ref()).unwrap_or_else(|| match sum {
+        Some(sum) => sum + x.matmul(weight),
+        None => x.matmul(weight),
+    })
 }
 
 fn initial_deviation(config: &ModelConfig) -> f32 {
