@@ -3,10 +3,8 @@
 
 mod common;
 
-use burn::tensor::Device;
 use common::{assert_same_run, files, metrics, resume, run, run_ppo, run_sft};
-use eval::{Policy, Sample, read_samples};
-use model::{Transformer, load_adapters, merged, model_tensors, to_host};
+use eval::{Sample, read_samples};
 use rl::run::Run;
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -58,24 +56,6 @@ fn a_curriculum_remembers_over_a_stop_what_it_has_met() {
             assert!(!of_step(4).any(goes_on), "step 4 starts at the beginning");
         }
     }
-}
-
-#[test]
-fn adapters_are_gone_on_with_and_the_policy_they_make_is_what_a_checkpoint_holds() {
-    let folder = tempfile::tempdir().unwrap();
-    let flags = ["--lora-rank=2", "--learning-rate=1e-2"];
-    let straight = run_ppo(&folder.path().join("straight"), &flags).unwrap();
-    let dir = folder.path().join("stopped");
-    run_ppo(&dir, &[flags.as_slice(), &["--stop-after=3"]].concat()).unwrap_err();
-    resume("ppo", &dir).unwrap();
-    assert_same_run(&dir, &straight);
-    let checkpoint = straight.join("checkpoints/step-000004");
-    let of = |folder: &Path| Policy::load(folder, &Device::default()).unwrap().model;
-    let again = merged(&load_adapters(&checkpoint.join("adapters"), of(common::start())).unwrap());
-    assert!(model_tensors(&again) == model_tensors(&of(&checkpoint)), "base and adapters are the policy");
-    assert!(model_tensors(&again) != model_tensors(&of(common::start())), "it has learnt");
-    let embedding = |model: &Transformer| to_host(model.embedding.val());
-    assert_eq!(embedding(&again), embedding(&of(common::start())), "the rest is frozen");
 }
 
 #[test]
