@@ -172,3 +172,87 @@ impl Cut {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tokenizer;
+
+    /// Bytes as GPT-2 writes them, two digits and two letters merged, a control token and one of a user.
+    fn vocabulary(pre: &str) -> GgufVocabulary {
+        let bytes = ('!'..='~').chain(['Ġ', 'Ċ', 'Ã', '©']).map(String::from);
+        let more = ["12", "123", "ab", "<|end|>", "<tool>"].map(str::to_string);
+        let tokens: Vec<String> = bytes.chain(more).collect();
+        let count = tokens.len();
+        let mut kinds = vec![1; count];
+        (kinds[count - 2], kinds[count - 1]) = (CONTROL, USER_DEFINED);
+        GgufVocabulary {
+            model: "gpt2".into(),
+            pre: pre.into(),
+            merges: ["1 2", "12 3", "a b"].map(str::to_string).to_vec(),
+            eos: Some(count as u64 - 2),
+            pad: Some(count as u64 - 2),
+            tokens,
+            kinds,
+            ..GgufVocabulary::default()
+        }
+    }
+
+    fn pieces(pre: &str, text: &str) -> Vec<String> {
+        let tokenizer = Tokenizer::from_gguf(&vocabulary(pre)).unwrap();
+        tokenizer.encode(text).into_iter().map(|id| tokenizer.token_text(id)).collect()
+    }
+
+    #[test]
+    fn digits_stand_together_as_far_as_the_family_lets_them() {
+        assert_eq!(pieces("gpt-2", "ab 1234"), ["ab", " ", "123", "4"]);
+        assert_eq!(pieces("llama-bpe", "ab 1234"), ["ab", " ", "123", "4"]);
+        assert_eq!(pieces("llama-bpe", "123456"), ["123", "4", "5", "6"], "the merge goes no further than three");
+        for single in ["smollm", "qwen2"] {
+            assert_eq!(pieces(single, "ab 1234"), ["ab", " ", "1", "2", "3", "4"], "{single}");
+        }
+    }
+
+    #[test]
+    fn control_tokens_are_special_and_those_of_a_user_are_text() {
+        let tokenizer = Tokenizer::from_gguf(&vocabulary("smollm")).unwrap();
+        let ids = tokenizer.encode("ab<tool><|end|>");
+        assert_eq!(ids.len(), 3);
+        assert_eq!(tokenizer.decode(&ids), "ab<tool>");
+        assert_eq!(tokenizer.eos_ids(), [tokenizer.pad_id()]);
+        assert!(tokenizer.prompt_prefix().is_empty());
+    }
+
+    #[test]
+    fn texts_begin_with_the_beginning_of_a_sequence_where_the_family_or_the_file_says_so() {
+        let of = |pre: &str, add_bos: Option<bool>| {
+            Tokenizer::from_gguf(&GgufVocabulary { bos: Some(0), add_bos, ..vocabulary(pre) }).unwrap()
+        };
+        assert_eq!(of("llama-bpe", None).prompt_prefix(), [0]);
+        assert!(of("llama-bpe", Some(false)).prompt_prefix().is_empty());
+        assert!(of("qwen2", None).prompt_prefix().is_empty());
+    }
+
+    #[test]
+    fn every_end_counts_and_the_first_is_the_one_to_write() {
+        let vocabulary = GgufVocabulary { more_ends: vec![3], ..vocabulary("qwen2") };
+        let eos = vocabulary.eos.unwrap() as u32;
+        assert_eq!(Tokenizer::from_gguf(&vocabulary).unwrap().eos_ids(), [eos, 3]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let refusal = |edit: &dyn Fn(&mut GgufVocabulary)| {
+            let mut vocabulary = vocabulary("smollm");
+            edit(&mut vocabulary);
+            format!("{:#}", Tokenizer::from_gguf(&vocabulary).unwrap_err())
+        };
+        assert!(refusal(&|v| v.model = "llama".into()).contains("only byte-level BPE (gpt2) can be read"));
+        assert!(refusal(&|v| v.pre = "deepseek".into()).contains("only gpt-2, smollm, qwen2 and llama-bpe are known"));
+        assert!(refusal(&|v| v.tokens.clear()).contains("no tokenizer.ggml.tokens"));
+        assert!(refusal(&|v| v.kinds.truncate(3)).contains("tokenizer.ggml.token_type has"));
+        assert!(refusal(&|v| v.merges = vec!["ab".into()]).contains("the merge \"ab\" is not two pieces"));
+        assert!(refusal(&|v| v.merges = vec!["x yz".into()]).contains("not a tokenizer"), "a piece that is no token");
+        assert!(refusal(&|v| v.eos = Some(1 << 60)).contains("its eos_token is 1152921504606846976"));
+    }
+}
