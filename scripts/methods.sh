@@ -39,6 +39,12 @@ report() {
     "${flags[@]}" "$@"
 }
 
+# try NAME COMMAND FLAG ...: a run, and what it is worth.
+try() {
+  run "$@"
+  report "$1"
+}
+
 run base pretrain
 run sft sft --init "$dir/base"
 run orm orm --init "$dir/sft" --judge-after tokens --learning-rate 1e-3 --check-labels 300
@@ -48,17 +54,15 @@ report base --shots 2
 # From SFT. What the reward model was taught with is the first round of Expert Iteration.
 from_sft=(--init "$dir/sft")
 expert=(--base "$dir/base" --rounds 3 --from-samples "$dir/orm/samples.jsonl")
-run ei ei "${from_sft[@]}" "${expert[@]}"
-run ei-orm ei "${from_sft[@]}" "${expert[@]}" --orm "$dir/orm"
-run rcrl rcrl --init "$dir/ei" --base "$dir/base" --samples 4 --temperature 1
-run ppo ppo "${from_sft[@]}"
-run ppo-dense ppo "${from_sft[@]}" --reward dense
-run ppo-sparse-orm ppo "${from_sft[@]}" --reward sparse-orm --orm "$dir/orm"
-run ppo-dense-orm ppo "${from_sft[@]}" --reward dense-orm --orm "$dir/orm"
+try ei ei "${from_sft[@]}" "${expert[@]}"
+try ppo ppo "${from_sft[@]}"
+try ppo-dense ppo "${from_sft[@]}" --reward dense
+try ppo-sparse-orm ppo "${from_sft[@]}" --reward sparse-orm --orm "$dir/orm"
+try ppo-dense-orm ppo "${from_sft[@]}" --reward dense-orm --orm "$dir/orm"
+try rcrl rcrl --init "$dir/ei" --base "$dir/base" --samples 4 --temperature 1
+try ei-orm ei "${from_sft[@]}" "${expert[@]}" --orm "$dir/orm"
 
 # Without the reference solutions, after two solved problems.
-run ei-base ei --start base --init "$dir/base" --base "$dir/base" --rounds 4
+try ei-base ei --start base --init "$dir/base" --base "$dir/base" --rounds 4
 run ppo-base ppo --init "$dir/base" --shots 2 --temperature 0.2
-
-for name in ei ei-orm rcrl ppo ppo-dense ppo-sparse-orm ppo-dense-orm ei-base; do report "$name"; done
 report ppo-base --shots 2

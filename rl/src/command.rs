@@ -2,8 +2,8 @@
 
 use crate::{augment, bench, config_file, expert_iteration, export, generate, inspect, orm, ppo, pretrain, rcrl, sft};
 use anyhow::Result;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use std::ffi::OsString;
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::{collections::BTreeSet, ffi::OsString};
 
 /// Teach language models to reason with reinforcement learning.
 #[derive(Parser, Debug)]
@@ -92,31 +92,38 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command> {
 fn program() -> clap::Command {
     let mut program = Cli::command();
     let commands = [
-        ("pretrain", pretrain::DEFAULTS, Some(pretrain::LEARNING_RATES_BY_SIZE)),
-        ("sft", sft::DEFAULTS, Some(sft::LEARNING_RATES_BY_SIZE)),
-        ("orm", orm::DEFAULTS, None),
-        ("ei", expert_iteration::DEFAULTS, Some(sft::LEARNING_RATES_BY_SIZE)),
-        ("ppo", ppo::DEFAULTS, None),
-        ("rcrl", rcrl::DEFAULTS, Some(sft::LEARNING_RATES_BY_SIZE)),
-        ("augment", augment::DEFAULTS, Some(sft::LEARNING_RATES_BY_SIZE)),
+        ("pretrain", pretrain::DEFAULTS, pretrain::BY_SIZE),
+        ("sft", sft::DEFAULTS, sft::BY_SIZE),
+        ("orm", orm::DEFAULTS, &[]),
+        ("ei", expert_iteration::DEFAULTS, sft::BY_SIZE),
+        ("ppo", ppo::DEFAULTS, &[]),
+        ("rcrl", rcrl::DEFAULTS, sft::BY_SIZE),
+        ("augment", augment::DEFAULTS, sft::BY_SIZE),
     ];
-    for (name, defaults, rates_by_size) in commands {
+    for (name, defaults, by_size) in commands {
         program = program.mut_subcommand(name, |mut command| {
             command = command.args_override_self(true);
             for &(flag, value) in defaults {
                 command = command.mut_arg(flag, |argument| argument.default_value(value));
             }
-            let Some(rates) = rates_by_size else { return command };
-            command.mut_arg("learning_rate", |argument| {
-                let [(medium, medium_rate), (small, small_rate)] = rates;
-                let help = format!(
-                    "Peak learning rate; with --model {medium} {medium_rate}, with --model {small} {small_rate}"
-                );
-                argument.help(help).default_value_ifs(rates.map(|(size, rate)| ("model", size, rate)))
-            })
+            let flags: BTreeSet<&str> = by_size.iter().map(|&(flag, ..)| flag).collect();
+            for flag in flags {
+                let of_flag = by_size.iter().filter(|(name, ..)| *name == flag).map(|&(_, size, value)| (size, value));
+                command = command.mut_arg(flag, |argument| of_size(argument, of_flag.collect()));
+            }
+            command
         });
     }
     program
+}
+
+/// A flag whose default goes by the size of the model.
+fn of_size(argument: Arg, values: Vec<(&'static str, &'static str)>) -> Arg {
+    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+    let by_size: Vec<String> = values.iter().map(|(size, value)| format!("with --model {size} {value}")).collect();
+    argument
+        .help(format!("{help}; {}", by_size.join(", ")))
+        .default_value_ifs(values.into_iter().map(|(size, value)| ("model", size, value)))
 }
 
 #[cfg(test)]
@@ -134,5 +141,15 @@ mod tests {
         assert_eq!(["rl sft", "rl sft --model medium", "rl ei --model small"].map(rate), [1.5e-3, 8e-4, 5e-4]);
         assert_eq!(["rl pretrain", "rl pretrain --model medium"].map(rate), [2e-3, 1.2e-3]);
         assert_eq!(rate("rl sft --learning-rate 0.1 --model medium"), 0.1);
+    }
+
+    #[test]
+    fn the_text_that_a_base_model_reads_goes_by_its_size_unless_it_is_given() {
+        let steps = |line: &str| match parse(line.split(' ').map(OsString::from).collect()).unwrap() {
+            Command::Pretrain(config) => config.fit.steps,
+            _ => unreachable!("no other is asked"),
+        };
+        assert_eq!(["rl pretrain", "rl pretrain --model medium"].map(steps), [Some(2000), Some(4000)]);
+        assert_eq!(steps("rl pretrain --model medium --steps 7"), Some(7));
     }
 }

@@ -55,8 +55,14 @@ pub const DEFAULTS: &[(&str, &str)] = &[
     ("weight_decay", "0.05"),
 ];
 
-/// Peak learning rates of the larger sizes, which want less than the tiny one.
-pub const LEARNING_RATES_BY_SIZE: [(&str, &str); 2] = [("medium", "1.2e-3"), ("small", "8e-4")];
+/// What differs for the larger sizes, which want a smaller learning rate and more text than the tiny one. The numbers of `small`
+/// are scaled from those of `medium`, not measured.
+pub const BY_SIZE: &[(&str, &str, &str)] = &[
+    ("learning_rate", "medium", "1.2e-3"),
+    ("learning_rate", "small", "8e-4"),
+    ("steps", "medium", "4000"),
+    ("steps", "small", "4000"),
+];
 
 /// Trains and leaves a run directory with the base model; its path.
 ///

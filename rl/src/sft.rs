@@ -55,9 +55,8 @@ pub const DEFAULTS: &[(&str, &str)] = &[
     ("eval_every", "150"),
 ];
 
-/// Peak learning rates of the larger sizes in fine-tuning, as in pretraining less than that of the tiny one. That of `small` is
-/// scaled by the width, not measured.
-pub const LEARNING_RATES_BY_SIZE: [(&str, &str); 2] = [("medium", "8e-4"), ("small", "5e-4")];
+/// What differs for the larger sizes, as in pretraining. The learning rate of `small` is scaled by the width, not measured.
+pub const BY_SIZE: &[(&str, &str, &str)] = &[("learning_rate", "medium", "8e-4"), ("learning_rate", "small", "5e-4")];
 
 /// Trains and leaves a run directory; its path.
 ///

@@ -27,7 +27,7 @@ use std::{fs, path::Path, time::Instant};
 /// How long and how fast to learn from examples.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct FitArgs {
-    /// Optimiser steps [default: as many as --epochs asks for]
+    /// Optimiser steps; without it as many as --epochs asks for
     #[arg(long, value_name = "N", value_parser = crate::args::positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
