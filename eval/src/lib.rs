@@ -16,7 +16,7 @@ pub mod terminal;
 pub use calibration::{Bin, Calibration, Prediction};
 pub use diversity::Diversity;
 pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
-pub use policy::{CONDITIONING, CheckpointIndex, Policy, REWARD_HEAD, read_index, resolve_checkpoint};
+pub use policy::{CONDITIONING, CheckpointIndex, Policy, REWARD_HEAD, load_tokenizer, read_index, resolve_checkpoint};
 pub use report::{About, Metric, MetricKind, Report, diversity_table, table};
 pub use reward_model::{RewardModel, logits_after};
 pub use reward_report::{Agreement, LabelCheck, OrmReport};

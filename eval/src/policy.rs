@@ -95,7 +95,11 @@ pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
     Ok(policy)
 }
 
-fn load_tokenizer(path: &Path) -> Result<Tokenizer> {
+/// The tokenizer of a checkpoint, a Hugging Face folder or a GGUF file.
+///
+/// # Errors
+/// As [`Policy::load`].
+pub fn load_tokenizer(path: &Path) -> Result<Tokenizer> {
     if !model::is_gguf(path) {
         return Tokenizer::load(path);
     }

@@ -40,7 +40,7 @@ pub use device::{DeviceKind, choose_device, cpu_seconds, keep_pages, peak_memory
 pub use generate::{Completion, Finish, GenerateConfig, GenerateStats, generate};
 pub use gguf::Gguf;
 pub use heads::{ActorCritic, ActorCriticOutput, ValueBranch};
-pub use logits::{entropy, output_entropy, output_log_probs, token_log_probs};
+pub use logits::{LOGITS_TOGETHER, entropy, output_entropy, output_log_probs, token_log_probs};
 pub use lora::{LoraConfig, LoraTargets, load_adapters, merged, save_adapters, with_adapters};
 pub use padding::pad_right;
 pub use parallel::{parallel_for_each, parallel_map};

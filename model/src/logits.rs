@@ -4,7 +4,7 @@ use crate::{fused, transformer::Transformer};
 use burn::tensor::{Int, Tensor};
 
 /// Most logits that exist together where a model's vocabulary is large: 16 MB of them.
-const LOGITS_TOGETHER: usize = 1 << 22;
+pub const LOGITS_TOGETHER: usize = 1 << 22;
 
 /// Log-probability of one token a row under a model, from its normed residual stream: what [`token_log_probs`] says of its
 /// logits, without all of them at once. Backends without a fused pass for it compute them part by part, too, but keep the

@@ -4,7 +4,9 @@
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use model::{LoraConfig, LoraTargets, Transformer, load_adapters, load_model, save_adapters, with_adapters};
+use model::{
+    LoraConfig, LoraTargets, ModelConfig, Transformer, load_adapters, load_model, save_adapters, with_adapters,
+};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +54,21 @@ impl LoraArgs {
     /// Adapters on the model in `base`, where any were asked for.
     pub fn on(&self, base: &Path) -> Option<Adapters> {
         Some(Adapters { config: self.config()?, base: base.to_path_buf() })
+    }
+
+    /// How many parameters adapters on a model of this shape have, where any were asked for.
+    pub fn parameters(&self, shape: &ModelConfig) -> Option<usize> {
+        let rank = self.lora_rank?;
+        let (d, f, e) = (shape.hidden_size, shape.intermediate_size, shape.head_width());
+        let heads = shape.num_attention_heads * e;
+        let attention = (d + heads + 2 * shape.kv_heads() * e) + (heads + d);
+        let feed_forward = (d + 2 * f) + (f + d);
+        let sides = match self.lora_targets {
+            Targets::All => attention + feed_forward,
+            Targets::Attention => attention,
+            Targets::FeedForward => feed_forward,
+        };
+        Some(rank * sides * shape.num_hidden_layers)
     }
 
     /// Refuses numbers that cannot be meant.

@@ -311,14 +311,15 @@ fn check(config: &AugmentConfig) -> Result<()> {
 
 fn dry_run(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
     let problems = config.data.load(Split::Train)?.len();
+    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
-        tokens: 2 * config.data.max_new_tokens(),
+        positions: dry_run::largest_micro_batch(&config.init, &config.data, &config.fit, &config.run)?,
         extra_models: 1.0,
+        trained: None,
         steps: config.fit.total_steps(problems),
-        sampled_rows: config.run.compute.rollout_batch,
+        sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
     };
-    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     dry_run::print("augment", config, &config.run, &shape, &work, device)?;
     let samples = problems * config.sampling.samples;
     print_line(&format!(

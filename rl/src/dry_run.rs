@@ -1,13 +1,17 @@
 //! `--dry-run`: what a command would do, and what it would need. Writes nothing.
 
 use crate::{
-    args::{ComputeArgs, RunArgs},
+    args::{DataArgs, InitArgs, RunArgs},
+    batch::micro_batches,
     progress::print_line,
+    supervised::{FitArgs, batch_of_step},
 };
 use anyhow::Result;
 use burn::tensor::Device;
-use model::ModelConfig;
+use data::{Split, encode_example};
+use model::{LOGITS_TOGETHER, ModelConfig, ModelSize};
 use serde::Serialize;
+use std::path::Path;
 
 /// Bytes of an f32.
 const F32: f64 = 4.0;
@@ -18,14 +22,16 @@ const ASSUMED_VOCABULARY: usize = 512;
 pub struct Work {
     /// Rows of an optimiser step.
     pub rows: usize,
-    /// Tokens of a row, prompt and completion.
-    pub tokens: usize,
+    /// Positions of the largest micro-batch, padding included.
+    pub positions: usize,
     /// Copies of the weights that are kept beside the policy: a reference, a critic's share.
     pub extra_models: f64,
+    /// Parameters that are trained, where those are not all: adapters.
+    pub trained: Option<usize>,
     /// Optimiser steps in all.
     pub steps: usize,
-    /// Rows that a rollout samples at once; 0 where nothing is sampled.
-    pub sampled_rows: usize,
+    /// Tokens that the rows of a rollout write together; 0 where nothing is sampled.
+    pub sampled_tokens: usize,
 }
 
 /// Prints the resolved configuration, derived sizes and an estimate of the memory.
@@ -48,40 +54,69 @@ pub fn print(
         format!("# optimiser steps       {}", work.steps),
         format!("# rows of a step        {} in {} micro-batches", work.rows, work.rows.div_ceil(micro_batch)),
         format!("# threads               {threads}"),
-        format!("# peak memory, roughly  {:.0} MB", estimate(shape, work, &run.compute, threads) / 1e6),
+        format!("# peak memory, roughly  {:.0} MB", estimate(shape, work, threads) / 1e6),
     ];
     print_line(&lines.join("\n"))
 }
 
 /// The shape of the model that a command would start from: read where it exists, else the one that would be made.
-pub fn shape(init: Option<&std::path::Path>, size: model::ModelSize) -> Result<ModelConfig> {
+pub fn shape(init: Option<&Path>, size: ModelSize) -> Result<ModelConfig> {
     match init {
         Some(path) => model::read_config(&eval::resolve_checkpoint(path)?),
         None => Ok(ModelConfig::of_size(size, ASSUMED_VOCABULARY, 0)),
     }
 }
 
-/// Bytes at the peak: weights, moments and gradients, and what autodiff keeps of one micro-batch a thread; or the cache of
-/// the rows that are sampled, where that is more.
-fn estimate(shape: &ModelConfig, work: &Work, compute: &ComputeArgs, threads: usize) -> f64 {
+/// Positions of the largest micro-batch that learns the training problems: counted where the tokenizer is there, else a guess.
+///
+/// # Errors
+/// Missing data, a tokenizer that cannot be read.
+pub fn largest_micro_batch(init: &InitArgs, data: &DataArgs, fit: &FitArgs, run: &RunArgs) -> Result<usize> {
+    let rows = run.compute.micro_batch.min(fit.batch_size);
+    let Some(path) = &init.init else { return Ok(rows * 2 * data.max_new_tokens()) };
+    let tokenizer = eval::load_tokenizer(&eval::resolve_checkpoint(path)?)?;
+    let problems = data.load(Split::Train)?;
+    let examples = problems.iter().map(|problem| encode_example(&tokenizer, data.prompt_style, problem));
+    let examples = examples.collect::<Result<Vec<_>>>()?;
+    let largest_of_step = |step| {
+        let batch = batch_of_step(&examples, step, fit.batch_size, run.seed);
+        let positions =
+            |part: Vec<usize>| part.len() * part.iter().map(|&row| batch[row].tokens.len()).max().unwrap_or(0);
+        micro_batches(&batch, rows).into_iter().map(positions).max().unwrap_or(0)
+    };
+    Ok((0..fit.total_steps(examples.len())).map(largest_of_step).max().unwrap_or(0))
+}
+
+/// Bytes at the peak: weights, moments, gradients and what a checkpoint copies, and what autodiff keeps of one micro-batch a
+/// thread, and the cache of the rows that are sampled.
+fn estimate(shape: &ModelConfig, work: &Work, threads: usize) -> f64 {
+    /// The program, its problems and examples.
+    const ALWAYS: f64 = 100e6;
     let weights = shape.parameters() as f64 * F32;
-    // Policy, two moments, the sum of gradients, and one set of gradients on its way from each thread.
-    let held = weights * (4.0 + threads as f64 + work.extra_models);
-    let rows = compute.micro_batch.min(work.rows) as f64;
-    let [d, f, heads, vocabulary, layers, time] = [
+    let trained = work.trained.map_or(weights, |trained| trained as f64 * F32);
+    // Adapters are added into a copy of the weights, with which one samples and which is written.
+    let merged = if work.trained.is_some() { weights } else { 0.0 };
+    // The weights and their copy in a checkpoint; two moments, the sum of gradients, and one set on its way from each thread.
+    let held = weights * (2.0 + work.extra_models) + merged + trained * (3.0 + threads as f64);
+    let [d, f, e, heads, kv_heads, vocabulary, layers, positions, sampled, threads] = [
         shape.hidden_size,
         shape.intermediate_size,
+        shape.head_width(),
         shape.num_attention_heads,
+        shape.kv_heads(),
         shape.vocab_size,
         shape.num_hidden_layers,
-        work.tokens,
+        work.positions,
+        work.sampled_tokens,
+        threads,
     ]
     .map(|size| size as f64);
-    let tokens = rows * time;
-    // Counted over the operations of `transformer.rs` whose inputs or outputs autodiff keeps.
-    let block = tokens * (18.0 * d + 7.0 * f) + rows * heads * time * time * 4.0;
-    let logits = tokens * vocabulary * 4.0;
-    let training = (layers * block + logits) * F32 * threads as f64;
-    let cache = work.sampled_rows as f64 * time * (shape.kv_heads() * shape.head_width() * 2) as f64 * layers;
-    held + training.max(2.0 * cache * F32)
+    // What the operations of `transformer.rs` keep of each token: the residual stream twice and normed twice, queries, keys and
+    // values, what they attended to, gate and up, and their product. While gradients are made, those of a block or two as well.
+    let block = 4.0 * d + (2.0 * heads + 2.0 * kv_heads) * e + 3.0 * f;
+    let logits = 3.0 * (positions * vocabulary).min(LOGITS_TOGETHER as f64);
+    let training = threads * (positions * (layers + 2.0) * block + logits) * F32;
+    let cache = threads * sampled * 2.0 * kv_heads * e * layers * F32;
+    // One after the other; but pages that both have used stay with the allocator, in pieces that fit neither.
+    ALWAYS + held + training + cache
 }

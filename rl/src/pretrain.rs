@@ -113,10 +113,11 @@ pub fn train(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
 fn dry_run(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
     let work = dry_run::Work {
         rows: config.fit.batch_size,
-        tokens: config.context,
+        positions: config.run.compute.micro_batch.min(config.fit.batch_size) * config.context,
         extra_models: 0.0,
+        trained: None,
         steps: config.fit.steps.unwrap_or(0),
-        sampled_rows: 0,
+        sampled_tokens: 0,
     };
     dry_run::print("pretrain", config, &config.run, &dry_run::shape(None, config.model)?, &work, device)?;
     Ok(PathBuf::new())

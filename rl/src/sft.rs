@@ -126,14 +126,15 @@ pub(crate) fn fit_with_looks(
 
 fn dry_run(config: &SftConfig, device: &Device) -> Result<PathBuf> {
     let problems = config.data.load(Split::Train)?;
+    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
-        tokens: 2 * config.data.max_new_tokens(),
+        positions: dry_run::largest_micro_batch(&config.init, &config.data, &config.fit, &config.run)?,
         extra_models: 0.0,
+        trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(problems.len()),
-        sampled_rows: config.run.compute.rollout_batch,
+        sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
     };
-    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     dry_run::print("sft", config, &config.run, &shape, &work, device)?;
     Ok(PathBuf::new())
 }

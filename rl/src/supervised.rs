@@ -363,7 +363,7 @@ pub fn mean_loss<M: Learner>(model: &M, examples: &[M::Example], micro_batch: us
 
 /// The examples of a step: the examples of each epoch are shuffled by the seed, and steps take them in turn. So a resumed
 /// run needs nothing but its step.
-fn batch_of_step<E: Clone>(examples: &[E], step: usize, batch_size: usize, seed: u64) -> Vec<E> {
+pub(crate) fn batch_of_step<E: Clone>(examples: &[E], step: usize, batch_size: usize, seed: u64) -> Vec<E> {
     let mut batch = Vec::with_capacity(batch_size);
     let mut epoch_order: Option<(usize, Vec<usize>)> = None;
     for place in step * batch_size..(step + 1) * batch_size {

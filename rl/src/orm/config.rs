@@ -142,14 +142,15 @@ pub(super) fn check(config: &OrmConfig) -> Result<()> {
 pub(super) fn dry_run(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     let problems = config.data.load(Split::Train)?.len();
     let learnt = (problems as f64 * (1.0 - config.held_out)).round() as usize * config.sampling.samples;
+    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
-        tokens: 2 * config.data.max_new_tokens(),
+        positions: dry_run::largest_micro_batch(&config.init, &config.data, &config.fit, &config.run)?,
         extra_models: 1.0,
+        trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(learnt),
-        sampled_rows: config.run.compute.rollout_batch,
+        sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
     };
-    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     dry_run::print("orm", config, &config.run, &shape, &work, device)?;
     print_line(&format!(
         "# samples               {} ({problems} questions x {})",

@@ -167,11 +167,12 @@ pub(super) fn dry_run(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.mini_batch,
-        tokens: 2 * config.data.max_new_tokens(),
+        positions: config.run.compute.micro_batch.min(config.mini_batch) * 2 * config.data.max_new_tokens(),
         // The reference, and the critic's blocks with their gradients and moments.
         extra_models: 1.0 + 5.0 * config.critic_layers() as f64 / shape.num_hidden_layers as f64,
+        trained: config.lora.parameters(&shape),
         steps: config.steps * config.ppo_epochs * samples.div_ceil(config.mini_batch),
-        sampled_rows: config.run.compute.rollout_batch,
+        sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
     };
     dry_run::print("ppo", config, &config.run, &shape, &work, device)?;
     print_line(&format!(
