@@ -1,11 +1,13 @@
 """Does Hugging Face transformers see the same model in a checkpoint as this project?
 
     cargo build -p rl --release
-    python scripts/check_transformers.py CHECKPOINT [--rl target/release/rl]
+    python scripts/check_transformers.py CHECKPOINT [--base FOLDER] [--rl target/release/rl]
 
 Samples completions with `rl generate --json`, loads the checkpoint with AutoModelForCausalLM and AutoTokenizer, and compares
 the prompt's token ids (by the text that they give back) and the log-probability of every sampled token. Exits with 1 where
-they differ by more than 1e-4. Needs torch and transformers; last run with torch 2.15.0 and transformers 5.23.0.
+they differ by more than 1e-4. With --base, the Hugging Face folder that adapters were trained on (`rl export` writes one), the
+same of that model with the checkpoint's adapters, as PEFT puts them on. Needs torch and transformers, and peft for --base; last
+run with torch 2.15.0, transformers 5.24.0 and peft 0.21.2.
 """
 
 import argparse
@@ -25,6 +27,7 @@ PROMPTS = [
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
+    parser.add_argument("--base")
     parser.add_argument("--rl", default="target/release/rl")
     arguments = parser.parse_args()
     command = [arguments.rl, "generate", "--init", arguments.checkpoint, "--json", "--samples", "4"]
@@ -35,6 +38,14 @@ def main():
     tokenizer = AutoTokenizer.from_pretrained(arguments.checkpoint)
     worst = max(difference(model, tokenizer, json.loads(line)) for line in lines)
     print(f"{len(lines)} completions, largest difference of a log-probability {worst:.2e}")
+    if arguments.base:
+        import peft
+
+        base = AutoModelForCausalLM.from_pretrained(arguments.base, dtype=torch.float32)
+        adapted = peft.PeftModel.from_pretrained(base, f"{arguments.checkpoint}/adapters").eval()
+        of_adapters = max(difference(adapted, tokenizer, json.loads(line)) for line in lines)
+        print(f"the same of base and adapters {of_adapters:.2e}")
+        worst = max(worst, of_adapters)
     sys.exit(worst > 1e-4)
 
 
