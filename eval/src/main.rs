@@ -45,7 +45,7 @@ struct DiversityArgs {
 
 #[derive(Args)]
 struct RunArgs {
-    /// Checkpoint, run directory (its best checkpoint) or Hugging Face folder
+    /// Checkpoint, run directory (its best checkpoint), Hugging Face folder, GGUF file or hf:OWNER/NAME
     #[arg(long, value_name = "PATH")]
     checkpoint: PathBuf,
     /// Set of problems

@@ -104,7 +104,7 @@ pub struct DataArgs {
 /// What to start from.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct InitArgs {
-    /// Checkpoint, run directory or Hugging Face folder [default: one made for the benchmark and kept under runs/]
+    /// Checkpoint, run directory, Hugging Face folder, GGUF file or hf:OWNER/NAME [default: one made for the benchmark and kept under runs/]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,

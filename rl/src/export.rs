@@ -13,7 +13,7 @@ use std::{
 /// Flags of `rl export`.
 #[derive(Args, Clone, Debug)]
 pub struct ExportArgs {
-    /// Checkpoint, run directory (its best checkpoint), Hugging Face folder or GGUF file; adapters are in its weights already
+    /// Checkpoint, run directory (its best checkpoint), Hugging Face folder, GGUF file or hf:OWNER/NAME; adapters are in its weights already
     #[arg(long, value_name = "PATH")]
     pub checkpoint: PathBuf,
     /// Folder to write; must not exist yet

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Flags of `rl generate`.
 #[derive(Args, Clone, Debug)]
 pub struct GenerateArgs {
-    /// Checkpoint, run directory or Hugging Face folder
+    /// Checkpoint, run directory, Hugging Face folder, GGUF file or hf:OWNER/NAME
     #[arg(long, value_name = "PATH")]
     pub init: PathBuf,
     /// Text to go on from; for a question: "Question: ...\nAnswer:"

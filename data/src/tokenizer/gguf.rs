@@ -54,6 +54,7 @@ const LLAMA_3: &str = concat!(
 
 pub(super) fn files(vocabulary: &GgufVocabulary) -> Result<Files> {
     let GgufVocabulary { model, tokens, kinds, merges, .. } = vocabulary;
+    ensure!(!model.is_empty(), "it has no tokenizer in its metadata");
     ensure!(
         model == "gpt2",
         "its tokenizer is of the kind {model:?}, and only byte-level BPE (gpt2) can be read; give the model's Hugging Face \
@@ -247,6 +248,7 @@ mod tests {
             edit(&mut vocabulary);
             format!("{:#}", Tokenizer::from_gguf(&vocabulary).unwrap_err())
         };
+        assert!(refusal(&|v| v.model.clear()).contains("it has no tokenizer"));
         assert!(refusal(&|v| v.model = "llama".into()).contains("only byte-level BPE (gpt2) can be read"));
         assert!(refusal(&|v| v.pre = "deepseek".into()).contains("only gpt-2, smollm, qwen2 and llama-bpe are known"));
         assert!(refusal(&|v| v.tokens.clear()).contains("no tokenizer.ggml.tokens"));
