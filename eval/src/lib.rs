@@ -4,7 +4,7 @@ pub mod calibration;
 mod conditioned;
 pub mod diversity;
 mod hub;
-mod metrics;
+pub mod metrics;
 pub mod policy;
 pub mod report;
 pub mod reward_model;

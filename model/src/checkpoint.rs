@@ -311,17 +311,18 @@ pub fn write_tensors(path: &Path, tensors: &HostTensors) -> Result<()> {
 }
 
 fn write_tensors_as(path: &Path, tensors: &HostTensors, format: NumberFormat) -> Result<()> {
+    type Stored<'a> = (Dtype, Cow<'a, [u8]>);
     fn halves(to_bits: fn(f32) -> u16, values: &[f32]) -> Cow<'_, [u8]> {
         values.iter().flat_map(|&value| to_bits(value).to_le_bytes()).collect::<Vec<u8>>().into()
     }
-    fn stored(values: &[f32], format: NumberFormat) -> (Dtype, Cow<'_, [u8]>) {
+    fn stored(values: &[f32], format: NumberFormat) -> Stored<'_> {
         match format {
             NumberFormat::F32 => (Dtype::F32, Cow::Borrowed(bytemuck::cast_slice(values))),
             NumberFormat::Bf16 => (Dtype::BF16, halves(|value| bf16::from_f32(value).to_bits(), values)),
             NumberFormat::F16 => (Dtype::F16, halves(|value| f16::from_f32(value).to_bits(), values)),
         }
     }
-    let stored: Vec<(&String, &[usize], (Dtype, Cow<'_, [u8]>))> =
+    let stored: Vec<(&String, &[usize], Stored<'_>)> =
         tensors.iter().map(|(name, tensor)| (name, tensor.shape.as_slice(), stored(&tensor.values, format))).collect();
     let views = stored
         .iter()
