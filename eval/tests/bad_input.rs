@@ -75,7 +75,10 @@ fn a_checkpoint_that_is_none_is_refused() {
     place.spoilt_model("cut-config", |folder| cut(folder, "config.json", 30));
     place.spoilt_model("cut-tokenizer", |folder| cut(folder, "tokenizer.json", 100));
     let cases: [(&str, &[&str]); 6] = [
-        ("nowhere", &["nowhere does not exist", "give a run directory, a checkpoint or a Hugging Face folder"]),
+        (
+            "nowhere",
+            &["nowhere does not exist", "give a run directory, a checkpoint, a Hugging Face folder or a GGUF file"],
+        ),
         ("empty", &["empty is neither a checkpoint (no config.json in it) nor a run"]),
         ("weights.gguf", &["cannot read weights.gguf as a GGUF file"]),
         ("cut-weights", &["cut-weights/model.safetensors is not a whole safetensors file"]),

@@ -225,7 +225,10 @@ fn an_init_that_is_not_a_model_is_refused() {
     place.write("weights.gguf", "GGUF");
     place.write("file", "text");
     let cases: [(&str, &[&str]); 4] = [
-        ("nowhere", &["nowhere does not exist", "give a run directory, a checkpoint or a Hugging Face folder"]),
+        (
+            "nowhere",
+            &["nowhere does not exist", "give a run directory, a checkpoint, a Hugging Face folder or a GGUF file"],
+        ),
         ("empty", &["empty is neither a checkpoint (no config.json in it) nor a run"]),
         ("file", &["file is neither a checkpoint"]),
         ("weights.gguf", &["cannot read weights.gguf as a GGUF file"]),
@@ -278,9 +281,12 @@ fn weights_that_do_not_fit_their_configuration_are_refused_and_the_tensor_is_nam
         config(model, "vocab_size", 20.into());
     });
     let refusal = |name: &str, parts: &[&str]| place.fails(&ppo(&[&format!("--init={name}")]), parts);
-    refusal("wide", &["wide/model.safetensors", "mlp.gate_proj.weight has the shape [64, 32]", "asks for [66, 32]"]);
-    refusal("deep", &["deep/model.safetensors", "model.layers.2.input_layernorm.weight is missing"]);
-    refusal("untied", &["untied/model.safetensors", "lm_head.weight is missing"]);
+    refusal(
+        "wide",
+        &["the tensors in wide do not fit", "mlp.gate_proj.weight has the shape [64, 32]", "asks for [66, 32]"],
+    );
+    refusal("deep", &["the tensors in deep", "model.layers.2.input_layernorm.weight is missing"]);
+    refusal("untied", &["the tensors in untied", "lm_head.weight is missing"]);
     refusal("few-words", &["the tokenizer in few-words knows", "tokens, the model only 20"]);
 }
 
@@ -293,7 +299,7 @@ fn a_configuration_of_something_else_is_refused() {
     place.spoilt_model("gpt2", |model| fs::write(model.join(config), gpt2.to_string()).unwrap());
     place.spoilt_model("cut", |model| cut_in_half(&model.join(config)));
     place.spoilt_model("fieldless", |model| fs::write(model.join(config), "{}").unwrap());
-    let supported = "supported are LlamaForCausalLM, Qwen2ForCausalLM";
+    let supported = "supported are LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM";
     for dry in [&[][..], &["--dry-run"]] {
         let refusal = |name: &str, parts: &[&str]| {
             let init = format!("--init={name}");
