@@ -54,6 +54,8 @@ pub struct Run {
     metrics: File,
     samples: File,
     tensorboard: Option<TensorBoard>,
+    /// Of this process, when the last line was logged.
+    cpu_seconds: Option<f64>,
 }
 
 /// How the samples of a step are written that takes long: `lines` at a time, `total` in all.
@@ -144,6 +146,7 @@ impl Run {
             metrics: append("metrics.jsonl")?,
             samples: append("samples.jsonl")?,
             tensorboard: None,
+            cpu_seconds: model::cpu_seconds(),
         })
     }
 
@@ -174,15 +177,21 @@ impl Run {
         )
     }
 
-    /// Appends a line to `metrics.jsonl`.
+    /// Appends a line to `metrics.jsonl`, with the CPU time since the one before (`time/cpu_s`, all threads): what a run costs
+    /// also where the machine does other things.
     ///
     /// # Errors
     /// What the file system says.
     pub fn log(&mut self, metrics: &Metrics) -> Result<()> {
-        if let Some(tensorboard) = &mut self.tensorboard {
-            tensorboard.log_metrics(metrics)?;
+        let (now, mut metrics) = (model::cpu_seconds(), metrics.clone());
+        if let (Some(now), Some(before)) = (now, self.cpu_seconds) {
+            metrics.put("time/cpu_s", now - before);
         }
-        append_line(&mut self.metrics, metrics)
+        self.cpu_seconds = now;
+        if let Some(tensorboard) = &mut self.tensorboard {
+            tensorboard.log_metrics(&metrics)?;
+        }
+        append_line(&mut self.metrics, &metrics)
             .with_context(|| format!("cannot write metrics to {}", self.dir.display()))
     }
 
