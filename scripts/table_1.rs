@@ -1,6 +1,8 @@
 //! Table 1 of Havrilla et al. 2024: what each method makes of a fine-tuned model.
 //!
-//!     cargo run -p scripts --release --bin table-1 -- runs/methods-tiny-seed0 runs/methods-tiny-seed1 …
+//! ```sh
+//! cargo run -p scripts --release --bin table-1 -- runs/methods-tiny-seed0 runs/methods-tiny-seed1 …
+//! ```
 
 use clap::Parser;
 use scripts::{Row, TableArgs, print};

@@ -1,7 +1,9 @@
 //! Table 2 of Havrilla et al. 2024: what each method makes of a base model that has seen two solved problems and no reference
 //! solution.
 //!
-//!     cargo run -p scripts --release --bin table-2 -- runs/methods-tiny-seed0 runs/methods-tiny-seed1 …
+//! ```sh
+//! cargo run -p scripts --release --bin table-2 -- runs/methods-tiny-seed0 runs/methods-tiny-seed1 …
+//! ```
 
 use clap::Parser;
 use scripts::{Row, TableArgs, print};

@@ -3,7 +3,9 @@
 //!
 //! They need the file, which `scripts/smollm2.sh` fetches, and say so where it is not there:
 //!
-//!     RL_SMOLLM2=…/SmolLM2-135M-Instruct.Q4_1.gguf RL_DATA_DIR=… cargo test -p eval --release --test smollm2
+//! ```sh
+//! RL_SMOLLM2=…/SmolLM2-135M-Instruct.Q4_1.gguf RL_DATA_DIR=… cargo test -p eval --release --test smollm2
+//! ```
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use eval::Policy;
