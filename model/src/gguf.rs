@@ -61,7 +61,7 @@ impl Gguf {
         let read = || -> Result<(BufReader<File>, Content)> {
             let mut file = BufReader::new(File::open(path)?);
             refuse_no_alignment(&mut file)?;
-            let content = Content::read(&mut file).map_err(|error| anyhow!("{error}"))?;
+            let content = Content::read(&mut file).map_err(without_backtrace)?;
             Ok((file, content))
         };
         let (file, content) = read().with_context(|| format!("cannot read {} as a GGUF file", path.display()))?;
@@ -211,7 +211,7 @@ impl Gguf {
     }
 
     fn values(&mut self, name: &str) -> Result<Vec<f32>> {
-        let read = |error: candle_core::Error| anyhow!("the tensor {name} cannot be read: {error}");
+        let read = |error| without_backtrace(error).context(format!("the tensor {name} cannot be read"));
         let tensor = self.content.tensor(&mut self.file, name, &Host::Cpu).map_err(read)?;
         let values = tensor.dequantize(&Host::Cpu).and_then(|tensor| tensor.flatten_all()?.to_vec1::<f32>());
         values.map_err(read)
@@ -280,6 +280,11 @@ fn halves_apart(tensor: &HostTensor, heads: usize) -> HostTensor {
         }
     }
     HostTensor { shape: tensor.shape.clone(), values }
+}
+
+/// What candle says, without the backtrace that it adds below where `RUST_BACKTRACE` is set.
+fn without_backtrace(error: candle_core::Error) -> anyhow::Error {
+    anyhow!("{}", error.to_string().lines().next().unwrap_or("an error without a name"))
 }
 
 fn whole_number(value: &Value) -> Option<u64> {
