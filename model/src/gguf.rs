@@ -2,9 +2,9 @@
 //! read by candle. Knows no text: the tokenizer's part of the metadata is passed on as it stands.
 
 use crate::{
-    checkpoint::HostTensor,
     config::{EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling},
     source::Source,
+    tensors::HostTensor,
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candle_core::{

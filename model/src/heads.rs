@@ -106,7 +106,7 @@ impl ModuleMapper for FreshIds {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{checkpoint::to_host, config::ModelSize};
+    use crate::{config::ModelSize, tensors::to_host};
     use burn::{
         module::ModuleVisitor,
         tensor::{Device, TensorData},

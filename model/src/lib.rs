@@ -28,12 +28,12 @@ mod padding;
 mod parallel;
 mod sampling;
 mod source;
+mod tensors;
 mod transformer;
 
 pub use cache::Cache;
 pub use checkpoint::{
-    HostTensor, HostTensors, NumberFormat, is_gguf, load_model, load_value_branch, model_tensors, read_config,
-    read_tensors, save_model, save_model_as, save_value_branch, to_host, write_tensors,
+    is_gguf, load_model, load_value_branch, model_tensors, read_config, save_model, save_model_as, save_value_branch,
 };
 pub use config::{EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling};
 pub use device::{DeviceKind, choose_device, cpu_seconds, keep_pages, peak_memory_bytes, threads};
@@ -45,4 +45,5 @@ pub use lora::{LoraConfig, LoraTargets, load_adapters, merged, save_adapters, wi
 pub use padding::pad_right;
 pub use parallel::{parallel_for_each, parallel_map};
 pub use sampling::{Key, Purpose, uniform};
+pub use tensors::{HostTensor, HostTensors, NumberFormat, read_tensors, to_host, write_tensors};
 pub use transformer::{Block, Rotary, Transformer};

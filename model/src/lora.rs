@@ -6,10 +6,9 @@
 //! have the same A.
 
 use crate::{
-    checkpoint::{
-        HostTensor, HostTensors, QKV, qkv_widths, read_tensors, split_rows, to_host, transposed, write_tensors,
-    },
+    checkpoint::{QKV, qkv_widths},
     sampling::{Key, Purpose},
+    tensors::{HostTensor, HostTensors, read_tensors, split_rows, to_host, transposed, write_tensors},
     transformer::{Block, Transformer},
 };
 use anyhow::{Context, Result, ensure};

@@ -1,10 +1,9 @@
 //! Where the tensors of a model come from: a map on the host, or safetensors files of which one tensor at a time is read.
 //! Knows names and shapes, and no model.
 
-use crate::checkpoint::{HostTensor, HostTensors, to_host_tensor};
+use crate::tensors::{HostTensor, HostTensors, parse, to_host_tensor};
 use anyhow::{Context, Result, ensure};
 use memmap2::Mmap;
-use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -93,11 +92,6 @@ impl Source for Shards {
     fn left(&self) -> Vec<String> {
         self.tensors.keys().cloned().collect()
     }
-}
-
-/// A safetensors file: sizes, offsets and overlaps are checked by its crate.
-pub(crate) fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<SafeTensors<'a>> {
-    SafeTensors::deserialize(bytes).with_context(|| format!("{} is not a whole safetensors file", path.display()))
 }
 
 /// The names of the files that hold a model's tensors.
