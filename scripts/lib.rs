@@ -138,14 +138,14 @@ fn cost(run: &Path) -> Result<Cost> {
     // Supervised runs count the examples that they have seen under the same name.
     let config = fs::read_to_string(run.join("config.toml")).unwrap_or_default();
     let is_supervised = ["# rl sft\n", "# rl pretrain\n"].iter().any(|command| config.starts_with(command));
-    let mut cost = Cost::default();
+    let (mut cost, mut seconds) = (Cost::default(), Vec::new());
     for line in text.lines() {
         let line: Value = serde_json::from_str(line).with_context(|| format!("{} is malformed", path.display()))?;
         cost.samples = line["samples"].as_f64().filter(|_| !is_supervised).or(cost.samples);
-        if let Some(seconds) = line["time/cpu_s"].as_f64() {
-            cost.cpu_seconds = Some(cost.cpu_seconds.unwrap_or(0.0) + seconds);
-        }
+        seconds.push(line["time/cpu_s"].as_f64());
     }
+    // A run that was begun before this was counted has no sum.
+    cost.cpu_seconds = seconds.into_iter().sum::<Option<f64>>().filter(|_| !text.is_empty());
     Ok(cost)
 }
 
@@ -203,6 +203,9 @@ mod tests {
         let lines = "{\"samples\": 8, \"time/cpu_s\": 1.5}\n{\"samples\": 16, \"time/cpu_s\": 2.0}\n";
         fs::write(folder.path().join("metrics.jsonl"), lines).unwrap();
         assert_eq!(cost(folder.path()).unwrap(), Cost { samples: Some(16.0), cpu_seconds: Some(3.5) });
+        fs::write(folder.path().join("metrics.jsonl"), format!("{{\"samples\": 4}}\n{lines}")).unwrap();
+        assert_eq!(cost(folder.path()).unwrap().cpu_seconds, None, "one line does not tell");
+        fs::write(folder.path().join("metrics.jsonl"), lines).unwrap();
         fs::write(folder.path().join("config.toml"), "# rl sft\nseed = 0\n").unwrap();
         assert_eq!(cost(folder.path()).unwrap(), Cost { samples: None, cpu_seconds: Some(3.5) });
     }
