@@ -209,16 +209,14 @@ pub fn fit<M: Learner>(
         failures = if outcome.loss.is_finite() && outcome.grad_norm.is_finite() { 0 } else { failures + 1 };
         ensure!(failures < 3, "the loss was not finite in {failures} steps in a row; lower --learning-rate");
 
-        let seconds = started.elapsed().as_secs_f64();
-        let tokens: usize = batch.iter().map(|example| example.tokens().len()).sum();
-        let mut metrics = Metrics::of_step(step + 1);
-        metrics.put_count("samples", (step + 1) * args.batch_size);
-        metrics.put("loss", outcome.loss);
-        metrics.put("learning_rate", rate);
-        metrics.put("grad_norm", outcome.grad_norm);
-        metrics.put("padding", padding_share(&batch, run_args.compute.micro_batch));
-        metrics.put("time/step_s", seconds);
-        metrics.put("time/tokens_per_s", tokens as f64 / seconds);
+        let mut metrics = metrics_of(
+            step,
+            &batch,
+            (outcome.loss, outcome.grad_norm),
+            rate,
+            started.elapsed().as_secs_f64(),
+            run_args,
+        );
         losses.push(outcome.loss);
 
         numbers.step = step + 1;
@@ -258,6 +256,27 @@ pub fn fit<M: Learner>(
         progress.advance(1);
     }
     Ok(whole(&model, adapters.as_ref()))
+}
+
+/// What is told of every step.
+fn metrics_of<E: Row>(
+    step: usize,
+    batch: &[E],
+    (loss, grad_norm): (f64, f64),
+    rate: f64,
+    seconds: f64,
+    run_args: &RunArgs,
+) -> Metrics {
+    let tokens: usize = batch.iter().map(|example| example.tokens().len()).sum();
+    let mut metrics = Metrics::of_step(step + 1);
+    metrics.put_count("samples", (step + 1) * batch.len());
+    metrics.put("loss", loss);
+    metrics.put("learning_rate", rate);
+    metrics.put("grad_norm", grad_norm);
+    metrics.put("padding", padding_share(batch, run_args.compute.micro_batch));
+    metrics.put("time/step_s", seconds);
+    metrics.put("time/tokens_per_s", tokens as f64 / seconds);
+    metrics
 }
 
 /// The model as it is trained: with new adapters, or those of the last checkpoint, where there are to be any.
