@@ -35,9 +35,16 @@ pub struct Cache {
 struct Shared {
     layers: Vec<(Tensor<4>, Tensor<4>)>,
     lengths: Vec<usize>,
-    of_row: Vec<usize>,
-    /// Where each row writes in the layers of the cache.
-    places: Vec<usize>,
+    rows: Vec<SharedRow>,
+}
+
+/// A row whose prompt is shared.
+#[derive(Clone, Copy, Debug)]
+struct SharedRow {
+    prompt: usize,
+    /// Where it writes in the layers of the cache.
+    place: usize,
+    written: usize,
 }
 
 impl Cache {
@@ -94,10 +101,10 @@ impl Cache {
         let (prompt_keys, prompt_values) = &shared.layers[layer];
         let rows = CachedRows {
             heads,
-            filled: self.filled,
             prompt_lengths: shared.lengths.clone(),
-            prompt_of_row: shared.of_row.clone(),
-            place_of_row: shared.places.clone(),
+            prompt_of_row: shared.rows.iter().map(|row| row.prompt).collect(),
+            place_of_row: shared.rows.iter().map(|row| row.place).collect(),
+            filled_of_row: shared.rows.iter().map(|row| row.written).collect(),
         };
         let (attended, [keys, values]) =
             fused::attention_with_cache(projected.clone(), rotary, [keys, values], [prompt_keys, prompt_values], rows);
@@ -108,7 +115,11 @@ impl Cache {
 
     /// What every layer has appended counts as filled from now on.
     pub(crate) fn advance(&mut self) {
-        self.filled += std::mem::take(&mut self.pending);
+        let new = std::mem::take(&mut self.pending);
+        self.filled += new;
+        for row in self.shared.iter_mut().flat_map(|shared| &mut shared.rows) {
+            row.written += new;
+        }
     }
 
     /// `[B, 1, 1, S]` or, while the prompt is read, `[1, 1, T, T]`: added to the scores; `None` where nothing is hidden.
@@ -130,18 +141,16 @@ impl Cache {
         self.prompt_mask = padding_mask(lengths, self.filled, &self.device());
     }
 
-    /// Whether rows can leave at no cost.
-    pub(crate) fn lets_rows_go(&self) -> bool {
+    /// Whether rows can leave at no cost, and others [`join`](Self::join).
+    pub(crate) fn shares_prompts(&self) -> bool {
         self.shared.is_some()
     }
 
     /// The rows `rows` of this cache, in that order. A row may be taken several times, but not where rows share their prompts:
     /// each has one place to write to there.
     pub fn select(mut self, rows: &[usize]) -> Self {
-        if let Some(Shared { of_row, places, .. }) = &mut self.shared {
-            for of_row in [of_row, places] {
-                *of_row = rows.iter().map(|&row| of_row[row]).collect();
-            }
+        if let Some(shared) = &mut self.shared {
+            shared.rows = rows.iter().map(|&row| shared.rows[row]).collect();
             return self;
         }
         let index = row_index(rows, &self.device());
@@ -163,9 +172,9 @@ impl Cache {
             let share = |layer: &mut Option<_>| layer.replace(room()).expect("no step is under way");
             let layers = self.layers.iter_mut().map(share).collect();
             let lengths = std::mem::take(&mut self.prompt_lengths);
-            self.shared = Some(Shared { layers, lengths, of_row: rows.to_vec(), places: (0..rows.len()).collect() });
+            let row = |(place, &prompt)| SharedRow { prompt, place, written: 0 };
+            self.shared = Some(Shared { layers, lengths, rows: rows.iter().enumerate().map(row).collect() });
             self.prompt_mask = None;
-            self.filled = 0;
             return self;
         }
         self = self.select(rows);
@@ -174,6 +183,39 @@ impl Cache {
             *layer = Some((grow(keys, 3, filled, slots), grow(values, 2, filled, slots)));
         }
         self
+    }
+
+    /// Puts rows in the places of rows that have left, where rows share their prompts. Of the prompts it had it keeps `kept`, and
+    /// takes in those of `more`, a cache that holds prompts and nothing else; `rows` are the prompts of the new rows, counted
+    /// in that order.
+    pub(crate) fn join(&mut self, kept: &[usize], more: Option<Self>, rows: &[usize]) {
+        let places = self.layers[0].as_ref().expect("no step is under way").0.dims()[0];
+        let device = self.device();
+        let shared = self.shared.as_mut().expect("rows that share their prompts");
+        let all_kept = kept.len() == shared.lengths.len();
+        let index = (!all_kept).then(|| row_index(kept, &device));
+        shared.lengths = kept.iter().map(|&prompt| shared.lengths[prompt]).collect();
+        for row in &mut shared.rows {
+            row.prompt = kept.iter().position(|&prompt| prompt == row.prompt).expect("the prompt of a row is kept");
+        }
+        let (more_layers, more_lengths) =
+            more.map_or((Vec::new(), Vec::new()), |more| (more.layers, more.prompt_lengths));
+        let mut more_layers = more_layers.into_iter().map(|layer| layer.expect("no step is under way"));
+        for (keys, values) in &mut shared.layers {
+            if let Some(index) = &index {
+                (*keys, *values) = (keys.clone().select(0, index.clone()), values.clone().select(0, index.clone()));
+            }
+            if let Some((more_keys, more_values)) = more_layers.next() {
+                *keys = stacked(keys.clone(), more_keys, 3);
+                *values = stacked(values.clone(), more_values, 2);
+            }
+        }
+        shared.lengths.extend(more_lengths);
+        let free = (0..places).filter(|place| shared.rows.iter().all(|row| row.place != *place));
+        let new: Vec<SharedRow> =
+            rows.iter().zip(free).map(|(&prompt, place)| SharedRow { prompt, place, written: 0 }).collect();
+        assert_eq!(new.len(), rows.len(), "a place for every row that joins");
+        shared.rows.extend(new);
     }
 
     fn device(&self) -> Device {
@@ -194,6 +236,16 @@ fn grow(held: Tensor<4>, dimension: usize, filled: usize, slots: usize) -> Tenso
     shape[dimension] = slots.next_multiple_of(fused::SLOTS) - filled;
     let room = Tensor::zeros(shape, &held.device());
     Tensor::cat(vec![held.narrow(dimension, 0, filled), room], dimension)
+}
+
+/// Rows of two caches, whose slots lie along `dimension`, in one.
+fn stacked(first: Tensor<4>, second: Tensor<4>, dimension: usize) -> Tensor<4> {
+    let slots = first.dims()[dimension].max(second.dims()[dimension]);
+    let whole = |held: Tensor<4>| match held.dims()[dimension] {
+        filled if filled < slots => grow(held, dimension, filled, slots),
+        _ => held,
+    };
+    Tensor::cat(vec![whole(first), whole(second)], 0)
 }
 
 /// `[rows]` as a tensor of indices.

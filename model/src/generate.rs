@@ -1,7 +1,8 @@
 //! The rollout engine: completions of many prompts, several a prompt, with a key/value cache. Knows no text and no reward.
 //!
-//! A prompt is read once for all its samples. A row leaves the batch when it ends, or soon after. Which rows share a batch, and which
-//! thread works on it, changes nothing but rounding: the random numbers belong to the row.
+//! A prompt is read once for all its samples. A row leaves the batch when it ends, or soon after, and where rows share the keys
+//! and values of their prompts others take the places of those that left (continuous batching). Which rows share a batch, and
+//! which thread works on it, changes nothing but rounding: the random numbers belong to the row.
 
 use crate::{
     cache::{Cache, row_index},
@@ -10,7 +11,7 @@ use crate::{
     sampling::{Key, sample, uniform},
     transformer::Transformer,
 };
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 /// How to sample.
@@ -22,9 +23,9 @@ pub struct GenerateConfig {
     pub temperature: f64,
     /// What ends a row once it has been written: end-of-sequence tokens, each alone, or longer sequences.
     pub stops: Vec<Vec<u32>>,
-    /// Most rows of one batch. Changes speed and memory, not the random numbers.
+    /// Most rows that are written together. Changes speed and memory, not the random numbers.
     pub rows: usize,
-    /// Batches worked on at once.
+    /// Such batches worked on at once.
     pub threads: usize,
 }
 
@@ -52,7 +53,7 @@ pub enum Finish {
 /// What the work consisted of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GenerateStats {
-    /// Tokens of prompts that were read, each prompt once a batch, padding not counted.
+    /// Tokens of prompts that were read, each prompt once for all its samples in a stream, padding not counted.
     pub prompt_tokens: usize,
     /// Tokens that were written.
     pub new_tokens: usize,
@@ -74,128 +75,246 @@ pub fn generate(
     ended: &(dyn Fn(usize) + Sync),
 ) -> (Vec<Vec<Completion>>, GenerateStats) {
     assert_eq!(prompts.len(), keys.len(), "one list of keys a prompt");
-    let batches = plan(prompts, keys, config.rows.max(1));
-    let device = model.device();
+    let streams = plan(prompts, keys, config.rows.max(1));
     let done = parallel_map(
-        &batches,
+        &streams,
         config.threads,
         || model.clone(),
-        |model, _, batch| run_batch(model, prompts, keys, batch, config, ended, &device),
+        |model, _, rows| Stream::new(model, prompts, config, rows).run(keys, ended),
     );
     let mut completions: Vec<Vec<Option<Completion>>> = keys.iter().map(|keys| vec![None; keys.len()]).collect();
     let mut stats = GenerateStats::default();
-    for (batch, (rows, of_batch)) in batches.iter().zip(done) {
-        for (row, completion) in batch.rows.iter().zip(rows) {
+    for (stream, (rows, of_stream)) in streams.iter().zip(done) {
+        for (row, completion) in stream.iter().zip(rows) {
             completions[row.prompt][row.sample] = Some(completion);
         }
-        stats.prompt_tokens += of_batch.prompt_tokens;
-        stats.new_tokens += of_batch.new_tokens;
-        stats.padding_tokens += of_batch.padding_tokens;
+        stats.prompt_tokens += of_stream.prompt_tokens;
+        stats.new_tokens += of_stream.new_tokens;
+        stats.padding_tokens += of_stream.padding_tokens;
     }
     let unwrap = |row: Vec<Option<Completion>>| row.into_iter().map(|c| c.expect("every row was planned")).collect();
     (completions.into_iter().map(unwrap).collect(), stats)
 }
 
-#[derive(Clone, Copy)]
+/// One sample to write.
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Row {
     prompt: usize,
     sample: usize,
 }
 
-struct Batch {
-    rows: Vec<Row>,
-}
+/// Batches' worth of rows that one stream writes where there are many: the last rows of a stream have few beside them.
+const BATCHES_PER_STREAM: usize = 4;
 
-/// Prompts by length, so that a batch has little padding, cut into batches of at most `rows` rows.
-fn plan(prompts: &[Vec<u32>], keys: &[Vec<Key>], rows: usize) -> Vec<Batch> {
+/// Streams that there are at least, where there are as many batches: what threads share among them. The number of threads itself
+/// decides nothing, since it must not change a result.
+const STREAMS: usize = 4;
+
+/// Prompts by length, so that a batch has little padding, cut into streams of which at most `rows` rows are written together.
+fn plan(prompts: &[Vec<u32>], keys: &[Vec<Key>], rows: usize) -> Vec<Vec<Row>> {
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|&prompt| prompts[prompt].len());
     let all: Vec<Row> =
         order.iter().flat_map(|&prompt| (0..keys[prompt].len()).map(move |sample| Row { prompt, sample })).collect();
-    all.chunks(rows).map(|rows| Batch { rows: rows.to_vec() }).collect()
+    let batches = all.len().div_ceil(rows);
+    let streams = batches.div_ceil(BATCHES_PER_STREAM).max(batches.min(STREAMS)).max(1);
+    all.chunks(all.len().div_ceil(streams).max(1)).map(<[Row]>::to_vec).collect()
 }
 
-fn run_batch(
-    model: &Transformer,
-    prompts: &[Vec<u32>],
-    keys: &[Vec<Key>],
-    batch: &Batch,
-    config: &GenerateConfig,
-    ended: &(dyn Fn(usize) + Sync),
-    device: &Device,
-) -> (Vec<Completion>, GenerateStats) {
-    let row_keys: Vec<Key> = batch.rows.iter().map(|row| keys[row.prompt][row.sample]).collect();
-    // The prompts of this batch, each once; rows of one prompt stand together.
-    let mut distinct: Vec<usize> = batch.rows.iter().map(|row| row.prompt).collect();
-    distinct.dedup();
-    let prompt_of_row: Vec<usize> =
-        batch.rows.iter().map(|row| distinct.iter().position(|&p| p == row.prompt).expect("listed above")).collect();
-    let prompts: Vec<&[u32]> = distinct.iter().map(|&prompt| prompts[prompt].as_slice()).collect();
-    let longest = prompts.iter().map(|p| p.len()).max().expect("a batch has rows");
-    let context = model.config.max_position_embeddings;
-    assert!(prompts.iter().all(|p| !p.is_empty()) && longest < context, "prompts of 1 to {} tokens", context - 1);
-    // A row's room depends on its own prompt alone, so that it does not depend on the rows beside it.
-    let room_of_row = |&prompt: &usize| config.max_new_tokens.min(context - prompts[prompt].len());
-    let rooms: Vec<usize> = prompt_of_row.iter().map(room_of_row).collect();
-    let room = rooms.iter().copied().max().unwrap_or(0);
+/// The prompts that a batch has read.
+struct Read {
+    /// In the order in which the cache holds them.
+    prompts: Vec<usize>,
+    /// Logits after each, `[P, V]`.
+    logits: Tensor<2>,
+}
 
-    let (mut cache, logits) = prefill(model, &prompts, longest, device);
-    cache = cache.spread(&prompt_of_row, longest + room);
-    let mut logits = logits.select(0, row_index(&prompt_of_row, device));
+impl Read {
+    /// `[B, V]`: those after the prompts at `places`.
+    fn logits_of(&self, places: &[usize]) -> Tensor<2> {
+        self.logits.clone().select(0, row_index(places, &self.logits.device()))
+    }
+}
 
-    let mut completions: Vec<Completion> = batch
-        .rows
-        .iter()
-        .map(|_| Completion { tokens: Vec::new(), log_probs: Vec::new(), finish: Finish::Length })
-        .collect();
-    // `live[i]` is the row that stands at place i of the tensors; ended rows stay there until enough have ended.
-    let mut live: Vec<usize> = (0..completions.len()).collect();
-    let mut over = vec![false; completions.len()];
-    let prompt_tokens: usize = prompts.iter().map(|p| p.len()).sum();
-    let mut padding_tokens = longest * prompts.len() - prompt_tokens;
-    for position in 0..room {
-        let uniforms: Vec<f32> = live.iter().map(|&row| uniform(row_keys[row], position as u64)).collect();
-        let (tokens, log_probs) = sample(logits, config.temperature, &uniforms);
-        let mut ended_now = 0;
+/// A batch under way: `live[i]` is the row that stands at place i of its tensors.
+struct Batch {
+    cache: Cache,
+    read: Read,
+    live: Vec<usize>,
+    /// Logits of the next token, `[B, V]`.
+    logits: Tensor<2>,
+}
+
+/// Writes the rows of a stream, at most `config.rows` together.
+struct Stream<'a> {
+    model: &'a Transformer,
+    prompts: &'a [Vec<u32>],
+    config: &'a GenerateConfig,
+    rows: &'a [Row],
+    /// Most tokens of each row.
+    rooms: Vec<usize>,
+    completions: Vec<Completion>,
+    /// The next row that has not begun.
+    next: usize,
+    stats: GenerateStats,
+}
+
+impl<'a> Stream<'a> {
+    fn new(model: &'a Transformer, prompts: &'a [Vec<u32>], config: &'a GenerateConfig, rows: &'a [Row]) -> Self {
+        let context = model.config.max_position_embeddings;
+        // A row's room depends on its own prompt alone, so that it does not depend on the rows beside it.
+        let room = |row: &Row| {
+            let length = prompts[row.prompt].len();
+            assert!(length > 0 && length < context, "prompts of 1 to {} tokens", context - 1);
+            config.max_new_tokens.min(context - length)
+        };
+        let empty = Completion { tokens: Vec::new(), log_probs: Vec::new(), finish: Finish::Length };
+        Self {
+            model,
+            prompts,
+            config,
+            rows,
+            rooms: rows.iter().map(room).collect(),
+            completions: vec![empty; rows.len()],
+            next: 0,
+            stats: GenerateStats::default(),
+        }
+    }
+
+    fn run(mut self, keys: &[Vec<Key>], ended: &(dyn Fn(usize) + Sync)) -> (Vec<Completion>, GenerateStats) {
+        let mut batch = None;
+        while let Some(Batch { cache, read, live, logits }) = self.fill(batch) {
+            let key = |row: usize| keys[self.rows[row].prompt][self.rows[row].sample];
+            let place = |row: usize| self.completions[row].tokens.len() as u64;
+            let uniforms: Vec<f32> = live.iter().map(|&row| uniform(key(row), place(row))).collect();
+            let (tokens, log_probs) = sample(logits, self.config.temperature, &uniforms);
+            ended(self.write(&live, &tokens, &log_probs));
+            batch = self.advance(cache, read, live, tokens);
+        }
+        self.stats.new_tokens = self.completions.iter().map(|completion| completion.tokens.len()).sum();
+        (self.completions, self.stats)
+    }
+
+    fn is_over(&self, row: usize) -> bool {
+        let Completion { tokens, finish, .. } = &self.completions[row];
+        *finish == Finish::Stop || tokens.len() == self.rooms[row]
+    }
+
+    /// Lets rows begin where enough of the places are free; `None` when all rows are over.
+    fn fill(&mut self, batch: Option<Batch>) -> Option<Batch> {
+        let most = self.config.rows.max(1);
+        let free = most - batch.as_ref().map_or(0, |batch| batch.live.len());
+        // Reading prompts in small numbers costs as much as it saves.
+        let joins = batch.as_ref().is_none_or(|batch| batch.cache.shares_prompts() && free * 4 >= most);
+        let coming: Vec<usize> = (self.next..self.rows.len()).take(free).collect();
+        if coming.is_empty() || !joins {
+            return batch;
+        }
+        self.next += coming.len();
+        Some(match batch {
+            None => self.begin(coming),
+            Some(batch) => self.join(batch, coming),
+        })
+    }
+
+    /// A batch of rows that begin together.
+    fn begin(&mut self, rows: Vec<usize>) -> Batch {
+        let room = self.rooms[rows[0]..].iter().copied().max().unwrap_or(0);
+        let (cache, read) = self.read(self.prompts_of(&rows));
+        let of_row = self.places(&read, &rows);
+        let slots = cache.filled() + room;
+        Batch { cache: cache.spread(&of_row, slots), logits: read.logits_of(&of_row), read, live: rows }
+    }
+
+    /// The batch with rows that begin beside those that go on.
+    fn join(&mut self, batch: Batch, rows: Vec<usize>) -> Batch {
+        let Batch { mut cache, read, mut live, logits } = batch;
+        // What was read stays for rows that go on or begin now; all samples of a prompt come one after the other.
+        let mut needed = self.prompts_of(&rows);
+        let is_needed = |prompt: &usize| needed.contains(prompt) || self.prompts_of(&live).contains(prompt);
+        let kept: Vec<usize> = (0..read.prompts.len()).filter(|&place| is_needed(&read.prompts[place])).collect();
+        let prompts: Vec<usize> = kept.iter().map(|&place| read.prompts[place]).collect();
+        let mut read = Read { logits: read.logits_of(&kept), prompts };
+        needed.retain(|prompt| !read.prompts.contains(prompt));
+        let more = (!needed.is_empty()).then(|| {
+            let (cache, more) = self.read(needed);
+            read.prompts.extend(more.prompts);
+            read.logits = Tensor::cat(vec![read.logits.clone(), more.logits], 0);
+            cache
+        });
+        let of_row = self.places(&read, &rows);
+        cache.join(&kept, more, &of_row);
+        let logits = Tensor::cat(vec![logits, read.logits_of(&of_row)], 0);
+        live.extend(rows);
+        Batch { cache, read, live, logits }
+    }
+
+    /// The prompts of rows, each once: rows of a prompt stand together.
+    fn prompts_of(&self, rows: &[usize]) -> Vec<usize> {
+        let mut prompts: Vec<usize> = rows.iter().map(|&row| self.rows[row].prompt).collect();
+        prompts.dedup();
+        prompts
+    }
+
+    /// Where the prompts of rows stand among those that were read.
+    fn places(&self, read: &Read, rows: &[usize]) -> Vec<usize> {
+        let place = |row: &usize| read.prompts.iter().position(|&prompt| prompt == self.rows[*row].prompt);
+        rows.iter().map(|row| place(row).expect("the prompt of a row was read")).collect()
+    }
+
+    fn read(&mut self, prompts: Vec<usize>) -> (Cache, Read) {
+        let tokens: Vec<&[u32]> = prompts.iter().map(|&prompt| self.prompts[prompt].as_slice()).collect();
+        let (cache, logits) = prefill(self.model, &tokens);
+        let read: usize = tokens.iter().map(|prompt| prompt.len()).sum();
+        self.stats.prompt_tokens += read;
+        self.stats.padding_tokens += cache.filled() * tokens.len() - read;
+        (cache, Read { prompts, logits })
+    }
+
+    /// Writes a token to each row that is not over; how many are over by it.
+    fn write(&mut self, live: &[usize], tokens: &[u32], log_probs: &[f32]) -> usize {
+        let mut ended = 0;
         for (place, &row) in live.iter().enumerate() {
-            if over[row] {
-                padding_tokens += 1;
+            if self.is_over(row) {
+                self.stats.padding_tokens += 1;
                 continue;
             }
-            let token = tokens[place];
-            completions[row].tokens.push(token);
-            completions[row].log_probs.push(log_probs[place]);
-            if config.stops.iter().any(|stop| completions[row].tokens.ends_with(stop)) {
-                completions[row].finish = Finish::Stop;
+            let completion = &mut self.completions[row];
+            completion.tokens.push(tokens[place]);
+            completion.log_probs.push(log_probs[place]);
+            if self.config.stops.iter().any(|stop| completion.tokens.ends_with(stop)) {
+                completion.finish = Finish::Stop;
             }
-            if completions[row].finish == Finish::Stop || position + 1 == rooms[row] {
-                over[row] = true;
-                ended_now += 1;
-            }
+            ended += usize::from(self.is_over(row));
         }
-        ended(ended_now);
-        let running = live.iter().filter(|&&row| !over[row]).count();
-        if running == 0 {
-            break;
+        ended
+    }
+
+    /// Lets rows go that are over, and reads what the others have written; `None` when none is left.
+    fn advance(&self, mut cache: Cache, read: Read, mut live: Vec<usize>, mut tokens: Vec<u32>) -> Option<Batch> {
+        let kept: Vec<usize> = (0..live.len()).filter(|&place| !self.is_over(live[place])).collect();
+        if kept.is_empty() {
+            return None;
         }
-        let mut next_tokens = tokens;
         // Where the cache must be copied for it, which costs about a step, rows leave once a quarter of them has ended.
-        if running * 4 <= live.len() * 3 || cache.lets_rows_go() {
-            let kept: Vec<usize> = (0..live.len()).filter(|&place| !over[live[place]]).collect();
+        if kept.len() * 4 <= live.len() * 3 || cache.shares_prompts() {
             cache = cache.select(&kept);
-            next_tokens = kept.iter().map(|&place| next_tokens[place]).collect();
+            tokens = kept.iter().map(|&place| tokens[place]).collect();
             live = kept.iter().map(|&place| live[place]).collect();
         }
-        let positions: Vec<usize> = live.iter().map(|&row| prompts[prompt_of_row[row]].len() + position).collect();
-        logits = decode(model, &next_tokens, &positions, &mut cache, device);
+        let position =
+            |&row: &usize| self.prompts[self.rows[row].prompt].len() + self.completions[row].tokens.len() - 1;
+        let positions: Vec<usize> = live.iter().map(position).collect();
+        let logits = decode(self.model, &tokens, &positions, &mut cache);
+        Some(Batch { cache, read, live, logits })
     }
-    let new_tokens = completions.iter().map(|c| c.tokens.len()).sum();
-    (completions, GenerateStats { prompt_tokens, new_tokens, padding_tokens })
 }
 
 /// Reads right-padded prompts; the logits after the last token of each, `[P, V]`.
-fn prefill(model: &Transformer, prompts: &[&[u32]], longest: usize, device: &Device) -> (Cache, Tensor<2>) {
+fn prefill(model: &Transformer, prompts: &[&[u32]]) -> (Cache, Tensor<2>) {
+    let device = &model.device();
     let lengths: Vec<usize> = prompts.iter().map(|p| p.len()).collect();
+    let longest = lengths.iter().copied().max().expect("at least one prompt");
     let tokens = pad_right(prompts, device);
     let mut cache = Cache::new(&model.config, prompts.len(), longest, device);
     let rotary = model.rotary_range(0..longest, device);
@@ -208,7 +327,8 @@ fn prefill(model: &Transformer, prompts: &[&[u32]], longest: usize, device: &Dev
 }
 
 /// One token a row; the logits after it, `[B, V]`.
-fn decode(model: &Transformer, tokens: &[u32], positions: &[usize], cache: &mut Cache, device: &Device) -> Tensor<2> {
+fn decode(model: &Transformer, tokens: &[u32], positions: &[usize], cache: &mut Cache) -> Tensor<2> {
+    let device = &model.device();
     let ids: Vec<i32> = tokens.iter().map(|&id| id as i32).collect();
     let tokens: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [tokens.len(), 1]), device);
     let rotary = model.rotary_rows(positions, device);
@@ -230,15 +350,51 @@ mod tests {
         fused,
         sampling::Purpose,
     };
+    use burn::tensor::Device;
 
     #[test]
-    fn batches_hold_every_row_once_shortest_prompts_first_and_samples_of_a_prompt_together() {
+    fn streams_hold_every_row_once_shortest_prompts_first_and_samples_of_a_prompt_together() {
         let prompts = vec![vec![1; 5], vec![1; 2], vec![1; 9]];
         let key = Key::new(0, Purpose::Rollout);
         let keys = vec![vec![key; 2], vec![key; 3], vec![key; 1]];
-        let of_batch = |batch: &Batch| batch.rows.iter().map(|row| (row.prompt, row.sample)).collect::<Vec<_>>();
-        let rows: Vec<_> = plan(&prompts, &keys, 4).iter().map(of_batch).collect();
-        assert_eq!(rows, [vec![(1, 0), (1, 1), (1, 2), (0, 0)], vec![(0, 1), (2, 0)]]);
+        let of_stream = |rows: &Vec<Row>| rows.iter().map(|row| (row.prompt, row.sample)).collect::<Vec<_>>();
+        let rows: Vec<_> = plan(&prompts, &keys, 4).iter().map(of_stream).collect();
+        assert_eq!(rows, [[(1, 0), (1, 1), (1, 2)], [(0, 0), (0, 1), (2, 0)]]);
+    }
+
+    #[test]
+    fn many_rows_are_cut_into_streams_of_four_batches_and_few_into_as_many_as_threads_may_want() {
+        let lengths = |samples: u64| -> Vec<usize> {
+            let keys = vec![(0..samples).map(|i| Key::new(i, Purpose::Rollout)).collect()];
+            plan(&[vec![1]], &keys, 8).iter().map(Vec::len).collect()
+        };
+        assert_eq!(lengths(320), [32; 10]);
+        assert_eq!(lengths(48), [12; 4]);
+        assert_eq!(lengths(12), [6; 2]);
+        assert_eq!(lengths(3), [3]);
+    }
+
+    #[test]
+    fn rows_that_wait_take_the_places_of_rows_that_have_ended() {
+        let config =
+            ModelConfig { hidden_size: 8, intermediate_size: 8, ..ModelConfig::of_size(ModelSize::Tiny, 11, 0) };
+        let model = Transformer::init(&config, 1, &Device::default());
+        let keys: Vec<Vec<Key>> = vec![(0..128).map(|i| Key::new(i, Purpose::Rollout)).collect()];
+        // So warm that rows end at places of their own, not all at the last.
+        let stops = (3..8).map(|id| vec![id]).collect();
+        let config = GenerateConfig { max_new_tokens: 12, temperature: 5.0, stops, rows: 8, threads: 1 };
+        let steps = std::sync::atomic::AtomicUsize::new(0);
+        let step = |_| _ = steps.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let (completions, stats) = generate(&model, &[vec![1, 2]], &keys, &config, &step);
+        // Four streams, each of which reads the prompt once.
+        assert_eq!((stats.prompt_tokens, stats.padding_tokens), (8, 0));
+        let lengths: Vec<usize> = completions[0].iter().map(|completion| completion.tokens.len()).collect();
+        let of_batches: usize = lengths.chunks(8).map(|lengths| lengths.iter().max().unwrap()).sum();
+        let steps = steps.into_inner();
+        assert!(stats.new_tokens <= 8 * steps && steps * 10 < of_batches * 9, "{steps} steps, {of_batches} of batches");
+        let together = generate(&model, &[vec![1, 2]], &keys, &GenerateConfig { rows: 128, ..config }, &|_| ()).0;
+        let tokens = |of: &[Completion]| of.iter().map(|completion| completion.tokens.clone()).collect::<Vec<_>>();
+        assert_eq!(tokens(&completions[0]), tokens(&together[0]));
     }
 
     #[test]

@@ -33,10 +33,10 @@ pub(super) struct Written<'a> {
     pub(super) values: &'a mut [f32],
     /// S.
     pub(super) slots: usize,
-    /// How many of them are filled.
-    pub(super) filled: usize,
     /// Of each row, which of the R it writes to, no two the same.
     pub(super) places: &'a [usize],
+    /// Of each row, how many of its slots are filled.
+    pub(super) filled: &'a [usize],
 }
 
 /// One new token a row: writes its key and value behind those that the row has written, and attends to them and to its
@@ -65,19 +65,20 @@ pub(super) fn with_cache(
         #[inline(always)]
         fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
             let Self { qkv, rotary, written, prompts, shape } = self;
-            let Written { keys, values, slots, filled, places } = written;
+            let Written { keys, values, slots, places, filled } = written;
             let Shape { batch, heads, kv_heads, width, .. } = shape;
             let of_prompt = prompts.keys.len() / (prompts.lengths.len() * kv_heads).max(1);
             let (of_head, prompt_slots) = (slots * width, of_prompt / width.max(1));
             assert!(slots.is_multiple_of(SLOTS) && prompt_slots.is_multiple_of(SLOTS), "slots in whole vectors");
-            assert!(filled < slots, "token {filled} of a cache of {slots} slots");
-            let (group, written) = (heads / kv_heads, filled + 1);
+            let group = heads / kv_heads;
             let mut out = vec![0.0; batch * heads * width];
             let (mut rotated, mut scores) = (vec![0.0; width], vec![0.0; prompt_slots + slots]);
             let mut of_written = vec![0.0; width];
             for row in 0..batch {
                 let projected = &qkv[row * shape.projected()..][..shape.projected()];
-                let prompt = prompts.of_row[row];
+                let (prompt, filled) = (prompts.of_row[row], filled[row]);
+                assert!(filled < slots, "token {filled} of a cache of {slots} slots");
+                let written = filled + 1;
                 let read = prompts.lengths[prompt];
                 // The scores of what was written begin at a whole vector.
                 let first = read.next_multiple_of(MOST_LANES);

@@ -15,8 +15,8 @@ use burn::{
 ///
 /// # Shapes
 /// - `qkv`: `[B, 1, (H + 2 G) E]`; `cos`, `sin`: `[B, 1, 1, E / 2]`
-/// - `written`, keys: `[R, G, E, S]`, values: `[R, G, S, E]`, S a multiple of [`SLOTS`](super::SLOTS), of which `filled` are filled; each of the
-///   B rows has one of the R places; `read`, of each prompt: the same
+/// - `written`, keys: `[R, G, E, S]`, values: `[R, G, S, E]`, S a multiple of [`SLOTS`](super::SLOTS); each of the B rows has
+///   one of the R places; `read`, of each prompt: the same
 /// - output: `[B, 1, H E]`
 pub(crate) fn attention_with_cache(
     qkv: Tensor<3>,
@@ -38,14 +38,14 @@ pub(crate) fn attention_with_cache(
 pub(crate) struct CachedRows {
     /// Query heads.
     pub(crate) heads: usize,
-    /// Tokens that every row has written.
-    pub(crate) filled: usize,
     /// Tokens of each prompt.
     pub(crate) prompt_lengths: Vec<usize>,
     /// The prompt of each row.
     pub(crate) prompt_of_row: Vec<usize>,
     /// Where each row writes.
     pub(crate) place_of_row: Vec<usize>,
+    /// Tokens that each row has written.
+    pub(crate) filled_of_row: Vec<usize>,
 }
 
 /// The tensors of a cache.
@@ -78,7 +78,7 @@ impl DecodingOps for Flex {
         rows: CachedRows,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let Cached { mut keys, mut values, prompt_keys, prompt_values } = cache;
-        let CachedRows { heads, filled, prompt_lengths, prompt_of_row, place_of_row } = rows;
+        let CachedRows { heads, prompt_lengths, prompt_of_row, place_of_row, filled_of_row } = rows;
         let &[_, kv_heads, width, slots] = &keys.shape().to_vec()[..] else { panic!("a cache of four dimensions") };
         let batch = place_of_row.len();
         let shape = Shape { batch, time: 1, heads, kv_heads, width };
@@ -93,7 +93,7 @@ impl DecodingOps for Flex {
             let (cos, sin) = (numbers(&cos), numbers(&sin));
             // Copied only if somebody else still looks at the cache.
             let (keys, values) = (keys.storage_mut(), values.storage_mut());
-            let written = Written { keys, values, slots, filled, places: &place_of_row };
+            let written = Written { keys, values, slots, places: &place_of_row, filled: &filled_of_row };
             cached::with_cache(&numbers(&qkv), [&cos, &sin], written, prompts, shape)
         };
         (tensor(out, vec![batch, 1, heads * width]), keys, values)
