@@ -3,14 +3,16 @@
 //! `None`, and the caller has the plain form beside it.
 //!
 //! `product.rs`, `rows.rs`, `attention.rs` and `cached.rs` have the arithmetic, on slices. This file and `decode.rs`
-//! make burn call it (a *backend extension*).
+//! make burn call it (a *backend extension*); `adamw.rs` has both of the optimiser's step.
 
+mod adamw;
 mod attention;
 mod cached;
 mod decode;
 mod product;
 mod rows;
 
+pub use adamw::{AdamWStep, adamw};
 use attention::Shape;
 use burn::{
     backend::{

@@ -6,7 +6,7 @@ use burn::{
     optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsAccumulator, GradientsParams, Optimizer},
     tensor::{Device, Tensor, TensorData},
 };
-use model::{HostTensor, HostTensors, parallel_for_each, to_host};
+use model::{AdamWStep, HostTensor, HostTensors, adamw, parallel_for_each, to_host};
 use std::collections::BTreeMap;
 
 /// Gradients of a sum of losses, and what each part of the sum reported.
@@ -49,10 +49,13 @@ pub fn gradients<M: Module + Sync, T: Sync, R: Send>(
 
 /// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) after clipping by the global norm.
 ///
-/// The arithmetic of one tensor is burn's; the states are kept by the path of the parameter, so that they survive a
-/// process: burn's parameter ids do not.
+/// The arithmetic of one tensor is burn's, in one pass where the backend has it; the states are kept by the path of the
+/// parameter, so that they survive a process: burn's parameter ids do not.
 pub struct Adam {
-    rule: AdamW,
+    beta_1: f32,
+    beta_2: f32,
+    epsilon: f32,
+    weight_decay: f32,
     max_norm: f64,
     states: BTreeMap<String, AdamWState<1>>,
 }
@@ -60,13 +63,41 @@ pub struct Adam {
 impl Adam {
     /// An optimiser without history. `max_norm` bounds the Euclidean norm of all gradients taken together.
     pub fn new(beta_1: f32, beta_2: f32, epsilon: f32, weight_decay: f32, max_norm: f64) -> Self {
-        let rule = AdamWConfig::new()
-            .with_beta_1(beta_1)
-            .with_beta_2(beta_2)
-            .with_epsilon(epsilon)
-            .with_weight_decay(weight_decay)
-            .build();
-        Self { rule, max_norm, states: BTreeMap::new() }
+        Self { beta_1, beta_2, epsilon, weight_decay, max_norm, states: BTreeMap::new() }
+    }
+
+    fn burns(&self) -> AdamW {
+        let config = AdamWConfig::new().with_beta_1(self.beta_1).with_beta_2(self.beta_2);
+        config.with_epsilon(self.epsilon).with_weight_decay(self.weight_decay).build()
+    }
+
+    /// New weights, all `[N]`, after one step whose gradient is multiplied with `scale` first.
+    fn advance(&mut self, path: &str, mut weights: Tensor<1>, gradient: Tensor<1>, rate: f64, scale: f64) -> Tensor<1> {
+        let AdaptiveMomentumState { time, moment_1, moment_2, .. } = match self.states.remove(path) {
+            Some(state) => state.momentum,
+            None => AdaptiveMomentumState::new(0, gradient.zeros_like(), gradient.zeros_like()),
+        };
+        let mut moments = [moment_1, moment_2];
+        let in_one_pass = AdamWStep {
+            gradient_scale: scale as f32,
+            beta_1: self.beta_1,
+            beta_2: self.beta_2,
+            epsilon: self.epsilon,
+            rate: rate as f32,
+            kept: (1.0 - rate * f64::from(self.weight_decay)) as f32,
+            time: time as i32 + 1,
+        };
+        let is_done = adamw(&mut weights, &gradient, &mut moments, in_one_pass).is_some();
+        let [moment_1, moment_2] = moments;
+        let state = |time| AdamWState::new(AdaptiveMomentumState::new(time, moment_1, moment_2));
+        let (weights, state) = if is_done {
+            (weights, state(time + 1))
+        } else {
+            let (weights, state) = self.burns().step(rate, weights, gradient.mul_scalar(scale), Some(state(time)));
+            (weights, state.expect("AdamW always has a state"))
+        };
+        self.states.insert(path.to_string(), state);
+        weights
     }
 
     /// One step; the new model and the norm of the gradients before clipping. A norm that is not finite changes nothing.
@@ -171,16 +202,11 @@ impl ModuleMapper for Update<'_> {
         let Some(gradient) = self.gradients.remove::<D>(param.id) else { return param };
         let (id, tensor, mapper) = param.consume();
         let (shape, length) = (tensor.dims(), tensor.shape().num_elements());
-        let mut gradient = gradient.reshape([length]);
-        if self.scale < 1.0 {
-            gradient = gradient.mul_scalar(self.scale);
-        }
         let path = self.path.join(".");
-        let state = self.optimizer.states.remove(&path);
-        let (tensor, state) =
-            self.optimizer.rule.step((self.learning_rate)(&path), tensor.reshape([length]), gradient, state);
-        self.optimizer.states.insert(path, state.expect("AdamW always has a state"));
-        Param::from_mapped_value(id, tensor.reshape(shape), mapper)
+        let rate = (self.learning_rate)(&path);
+        let (weights, gradient) = (tensor.reshape([length]), gradient.reshape([length]));
+        let weights = self.optimizer.advance(&path, weights, gradient, rate, self.scale);
+        Param::from_mapped_value(id, weights.reshape(shape), mapper)
     }
 }
 
@@ -261,6 +287,22 @@ mod tests {
         let (model, _) = adam(10.0).step(model, gradients, &rate);
         for (found, expected) in values(&model).iter().zip([0.9, 2.1, 2.8]) {
             assert!((found - expected).abs() < 1e-4, "{found} against {expected}");
+        }
+    }
+
+    #[test]
+    fn steps_in_one_pass_are_those_of_burn_to_the_last_digit() {
+        let device = Device::default();
+        let wave = |count: usize, at: f32| (0..count).map(|i| (1.3 * i as f32 + at).sin()).collect::<Vec<_>>();
+        let of = |values: Vec<f32>| Tensor::<1>::from_floats(values.as_slice(), &device);
+        let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.1, 1.0);
+        let (rule, mut state) = (optimizer.burns(), None);
+        let (mut found, mut expected) = (of(wave(100, 0.0)), of(wave(100, 0.0)));
+        for step in 1..6 {
+            let (gradient, rate) = (of(wave(100, step as f32)), 0.01 * step as f64);
+            found = optimizer.advance("w", found, gradient.clone(), rate, 0.3);
+            (expected, state) = rule.step(rate, expected, gradient.mul_scalar(0.3), state);
+            assert_eq!(to_host(found.clone()), to_host(expected.clone()), "step {step}");
         }
     }
 
