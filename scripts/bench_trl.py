@@ -8,8 +8,8 @@ questions of the embedded benchmark, at most 112 tokens each; one look at them b
 of 4 optimiser steps of 64 samples. Our rewards are those of `--reward sparse`; TRL's reward model here is one that computes
 nothing. Both have critics: ours is a copy of the top blocks, TRL's a copy of the whole model.
 
-TRL has no PPO since its version 0.26 or so; --trl-python names a Python that has an older one (last run with trl 0.24.0,
-transformers 4.57.1, torch 2.15.0). Medians over the steps after the first and over pairs, as a Markdown table.
+TRL 1.16 has no PPO any more; --trl-python names a Python that has an older one (last run with trl 0.24.0, transformers
+4.57.1, torch 2.15.0). Medians over the steps after the first and over pairs, as a Markdown table.
 """
 
 import argparse
