@@ -352,6 +352,12 @@ mod tests {
     };
     use burn::tensor::Device;
 
+    fn narrow_model() -> Transformer {
+        let config =
+            ModelConfig { hidden_size: 8, intermediate_size: 8, ..ModelConfig::of_size(ModelSize::Tiny, 11, 0) };
+        Transformer::init(&config, 1, &Device::default())
+    }
+
     #[test]
     fn streams_hold_every_row_once_shortest_prompts_first_and_samples_of_a_prompt_together() {
         let prompts = vec![vec![1; 5], vec![1; 2], vec![1; 9]];
@@ -376,9 +382,7 @@ mod tests {
 
     #[test]
     fn rows_that_wait_take_the_places_of_rows_that_have_ended() {
-        let config =
-            ModelConfig { hidden_size: 8, intermediate_size: 8, ..ModelConfig::of_size(ModelSize::Tiny, 11, 0) };
-        let model = Transformer::init(&config, 1, &Device::default());
+        let model = narrow_model();
         let keys: Vec<Vec<Key>> = vec![(0..128).map(|i| Key::new(i, Purpose::Rollout)).collect()];
         // So warm that rows end at places of their own, not all at the last.
         let stops = (3..8).map(|id| vec![id]).collect();
@@ -399,9 +403,7 @@ mod tests {
 
     #[test]
     fn positions_that_belong_to_no_row_are_counted_as_padding() {
-        let config =
-            ModelConfig { hidden_size: 8, intermediate_size: 8, ..ModelConfig::of_size(ModelSize::Tiny, 11, 0) };
-        let model = Transformer::init(&config, 1, &Device::default());
+        let model = narrow_model();
         let config = GenerateConfig { max_new_tokens: 4, temperature: 1.0, stops: Vec::new(), rows: 8, threads: 1 };
         let keys = vec![vec![Key::new(0, Purpose::Rollout)]; 2];
         let (_, stats) = generate(&model, &[vec![1; 5], vec![1; 2]], &keys, &config, &|_| ());
@@ -412,9 +414,7 @@ mod tests {
 
     #[test]
     fn a_row_that_has_ended_leaves_at_once_or_where_the_cache_is_copied_once_a_quarter_has() {
-        let config =
-            ModelConfig { hidden_size: 8, intermediate_size: 8, ..ModelConfig::of_size(ModelSize::Tiny, 11, 0) };
-        let model = Transformer::init(&config, 1, &Device::default());
+        let model = narrow_model();
         let keys: Vec<Vec<Key>> = vec![(0..8).map(|i| Key::new(i, Purpose::Rollout)).collect()];
         let config =
             GenerateConfig { max_new_tokens: 12, temperature: 1.0, stops: vec![vec![3], vec![4]], rows: 8, threads: 1 };
