@@ -1,12 +1,13 @@
 """How fast is this project beside PyTorch and Hugging Face transformers, on the same machine and threads?
 
     cargo build -p rl --release
-    python scripts/bench_peers.py [--rl target/release/rl] [--models tiny,small] [--threads 1,2] [--pairs 3] [--compile]
+    python scripts/bench_peers.py [--rl target/release/rl] [--models tiny,small] [--threads 1,2] [--pairs 3]
+        [--peers eager,compiled,generate,loop]
 
 Times the same shapes one after the other, several times in turn, and prints medians and ratios as a Markdown table:
 
 - a training step (forward, backward, clipping, AdamW): `rl bench` against a hand-written Llama of PyTorch with
-  `scaled_dot_product_attention`, eager and with --compile also compiled;
+  `scaled_dot_product_attention`, `eager` and `compiled`;
 - a rollout, 96 samples of each of 8 prompts of differing length that end by themselves: against `generate` of transformers
   with `num_return_sequences=96`, and against a hand-written PyTorch loop with a static cache over the same prompts.
 
@@ -38,14 +39,14 @@ def main():
     parser.add_argument("--models", default="tiny,small")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--pairs", type=int, default=3, help="how often each is timed, in turn")
-    parser.add_argument("--compile", action="store_true", help="time torch.compile too")
+    parser.add_argument("--peers", default="eager,generate,loop", help="which of eager, compiled, generate, loop")
     # One peer, in a process of its own so that threads and memory are its own.
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peer:
         print(json.dumps(PEERS[arguments.peer](arguments.models, int(arguments.threads))))
         return
-    peers = ["eager", "generate", "loop"] + (["compiled"] if arguments.compile else [])
+    peers = arguments.peers.split(",")
     print("| model | threads | work | who | tokens/s | CPU s per 1,000 tokens | peak MB | ours is |")
     print("| --- | ---: | --- | --- | ---: | ---: | ---: | ---: |")
     for model in arguments.models.split(","):

@@ -248,7 +248,7 @@ impl Trainer {
         if stats.is_finite() {
             let rate_of =
                 |path: &str| if path.starts_with("value.") { rates.value } else { rates.policy.unwrap_or(0.0) };
-            let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.params, &rate_of);
+            let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.params, &rate_of, self.threads);
             self.model = model;
             stats.grad_norm = grad_norm;
         }

@@ -359,7 +359,7 @@ pub fn update<M: Learner>(
         (loss.clone(), f64::from(loss.inner().into_scalar::<f32>()))
     });
     let loss = gradients.reports.iter().sum();
-    let (model, grad_norm) = optimizer.step(model, gradients.params, &|_| rate);
+    let (model, grad_norm) = optimizer.step(model, gradients.params, &|_| rate, threads);
     Update { model, loss, grad_norm }
 }
 

@@ -8,6 +8,9 @@ use burn::{
 };
 use pulp::{Arch, Simd, WithSimd};
 
+/// Fewer numbers than this are not worth a thread.
+const LEAST_OF_A_THREAD: usize = 1 << 17;
+
 /// The numbers of one step of AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2).
 #[derive(Clone, Copy, Debug)]
 pub struct AdamWStep {
@@ -25,6 +28,8 @@ pub struct AdamWStep {
     pub kept: f32,
     /// Steps of these weights so far, this one included: what the moments are corrected for.
     pub time: i32,
+    /// Threads that share the numbers of a large tensor.
+    pub threads: usize,
 }
 
 /// New weights and moments, in the places of the old ones where nobody else looks at them; `None` where the backend has no
@@ -77,7 +82,7 @@ impl AdamWOps for Flex {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [mut weights, mut moment_1, mut moment_2] =
             [learnt.weights, learnt.moment_1, learnt.moment_2].map(|tensor| tensor.to_contiguous());
-        advance(&numbers(&gradient), place(&mut weights), place(&mut moment_1), place(&mut moment_2), step);
+        advance_by_parts(&numbers(&gradient), place(&mut weights), place(&mut moment_1), place(&mut moment_2), step);
         (weights, moment_1, moment_2)
     }
 }
@@ -86,6 +91,33 @@ impl AdamWOps for Flex {
 fn place(tensor: &mut FloatTensor<Flex>) -> &mut [f32] {
     let (start, end) = tensor.layout().contiguous_offsets().expect("made contiguous");
     &mut tensor.storage_mut()[start..end]
+}
+
+/// [`advance`], a part of the slices on each thread: it waits for memory, of which one core alone takes half.
+fn advance_by_parts(
+    gradient: &[f32],
+    weights: &mut [f32],
+    moment_1: &mut [f32],
+    moment_2: &mut [f32],
+    step: AdamWStep,
+) {
+    let lengths = [weights.len(), moment_1.len(), moment_2.len()];
+    assert!(
+        lengths.iter().all(|&length| length == gradient.len()),
+        "{lengths:?} numbers, {} gradients",
+        gradient.len()
+    );
+    let part = gradient.len().div_ceil(step.threads.max(1)).max(LEAST_OF_A_THREAD);
+    let moments = moment_1.chunks_mut(part).zip(moment_2.chunks_mut(part));
+    let mut parts = gradient.chunks(part).zip(weights.chunks_mut(part)).zip(moments);
+    let run = |((gradient, weights), (moment_1, moment_2))| advance(gradient, weights, moment_1, moment_2, step);
+    std::thread::scope(|scope| {
+        let first = parts.next();
+        for part in parts {
+            scope.spawn(move || run(part));
+        }
+        first.map(run);
+    });
 }
 
 /// The arithmetic, on slices of one length.
@@ -104,7 +136,7 @@ fn advance(gradient: &[f32], weights: &mut [f32], moment_1: &mut [f32], moment_2
         #[inline(always)]
         fn with_simd<S: Simd>(self, _: S) {
             let Self { gradient, weights, moment_1, moment_2, step } = self;
-            let AdamWStep { gradient_scale, beta_1, beta_2, epsilon, rate, kept, time } = step;
+            let AdamWStep { gradient_scale, beta_1, beta_2, epsilon, rate, kept, time, .. } = step;
             let (correction_1, correction_2) = (1.0 - beta_1.powi(time), 1.0 - beta_2.powi(time));
             let learnt = weights.iter_mut().zip(moment_1).zip(moment_2);
             for (((weight, moment_1), moment_2), gradient) in learnt.zip(gradient) {
@@ -116,11 +148,5 @@ fn advance(gradient: &[f32], weights: &mut [f32], moment_1: &mut [f32], moment_2
             }
         }
     }
-    let lengths = [weights.len(), moment_1.len(), moment_2.len()];
-    assert!(
-        lengths.iter().all(|&length| length == gradient.len()),
-        "{lengths:?} numbers, {} gradients",
-        gradient.len()
-    );
     Arch::new().dispatch(Advance { gradient, weights, moment_1, moment_2, step });
 }

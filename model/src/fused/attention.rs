@@ -4,7 +4,7 @@
 //! of a core, and what lies above the diagonal is never computed. All products have one form, C = A B with B row by row, A
 //! in any order, made of tiles of four rows. No score is kept for the gradient: it computes them again.
 
-use super::rows::{softmax, sum};
+use super::rows::{each, softmax, sum};
 use pulp::{Arch, Simd, WithSimd};
 
 /// Rows of a tile.
@@ -117,7 +117,7 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
             let tall = || vec![0.0; padded_time * padded_width];
             let (mut probabilities, mut by_scores) = (square(), square());
             let (mut keys, mut values_across, mut by_out) = (tall(), tall(), tall());
-            let mut rows = vec![0.0; ROWS * padded_width];
+            let (mut rows, mut turned) = (vec![0.0; ROWS * padded_width], vec![0.0; width]);
             for sequence in 0..batch {
                 let qkv = &qkv[sequence * time * projected..][..time * projected];
                 let grad = &grad[sequence * time * heads * width..][..time * heads * width];
@@ -126,7 +126,8 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
                     let kv_head = query_head / (heads / kv_heads);
                     if query_head % (heads / kv_heads) == 0 {
                         head.take_keys(qkv, kv_head, rotary, shape);
-                        transpose(&head.keys_across, padded_time, &mut keys, padded_width, width, time);
+                        // What `take_keys` has left there.
+                        keys.copy_from_slice(&head.values);
                         head.take_values(qkv, kv_head, shape);
                         transpose(&head.values, padded_width, &mut values_across, padded_time, time, width);
                     }
@@ -155,8 +156,8 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
                         for row in 0..ROWS.min(time - first) {
                             let t = first + row;
                             let place = t * projected + query_head * width;
-                            let by = &rows[row * padded_width..][..width];
-                            rotary.add_unrotated(t, by, head.scale, &mut by_qkv[place..place + width]);
+                            rotary.unrotate(t, &rows[row * padded_width..][..width], head.scale, &mut turned);
+                            add(&mut by_qkv[place..place + width], &turned);
                         }
                     }
                     // By keys and values: each is seen by the tokens from its own on.
@@ -170,17 +171,14 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
                         for row in 0..ROWS.min(time - first) {
                             let s = first + row;
                             let place = s * projected + (heads + kv_head) * width;
-                            let by = &rows[row * padded_width..][..width];
-                            rotary.add_unrotated(s, by, 1.0, &mut by_qkv[place..place + width]);
+                            rotary.unrotate(s, &rows[row * padded_width..][..width], 1.0, &mut turned);
+                            add(&mut by_qkv[place..place + width], &turned);
                         }
                         let a = (&probabilities[place..], 1, padded_time);
                         product(simd, a, by_out.rows_from(first), depth, width, &mut rows, padded_width);
                         for row in 0..ROWS.min(time - first) {
                             let place = (first + row) * projected + (heads + kv_heads + kv_head) * width;
-                            let by = &rows[row * padded_width..][..width];
-                            for (sum, &by) in by_qkv[place..place + width].iter_mut().zip(by) {
-                                *sum += by;
-                            }
+                            add(&mut by_qkv[place..place + width], &rows[row * padded_width..][..width]);
                         }
                     }
                 }
@@ -228,7 +226,7 @@ impl Head {
 
     #[inline(always)]
     fn take_keys(&mut self, qkv: &[f32], head: usize, rotary: Rotary<'_>, shape: Shape) {
-        // The values' buffer is free: they are taken after the keys.
+        // The values' buffer is free, and keeps the keys as they were: values are taken after them.
         for t in 0..shape.time {
             let key = &qkv[t * shape.projected() + (shape.heads + head) * shape.width..][..shape.width];
             rotary.rotate(t, key, &mut self.values[t * self.width..][..shape.width]);
@@ -287,34 +285,50 @@ pub(super) struct Rotary<'a> {
 impl Rotary<'_> {
     #[inline(always)]
     pub(super) fn rotate(&self, t: usize, x: &[f32], out: &mut [f32]) {
-        let half = x.len() / 2;
-        let (cos, sin) = (&self.cos[t * half..][..half], &self.sin[t * half..][..half]);
-        let ((first, second), (out_first, out_second)) = (x.split_at(half), out.split_at_mut(half));
-        for i in 0..half {
-            out_first[i] = first[i] * cos[i] - second[i] * sin[i];
-            out_second[i] = second[i] * cos[i] + first[i] * sin[i];
-        }
+        let (first, second) = x.split_at(x.len() / 2);
+        let (out_first, out_second) = out.split_at_mut(first.len());
+        let (cos, sin) = self.at(t, first.len());
+        each([out_first, out_second], [first, second, cos, sin], |[first, second, cos, sin]| {
+            [first * cos - second * sin, second * cos + first * sin]
+        });
     }
 
-    /// Adds `scale` times x turned the other way.
+    /// Turns the other way, times `scale`.
     #[inline(always)]
-    fn add_unrotated(&self, t: usize, x: &[f32], scale: f32, out: &mut [f32]) {
-        let half = x.len() / 2;
-        let (cos, sin) = (&self.cos[t * half..][..half], &self.sin[t * half..][..half]);
-        let ((first, second), (out_first, out_second)) = (x.split_at(half), out.split_at_mut(half));
-        for i in 0..half {
-            out_first[i] += scale * (first[i] * cos[i] + second[i] * sin[i]);
-            out_second[i] += scale * (second[i] * cos[i] - first[i] * sin[i]);
-        }
+    fn unrotate(&self, t: usize, x: &[f32], scale: f32, out: &mut [f32]) {
+        let (first, second) = x.split_at(x.len() / 2);
+        let (out_first, out_second) = out.split_at_mut(first.len());
+        let (cos, sin) = self.at(t, first.len());
+        each([out_first, out_second], [first, second, cos, sin], |[first, second, cos, sin]| {
+            [scale * (first * cos + second * sin), scale * (second * cos - first * sin)]
+        });
+    }
+
+    #[inline(always)]
+    fn at(&self, t: usize, half: usize) -> (&[f32], &[f32]) {
+        (&self.cos[t * half..][..half], &self.sin[t * half..][..half])
     }
 }
 
-/// `[rows, columns]` of one buffer as `[columns, rows]` of another.
+#[inline(always)]
+fn add(sum: &mut [f32], x: &[f32]) {
+    for (sum, x) in sum.iter_mut().zip(x) {
+        *sum += x;
+    }
+}
+
+/// `[rows, columns]` of one buffer as `[columns, rows]` of another, in whole blocks: both buffers are that large, and zero there.
 #[inline(always)]
 fn transpose(from: &[f32], from_width: usize, to: &mut [f32], to_width: usize, rows: usize, columns: usize) {
-    for row in 0..rows {
-        for (column, &x) in from[row * from_width..][..columns].iter().enumerate() {
-            to[column * to_width + row] = x;
+    const BLOCK: usize = 8;
+    for row in (0..rows).step_by(BLOCK) {
+        for column in (0..columns).step_by(BLOCK) {
+            let place = |i: usize| (row + i) * from_width + column;
+            let lines: [&[f32; BLOCK]; BLOCK] =
+                std::array::from_fn(|i| from[place(i)..place(i) + BLOCK].try_into().expect("as long"));
+            for i in 0..BLOCK {
+                to[(column + i) * to_width + row..][..BLOCK].copy_from_slice(&lines.map(|line| line[i]));
+            }
         }
     }
 }
