@@ -1,17 +1,17 @@
-//! Table 1 of Havrilla et al. 2024: what each method makes of a fine-tuned model.
+//! Table 1 of Havrilla et al. 2024. From SFT: what each method makes of a fine-tuned model.
 //!
 //! ```sh
-//! cargo run -p scripts --release --bin table-1 -- runs/methods-tiny-seed0 runs/methods-tiny-seed1 …
+//! cargo run -p scripts --release --bin table-1 -- runs/reproduce
 //! ```
 
 use clap::Parser;
-use scripts::{Row, TableArgs, print};
+use scripts::{Row, TableArgs, print_methods};
 
 const ROWS: [Row; 8] = [
     ("SFT", "sft"),
     ("EI", "ei"),
     ("ORM EI", "ei-orm"),
-    ("ORM RCRL", "rcrl"),
+    ("RCRL", "rcrl"),
     ("Sparse PPO", "ppo"),
     ("Dense PPO", "ppo-dense"),
     ("Sparse ORM PPO", "ppo-sparse-orm"),
@@ -19,5 +19,10 @@ const ROWS: [Row; 8] = [
 ];
 
 fn main() -> anyhow::Result<()> {
-    print("Table 1. From SFT.", &ROWS, &TableArgs::parse())
+    print_methods(
+        "table-1",
+        "Table 1. From SFT: what each method makes of a fine-tuned model.",
+        &ROWS,
+        &TableArgs::parse(),
+    )
 }

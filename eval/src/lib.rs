@@ -17,7 +17,7 @@ pub use calibration::{Bin, Calibration, Prediction};
 pub use diversity::Diversity;
 pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
 pub use policy::{CONDITIONING, CheckpointIndex, Policy, REWARD_HEAD, load_tokenizer, read_index, resolve_checkpoint};
-pub use report::{About, Metric, MetricKind, Report, diversity_table, table};
+pub use report::{About, Metric, MetricKind, Report, by_question, diversity_table, table};
 pub use reward_model::{RewardModel, logits_after};
 pub use reward_report::{Agreement, LabelCheck, OrmReport};
 pub use sample::{

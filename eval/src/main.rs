@@ -87,6 +87,9 @@ struct RunArgs {
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write what each problem scores, in their order, by every metric, as JSON: two policies are compared by that
+    #[arg(long, value_name = "FILE")]
+    by_question: Option<PathBuf>,
     /// Write every sample, one JSON object a line
     #[arg(long, value_name = "FILE")]
     save_samples: Option<PathBuf>,
@@ -119,7 +122,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &RunArgs) -> Result<()> {
-    for file in [&args.out, &args.save_samples].into_iter().flatten() {
+    for file in [&args.out, &args.by_question, &args.save_samples].into_iter().flatten() {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         ensure!(
             folder.is_none_or(|folder| folder.is_dir()),
@@ -159,6 +162,9 @@ fn run(args: &RunArgs) -> Result<()> {
     bar.finish_and_clear();
     if let Some(path) = &args.out {
         write_whole(path, &serde_json::to_string_pretty(&evaluation.report)?)?;
+    }
+    if let Some(path) = &args.by_question {
+        write_whole(path, &serde_json::to_string(&evaluation.by_question()?)?)?;
     }
     if let Some(path) = &args.save_samples {
         write_whole(path, &lines(evaluation.samples.iter().flatten())?)?;

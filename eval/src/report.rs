@@ -99,26 +99,8 @@ impl Report {
             assert_eq!(greedy.len(), questions.len(), "greedy samples and questions differ in number");
         }
         let all: Vec<&Graded> = questions.iter().flatten().collect();
-        let scored = all.iter().any(|sample| sample.score.is_some());
-
-        let mut metrics = BTreeMap::new();
-        for &k in ks {
-            let mut add = |kind, score: fn(&[Graded], usize) -> Result<f64>| -> Result<()> {
-                metrics.insert(Metric { kind, k }, over_questions(questions, |samples| score(samples, k))?);
-                Ok(())
-            };
-            add(MetricKind::Maj, maj_at_k)?;
-            add(MetricKind::Pass, |samples, k| {
-                pass_at_k(samples.len(), samples.iter().filter(|sample| sample.correct).count(), k)
-            })?;
-            if scored {
-                add(MetricKind::Rerank, rerank_at_k)?;
-            }
-        }
-        if let Some(greedy) = greedy {
-            let accuracy: Vec<f64> = greedy.iter().map(|sample| f64::from(u8::from(sample.correct))).collect();
-            metrics.insert(Metric { kind: MetricKind::Maj, k: 1 }, Estimate::over_questions(&accuracy));
-        }
+        let by_question = by_question(questions, greedy, ks)?;
+        let metrics = by_question.iter().map(|(&metric, values)| (metric, Estimate::over_questions(values))).collect();
 
         Ok(Report {
             benchmark: about.benchmark,
@@ -142,6 +124,40 @@ impl Report {
     pub fn metric(&self, kind: MetricKind, k: usize) -> Option<Estimate> {
         self.metrics.get(&Metric { kind, k }).copied()
     }
+}
+
+/// What each question scores, one number a question in their order, by the metrics that [`Report::from_graded`] has the means of.
+///
+/// # Errors
+/// A k beyond the samples of a question; scores that some samples have and others have not.
+pub fn by_question(
+    questions: &[Vec<Graded>],
+    greedy: Option<&[Graded]>,
+    ks: &[usize],
+) -> Result<BTreeMap<Metric, Vec<f64>>> {
+    let scored = questions.iter().flatten().any(|sample| sample.score.is_some());
+    let mut values = BTreeMap::new();
+    for &k in ks {
+        let mut add = |kind, score: fn(&[Graded], usize) -> Result<f64>| -> Result<()> {
+            let of =
+                |(row, samples): (usize, &Vec<Graded>)| score(samples, k).with_context(|| format!("question {row}"));
+            let scores = questions.iter().enumerate().map(of).collect::<Result<Vec<f64>>>()?;
+            values.insert(Metric { kind, k }, scores);
+            Ok(())
+        };
+        add(MetricKind::Maj, maj_at_k)?;
+        add(MetricKind::Pass, |samples, k| {
+            pass_at_k(samples.len(), samples.iter().filter(|sample| sample.correct).count(), k)
+        })?;
+        if scored {
+            add(MetricKind::Rerank, rerank_at_k)?;
+        }
+    }
+    if let Some(greedy) = greedy {
+        let right = greedy.iter().map(|sample| f64::from(u8::from(sample.correct))).collect();
+        values.insert(Metric { kind: MetricKind::Maj, k: 1 }, right);
+    }
+    Ok(values)
 }
 
 /// Reports side by side, one named row each, with a column for every metric that any of them has.
@@ -204,15 +220,6 @@ pub fn diversity_table(rows: &[(Option<usize>, Diversity)]) -> String {
 }
 
 /// The mean of one metric over questions.
-fn over_questions(questions: &[Vec<Graded>], score: impl Fn(&[Graded]) -> Result<f64>) -> Result<Estimate> {
-    let values: Result<Vec<f64>> = questions
-        .iter()
-        .enumerate()
-        .map(|(row, samples)| score(samples).with_context(|| format!("question {row}")))
-        .collect();
-    Ok(Estimate::over_questions(&values?))
-}
-
 fn unparsable_share<'a>(samples: impl ExactSizeIterator<Item = &'a Graded>) -> f64 {
     let count = samples.len();
     let unparsable = samples.filter(|sample| sample.answer.is_none()).count();

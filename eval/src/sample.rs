@@ -4,7 +4,7 @@ use crate::{
     conditioned,
     metrics::Graded,
     policy::Policy,
-    report::{About, Report},
+    report::{About, Metric, Report, by_question},
     reward_model::RewardModel,
 };
 use anyhow::{Context, Result, ensure};
@@ -12,6 +12,7 @@ use data::{Example, Problem, Prompting, encode_prompt, encode_written, extract_a
 use model::{Completion, Finish, GenerateConfig, GenerateStats, Key, Purpose, generate};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     io::{BufRead, BufReader},
     path::Path,
@@ -195,6 +196,18 @@ pub struct Evaluation {
     pub samples: Vec<Vec<Sample>>,
 }
 
+impl Evaluation {
+    /// What each problem scores, in their order, by the metrics of the report.
+    ///
+    /// # Errors
+    /// As [`by_question`].
+    pub fn by_question(&self) -> Result<BTreeMap<Metric, Vec<f64>>> {
+        let ks: BTreeSet<usize> = self.report.metrics.keys().map(|metric| metric.k).collect();
+        let (greedy, questions) = graded(&self.greedy, &self.samples);
+        by_question(&questions, Some(&greedy), &ks.into_iter().collect::<Vec<_>>())
+    }
+}
+
 /// Evaluates a policy on problems: maj@1 from one greedy sample each, maj@K and pass@K from K samples at the temperature,
 /// and rerank@K where there is a reward model to score them. `ended` is told of samples that are drawn, and of those scored.
 ///
@@ -286,9 +299,13 @@ fn report(about: About, greedy: &[Sample], samples: &[Vec<Sample>]) -> Result<Re
         mean_tokens: Some(all().map(|sample| sample.tokens).sum::<usize>() as f64 / count),
         ..about
     };
-    let questions: Vec<Vec<Graded>> = samples.iter().map(|row| row.iter().map(Sample::graded).collect()).collect();
-    let greedy: Vec<Graded> = greedy.iter().map(Sample::graded).collect();
     // The powers of four on the way to K show how the metrics grow with it.
     let ks: Vec<usize> = [1, 4, 16, 64].into_iter().filter(|&small| small < k).chain([k]).collect();
+    let (greedy, questions) = graded(greedy, samples);
     Report::from_graded(&questions, Some(&greedy), &ks, about)
+}
+
+fn graded(greedy: &[Sample], samples: &[Vec<Sample>]) -> (Vec<Graded>, Vec<Vec<Graded>>) {
+    let of = |row: &[Sample]| row.iter().map(Sample::graded).collect();
+    (of(greedy), samples.iter().map(|row| of(row)).collect())
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     config::ModelConfig,
+    recompute::through,
     transformer::{Block, Transformer, rms_norm},
 };
 use burn::{
@@ -69,7 +70,7 @@ impl ValueBranch {
     /// `[B, T, D]` of the trunk to `[B, T]`.
     fn forward(&self, mut hidden: Tensor<3>, rotary: &crate::transformer::Rotary, config: &ModelConfig) -> Tensor<2> {
         for block in &self.blocks {
-            hidden = block.forward(hidden, rotary, config);
+            hidden = through(block, hidden, rotary, config);
         }
         let hidden = rms_norm(hidden, &self.norm, config.rms_norm_eps);
         let [batch, time, width] = hidden.dims();

@@ -26,6 +26,7 @@ mod logits;
 mod lora;
 mod padding;
 mod parallel;
+mod recompute;
 mod sampling;
 mod source;
 mod tensors;
@@ -45,6 +46,7 @@ pub use logits::{LOGITS_TOGETHER, entropy, output_entropy, output_log_probs, tok
 pub use lora::{LoraConfig, LoraTargets, load_adapters, merged, save_adapters, with_adapters};
 pub use padding::pad_right;
 pub use parallel::{parallel_for_each, parallel_map};
+pub use recompute::{Recorded, recorded};
 pub use sampling::{Key, Purpose, uniform};
 pub use tensors::{HostTensor, HostTensors, NumberFormat, read_tensors, to_host, write_tensors};
 pub use transformer::{Block, Rotary, Transformer};

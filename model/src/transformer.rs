@@ -6,7 +6,7 @@
 use crate::{
     cache::{Cache, causal_mask},
     config::ModelConfig,
-    fused,
+    fused, recompute,
     sampling::{Key, Purpose},
 };
 use burn::{
@@ -109,7 +109,7 @@ impl Transformer {
     /// The residual stream `[B, T, D]` through the blocks of a range, each token seeing those before it.
     pub fn run_blocks(&self, mut hidden: Tensor<3>, range: Range<usize>, rotary: &Rotary) -> Tensor<3> {
         for block in &self.blocks[range] {
-            hidden = block.forward(hidden, rotary, &self.config);
+            hidden = recompute::through(block, hidden, rotary, &self.config);
         }
         hidden
     }
@@ -245,6 +245,13 @@ impl Block {
 }
 
 impl Rotary {
+    /// Outside of any graph.
+    pub(crate) fn inner(&self) -> Self {
+        let inner =
+            |table: &Tensor<4>| if table.device().is_autodiff() { table.clone().inner() } else { table.clone() };
+        Self { cos: inner(&self.cos), sin: inner(&self.sin) }
+    }
+
     fn new(positions: &[usize], shape: [usize; 2], config: &ModelConfig, device: &Device) -> Self {
         let half = config.head_width() / 2;
         // In f32 throughout, as Hugging Face computes it.

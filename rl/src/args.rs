@@ -1,6 +1,7 @@
 //! The flags that mean the same everywhere. One declaration is the flag, its help text, its default, the key in a
 //! configuration file and the record in the run directory.
 
+use crate::optim::Computing;
 use anyhow::{Result, ensure};
 use clap::{
     Args,
@@ -63,6 +64,10 @@ pub struct ComputeArgs {
     /// Rows of one forward and backward pass
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
     pub micro_batch: usize,
+    /// Keep of a forward pass only what enters each block of the model, and compute the rest again for the gradients: less memory,
+    /// a third more time, the same numbers
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
     /// Rows that are sampled together
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     pub rollout_batch: usize,
@@ -171,6 +176,11 @@ impl ComputeArgs {
     /// Threads to use on a device.
     pub fn threads(&self, device: &burn::tensor::Device) -> usize {
         model::threads(self.threads, device)
+    }
+
+    /// How gradients are computed on a device.
+    pub fn computing(&self, device: &burn::tensor::Device) -> Computing {
+        Computing { threads: self.threads(device), checkpointing: self.gradient_checkpointing }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     args::ComputeArgs,
-    optim::Adam,
+    optim::{Adam, Computing},
     progress::print_line,
     supervised::{Update, update},
 };
@@ -99,7 +99,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         model: args.model.clone(),
         parameters: model.config.parameters(),
         threads,
-        training: training(&model, args, threads),
+        training: training(&model, args, args.compute.computing(&device)),
         rollout: rollout(&model, args, threads),
         peak_memory_mb: model::peak_memory_bytes().unwrap_or(0) as f64 / 1e6,
     };
@@ -113,7 +113,7 @@ fn load(model: &str, device: &Device) -> Result<Transformer> {
     }
 }
 
-fn training(model: &Transformer, args: &BenchArgs, threads: usize) -> Timing {
+fn training(model: &Transformer, args: &BenchArgs, computing: Computing) -> Timing {
     let row = |row: usize| -> Example {
         let tokens = (0..args.seq).map(|t| token(row * args.seq + t, model.config.vocab_size)).collect();
         Example::new(tokens, 1)
@@ -122,10 +122,10 @@ fn training(model: &Transformer, args: &BenchArgs, threads: usize) -> Timing {
     let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.01, 1.0);
     let mut model = Some(model.clone());
     // Every thread gets work even where the batch is smaller than a micro-batch for each.
-    let micro_batch = args.compute.micro_batch.min(args.batch.div_ceil(threads));
+    let micro_batch = args.compute.micro_batch.min(args.batch.div_ceil(computing.threads));
     let (median_s, cpu_s) = median_seconds(args.repeats, || {
         let current = model.take().expect("put back below");
-        let Update { model: updated, .. } = update(current, &batch, &mut optimizer, 1e-4, micro_batch, threads);
+        let Update { model: updated, .. } = update(current, &batch, &mut optimizer, 1e-4, micro_batch, computing);
         model = Some(updated);
     });
     let tokens = args.batch * args.seq;

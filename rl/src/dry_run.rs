@@ -3,6 +3,7 @@
 use crate::{
     args::{DataArgs, InitArgs, RunArgs},
     batch::micro_batches,
+    optim::Computing,
     progress::print_line,
     supervised::{FitArgs, batch_of_step},
 };
@@ -46,15 +47,15 @@ pub fn print(
     work: &Work,
     device: &Device,
 ) -> Result<()> {
-    let threads = run.compute.threads(device);
+    let computing = run.compute.computing(device);
     let micro_batch = run.compute.micro_batch.min(work.rows);
     let lines = [
         format!("# rl {command} --dry-run: nothing is written\n\n{}\n# derived", toml::to_string(config)?),
         format!("# parameters            {}", shape.parameters()),
         format!("# optimiser steps       {}", work.steps),
         format!("# rows of a step        {} in {} micro-batches", work.rows, work.rows.div_ceil(micro_batch)),
-        format!("# threads               {threads}"),
-        format!("# peak memory, roughly  {:.0} MB", estimate(shape, work, threads) / 1e6),
+        format!("# threads               {}", computing.threads),
+        format!("# peak memory, roughly  {:.0} MB", estimate(shape, work, computing) / 1e6),
     ];
     print_line(&lines.join("\n"))
 }
@@ -89,7 +90,7 @@ pub fn largest_micro_batch(init: &InitArgs, data: &DataArgs, fit: &FitArgs, run:
 
 /// Bytes at the peak: weights, moments, gradients and what a checkpoint copies, and what autodiff keeps of one micro-batch a
 /// thread, and the cache of the rows that are sampled.
-fn estimate(shape: &ModelConfig, work: &Work, threads: usize) -> f64 {
+fn estimate(shape: &ModelConfig, work: &Work, computing: Computing) -> f64 {
     /// The program, its problems and examples.
     const ALWAYS: f64 = 100e6;
     let weights = shape.parameters() as f64 * F32;
@@ -97,7 +98,7 @@ fn estimate(shape: &ModelConfig, work: &Work, threads: usize) -> f64 {
     // Adapters are added into a copy of the weights, with which one samples and which is written.
     let merged = if work.trained.is_some() { weights } else { 0.0 };
     // The weights and their copy in a checkpoint; two moments, the sum of gradients, and one set on its way from each thread.
-    let held = weights * (2.0 + work.extra_models) + merged + trained * (3.0 + threads as f64);
+    let held = weights * (2.0 + work.extra_models) + merged + trained * (3.0 + computing.threads as f64);
     let [d, f, e, heads, kv_heads, vocabulary, layers, positions, sampled, threads] = [
         shape.hidden_size,
         shape.intermediate_size,
@@ -108,14 +109,15 @@ fn estimate(shape: &ModelConfig, work: &Work, threads: usize) -> f64 {
         shape.num_hidden_layers,
         work.positions,
         work.sampled_tokens,
-        threads,
+        computing.threads,
     ]
     .map(|size| size as f64);
     // What the operations of `transformer.rs` keep of each token: the residual stream twice and normed twice, queries, keys and
     // values, what they attended to, gate and up, and their product. While gradients are made, those of a block or two as well.
     let block = 4.0 * d + (2.0 * heads + 2.0 * kv_heads) * e + 3.0 * f;
     let logits = 3.0 * (positions * vocabulary).min(LOGITS_TOGETHER as f64);
-    let training = threads * (positions * (layers + 2.0) * block + logits) * F32;
+    let blocks = if computing.checkpointing { layers * d + 3.0 * block } else { (layers + 2.0) * block };
+    let training = threads * (positions * blocks + logits) * F32;
     let cache = threads * sampled * 2.0 * kv_heads * e * layers * F32;
     // One after the other; but pages that both have used stay with the allocator, in pieces that fit neither.
     ALWAYS + held + training + cache

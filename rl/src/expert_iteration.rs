@@ -11,7 +11,7 @@ mod config;
 
 use crate::{
     args::InitArgs,
-    harvest::{self, Harvest},
+    harvest::{self, Deduplicate, Distinct, Harvest},
     prepare,
     progress::sparkline,
     run::{Metrics, Run, TrainerState, finish, last_folder},
@@ -21,17 +21,17 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use data::{Problem, Split, calculation_trace};
+use data::{Problem, Split};
 use eval::{Diversity, Policy, RewardModel, Sample, SampleConfig, greedy_accuracy};
 use model::Finish;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-pub use config::{DEFAULTS, Deduplicate, EiConfig, ResetTo, Start};
+pub use config::{DEFAULTS, EiConfig, ResetTo, Start};
 
 /// The numbers that a resumed run goes on from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -77,9 +77,9 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         let sampling =
             config.run.compute.sampling(&config.data, asked.clone(), config.samples, config.temperature, device);
         let label = format!("ei round {round}");
-        let samples = match config.from_samples.as_ref().filter(|_| round == 1) {
-            Some(file) => {
-                let samples = harvest::from_file(file, &problems, 1)?;
+        let foreign = if round == 1 { config.foreign.read(&problems, 1)? } else { None };
+        let samples = match foreign {
+            Some(samples) => {
                 run.write_samples(&samples)?;
                 samples
             }
@@ -161,7 +161,7 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
     };
     let (policy, state, _) = prepare::resume::<EiNumbers>(dir, device)?;
     // Samples that came from a file are read again.
-    let foreign = state.numbers.round == 0 && config.from_samples.is_some();
+    let foreign = state.numbers.round == 0 && config.foreign.are_given();
     let questions = if foreign { 0 } else { config.data.load(Split::Train)?.len() };
     let blocks = harvest::blocks(questions, config.samples);
     let run = Run::resume_within(dir, state.numbers.round, blocks)?.with_tensorboard(config.run.tensorboard)?;
@@ -203,9 +203,8 @@ impl Filter {
 /// D_i: solved problems, no two with the same solution.
 struct Pool<'a> {
     problems: BTreeMap<&'a str, &'a Problem>,
-    known: HashSet<(String, String)>,
+    known: Distinct,
     solved: Vec<Problem>,
-    deduplicate: Deduplicate,
 }
 
 impl<'a> Pool<'a> {
@@ -213,9 +212,8 @@ impl<'a> Pool<'a> {
     fn new(problems: &'a [Problem], start: Start, deduplicate: Deduplicate) -> Self {
         let mut pool = Self {
             problems: problems.iter().map(|problem| (problem.id.as_str(), problem)).collect(),
-            known: HashSet::new(),
+            known: Distinct::by(deduplicate),
             solved: Vec::new(),
-            deduplicate,
         };
         if start == Start::Sft {
             for problem in problems {
@@ -233,11 +231,7 @@ impl<'a> Pool<'a> {
     }
 
     fn insert(&mut self, problem: Problem) -> bool {
-        let solution = match self.deduplicate {
-            Deduplicate::Text => problem.solution.clone(),
-            Deduplicate::Trace => calculation_trace(&problem.solution).join("\n"),
-        };
-        let is_new = self.known.insert((problem.id.clone(), solution));
+        let is_new = self.known.is_new(&problem.id, &problem.solution);
         if is_new {
             self.solved.push(problem);
         }

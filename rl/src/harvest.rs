@@ -11,14 +11,14 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
-use clap::Args;
-use data::Problem;
+use clap::{Args, ValueEnum};
+use data::{Problem, calculation_trace};
 use eval::{Policy, Sample, SampleConfig, complete, grade};
 use model::{Key, Purpose};
 use serde::Serialize;
 use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
+    collections::{HashMap, HashSet},
+    path::PathBuf,
     time::Instant,
 };
 
@@ -37,10 +37,71 @@ pub struct SamplingArgs {
     /// Solved problems shown before each question, for a policy that was never fine-tuned
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub shots: usize,
-    /// Take the solutions from the samples.jsonl of another run instead
+    /// What was drawn already.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub foreign: ForeignArgs,
+}
+
+/// Solutions that another run has drawn.
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct ForeignArgs {
+    /// Take the solutions from the samples.jsonl of another run instead of sampling (those of round 1, where there are rounds)
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_samples: Option<PathBuf>,
+    /// Of those, take the first of each question only, so many [default: all]
+    #[arg(long, value_name = "K", value_parser = crate::args::positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from_samples_per_question: Option<usize>,
+}
+
+impl ForeignArgs {
+    /// Whether there is such a file.
+    pub fn are_given(&self) -> bool {
+        self.from_samples.is_some()
+    }
+
+    /// Refuses a file that cannot be read, before anything is made.
+    ///
+    /// # Errors
+    /// Naming the file or the flag.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            self.are_given() || self.from_samples_per_question.is_none(),
+            "--from-samples-per-question needs --from-samples"
+        );
+        self.from_samples.as_deref().map_or(Ok(()), |file| eval::read_samples(file).map(|_| ()))
+    }
+
+    /// The samples of these problems, as those of `step`; `None` where there is no file.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed, or holds no sample of them.
+    pub fn read(&self, problems: &[Problem], step: usize) -> Result<Option<Vec<Sample>>> {
+        let Some(file) = &self.from_samples else { return Ok(None) };
+        let most = self.from_samples_per_question.unwrap_or(usize::MAX);
+        let mut taken: HashMap<&str, usize> = HashMap::new();
+        let question_of: HashMap<&str, &str> =
+            problems.iter().map(|problem| (problem.id.as_str(), problem.question.as_str())).collect();
+        let mut samples = Vec::new();
+        for sample in eval::read_samples(file)? {
+            let Some((&id, &question)) = question_of.get_key_value(sample.id.as_str()) else { continue };
+            ensure!(
+                sample.question == question,
+                "{}: {id} has another question than the problem of this name has now; sample anew",
+                file.display()
+            );
+            // What somebody else began says nothing of who went on.
+            let taken = taken.entry(id).or_default();
+            if sample.given == 0 && *taken < most {
+                *taken += 1;
+                samples.push(Sample { step: Some(step), ..sample });
+            }
+        }
+        ensure!(!samples.is_empty(), "{} holds no sample of these training problems", file.display());
+        Ok(Some(samples))
+    }
 }
 
 impl SamplingArgs {
@@ -50,10 +111,10 @@ impl SamplingArgs {
     /// Naming the flag or the file.
     pub fn check(&self, labels: Labels) -> Result<()> {
         ensure!(
-            self.temperature > 0.0 || self.from_samples.is_some() && labels == Labels::Outcome,
+            self.temperature > 0.0 || self.foreign.are_given() && labels == Labels::Outcome,
             "--temperature 0 would draw equal samples: give a temperature above 0"
         );
-        self.from_samples.as_deref().map_or(Ok(()), |file| eval::read_samples(file).map(|_| ()))
+        self.foreign.check()
     }
 
     /// `count` samples of each question, as these flags put it.
@@ -66,7 +127,7 @@ impl SamplingArgs {
 
     /// How the samples of a run are written. Those that come from a file are read again where they are not whole.
     pub fn blocks(&self, questions: usize) -> Blocks {
-        blocks(if self.from_samples.is_some() { 0 } else { questions }, self.samples)
+        blocks(if self.foreign.are_given() { 0 } else { questions }, self.samples)
     }
 
     /// The samples, as those of step 1 of a run that may have some of them already.
@@ -82,10 +143,9 @@ impl SamplingArgs {
         device: &Device,
     ) -> Result<Vec<Sample>> {
         let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
-        let samples = match &self.from_samples {
+        let samples = match self.foreign.read(problems, 1)? {
             Some(_) if !written.is_empty() => written,
-            Some(file) => {
-                let samples = from_file(file, problems, 1)?;
+            Some(samples) => {
                 run.write_samples(&samples)?;
                 samples
             }
@@ -179,27 +239,55 @@ impl Harvest<'_> {
     }
 }
 
-/// Samples that another run has drawn of these problems, as those of `step`.
-///
-/// # Errors
-/// A file that is missing or malformed, or holds no sample of them.
-pub fn from_file(file: &Path, problems: &[Problem], step: usize) -> Result<Vec<Sample>> {
-    let question_of: HashMap<&str, &str> =
-        problems.iter().map(|problem| (problem.id.as_str(), problem.question.as_str())).collect();
-    let mut samples = Vec::new();
-    for sample in eval::read_samples(file)? {
-        let Some(&question) = question_of.get(sample.id.as_str()) else { continue };
-        ensure!(
-            sample.question == question,
-            "{}: {} has another question than the problem of this name has now; sample anew",
-            file.display(),
-            sample.id
-        );
-        // What somebody else began says nothing of who went on.
-        if sample.given == 0 {
-            samples.push(Sample { step: Some(step), ..sample });
-        }
+/// When two solutions of a question are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Deduplicate {
+    /// Never: a solution that was drawn twice is two.
+    None,
+    /// The same text.
+    Text,
+    /// The same chain of calculations.
+    Trace,
+}
+
+/// Solutions that were seen.
+pub struct Distinct {
+    by: Deduplicate,
+    seen: HashSet<(String, String)>,
+}
+
+impl Distinct {
+    /// None seen yet.
+    pub fn by(by: Deduplicate) -> Self {
+        Self { by, seen: HashSet::new() }
     }
-    ensure!(!samples.is_empty(), "{} holds no sample of these training problems", file.display());
-    Ok(samples)
+
+    /// Whether this is the first of its kind for the question.
+    pub fn is_new(&mut self, question: &str, solution: &str) -> bool {
+        let kind = match self.by {
+            Deduplicate::None => return true,
+            Deduplicate::Text => solution.trim().to_string(),
+            Deduplicate::Trace => calculation_trace(solution).join("\n"),
+        };
+        self.seen.insert((question.to_string(), kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn solutions_are_one_by_their_text_or_by_their_calculations() {
+        let (first, reworded, other) = ("She has 1+2 = <<1+2=3>>3.", "So 1+2 = <<1+2=3>>3.", "So 2+1 = <<2+1=3>>3.");
+        let new = |by: Deduplicate| {
+            let mut distinct = Distinct::by(by);
+            [first, reworded, other, first].map(|solution| distinct.is_new("q", solution))
+        };
+        assert_eq!(new(Deduplicate::None), [true; 4]);
+        assert_eq!(new(Deduplicate::Text), [true, true, true, false]);
+        assert_eq!(new(Deduplicate::Trace), [true, false, true, false]);
+        assert!(Distinct::by(Deduplicate::Text).is_new("another question", first));
+    }
 }

@@ -6,8 +6,24 @@ use burn::{
     optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsAccumulator, GradientsParams, Optimizer},
     tensor::{Device, Tensor, TensorData},
 };
-use model::{AdamWStep, HostTensor, HostTensors, adamw, parallel_for_each, to_host};
+use model::{AdamWStep, HostTensor, HostTensors, adamw, parallel_for_each, recorded, to_host};
 use std::collections::BTreeMap;
+
+/// How gradients are computed. They are the same in any way, but for rounding.
+#[derive(Clone, Copy, Debug)]
+pub struct Computing {
+    /// Replicas at work at the same time.
+    pub threads: usize,
+    /// Whether blocks are computed again for the gradients, and their insides not kept.
+    pub checkpointing: bool,
+}
+
+impl Computing {
+    /// On so many threads, and nothing twice.
+    pub fn on(threads: usize) -> Self {
+        Self { threads, checkpointing: false }
+    }
+}
 
 /// Gradients of a sum of losses, and what each part of the sum reported.
 pub struct Gradients<R> {
@@ -24,20 +40,20 @@ pub struct Gradients<R> {
 pub fn gradients<M: Module + Sync, T: Sync, R: Send>(
     model: &M,
     micro_batches: &[T],
-    threads: usize,
+    computing: Computing,
     loss: impl Fn(&M, &T) -> (Tensor<1>, R) + Sync,
 ) -> Gradients<R> {
     let mut sum = GradientsAccumulator::new();
     let mut reports = Vec::with_capacity(micro_batches.len());
     parallel_for_each(
         micro_batches,
-        threads,
+        computing.threads,
         || model.clone(),
         |model, _, micro_batch| {
             // A replica with gradients has a graph of its own, which ends with it.
             let replica = model.clone().train();
-            let (loss, report) = loss(&replica, micro_batch);
-            (GradientsParams::from_grads(loss.backward(), &replica), report)
+            let ((loss, report), recorded) = recorded(computing.checkpointing, || loss(&replica, micro_batch));
+            (recorded.backward(&loss, &replica), report)
         },
         |_, (params, report)| {
             sum.accumulate(model, params);
@@ -385,7 +401,7 @@ mod tests {
         let model = pair();
         let parts = [1.0f32, 2.0, 4.0, 8.0];
         for threads in [1, 3] {
-            let found = gradients(&model, &parts, threads, |model, &part| {
+            let found = gradients(&model, &parts, Computing::on(threads), |model, &part| {
                 (model.first.val().sum().mul_scalar(part) + model.second.val().square().mul_scalar(part), part)
             });
             assert_eq!(found.reports, parts);

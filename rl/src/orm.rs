@@ -14,6 +14,7 @@ mod report;
 
 use crate::{
     batch::Row,
+    harvest::Distinct,
     loss::binary_cross_entropy,
     optim::Adam,
     prefix::{self, Completing, Counts, Labels, Prefixed},
@@ -104,6 +105,9 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     // The checkpoint is chosen on some of the held-out questions, and told of on the others.
     let (looked_at, judged) =
         Judged::of(&unseen, &policy, config.data.prompt_style)?.split_at_question(config.eval_problems);
+    let mut distinct = Distinct::by(config.deduplicate);
+    let learnt: Vec<&Sample> =
+        learnt.into_iter().filter(|sample| distinct.is_new(&sample.id, &sample.completion)).collect();
     let examples = label(&config, &policy, &problems, &learnt, &run)?;
     let context = FitContext {
         args: &config.fit,

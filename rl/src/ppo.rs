@@ -15,7 +15,7 @@ use crate::{
     curriculum::{Curriculum, CurriculumKind, beginning},
     diagnostics::{self, PolicyStats},
     loss::{ppo_policy, ppo_value},
-    optim::{Adam, gradients, learning_rate},
+    optim::{Adam, Computing, gradients, learning_rate},
     prepare,
     progress::{Progress, sparkline},
     reward::{adapted_beta, with_kl_penalty},
@@ -120,7 +120,7 @@ struct Trainer {
     tokenizer: data::Tokenizer,
     rollout: RolloutConfig,
     curriculum: Curriculum,
-    threads: usize,
+    computing: Computing,
     /// What is trained of the policy, where that is not all of it.
     adapters: Option<Adapters>,
 }
@@ -163,7 +163,7 @@ impl Trainer {
             &self.reference,
             config.temperature,
             config.run.compute.micro_batch,
-            self.threads,
+            self.computing.threads,
         );
         metrics.put_count("samples", (step + 1) * config.questions * config.samples);
         diagnostics::of_rollouts(&rollouts, config.reward.answer_weight, metrics);
@@ -218,7 +218,7 @@ impl Trainer {
     fn mini_batch(&mut self, samples: &[Sample<'_>], rates: &Rates, config: &PpoConfig) -> PolicyStats {
         let total = response_tokens(samples);
         let parts = micro_batches(samples, config.run.compute.micro_batch);
-        let gradients = gradients(&self.model, &parts, self.threads, |model, indices| {
+        let gradients = gradients(&self.model, &parts, self.computing, |model, indices| {
             let rows: Vec<&Sample<'_>> = indices.iter().map(|&index| &samples[index]).collect();
             let device = model.policy.device();
             let padded = pad(&rows, &device);
@@ -248,7 +248,8 @@ impl Trainer {
         if stats.is_finite() {
             let rate_of =
                 |path: &str| if path.starts_with("value.") { rates.value } else { rates.policy.unwrap_or(0.0) };
-            let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.params, &rate_of, self.threads);
+            let threads = self.computing.threads;
+            let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.params, &rate_of, threads);
             self.model = model;
             stats.grad_norm = grad_norm;
         }

@@ -6,7 +6,7 @@ use crate::{
     args::{RunArgs, not_negative},
     batch::{Row, micro_batches, pad, padding_share, score},
     loss::negative_log_likelihood,
-    optim::{Adam, gradients, learning_rate},
+    optim::{Adam, Computing, gradients, learning_rate},
     progress::{Progress, sparkline},
     run::{Metrics, Run, TrainerState, last_folder},
 };
@@ -188,7 +188,7 @@ pub fn fit<M: Learner>(
     ensure!(!examples.is_empty(), "there are no examples to learn from");
     let &FitContext { args, run_args, device, ref adapters, .. } = context;
     let mut model = adapted(model, context, run, resumed.is_some())?;
-    let threads = run_args.compute.threads(device);
+    let computing = run_args.compute.computing(device);
     let steps = args.total_steps(examples.len());
     let mut optimizer = Adam::new(0.9, args.beta_2, 1e-8, args.weight_decay, args.max_grad_norm);
     let mut numbers = FitNumbers::default();
@@ -204,7 +204,7 @@ pub fn fit<M: Learner>(
         let started = Instant::now();
         let batch = batch_of_step(examples, step, args.batch_size, run_args.seed);
         let rate = learning_rate(step, steps, args.warm_up, args.learning_rate, args.final_learning_rate);
-        let outcome = update(model, &batch, &mut optimizer, rate, run_args.compute.micro_batch, threads);
+        let outcome = update(model, &batch, &mut optimizer, rate, run_args.compute.micro_batch, computing);
         model = outcome.model;
         failures = if outcome.loss.is_finite() && outcome.grad_norm.is_finite() { 0 } else { failures + 1 };
         ensure!(failures < 3, "the loss was not finite in {failures} steps in a row; lower --learning-rate");
@@ -350,16 +350,16 @@ pub fn update<M: Learner>(
     optimizer: &mut Adam,
     rate: f64,
     micro_batch: usize,
-    threads: usize,
+    computing: Computing,
 ) -> Update<M> {
     let total = batch.iter().map(M::terms).sum();
-    let gradients = gradients(&model, &micro_batches(batch, micro_batch), threads, |model, indices| {
+    let gradients = gradients(&model, &micro_batches(batch, micro_batch), computing, |model, indices| {
         let rows: Vec<&M::Example> = indices.iter().map(|&index| &batch[index]).collect();
         let loss = model.loss(&rows, total);
         (loss.clone(), f64::from(loss.inner().into_scalar::<f32>()))
     });
     let loss = gradients.reports.iter().sum();
-    let (model, grad_norm) = optimizer.step(model, gradients.params, &|_| rate, threads);
+    let (model, grad_norm) = optimizer.step(model, gradients.params, &|_| rate, computing.threads);
     Update { model, loss, grad_norm }
 }
 
@@ -484,7 +484,7 @@ mod tests {
         let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.0, 1.0);
         let before = mean_loss(&model, &examples, 5, 1);
         for step in 0..20 {
-            let update = update(model, &examples, &mut optimizer, 3e-3, 3, 2);
+            let update = update(model, &examples, &mut optimizer, 3e-3, 3, Computing::on(2));
             model = update.model;
             if step == 0 {
                 assert!((update.loss - before).abs() < 1e-5, "{} against {before}", update.loss);

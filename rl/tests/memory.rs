@@ -6,7 +6,10 @@ mod common;
 use common::{PROBLEMS, policy, short_examples};
 use data::Prompting;
 use model::{GenerateConfig, Key, Purpose, generate};
-use rl::{optim::Adam, supervised::update};
+use rl::{
+    optim::{Adam, Computing},
+    supervised::update,
+};
 
 /// Resident size of this process now, in bytes.
 fn resident() -> Option<u64> {
@@ -37,7 +40,7 @@ fn memory_is_flat_over_two_hundred_rounds_of_sampling_and_learning() {
         let key = |sample: u64| Key::new(round, Purpose::Rollout).with(sample);
         let keys = vec![vec![key(0), key(1)]; PROBLEMS];
         generate(&policy.model, &prompts, &keys, &config, &|_| ());
-        policy.model = update(policy.model, &examples, &mut optimizer, 1e-4, 4, 2).model;
+        policy.model = update(policy.model, &examples, &mut optimizer, 1e-4, 4, Computing::on(2)).model;
         if round == 40 {
             after_warm_up = resident().unwrap();
         }

@@ -293,7 +293,7 @@ fn five_steps_of_adamw_with_clipping_are_those_of_torch() {
         gradients.register(model.a.id, step.gradients.a());
         gradients.register(model.b.id, step.gradients.b());
         assert!((global_norm(&model, &gradients) - step.norm).abs() < 1e-5 * step.norm);
-        let (stepped, norm) = optimizer.step(model, gradients, &|_| lr);
+        let (stepped, norm) = optimizer.step(model, gradients, &|_| lr, 1);
         model = stepped;
         assert!((norm - step.norm).abs() < 1e-5 * step.norm);
         assert_close(&to_host(model.a.val()).values, &step.values.a.concat(), 1e-6);

@@ -15,7 +15,7 @@ use model::{ActorCritic, Finish, Transformer, ValueBranch, to_host, token_log_pr
 use rl::{
     batch::{flat, micro_batches, pad, response_tokens, score, score_with_values},
     loss::{negative_log_likelihood, ppo_policy, ppo_value},
-    optim::{Adam, gradients},
+    optim::{Adam, Computing, gradients},
     reward::{OrmScore, RewardArgs, RewardKind},
     rollout::{Asked, Rollout, RolloutConfig, look, sample_rollouts},
     supervised::update,
@@ -35,7 +35,7 @@ fn examples() -> Vec<Example> {
 /// The loss of the one supervised loop and its gradient of every parameter.
 fn supervised(model: &Transformer, examples: &[Example], micro_batch: usize, threads: usize) -> (f64, Vec<Vec<f32>>) {
     let total = response_tokens(examples);
-    let found = gradients(model, &micro_batches(examples, micro_batch), threads, |model, indices| {
+    let found = gradients(model, &micro_batches(examples, micro_batch), Computing::on(threads), |model, indices| {
         let rows: Vec<&Example> = indices.iter().map(|&index| &examples[index]).collect();
         let loss = negative_log_likelihood(score(model, &pad(&rows, &model.device()), 1.0).log_probs, total);
         (loss.clone(), f64::from(loss.inner().into_scalar::<f32>()))
@@ -96,6 +96,20 @@ fn the_first_update_of_ppo_is_the_same_for_any_split_into_micro_batches() {
     }
 }
 
+#[test]
+fn blocks_that_are_computed_again_change_no_digit_of_a_step_of_ppo() {
+    let line = |more: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let flags = [&["--steps=1", "--value-warm-up=0", "--mini-batch=8"], more].concat();
+        let mut line = metrics(&run_ppo(&folder.path().join("run"), &flags).unwrap()).remove(0);
+        line.retain(|name, _| !name.contains("time/") && !name.contains("_per_s"));
+        line
+    };
+    let expected = line(&[]);
+    assert!(expected["grad_norm"].as_f64().unwrap() > 0.0, "the test needs a gradient");
+    assert_eq!(line(&["--gradient-checkpointing"]), expected);
+}
+
 // 4 and 5
 
 #[test]
@@ -104,7 +118,7 @@ fn what_stands_after_the_end_of_a_row_enters_neither_loss_nor_gradients() {
     let rows = [Example::new(vec![3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], 4), Example::new(vec![2, 7, 1, 0], 2)];
     let rows: Vec<&Example> = rows.iter().collect();
     let found = |padding: i32| {
-        let result = gradients(&model, &[()], 1, |model, ()| {
+        let result = gradients(&model, &[()], Computing::on(1), |model, ()| {
             let mut batch = pad(&rows, &Device::default());
             let mut ids = batch.tokens.into_data().convert::<i32>().try_to_vec::<i32>().unwrap();
             ids[11 + 4..].fill(padding);
@@ -138,7 +152,7 @@ fn the_end_of_sequence_token_is_learnt() {
     let before = log_prob_of_end(&model);
     let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.0, 1.0);
     for _ in 0..10 {
-        model = update(model, &examples, &mut optimizer, 3e-3, PROBLEMS, 1).model;
+        model = update(model, &examples, &mut optimizer, 3e-3, PROBLEMS, Computing::on(1)).model;
     }
     let after = log_prob_of_end(&model);
     assert!(after > before + 0.5, "log-probability of the end: {before} before, {after} after");
@@ -238,7 +252,7 @@ fn a_detached_critic_leaves_the_gradient_of_the_policy_as_it_was_and_one_that_is
     let (device, total) = (Device::default(), response_tokens(&rollouts));
     let rows: Vec<&Rollout> = rollouts.iter().collect();
     let of_losses = |model: &ActorCritic, policy_weight: f64, value_weight: f64| {
-        let result = gradients(model, &[()], 1, |model, ()| {
+        let result = gradients(model, &[()], Computing::on(1), |model, ()| {
             let (scored, values) = score_with_values(model, &pad(&rows, &device), 1.0);
             let old = flat(rows.iter().map(|row| row.log_probs.as_slice()), &device);
             let advantages: Vec<f32> = (0..total).map(|i| (i % 5) as f32 - 2.0).collect();

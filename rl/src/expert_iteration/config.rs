@@ -4,6 +4,7 @@ use crate::{
     adapters::LoraArgs,
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     dry_run,
+    harvest::{Deduplicate, ForeignArgs},
     progress::print_line,
     supervised::FitArgs,
 };
@@ -62,7 +63,7 @@ pub struct EiConfig {
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub shots: usize,
     /// When two right solutions of a question are one
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value = "text")]
     pub deduplicate: Deduplicate,
     /// What a round is fine-tuned from: the base, or, as an ablation, the last round's policy
     #[arg(long, value_enum, default_value_t)]
@@ -77,10 +78,10 @@ pub struct EiConfig {
     /// Probability from which on it does
     #[arg(long, value_name = "P", default_value_t = 0.5)]
     pub orm_threshold: f64,
-    /// Take the samples of round 1 from the samples.jsonl of another run instead
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from_samples: Option<PathBuf>,
+    /// What was drawn already.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub foreign: ForeignArgs,
 }
 
 /// What round 1 starts from.
@@ -92,17 +93,6 @@ pub enum Start {
     Sft,
     /// The base after a few solved problems; D_0 is empty.
     Base,
-}
-
-/// When two right solutions of a question are one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Deduplicate {
-    /// The same text.
-    #[default]
-    Text,
-    /// The same chain of calculations.
-    Trace,
 }
 
 /// What a round is fine-tuned from.
@@ -134,7 +124,7 @@ pub(super) fn check(config: &EiConfig) -> Result<()> {
         "--temperature 0 would draw {} equal samples: give a temperature above 0",
         config.samples
     );
-    config.from_samples.as_deref().map_or(Ok(()), |file| eval::read_samples(file).map(|_| ()))?;
+    config.foreign.check()?;
     if let Some(orm) = &config.orm {
         RewardModel::load(orm, &config.run.device()?)?;
     }

@@ -4,7 +4,7 @@ use crate::{
     adapters::LoraArgs,
     args::{DataArgs, InitArgs, RunArgs},
     dry_run,
-    harvest::SamplingArgs,
+    harvest::{Deduplicate, SamplingArgs},
     prefix::{Labels, PrefixArgs},
     progress::print_line,
     supervised::FitArgs,
@@ -44,6 +44,10 @@ pub struct OrmConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub sampling: SamplingArgs,
+    /// When two solutions of a question are one to learn from. Among many samples those that are drawn often crowd out the
+    /// rare ones, which a choice of the best of many will meet
+    #[arg(long, value_enum, default_value = "none")]
+    pub deduplicate: Deduplicate,
     /// What a step prefix is labelled with
     #[arg(long, value_enum, default_value_t)]
     pub labels: Labels,

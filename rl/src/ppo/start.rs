@@ -26,7 +26,7 @@ pub(super) struct Start {
 pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     prepare::check_out(&config.run)?;
     let mut config = config.clone();
-    let threads = config.run.compute.threads(device);
+    let computing = config.run.compute.computing(device);
     let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
     let initial = prepare::policy(&init, device)?;
     let reward_model = match config.reward.reward.asks_reward_model() {
@@ -87,7 +87,7 @@ pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
         tokenizer: policy.tokenizer,
         rollout,
         curriculum,
-        threads,
+        computing,
         adapters,
     };
     Ok(Start { config, trainer, run, initial, numbers })

@@ -18,7 +18,7 @@ use rl::{
     augment,
     command::{Command, parse},
     expert_iteration,
-    optim::Adam,
+    optim::{Adam, Computing},
     orm, ppo, rcrl, sft,
     supervised::update,
 };
@@ -92,7 +92,7 @@ fn taught(examples: &[Example], steps: usize) -> TempDir {
     let mut model = random_model(tokenizer.vocab_size(), 1);
     let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.0, 1.0);
     for _ in 0..steps {
-        model = update(model, examples, &mut optimizer, 3e-3, PROBLEMS, 1).model;
+        model = update(model, examples, &mut optimizer, 3e-3, PROBLEMS, Computing::on(1)).model;
     }
     let folder = tempfile::tempdir().unwrap();
     save_model(folder.path(), &model).unwrap();

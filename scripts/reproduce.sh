@@ -1,0 +1,225 @@
+#!/usr/bin/env bash
+# The paper's tables, figures and claims (Havrilla et al. 2024, arXiv 2403.04642), by one command:
+#
+#     scripts/reproduce.sh --profile smoke|cpu|gpu [--benchmark synthetic|gsm8k|svamp] [--data-dir DIR] [--out DIR]
+#       [--seeds N] [--only table-1,figure-rounds,…] [--small-only] [--init-small PATH] [--init-large PATH] [-- FLAG …]
+#
+# smoke   a few minutes: that all of it works, on sixteen problems; its figures mean nothing
+# cpu     two sizes of model and three seeds on two cores; the budgets are below, the hours in docs/results
+# gpu     the paper's own settings, for published models (--init-small, --init-large)
+#
+# Every line of `study` below is one run: its name, the tables and figures that show it, what it starts from, and the command.
+# A run leaves OUT/SIZE-seedS/NAME (its directory) and OUT/SIZE-seedS/results/NAME.json (what it came to, a few kilobytes).
+# What has a result is not run again; what was interrupted goes on. So it can be stopped at any time, and moved to another
+# machine by copying the folders `results` alone: what a later run starts from is then made again, with the same seed.
+# FLAG … go to every command (--threads 1, say).
+set -euo pipefail
+here=$(dirname "$0") profile=cpu benchmark=synthetic data=() out="" seeds="" only="" small_only="" inits=("" "") flags=()
+while (($#)); do
+  case $1 in
+  --profile) profile=$2 && shift 2 ;;
+  --benchmark) benchmark=$2 && shift 2 ;;
+  --data-dir) data=(--data-dir "$2") && shift 2 ;;
+  --out) out=$2 && shift 2 ;;
+  --seeds) seeds=$2 && shift 2 ;;
+  --only) only=,$2, && shift 2 ;;
+  --small-only) small_only=yes && shift ;;
+  --init-small) inits[0]=$2 && shift 2 ;;
+  --init-large) inits[1]=$2 && shift 2 ;;
+  --) shift && flags=("$@") && break ;;
+  -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit ;;
+  *) echo "error: unknown flag $1; see $0 --help" >&2 && exit 2 ;;
+  esac
+done
+out=${out:-runs/reproduce-$profile-$benchmark} bin=${BIN:-$here/../target/release}
+[ -x "$bin/collect" ] || cargo build --release --workspace
+
+# The budgets. K of Expert Iteration, which the reward model learns from as well; samples of a report; what differs from the
+# defaults of each command.
+k=96 rounds=4 base_rounds=5 shots=2 report_samples=96 sizes=(tiny medium)
+pretrain=() all=(--benchmark "$benchmark" "${data[@]}") looks=() tests=(--test-problems 100 --test-samples 1) sft=() orm=() ei=() rcrl=() ppo=() report=()
+case $profile in
+smoke)
+  seeds=${seeds:-1} k=4 rounds=2 base_rounds=2 shots=0 report_samples=4 sizes=(tiny)
+  all+=(--limit 16 --max-new-tokens 96) looks=(--eval-problems 4) tests=(--test-problems 4 --test-samples 1)
+  report=(--limit 8 --max-new-tokens 96)
+  sft=(--steps 4 --eval-every 2) orm=(--steps 4) ei=("${sft[@]}") rcrl=("${sft[@]}")
+  ppo=(--steps 2 --questions 4 --samples 2 --mini-batch 4 --eval-every 1)
+  ;;
+cpu)
+  seeds=${seeds:-3} k=32 rounds=2 base_rounds=3
+  ei=(--epochs 2) orm=(--eval-every 400) report=(--max-new-tokens 112)
+  ;;
+gpu)
+  seeds=${seeds:-3}
+  sft=(--batch-size 128 --learning-rate 2e-5)
+  ppo=(--questions 256 --ppo-epochs 4 --mini-batch 256 --learning-rate 1e-6 --value-layers 4 --lambda 0.95 --lora-rank 128 --steps 1000)
+  ;;
+*) echo "error: no profile $profile: smoke, cpu or gpu" >&2 && exit 2 ;;
+esac
+if [ -n "${inits[0]}" ]; then sizes=(small-model large-model); fi
+if [ -n "$small_only" ] || [ -n "${inits[0]}" ] && [ -z "${inits[1]}" ]; then sizes=("${sizes[0]}"); fi
+
+# What runs start from: each makes what it needs, once.
+base() { if [ -z "$init" ]; then run base pretrain "${pretrain[@]}"; fi; }
+sft() { base && run sft sft --init "$base" "${sft[@]}"; }
+orm() {
+  sft
+  run orm orm --init "$dir/sft" --samples "$k" --temperature 1 --judge-after tokens --deduplicate text "${orm[@]}"
+}
+ei() { orm && run ei ei "${from_sft[@]}" "${drawn[@]}" --samples "$k" --rounds "$rounds" "${ei[@]}"; }
+rcrl() { ei && run rcrl rcrl "${by_ei[@]}" --samples 4 --temperature 1 "${rcrl[@]}"; }
+rcrl-1() { rcrl && run rcrl-1 rcrl "${by_ei[@]}" "${sparse[@]}" --right-per-wrong 1 "${rcrl[@]}"; }
+ei-base() { base && run ei-base ei "${from_base[@]}" --samples "$k" --rounds "$base_rounds" "${ei[@]}"; }
+
+# One size and seed: NAME, who shows it, what it starts from, command and flags.
+study() {
+  from_sft=(--init "$dir/sft" --base "$base") from_base=(--init "$base" --base "$base" --start base --shots "$shots")
+  drawn=(--from-samples "$dir/orm/samples.jsonl") by_ei=(--init "$dir/ei" --base "$base")
+  per_question=--from-samples-per-question prompted=(--init "$base" --shots "$shots")
+  orm_of=(--orm "$dir/orm") sparse=(--from-samples "$dir/rcrl/samples.jsonl" --labels outcome)
+
+  asked="--shots $shots" try base "table-2 table-3 claims" base
+  try sft "table-1 table-3 figure-epochs claims" sft
+  try orm "claims" orm
+  # From SFT.
+  try ei "table-1 table-3 table-5 figure-rounds figure-samples claims" ei
+  try ppo "table-1 table-3 table-6 figure-samples figure-value claims" sft ppo --init "$dir/sft" "${ppo[@]}"
+  try ppo-dense "table-1 claims" sft ppo --init "$dir/sft" "${ppo[@]}" --reward dense
+  try ppo-sparse-orm "table-1 claims" orm ppo --init "$dir/sft" "${ppo[@]}" --reward sparse-orm "${orm_of[@]}"
+  try ppo-dense-orm "table-1 claims" orm ppo --init "$dir/sft" "${ppo[@]}" --reward dense-orm "${orm_of[@]}"
+  try ei-orm "table-1 claims" orm ei "${from_sft[@]}" "${drawn[@]}" "${orm_of[@]}" --samples "$k" --rounds "$rounds" "${ei[@]}"
+  try rcrl "table-1 claims" rcrl
+  asked="--goal bad" of=rcrl try rcrl-bad "claims" rcrl
+  # From the base, after a few solved problems.
+  try ei-base "table-2 table-3 table-5 figure-rounds figure-samples claims" ei-base
+  asked="--shots $shots" try ppo-base "table-2 table-3 figure-samples claims" base ppo "${prompted[@]}" --temperature 0.2 "${ppo[@]}"
+  asked="--shots $shots" try ppo-base-sparse-orm "table-2" orm ppo "${prompted[@]}" --temperature 0.2 "${ppo[@]}" --reward sparse-orm "${orm_of[@]}"
+  asked="--shots $shots" try ppo-base-dense-orm "table-2" orm ppo "${prompted[@]}" --temperature 0.2 "${ppo[@]}" --reward dense-orm "${orm_of[@]}"
+  try ei-base-orm "table-2" ei-base ei "${from_base[@]}" --from-samples "$dir/ei-base/samples.jsonl" $per_question "$k" \
+    "${orm_of[@]}" --samples "$k" --rounds "$base_rounds" "${ei[@]}"
+  # Ablations, of the smaller size.
+  if [ "$size" != "${sizes[0]}" ] || [ "$benchmark" = svamp ]; then return; fi
+  for passes in 1 2 8; do
+    try sft-$passes "figure-epochs claims" base sft --init "$base" "${sft[@]}" --epochs $passes
+  done
+  try ppo-plr "table-6 claims" sft ppo --init "$dir/sft" "${ppo[@]}" --curriculum plr
+  try ppo-backtracking "table-6 claims" sft ppo --init "$dir/sft" "${ppo[@]}" --curriculum backtracking
+  try ppo-shared "figure-value claims" sft ppo --init "$dir/sft" "${ppo[@]}" --value-shares-trunk
+  try ppo-no-kl "claims" sft ppo --init "$dir/sft" "${ppo[@]}" --kl-coefficient 0
+  asked="--shots $shots" try ppo-base-hot "claims" base ppo "${prompted[@]}" --temperature 0.7 "${ppo[@]}"
+  try ei-k4 "figure-rounds figure-samples claims" orm ei "${from_sft[@]}" "${drawn[@]}" $per_question 4 --samples 4 \
+    --rounds $((rounds + 2)) "${ei[@]}"
+  try ei-base-k4 "figure-samples claims" ei-base ei "${from_base[@]}" --from-samples "$dir/ei-base/samples.jsonl" $per_question 4 \
+    --samples 4 --rounds $((base_rounds + 2)) "${ei[@]}"
+  try ei-last "figure-rounds claims" orm ei "${from_sft[@]}" "${drawn[@]}" --samples "$k" --rounds "$rounds" --reset-to last "${ei[@]}"
+  try ei-minimal "table-4 claims" orm ei "${from_sft[@]}" "${drawn[@]}" $per_question 1 --samples 1 --rounds 1 "${ei[@]}"
+  for ratio in 100 10; do
+    try rcrl-$ratio "table-4 claims" rcrl rcrl "${by_ei[@]}" "${sparse[@]}" --right-per-wrong $ratio "${rcrl[@]}"
+  done
+  try rcrl-1 "table-4 claims" rcrl-1
+  asked="--goal bad" of=rcrl-1 try rcrl-1-bad "table-4 claims" rcrl-1
+}
+
+# try NAME SHOWN-BY FROM COMMAND FLAG …: a run and what it is worth, where it is asked for and not done.
+try() {
+  local name=$1 shown_by=$2 from=$3 started
+  shift 3
+  wanted "$name" "$shown_by" || return 0
+  "$from"
+  started=$SECONDS
+  if (($#)); then run "$name" "$@"; fi
+  keep "$name"
+  printf '%s %s\t%s\n' "$size" "$name" $((SECONDS - started)) >>"$out/times.tsv"
+}
+
+# Whether a run is still to do: counted in the first pass, done in the second.
+wanted() {
+  [ ! -f "$dir/results/$1.json" ] && shown "$2" || return 1
+  if [ "$pass" = count ]; then left+=("$size $1") && return 1; fi
+  echo "== $size, seed $seed: $1 ($((++number)) of ${#left[@]}$(expected))"
+}
+
+# Whether any of some tables and figures is asked for.
+shown() {
+  local what
+  [ -n "$only" ] || return 0
+  for what in $1; do [[ $only != *,$what,* ]] || return 0; done
+  return 1
+}
+
+# How long what is left takes, by what the same runs of the same size have taken.
+expected() {
+  [ -s "$out/times.tsv" ] || return 0
+  printf '%s\n' "${left[@]:number-1}" | awk -v times="$out/times.tsv" '
+    BEGIN { while ((getline line < times) > 0) { split(line, f, "\t"); sum[f[1]] += f[2]; count[f[1]]++ } }
+    ($0 in sum) { total += sum[$0] / count[$0]; next } { unknown++ }
+    END { printf ", %d min left", total / 60; if (unknown) printf " and %d runs of unknown length", unknown }'
+}
+
+# run NAME COMMAND FLAG …: one run directory, gone on with where it was interrupted.
+run() {
+  local name=$1 command=$2 path=$dir/$1 more=()
+  shift 2
+  if [ -f "$path/finished" ]; then return; fi
+  if [ -f "$path/checkpoints/index.json" ]; then
+    "$bin/rl" "$command" --resume "$path" "${flags[@]}"
+  else
+    rm -rf "$path"
+    case $command in
+    pretrain) ;;
+    orm) more=("${looks[@]}") ;;
+    *) more=("${looks[@]}" "${tests[@]}") ;;
+    esac
+    "$bin/rl" "$command" --seed "$seed" "${model[@]}" "${all[@]}" "${more[@]}" --out "$path" "${flags[@]}" "$@"
+  fi
+  touch "$path/finished"
+}
+
+# keep NAME: its report on the test split, and all that is shown of it in one small file.
+keep() {
+  local name=$1 path=$dir/${of:-$1} report_of=()
+  if [ "$name" != orm ]; then
+    orm
+    if [ "$name" = base ]; then path=$base; fi
+    mkdir -p "$dir/reports"
+    report_of=(--report "$dir/reports/$name.json" --by-question "$dir/reports/$name.by-question.json")
+    # shellcheck disable=SC2086
+    "$bin/eval" run --checkpoint "$path" --orm "$dir/orm" --samples "$report_samples" --benchmark "$benchmark" "${data[@]}" \
+      --out "${report_of[1]}" --by-question "${report_of[3]}" "${report[@]}" "${flags[@]}" ${asked:-}
+  fi
+  if [ -d "$dir/${of:-$1}" ]; then report_of+=(--run "$dir/${of:-$1}"); fi
+  "$bin/collect" "${report_of[@]}" --model "$size" --seed "$seed" --out "$dir/results/$name.json"
+}
+
+mkdir -p "$out"
+if [ "$profile" = smoke ] && [ -z "${inits[0]}" ]; then
+  # What stands for a pretrained model knows the sixteen problems, more or less: every method finds something right.
+  inits[0]=$out/knows
+  if [ ! -f "$out/knows/finished" ]; then
+    rm -rf "$out/pretrained" "$out/knows"
+    "$bin/rl" pretrain --steps 6 --batch-size 4 --eval-every 6 --out "$out/pretrained" "${flags[@]}"
+    "$bin/rl" sft "${all[@]}" --init "$out/pretrained" --steps 120 --batch-size 8 --learning-rate 4e-3 --eval-every 120 \
+      "${looks[@]}" "${tests[@]}" --out "$out/knows" "${flags[@]}"
+    touch "$out/knows/finished"
+  fi
+fi
+left=() number=0
+for pass in count run; do
+  for ((seed = 0; seed < seeds; seed++)); do
+    for place in "${!sizes[@]}"; do
+      size=${sizes[place]} init=${inits[place]:-} dir=$out/${sizes[place]}-seed$seed
+      model=(--model "$size") base=$dir/base
+      if [ -n "$init" ]; then model=() base=$init; fi
+      study
+    done
+  done
+  if [ "$pass" = count ]; then echo "${#left[@]} runs to do in $out"; fi
+done
+
+made=(table-1 table-2 table-4 table-5 table-6 figure-rounds figure-samples figure-epochs figure-value claims)
+if [ "$benchmark" = svamp ]; then made=(table-3 figure-rounds figure-samples claims); fi
+for what in "${made[@]}"; do
+  if shown "$what"; then "$bin/$what" "$out" --out "$out/tables" >/dev/null; fi
+done
+echo "tables, figures and claims are in $out/tables"

@@ -1,0 +1,240 @@
+//! What one run came to, in one small file: enough for every table, figure and claim, and nothing that is large.
+//!
+//! Run directories hold weights and samples; a result holds what is told of them. It can be kept, committed, and carried to
+//! another machine, where a reproduction goes on without the run.
+
+use anyhow::{Context, Result, ensure};
+use eval::{Metric, MetricKind, OrmReport, Report};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// What one run came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunResult {
+    /// What the run is called in its study: `ppo-dense`.
+    pub name: String,
+    /// The subcommand of `rl` that made it; empty for a model that somebody else has made.
+    pub command: String,
+    /// The size of the model, or where it came from.
+    pub model: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Many samples of each test problem.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Report>,
+    /// What each test problem scores, in their order, in thousandths: what two runs are compared by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub by_question: BTreeMap<Metric, Vec<u16>>,
+    /// What a reward model is worth on held-out questions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reward_model: Option<OrmReport>,
+    /// What the method has cost, beyond what it starts from.
+    pub cost: Cost,
+    /// Its looks at the validation split, in their order.
+    pub looks: Vec<Look>,
+    /// Where and with what it was made.
+    pub made: Made,
+}
+
+/// What a run has cost, as its `metrics.jsonl` tells. The final evaluation is not part of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Solutions sampled; `None` for a supervised run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<f64>,
+    /// CPU time of all threads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+}
+
+/// A line of `metrics.jsonl` at which the validation split was looked at: the names in there, and `cpu_seconds` so far.
+pub type Look = BTreeMap<String, f64>;
+
+/// Where and with what a run was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    /// The commit of the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor: Option<String>,
+}
+
+/// What is kept of a line beside its looks.
+const KEPT: [&str; 8] =
+    ["step", "samples", "accuracy", "reward/mean", "kl/k1", "entropy", "value/explained_variance", "loss/value"];
+const KEPT_KINDS: [&str; 3] = ["validation/", "diversity/", "round/"];
+
+impl RunResult {
+    /// Reads a run directory, where there is one, the REPORT that `eval run` wrote of it, and its scores by question.
+    ///
+    /// # Errors
+    /// A folder that is no run, a file that is malformed.
+    pub fn of(
+        name: &str,
+        (model, seed): (&str, u64),
+        run: Option<&Path>,
+        report: Option<&Path>,
+        by_question: Option<&Path>,
+    ) -> Result<Self> {
+        let command = run.map(command_of).transpose()?.unwrap_or_default();
+        let lines = run.map(|run| metrics(&run.join("metrics.jsonl"))).transpose()?.unwrap_or_default();
+        let evaluation = run.filter(|_| command == "orm").map(|run| run.join("eval.json"));
+        Ok(Self {
+            name: name.into(),
+            model: model.into(),
+            seed,
+            by_question: by_question.map(read).transpose()?.map(thousandths).unwrap_or_default(),
+            test: report.map(read).transpose()?,
+            reward_model: evaluation.as_deref().map(read).transpose()?,
+            cost: cost(&lines, ["sft", "pretrain", "orm"].contains(&command.as_str())),
+            looks: looks(&lines),
+            made: Made { commit: commit(), processor: processor() },
+            command,
+        })
+    }
+
+    /// # Errors
+    /// A file that is missing or malformed.
+    pub fn read(path: &Path) -> Result<Self> {
+        read(path)
+    }
+
+    /// The best look at a number of the validation split, and the last.
+    pub fn best_and_last(&self, name: &str) -> Option<[f64; 2]> {
+        let seen: Vec<f64> = self.looks.iter().filter_map(|look| look.get(name).copied()).collect();
+        Some([seen.iter().copied().fold(f64::NEG_INFINITY, f64::max), *seen.last()?])
+    }
+}
+
+/// Of greedy samples and of the most samples that there are: what claims are about.
+fn thousandths(values: BTreeMap<Metric, Vec<f64>>) -> BTreeMap<Metric, Vec<u16>> {
+    let most = values.keys().map(|metric| metric.k).max().unwrap_or(1);
+    let is_kept = |metric: &Metric| metric.k == most || metric.k == 1 && metric.kind == MetricKind::Maj;
+    let round = |values: Vec<f64>| values.into_iter().map(|value| (1000.0 * value).round() as u16).collect();
+    values.into_iter().filter(|(metric, _)| is_kept(metric)).map(|(metric, values)| (metric, round(values))).collect()
+}
+
+/// The subcommand that a run directory is of.
+fn command_of(run: &Path) -> Result<String> {
+    let path = run.join("config.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let command = text.lines().next().and_then(|line| line.strip_prefix("# rl "));
+    Ok(command.with_context(|| format!("{} does not begin with its command", path.display()))?.trim().into())
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))
+}
+
+/// The lines of a `metrics.jsonl`; none where there is no such file.
+fn metrics(path: &Path) -> Result<Vec<Map<String, Value>>> {
+    let Ok(text) = fs::read_to_string(path) else { return Ok(Vec::new()) };
+    let parse = |(number, line): (usize, &str)| {
+        serde_json::from_str(line).with_context(|| format!("{}, line {} is malformed", path.display(), number + 1))
+    };
+    text.lines().enumerate().map(parse).collect()
+}
+
+/// Supervised runs count under `samples` the examples that they have seen.
+fn cost(lines: &[Map<String, Value>], is_supervised: bool) -> Cost {
+    let number = |line: &Map<String, Value>, name: &str| line.get(name).and_then(Value::as_f64);
+    let samples = lines.iter().rev().find_map(|line| number(line, "samples")).filter(|_| !is_supervised);
+    // A run that was begun before this was counted has no sum.
+    let seconds: Option<f64> = lines.iter().map(|line| number(line, "time/cpu_s")).sum();
+    Cost { samples, cpu_seconds: seconds.filter(|_| !lines.is_empty()) }
+}
+
+fn looks(lines: &[Map<String, Value>]) -> Vec<Look> {
+    let mut cpu_seconds = 0.0;
+    let mut looks = Vec::new();
+    for line in lines {
+        cpu_seconds += line.get("time/cpu_s").and_then(Value::as_f64).unwrap_or(0.0);
+        if !line.keys().any(|name| name.starts_with("validation/")) {
+            continue;
+        }
+        let is_kept = |name: &str| KEPT.contains(&name) || KEPT_KINDS.iter().any(|kind| name.starts_with(kind));
+        let kept = line.iter().filter(|(name, _)| is_kept(name));
+        let mut look: Look = kept.filter_map(|(name, value)| Some((name.clone(), rounded(value.as_f64()?)))).collect();
+        look.insert("cpu_seconds".into(), rounded(cpu_seconds));
+        looks.push(look);
+    }
+    looks
+}
+
+/// To six digits: a curve is looked at.
+fn rounded(x: f64) -> f64 {
+    format!("{x:.5e}").parse().unwrap_or(x)
+}
+
+fn commit() -> Option<String> {
+    let output =
+        std::process::Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=9"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim().to_string()).filter(|commit| output.status.success() && !commit.is_empty())
+}
+
+fn processor() -> Option<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.trim_start().strip_prefix(':'));
+    Some(name?.trim().to_string())
+}
+
+/// Refuses a name that could not be that of a file.
+///
+/// # Errors
+/// Naming it.
+pub fn check_name(name: &str) -> Result<()> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    ensure!(!name.is_empty() && name.chars().all(is_plain), "{name:?} is no name: letters, digits and - only");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run_with(command: &str, metrics: &str) -> tempfile::TempDir {
+        let run = tempfile::tempdir().unwrap();
+        fs::write(run.path().join("config.toml"), format!("# rl {command}\nseed = 3\n")).unwrap();
+        fs::write(run.path().join("metrics.jsonl"), metrics).unwrap();
+        run
+    }
+
+    const LINES: &str = "{\"step\":1,\"samples\":8,\"time/cpu_s\":1.5,\"loss\":0.5}\n\
+                         {\"step\":2,\"samples\":16,\"time/cpu_s\":2.0,\"validation/maj@1\":0.123456789,\"loss\":0.4}\n";
+
+    #[test]
+    fn a_result_has_the_looks_of_a_run_and_what_it_has_cost() {
+        let run = run_with("ppo", LINES);
+        let result = RunResult::of("ppo", ("tiny", 3), Some(run.path()), None, None).unwrap();
+        assert_eq!((result.command.as_str(), result.model.as_str(), result.seed), ("ppo", "tiny", 3));
+        assert_eq!(result.cost, Cost { samples: Some(16.0), cpu_seconds: Some(3.5) });
+        let expected = [("cpu_seconds", 3.5), ("samples", 16.0), ("step", 2.0), ("validation/maj@1", 0.123457)];
+        assert_eq!(result.looks, [expected.into_iter().map(|(name, x)| (name.to_string(), x)).collect::<Look>()]);
+        assert_eq!(result.best_and_last("validation/maj@1"), Some([0.123457, 0.123457]));
+        assert_eq!(result.best_and_last("validation/pass@1"), None);
+    }
+
+    #[test]
+    fn examples_of_supervised_runs_are_no_samples_and_seconds_that_were_not_all_counted_have_no_sum() {
+        let run = run_with("sft", LINES);
+        let of_sft = RunResult::of("sft", ("tiny", 3), Some(run.path()), None, None).unwrap();
+        assert_eq!(of_sft.cost, Cost { samples: None, cpu_seconds: Some(3.5) });
+        let run = run_with("ppo", &format!("{{\"samples\":4}}\n{LINES}"));
+        assert_eq!(RunResult::of("ppo", ("tiny", 3), Some(run.path()), None, None).unwrap().cost.cpu_seconds, None);
+    }
+
+    #[test]
+    fn what_is_no_run_is_refused_by_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = |path: &Path| format!("{:#}", RunResult::of("x", ("tiny", 0), Some(path), None, None).unwrap_err());
+        assert!(told(folder.path()).contains("config.toml"));
+        let run = run_with("ppo", "{\"step\":1}\nnonsense\n");
+        assert!(told(run.path()).contains("line 2"), "{}", told(run.path()));
+        assert!(check_name("ppo-dense").is_ok() && check_name("../x").is_err() && check_name("").is_err());
+    }
+}

@@ -1,0 +1,140 @@
+//! Tables of methods: a row a method, a column a metric, a part a size of model; as Markdown for people and CSV for programs.
+
+use crate::{Cell, Size, StudyArgs, metric, read_studies};
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Parser};
+use eval::MetricKind;
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Flags of every table.
+#[derive(Parser, Debug)]
+#[command(max_term_width = 110)]
+pub struct TableArgs {
+    /// Which results.
+    #[command(flatten)]
+    pub studies: StudyArgs,
+    /// Where to.
+    #[command(flatten)]
+    pub out: OutArgs,
+}
+
+/// Where what was made goes, beside the terminal.
+#[derive(Args, Clone, Debug)]
+pub struct OutArgs {
+    /// Also write it into this folder, as Markdown and CSV; figures as SVG
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// A row of a table: what it is called, and the name of its run in a study.
+pub type Row = (&'static str, &'static str);
+
+/// What a table or figure is, in all its forms.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Written {
+    /// For people.
+    pub markdown: String,
+    /// For programs.
+    pub csv: String,
+    /// A drawing.
+    pub svg: Option<String>,
+}
+
+/// The columns of the paper's tables; `None` is the most samples that there are.
+const COLUMNS: [(MetricKind, Option<usize>); 4] =
+    [(MetricKind::Maj, Some(1)), (MetricKind::Maj, None), (MetricKind::Rerank, None), (MetricKind::Pass, None)];
+
+impl Written {
+    /// Prints the Markdown, and writes all forms as `NAME.md`, `NAME.csv`, `NAME.svg` where a folder is given.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn put(&self, name: &str, out: &OutArgs) -> Result<()> {
+        print!("{}", self.markdown);
+        let Some(folder) = &out.out else { return Ok(()) };
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let write = |extension: &str, text: &str| {
+            let path: &Path = &folder.join(format!("{name}.{extension}"));
+            fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+        };
+        write("md", &self.markdown)?;
+        write("csv", &self.csv)?;
+        self.svg.as_ref().map_or(Ok(()), |svg| write("svg", svg))
+    }
+}
+
+/// Makes a table of methods of what a folder holds, prints and writes it.
+///
+/// # Errors
+/// A folder that holds no results, a result that is malformed, a full disk.
+pub fn print_methods(name: &str, title: &str, rows: &[Row], args: &TableArgs) -> Result<()> {
+    methods(title, rows, &read_studies(&args.studies)?)?.put(name, &args.out)
+}
+
+/// A table of methods.
+///
+/// # Errors
+/// Where none of the rows was run.
+pub fn methods(title: &str, rows: &[Row], sizes: &[Size]) -> Result<Written> {
+    let mut written = Written { markdown: format!("{title}\n"), ..Written::default() };
+    written.csv = "model,method,metric,mean,half_width,seeds\n".into();
+    let with_rows: Vec<&Size> =
+        sizes.iter().filter(|size| rows.iter().any(|(_, name)| size.of(name).next().is_some())).collect();
+    ensure!(!with_rows.is_empty(), "none of these runs is among the results: {}", names(rows));
+    for size in with_rows {
+        of_size(rows, size, &mut written)?;
+    }
+    written.markdown += "\nMean over seeds ± half of a 95 % interval over questions and seeds together. Samples and CPU seconds \
+                         are the method's own, beyond what it starts from.\n";
+    Ok(written)
+}
+
+fn of_size(rows: &[Row], size: &Size, written: &mut Written) -> Result<()> {
+    let most = size.most_samples();
+    let columns = COLUMNS.map(|(kind, k)| metric(kind, k.unwrap_or(most)));
+    let seeds = size.studies.len();
+    let heads = columns.map(|column| column.to_string()).join(" | ");
+    writeln!(written.markdown, "\n| `{}`, {seeds} seed(s) | {heads} | samples | CPU s |", size.model)?;
+    writeln!(written.markdown, "| --- |{}", " --- |".repeat(columns.len() + 2))?;
+    let mut footnotes = Vec::new();
+    for &(label, name) in rows {
+        let mut cells = Vec::new();
+        for column in columns {
+            let cell = size.cell(name, column);
+            if let Some(Cell { mean, half_width, seeds }) = cell {
+                writeln!(written.csv, "{},{label},{column},{mean:.5},{half_width:.5},{seeds}", size.model)?;
+            }
+            let found = cell.map_or(0, |cell| cell.seeds);
+            let note = if found < seeds { footnote(&mut footnotes, found, seeds) } else { String::new() };
+            cells.push(cell.map_or("—".into(), |cell| format!("{:.3} ± {:.3}", cell.mean, cell.half_width)) + &note);
+        }
+        let costs = [size.cost(name, |cost| cost.samples), size.cost(name, |cost| cost.cpu_seconds)];
+        let costs = costs.map(|cost| cost.map_or("—".into(), |cost| format!("{cost:.0}"))).join(" | ");
+        writeln!(written.markdown, "| {label} | {} | {costs} |", cells.join(" | "))?;
+    }
+    for (number, text) in (1..).zip(footnotes) {
+        writeln!(written.markdown, "\n<sup>{number}</sup> {text}")?;
+    }
+    Ok(())
+}
+
+/// The mark of a footnote that says how many seeds a cell lacks.
+fn footnote(footnotes: &mut Vec<String>, found: usize, seeds: usize) -> String {
+    let text = match found {
+        0 => "Not run.".to_string(),
+        found => format!("{found} of {seeds} seeds."),
+    };
+    let place = footnotes.iter().position(|other| *other == text).unwrap_or_else(|| {
+        footnotes.push(text);
+        footnotes.len() - 1
+    });
+    format!(" <sup>{}</sup>", place + 1)
+}
+
+fn names(rows: &[Row]) -> String {
+    rows.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
+}

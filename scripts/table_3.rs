@@ -1,0 +1,22 @@
+//! Table 3 of Havrilla et al. 2024. SVAMP: the methods of tables 1 and 2 on a second benchmark.
+//!
+//! ```sh
+//! scripts/reproduce.sh --benchmark svamp --data-dir DIR …
+//! cargo run -p scripts --release --bin table-3 -- runs/reproduce-svamp
+//! ```
+
+use clap::Parser;
+use scripts::{Row, TableArgs, print_methods};
+
+const ROWS: [Row; 6] = [
+    ("SFT", "sft"),
+    ("EI", "ei"),
+    ("Sparse PPO", "ppo"),
+    ("Prompted", "base"),
+    ("EI without SFT data", "ei-base"),
+    ("Sparse PPO without SFT data", "ppo-base"),
+];
+
+fn main() -> anyhow::Result<()> {
+    print_methods("table-3", "Table 3. SVAMP.", &ROWS, &TableArgs::parse())
+}
