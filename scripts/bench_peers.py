@@ -30,6 +30,7 @@ SHAPES = {
     "tiny": (512, 128, 4, 4, 344, 32, 64),
     "small": (512, 384, 6, 6, 1024, 16, 128),
 }
+WORKS = {"training": ["eager", "compiled"], "rollout": ["generate", "loop"]}
 PROMPTS, SAMPLES, LONGEST, NEW_TOKENS, ENDS = 8, 96, 64, 64, 48
 
 
@@ -47,17 +48,18 @@ def main():
         print(json.dumps(PEERS[arguments.peer](arguments.models, int(arguments.threads))))
         return
     peers = arguments.peers.split(",")
+    works = {work: those for work, those in WORKS.items() if set(those) & set(peers)}
     print("| model | threads | work | who | tokens/s | CPU s per 1,000 tokens | peak MB | ours is |")
     print("| --- | ---: | --- | --- | ---: | ---: | ---: | ---: |")
     for model in arguments.models.split(","):
         for threads in map(int, arguments.threads.split(",")):
             runs = {"ours": [], **{peer: [] for peer in peers}}
             for _ in range(arguments.pairs):
-                runs["ours"].append(ours(arguments.rl, model, threads))
+                runs["ours"].append(ours(arguments.rl, model, threads, works))
                 for peer in peers:
                     command = [sys.executable, __file__, "--peer", peer, "--models", model, "--threads", str(threads)]
                     runs[peer].append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
-            for work, those in [("training", ["eager", "compiled"]), ("rollout", ["generate", "loop"])]:
+            for work, those in works.items():
                 rate, cpu, peak = (median(run[work][i] for run in runs["ours"]) for i in range(3))
                 print(f"| {model} | {threads} | {work} | ours | {rate:,.0f} | {cpu:.3f} | {peak:.0f} | |")
                 for peer in (peer for peer in those if peer in runs):
@@ -70,17 +72,18 @@ def median(values):
     return statistics.median(list(values))
 
 
-def ours(rl, model, threads):
-    """Tokens a second, CPU seconds a thousand tokens, and peak memory of both kinds of work."""
+def ours(rl, model, threads, works):
+    """Tokens a second, CPU seconds a thousand tokens, and peak memory of each kind of work."""
     _, _, _, _, _, batch, seq = SHAPES[model]
     shared = [rl, "bench", "--model", model, "--threads", str(threads), "--json", "--batch", str(batch)]
     rollout = ["--prompts", str(PROMPTS), "--samples", str(SAMPLES), "--ragged", "--ends", str(ENDS)]
     found = {}
-    for work, flags in [
-        ("training", ["--seq", str(seq), "--repeats", "7", "--samples", "1", "--new-tokens", "1"]),
-        ("rollout", ["--seq", str(LONGEST), "--new-tokens", str(NEW_TOKENS), "--repeats", "3", *rollout]),
-    ]:
-        report = json.loads(subprocess.run(shared + flags, check=True, capture_output=True).stdout)
+    flags = {
+        "training": ["--seq", str(seq), "--repeats", "7", "--samples", "1", "--new-tokens", "1"],
+        "rollout": ["--seq", str(LONGEST), "--new-tokens", str(NEW_TOKENS), "--repeats", "3", *rollout],
+    }
+    for work in works:
+        report = json.loads(subprocess.run(shared + flags[work], check=True, capture_output=True).stdout)
         timing = report[work]
         found[work] = (timing["tokens_per_s"], 1000 * timing["cpu_s"] / timing["tokens"], report["peak_memory_mb"])
     return found

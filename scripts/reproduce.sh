@@ -37,7 +37,7 @@ out=${out:-runs/reproduce-$profile-$benchmark} bin=${BIN:-$here/../target/releas
 # The budgets. K of Expert Iteration, which the reward model learns from as well; samples of a report; what differs from the
 # defaults of each command.
 k=96 rounds=4 base_rounds=5 shots=2 report_samples=96 sizes=(tiny medium)
-pretrain=() all=(--benchmark "$benchmark" "${data[@]}") looks=() tests=(--test-problems 100 --test-samples 1) sft=() orm=() ei=() rcrl=() ppo=() report=()
+pretrain=() all=(--benchmark "$benchmark" "${data[@]}") looks=() tests=(--test-problems 100 --test-samples 1) sft=() orm=() ei=() rcrl=() ppo=() report=() rates=()
 case $profile in
 smoke)
   seeds=${seeds:-1} k=4 rounds=2 base_rounds=2 shots=0 report_samples=4 sizes=(tiny)
@@ -47,8 +47,8 @@ smoke)
   ppo=(--steps 2 --questions 4 --samples 2 --mini-batch 4 --eval-every 1)
   ;;
 cpu)
-  seeds=${seeds:-3} k=32 rounds=2 base_rounds=3
-  ei=(--epochs 2) orm=(--eval-every 400) report=(--max-new-tokens 112)
+  seeds=${seeds:-3} k=32 rounds=2 base_rounds=3 looks=(--eval-problems 400)
+  ei=(--epochs 2) orm=(--eval-every 400) rates=(1e-3 5e-4) report=(--max-new-tokens 112)
   ;;
 gpu)
   seeds=${seeds:-3}
@@ -65,7 +65,8 @@ base() { if [ -z "$init" ]; then run base pretrain "${pretrain[@]}"; fi; }
 sft() { base && run sft sft --init "$base" "${sft[@]}"; }
 orm() {
   sft
-  run orm orm --init "$dir/sft" --samples "$k" --temperature 1 --judge-after tokens --deduplicate text "${orm[@]}"
+  run orm orm --init "$dir/sft" --samples "$k" --temperature 1 --judge-after tokens --per-question 8 \
+    ${rates[place]:+--learning-rate "${rates[place]}"} "${orm[@]}"
 }
 ei() { orm && run ei ei "${from_sft[@]}" "${drawn[@]}" --samples "$k" --rounds "$rounds" "${ei[@]}"; }
 rcrl() { ei && run rcrl rcrl "${by_ei[@]}" --samples 4 --temperature 1 "${rcrl[@]}"; }

@@ -28,7 +28,7 @@ use data::{Problem, Prompting, Split, Tokenizer};
 use eval::{LabelCheck, Policy, REWARD_HEAD, RewardModel, Sample, logits_after};
 use model::{ActorCritic, Key, Purpose, Transformer, save_value_branch};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
@@ -105,9 +105,7 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     // The checkpoint is chosen on some of the held-out questions, and told of on the others.
     let (looked_at, judged) =
         Judged::of(&unseen, &policy, config.data.prompt_style)?.split_at_question(config.eval_problems);
-    let mut distinct = Distinct::by(config.deduplicate);
-    let learnt: Vec<&Sample> =
-        learnt.into_iter().filter(|sample| distinct.is_new(&sample.id, &sample.completion)).collect();
+    let learnt = chosen(learnt, &config);
     let examples = label(&config, &policy, &problems, &learnt, &run)?;
     let context = FitContext {
         args: &config.fit,
@@ -182,6 +180,19 @@ pub fn held_out(problems: &[Problem], share: f64, seed: u64) -> BTreeSet<&str> {
     let count = ((share * problems.len() as f64).round() as usize).clamp(1, problems.len() - 1);
     let order = permutation(problems.len(), Key::new(seed, Purpose::HeldOut));
     order[..count].iter().map(|&place| problems[place].id.as_str()).collect()
+}
+
+/// The samples to learn from: the first of each question, those that are repeated once only where that is asked for.
+fn chosen<'a>(samples: Vec<&'a Sample>, config: &OrmConfig) -> Vec<&'a Sample> {
+    let mut distinct = Distinct::by(config.deduplicate);
+    let mut taken: HashMap<&str, usize> = HashMap::new();
+    let mut is_chosen = |sample: &Sample, taken: &mut usize| {
+        let is_chosen =
+            *taken < config.per_question.unwrap_or(usize::MAX) && distinct.is_new(&sample.id, &sample.completion);
+        *taken += usize::from(is_chosen);
+        is_chosen
+    };
+    samples.into_iter().filter(|&sample| is_chosen(sample, taken.entry(&sample.id).or_default())).collect()
 }
 
 /// Samples as examples: what a reward model reads has no solved problems before the question.

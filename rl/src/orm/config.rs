@@ -44,6 +44,11 @@ pub struct OrmConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub sampling: SamplingArgs,
+    /// Solutions of a question to learn from, the first ones; all are kept for whoever takes them up, and all of held-out
+    /// questions are judged [default: all]
+    #[arg(long, value_name = "N", value_parser = crate::args::positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_question: Option<usize>,
     /// When two solutions of a question are one to learn from. Among many samples those that are drawn often crowd out the
     /// rare ones, which a choice of the best of many will meet
     #[arg(long, value_enum, default_value = "none")]
