@@ -223,4 +223,4 @@ if [ "$benchmark" = svamp ]; then made=(table-3 figure-rounds figure-samples cla
 for what in "${made[@]}"; do
   if shown "$what"; then "$bin/$what" "$out" --out "$out/tables" >/dev/null; fi
 done
-echo "tables, figures and claims are in $out/tables"
+echo "tables, figures and claims are in $out/tables, all of them on one page: $("$bin/index" "$out")"
