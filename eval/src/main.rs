@@ -11,7 +11,7 @@ use eval::{
     terminal::{fail, log_to_stderr},
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use model::DeviceKind;
+use model::{Compute, DeviceKind};
 use serde::Serialize;
 use std::{collections::BTreeMap, io::Write, num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
@@ -102,6 +102,9 @@ struct RunArgs {
     /// Where to compute: auto, cpu, cuda, wgpu
     #[arg(long, default_value = "auto")]
     device: DeviceKind,
+    /// What matrix products are computed in: f32 or bf16
+    #[arg(long, default_value = "f32")]
+    dtype: Compute,
     /// No progress bar
     #[arg(long)]
     quiet: bool,
@@ -131,7 +134,7 @@ fn run(args: &RunArgs) -> Result<()> {
         );
         ensure!(!file.is_dir(), "{} is a folder: give the name of a file", file.display());
     }
-    let device = model::choose_device(args.device)?;
+    let device = model::choose_device(args.device, args.dtype)?;
     let policy = Policy::load(&args.checkpoint, &device)?;
     let reward_model = args.orm.as_deref().map(|path| RewardModel::load(path, &device)).transpose()?;
     let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };

@@ -6,7 +6,7 @@
 //! mask made from lengths.
 
 use crate::{
-    config::ModelConfig,
+    config::{ModelConfig, cast},
     fused::{self, CachedRows},
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -51,7 +51,11 @@ impl Cache {
     /// Room for `slots` tokens in each of `batch` rows.
     pub fn new(config: &ModelConfig, batch: usize, slots: usize, device: &Device) -> Self {
         let (kv_heads, e) = (config.kv_heads(), config.head_width());
-        let layers = (0..config.num_hidden_layers).map(|_| Some(empty([batch, kv_heads, e], slots, device))).collect();
+        let layer = || {
+            let (keys, values) = empty([batch, kv_heads, e], slots, device);
+            (config.compute.enter(keys), config.compute.enter(values))
+        };
+        let layers = (0..config.num_hidden_layers).map(|_| Some(layer())).collect();
         Self {
             layers,
             filled: 0,
@@ -75,6 +79,8 @@ impl Cache {
         let end = self.filled + time;
         let (keys, values) = self.layers[layer].take().expect("a layer is written once a step");
         let [_, _, slots, _] = values.dims();
+        let of_cache = values.dtype().into();
+        let (key, value) = (cast(key, of_cache), cast(value, of_cache));
         assert!(end <= slots, "{end} tokens do not fit a cache of {slots} slots");
         let keys = keys.slice_assign([0..batch, 0..kv_heads, 0..e, self.filled..end], key.swap_dims(2, 3));
         let values = values.slice_assign([0..batch, 0..kv_heads, self.filled..end, 0..e], value);
@@ -234,7 +240,7 @@ fn empty([batch, kv_heads, e]: [usize; 3], slots: usize, device: &Device) -> (Te
 fn grow(held: Tensor<4>, dimension: usize, filled: usize, slots: usize) -> Tensor<4> {
     let mut shape = held.dims();
     shape[dimension] = slots.next_multiple_of(fused::SLOTS) - filled;
-    let room = Tensor::zeros(shape, &held.device());
+    let room = cast(Tensor::zeros(shape, &held.device()), held.dtype().into());
     Tensor::cat(vec![held.narrow(dimension, 0, filled), room], dimension)
 }
 

@@ -1,8 +1,10 @@
 //! The one place that knows which backends are compiled in, and how this process uses memory.
 
+use crate::config::Compute;
 use anyhow::{Result, bail};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where tensors live, chosen once in `main`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,11 +21,20 @@ pub enum DeviceKind {
     Wgpu,
 }
 
-/// The device of a kind.
+/// Whether products of this process are computed in bf16.
+static IN_BF16: AtomicBool = AtomicBool::new(false);
+
+/// What models that are made or read from now on compute products in.
+pub(crate) fn computing() -> Compute {
+    if IN_BF16.load(Ordering::Relaxed) { Compute::Bf16 } else { Compute::F32 }
+}
+
+/// The device of a kind, and what products are computed in there: chosen once, in `main`.
 ///
 /// # Errors
 /// If its backend is not compiled in, naming the feature that brings it.
-pub fn choose_device(kind: DeviceKind) -> Result<Device> {
+pub fn choose_device(kind: DeviceKind, compute: Compute) -> Result<Device> {
+    IN_BF16.store(compute == Compute::Bf16, Ordering::Relaxed);
     match kind {
         DeviceKind::Auto => {
             let best = [cuda(), wgpu(), cpu()].into_iter().flatten().next();

@@ -25,7 +25,7 @@ use burn::{
         backend_extension,
         tensor::{FloatTensor, IntTensor},
     },
-    tensor::{Int, Tensor, TensorData},
+    tensor::{DType, Int, Tensor, TensorData},
 };
 pub(crate) use cached::SLOTS;
 pub(crate) use decode::{CachedRows, attention_with_cache};
@@ -129,7 +129,7 @@ pub(crate) fn serves<const D: usize>(tensor: &Tensor<D>) -> bool {
     if PLAIN.get() {
         return false;
     }
-    crate::device::is_cpu(&tensor.device())
+    tensor.dtype() == DType::F32 && crate::device::is_cpu(&tensor.device())
 }
 
 #[cfg(test)]

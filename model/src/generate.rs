@@ -79,7 +79,7 @@ pub fn generate(
     let done = parallel_map(
         &streams,
         config.threads,
-        || model.clone(),
+        || model.for_decoding(),
         |model, _, rows| Stream::new(model, prompts, config, rows).run(keys, ended),
     );
     let mut completions: Vec<Vec<Option<Completion>>> = keys.iter().map(|keys| vec![None; keys.len()]).collect();

@@ -5,12 +5,12 @@
 
 use crate::{
     cache::{Cache, causal_mask},
-    config::ModelConfig,
+    config::{Compute, ModelConfig},
     fused, recompute,
     sampling::{Key, Purpose},
 };
 use burn::{
-    module::{Module, Param},
+    module::{Module, ModuleMapper, Param},
     tensor::{Device, Int, Tensor, TensorData, activation},
 };
 use std::ops::Range;
@@ -86,6 +86,21 @@ impl Transformer {
         self.embedding.val().device()
     }
 
+    /// The same with its matrices in the type that products are computed in, so that a rollout does not convert them for every
+    /// token. Not to be trained.
+    pub(crate) fn for_decoding(&self) -> Self {
+        struct Convert(Compute);
+        impl ModuleMapper for Convert {
+            fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+                if D < 2 { param } else { param.map(|matrix| self.0.enter(matrix)) }
+            }
+        }
+        match self.config.compute {
+            Compute::F32 => self.clone(),
+            compute => self.clone().map(&mut Convert(compute)),
+        }
+    }
+
     /// Next-token logits of every position.
     ///
     /// # Shapes
@@ -103,7 +118,7 @@ impl Transformer {
     pub fn embed(&self, tokens: Tensor<2, Int>) -> Tensor<3> {
         let [batch, time] = tokens.dims();
         let rows = self.embedding.val().select(0, tokens.reshape([batch * time]));
-        rows.reshape([batch, time, self.config.hidden_size])
+        self.config.compute.leave(rows.reshape([batch, time, self.config.hidden_size]))
     }
 
     /// The residual stream `[B, T, D]` through the blocks of a range, each token seeing those before it.
@@ -137,7 +152,7 @@ impl Transformer {
 
     /// Normed residual stream of chosen positions to logits, `[M, D]` to `[M, V]`.
     pub fn logits_of_rows(&self, hidden: Tensor<2>) -> Tensor<2> {
-        matmul(hidden, self.output_matrix(), None)
+        matmul(hidden, self.output_matrix(), None, self.config.compute)
     }
 
     /// What makes logits of the normed residual stream, `[D, V]`.
@@ -186,13 +201,14 @@ impl Block {
         let normed = rms_norm(hidden.clone(), &self.attention_norm, config.rms_norm_eps);
         let projected = self.project(normed, config);
         let heads = (config.num_attention_heads, config.kv_heads());
-        let attended = match fused::attention(&projected, [&rotary.cos, &rotary.sin], heads.0, heads.1) {
+        let fused = || fused::attention(&projected, [&rotary.cos, &rotary.sin], heads.0, heads.1);
+        let attended = match (config.compute == Compute::F32).then(fused).flatten() {
             Some(attended) => attended,
             None => {
                 let (query, key, value) = query_key_value(projected, rotary, config);
                 let [_, _, time, _] = key.dims();
                 let mask = causal_mask(time, &key.device());
-                attend(query, key.swap_dims(2, 3), value, Some(mask))
+                attend(query, key.swap_dims(2, 3), value, Some(mask), config.compute)
             }
         };
         self.after_attention(hidden, attended, config)
@@ -212,14 +228,14 @@ impl Block {
         let attended = cache.attend(layer, &projected, tables, heads).unwrap_or_else(|| {
             let (query, key, value) = query_key_value(projected, rotary, config);
             let (key, value) = cache.append(layer, key, value);
-            attend(query, key, value, cache.mask())
+            attend(query, key, value, cache.mask(), config.compute)
         });
         self.after_attention(hidden, attended, config)
     }
 
     /// Queries, keys and values side by side, `[B, T, D]` to `[B, T, (H + 2 G) E]`.
     fn project(&self, normed: Tensor<3>, config: &ModelConfig) -> Tensor<3> {
-        let mut projected = matmul_rows(normed, &self.qkv);
+        let mut projected = matmul_rows(normed, &self.qkv, config.compute);
         let [batch, time, width] = projected.dims();
         if let Some(bias) = &self.qkv_bias {
             projected = projected + bias.val().reshape([1, 1, width]);
@@ -237,10 +253,10 @@ impl Block {
 
     /// Output projection, residual additions and the feed-forward part; `attended`: `[B, T, H E]`.
     fn after_attention(&self, hidden: Tensor<3>, attended: Tensor<3>, config: &ModelConfig) -> Tensor<3> {
-        let hidden = add_matmul_rows(hidden, attended, &self.attention_output);
+        let hidden = add_matmul_rows(hidden, attended, &self.attention_output, config.compute);
         let normed = rms_norm(hidden.clone(), &self.feed_forward_norm, config.rms_norm_eps);
-        let gate_up = matmul_rows(normed, &self.gate_up);
-        add_matmul_rows(hidden, swiglu(gate_up), &self.down)
+        let gate_up = matmul_rows(normed, &self.gate_up, config.compute);
+        add_matmul_rows(hidden, swiglu(gate_up), &self.down, config.compute)
     }
 }
 
@@ -339,12 +355,12 @@ fn query_key_value(projected: Tensor<3>, rotary: &Rotary, config: &ModelConfig) 
 /// - `query`: `[B, H, T, E]`; `key`: `[B, G, E, S]`; `value`: `[B, G, S, E]`
 /// - `mask`: `[1 or B, 1, T, S]`, added to the scores
 /// - output: `[B, T, H E]`
-fn attend(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: Option<Tensor<4>>) -> Tensor<3> {
+fn attend(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: Option<Tensor<4>>, compute: Compute) -> Tensor<3> {
     let [batch, heads, time, e] = query.dims();
     let [_, kv_heads, _, slots] = key.dims();
     let group = heads / kv_heads;
     let folded = if group == 1 { query } else { query.reshape([batch, kv_heads, group * time, e]) };
-    let mut scores = folded.matmul(key);
+    let mut scores = compute.leave(compute.enter(folded).matmul(compute.enter(key)));
     if let Some(mask) = mask {
         scores = if group == 1 {
             scores + mask
@@ -354,33 +370,41 @@ fn attend(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: Option<Tenso
             masked.reshape([batch, kv_heads, group * time, slots])
         };
     }
-    let attended = activation::softmax(scores, 3).matmul(value);
+    let probabilities = compute.enter(activation::softmax(scores, 3));
+    let attended = compute.leave(probabilities.matmul(compute.enter(value)));
     let attended = if group == 1 { attended } else { attended.reshape([batch, heads, time, e]) };
     attended.swap_dims(1, 2).reshape([batch, time, heads * e])
 }
 
 /// `[B, T, I]` times `[I, O]` as one product over B T rows.
-fn matmul_rows(x: Tensor<3>, weight: &Param<Tensor<2>>) -> Tensor<3> {
+fn matmul_rows(x: Tensor<3>, weight: &Param<Tensor<2>>, compute: Compute) -> Tensor<3> {
     let ([batch, time, input], [_, output]) = (x.dims(), weight.dims());
-    adapted_matmul(x.reshape([batch * time, input]), weight, None).reshape([batch, time, output])
+    adapted_matmul(x.reshape([batch * time, input]), weight, None, compute).reshape([batch, time, output])
 }
 
 /// [`matmul_rows`] added to a residual stream `[B, T, O]`.
-fn add_matmul_rows(hidden: Tensor<3>, x: Tensor<3>, weight: &Param<Tensor<2>>) -> Tensor<3> {
+fn add_matmul_rows(hidden: Tensor<3>, x: Tensor<3>, weight: &Param<Tensor<2>>, compute: Compute) -> Tensor<3> {
     let ([batch, time, input], [_, output]) = (x.dims(), weight.dims());
     let (hidden, x) = (hidden.reshape([batch * time, output]), x.reshape([batch * time, input]));
-    adapted_matmul(x, weight, Some(hidden)).reshape([batch, time, output])
+    adapted_matmul(x, weight, Some(hidden), compute).reshape([batch, time, output])
 }
 
 /// x W + `sum`, and with an adapter x W + (α / r) (x A) B + `sum`: the sum of W and the product of A and B is never made, nor is
 /// the gradient of W, which is frozen.
-fn adapted_matmul(x: Tensor<2>, weight: &Param<Tensor<2>>, sum: Option<Tensor<2>>) -> Tensor<2> {
-    let Some(adapter) = weight.adapter() else { return matmul(x, weight.val(), sum) };
-    let narrow = matmul(x.clone(), adapter.a.val(), None).mul_scalar(adapter.scale);
-    matmul(narrow, adapter.b.val(), Some(matmul(x, weight.base(), sum)))
+fn adapted_matmul(x: Tensor<2>, weight: &Param<Tensor<2>>, sum: Option<Tensor<2>>, compute: Compute) -> Tensor<2> {
+    let Some(adapter) = weight.adapter() else { return matmul(x, weight.val(), sum, compute) };
+    let narrow = matmul(x.clone(), adapter.a.val(), None, compute).mul_scalar(adapter.scale);
+    matmul(narrow, adapter.b.val(), Some(matmul(x, weight.base(), sum, compute)), compute)
 }
 
-fn matmul(x: Tensor<2>, weight: Tensor<2>, sum: Option<Tensor<2>>) -> Tensor<2> {
+fn matmul(x: Tensor<2>, weight: Tensor<2>, sum: Option<Tensor<2>>, compute: Compute) -> Tensor<2> {
+    if compute != Compute::F32 {
+        let product = compute.leave(compute.enter(x).matmul(compute.enter(weight)));
+        return match sum {
+            Some(sum) => sum + product,
+            None => product,
+        };
+    }
     fused::product(&x, &weight, sum.as_ref()).unwrap_or_else(|| match sum {
         Some(sum) => sum + x.matmul(weight),
         None => x.matmul(weight),

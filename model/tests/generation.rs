@@ -1,10 +1,13 @@
 //! Claims about the rollout engine: what it writes is what the full forward pass says, and neither the batch, nor the
 //! threads, nor the padding of a row has a say in it.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::{
+    module::Module,
+    tensor::{Device, Int, Tensor, TensorData},
+};
 use model::{
-    Cache, Completion, Finish, GenerateConfig, GenerateStats, Key, ModelConfig, ModelSize, Purpose, Transformer,
-    generate, load_model, to_host, token_log_probs,
+    Cache, Completion, Compute, Finish, GenerateConfig, GenerateStats, Key, ModelConfig, ModelSize, Purpose,
+    Transformer, generate, load_model, to_host, token_log_probs,
 };
 use std::path::Path;
 
@@ -265,5 +268,59 @@ fn the_amount_of_padding_does_not_change_a_logit() {
             let start = padded.len() * 61;
             assert_close(&both[start..start + 7 * 61], &alone, 1e-5, &format!("{padding} columns of padding"));
         }
+    }
+}
+
+/// The model with products in bf16.
+fn in_bf16(model: &Transformer) -> Transformer {
+    let mut model = model.clone();
+    model.config.compute = Compute::Bf16;
+    model
+}
+
+#[test]
+fn products_in_bf16_give_logits_and_gradients_close_to_those_in_f32() {
+    for model in models() {
+        let row: Vec<u32> = (0..12).map(|i| (7 * i * i + 11) % 61).collect();
+        let of = |model: &Transformer| {
+            let model = model.clone().train();
+            let logits = model.forward(tensor(&[&row]));
+            let gradients = logits.clone().sin().sum().backward();
+            let by_embedding = model.embedding.val().grad(&gradients).expect("the embedding is used");
+            [to_host(logits.inner()).values, to_host(by_embedding).values]
+        };
+        for (f32, bf16) in of(&model).iter().zip(&of(&in_bf16(&model))) {
+            let size = f32.iter().fold(0.0f32, |size, x| size.max(x.abs()));
+            assert_close(bf16, f32, 0.05 * size, "bf16 against f32");
+            assert!(bf16 != f32, "nothing was computed in bf16");
+        }
+    }
+}
+
+#[test]
+fn what_is_decoded_in_bf16_has_the_log_probabilities_of_whole_sequences_in_bf16() {
+    for model in models() {
+        let model = in_bf16(&model);
+        let (completions, _) = run(&model, &config(1.0, 4, 1));
+        let mut apart = Vec::new();
+        for (prompt, completions) in prompts().iter().zip(&completions) {
+            for completion in completions {
+                let row = [prompt.as_slice(), &completion.tokens].concat();
+                let logits: Vec<f32> =
+                    logits(&model, &row)[prompt.len() - 1..row.len() - 1].iter().flatten().copied().collect();
+                let [count, vocabulary] = [completion.tokens.len(), model.config.vocab_size];
+                let device = Device::default();
+                let logits = Tensor::<2>::from_data(TensorData::new(logits, [count, vocabulary]), &device);
+                let ids: Vec<i32> = completion.tokens.iter().map(|&id| id as i32).collect();
+                let targets = Tensor::<1, Int>::from_data(TensorData::new(ids, [count]), &device);
+                let expected = to_host(token_log_probs(logits, targets, 1.0)).values;
+                apart.extend(
+                    completion.log_probs.iter().zip(&expected).map(|(found, expected)| (found - expected).abs()),
+                );
+            }
+        }
+        // Products of one row and of many round differently: logits of 10 are known to 0.04.
+        let mean = apart.iter().sum::<f32>() / apart.len() as f32;
+        assert!(mean < 0.02 && apart.iter().all(|&apart| apart < 0.2), "{mean} apart in the mean");
     }
 }

@@ -9,7 +9,7 @@ use clap::{
 };
 use data::{Benchmark, DataOptions, Problem, PromptStyle, Prompting, Split, SvampSolutions};
 use eval::SampleConfig;
-use model::{DeviceKind, ModelSize};
+use model::{Compute, DeviceKind, ModelSize};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -74,6 +74,10 @@ pub struct ComputeArgs {
     /// Where to compute, among the backends compiled in
     #[arg(long, default_value = "auto", value_parser = parsed::<DeviceKind>(&["auto", "cpu", "cuda", "wgpu"]))]
     pub device: DeviceKind,
+    /// What matrix products are computed in; weights, norms, softmax, losses and the optimiser are f32 in any case. bf16 is for GPUs;
+    /// on the CPU it is slow
+    #[arg(long, default_value = "f32", value_parser = parsed::<Compute>(&["f32", "bf16"]))]
+    pub dtype: Compute,
 }
 
 /// Which problems, and how they are put.
@@ -144,7 +148,7 @@ impl RunArgs {
     /// # Errors
     /// If its backend is not compiled in.
     pub fn device(&self) -> Result<burn::tensor::Device> {
-        model::choose_device(self.compute.device)
+        self.compute.choose_device()
     }
 
     /// Whether to stop after `step` steps: Ctrl-C, or `--stop-after`.
@@ -171,6 +175,14 @@ impl ComputeArgs {
             threads: self.threads(device),
             prompting,
         }
+    }
+
+    /// The device, and what products are computed in there.
+    ///
+    /// # Errors
+    /// If its backend is not compiled in.
+    pub fn choose_device(&self) -> Result<burn::tensor::Device> {
+        model::choose_device(self.device, self.dtype)
     }
 
     /// Threads to use on a device.

@@ -84,7 +84,7 @@ struct Timing {
 /// # Errors
 /// An unusable checkpoint, or shapes that do not fit its context.
 pub fn run(args: &BenchArgs) -> Result<()> {
-    let device = model::choose_device(args.compute.device)?;
+    let device = args.compute.choose_device()?;
     let model = load(&args.model, &device)?;
     let context = model.config.max_position_embeddings;
     ensure!(args.seq >= 2, "--seq must be at least 2: one token to see and one to learn");

@@ -59,7 +59,7 @@ struct Line<'a> {
 /// # Errors
 /// An unusable `--init`, a prompt that is empty or does not fit the model.
 pub fn run(args: &GenerateArgs) -> Result<()> {
-    let device = model::choose_device(args.compute.device)?;
+    let device = args.compute.choose_device()?;
     let policy = Policy::load(&args.init, &device)?;
     let prompts = prompts(args)?;
     let context = policy.model.config.max_position_embeddings;

@@ -28,7 +28,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use data::{Problem, Split};
 use eval::{Policy, greedy_accuracy};
-use model::{ActorCritic, Key, Purpose, Transformer, merged, save_value_branch};
+use model::{ActorCritic, Compute, Key, Purpose, Transformer, merged, save_value_branch};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::PathBuf, time::Instant};
 
@@ -38,6 +38,8 @@ pub use config::{AdvantageKind, DEFAULTS, PpoConfig};
 
 /// Ratios further from 1 than this before any update mean that sampling and training disagree about the policy.
 const RATIO_TOLERANCE: f32 = 1e-4;
+/// The same where products are computed in bf16.
+const RATIO_TOLERANCE_BF16: f32 = 2e-2;
 
 /// What a checkpoint keeps of the curriculum.
 const CURRICULUM: &str = "trainer/curriculum.json";
@@ -197,7 +199,7 @@ impl Trainer {
                     .collect();
                 let seen = self.mini_batch(&parts, &rates, config);
                 if stats.updates == 0 {
-                    check_first_ratio(&seen)?;
+                    check_first_ratio(&seen, config.run.compute.dtype)?;
                 }
                 skipped += usize::from(!seen.is_finite());
                 stats.add(&seen);
@@ -359,10 +361,11 @@ fn next_beta(beta: f64, rollouts: &[Rollout], config: &PpoConfig) -> f64 {
 }
 
 /// Before the first update of a step the policy is the one that was looked at: every ratio is 1 (`numerics` 1).
-fn check_first_ratio(seen: &PolicyStats) -> Result<()> {
+fn check_first_ratio(seen: &PolicyStats, compute: Compute) -> Result<()> {
     let distance = (seen.max_ratio - 1.0).max(1.0 - seen.min_ratio);
+    let tolerance = if compute == Compute::F32 { RATIO_TOLERANCE } else { RATIO_TOLERANCE_BF16 };
     ensure!(
-        distance <= RATIO_TOLERANCE,
+        distance <= tolerance,
         "a ratio to the old policy is {distance:.1e} away from 1 before any update: the training pass and the look \
          disagree about the policy"
     );
