@@ -86,11 +86,10 @@ impl Recorded {
             let mut gradients = along(output, grad).backward();
             let by_input = entered.grad_remove(&mut gradients).expect("a block's output depends on what enters it");
             sum.accumulate(model, GradientsParams::from_grads(gradients, model));
-            let is_leaf = input.is_require_grad();
-            let toward = along(input, by_input);
-            if is_leaf {
-                self.take_reached(&mut toward.backward(), &mut reached);
-            } else {
+            if input.is_require_grad() {
+                self.take_reached(&mut along(input, by_input).backward(), &mut reached);
+            } else if input.is_tracked() {
+                let toward = along(input, by_input);
                 before = Some(before.map_or(toward.clone(), |before| before + toward));
             }
         }
@@ -123,6 +122,7 @@ mod tests {
     use crate::{
         config::ModelSize,
         heads::{ActorCritic, ValueBranch},
+        lora::{LoraConfig, LoraTargets, with_adapters},
         tensors::{HostTensor, to_host},
         transformer::Transformer,
     };
@@ -217,5 +217,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn they_are_where_adapters_alone_are_trained_and_nothing_before_the_blocks() {
+        let config = LoraConfig { rank: 2, alpha: 4.0, targets: LoraTargets::All };
+        let policy = with_adapters(policy(true), config, 3);
+        let of = |checkpointing| gradients(&policy, checkpointing, |model| model.forward(tokens()).sin().sum());
+        let (plain, recomputed) = (of(false), of(true));
+        assert!(!plain.is_empty());
+        assert_eq!(plain, recomputed);
     }
 }
