@@ -2,7 +2,7 @@
 # The paper's tables, figures and claims (Havrilla et al. 2024, arXiv 2403.04642), by one command:
 #
 #     scripts/reproduce.sh --profile smoke|cpu|gpu [--benchmark synthetic|gsm8k|svamp] [--data-dir DIR] [--out DIR]
-#       [--seeds N] [--only table-1,figure-rounds,…] [--small-only] [--init-small PATH] [--init-large PATH] [-- FLAG …]
+#       [--seeds N] [--only table-1,figure-rounds,ppo,…] [--small-only] [--init-small PATH] [--init-large PATH] [-- FLAG …]
 #
 # smoke   a few minutes: that all of it works, on sixteen problems; its figures mean nothing
 # cpu     two sizes of model and three seeds on two cores; the budgets are below, the hours in docs/results
@@ -48,7 +48,7 @@ smoke)
   ;;
 cpu)
   seeds=${seeds:-3} k=32 rounds=2 base_rounds=3 looks=(--eval-problems 400)
-  ei=(--epochs 2) orm=(--eval-every 400) rates=(1e-3 5e-4) report=(--max-new-tokens 112)
+  orm=(--eval-every 400) rates=(1e-3 5e-4) report=(--max-new-tokens 112)
   ;;
 gpu)
   seeds=${seeds:-3}
@@ -136,12 +136,12 @@ try() {
 
 # Whether a run is still to do: counted in the first pass, done in the second.
 wanted() {
-  [ ! -f "$dir/results/$1.json" ] && shown "$2" || return 1
+  [ ! -f "$dir/results/$1.json" ] && shown "$1 $2" || return 1
   if [ "$pass" = count ]; then left+=("$size $1") && return 1; fi
   echo "== $size, seed $seed: $1 ($((++number)) of ${#left[@]}$(expected))"
 }
 
-# Whether any of some tables and figures is asked for.
+# Whether any of some runs, tables and figures is asked for.
 shown() {
   local what
   [ -n "$only" ] || return 0
