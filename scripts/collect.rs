@@ -42,8 +42,5 @@ fn main() -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     // Written whole or not at all: that it is there says that the run is done.
-    let unfinished = out.with_extension("unfinished");
-    fs::write(&unfinished, serde_json::to_string(&result)? + "\n")
-        .and_then(|()| fs::rename(&unfinished, &out))
-        .with_context(|| format!("cannot write {}", out.display()))
+    eval::write_whole(&out, serde_json::to_string(&result)? + "\n")
 }

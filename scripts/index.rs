@@ -12,6 +12,7 @@ use scripts::{RunResult, Size, StudyArgs, metric, read_studies};
 use serde::Serialize;
 use std::{
     fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -73,8 +74,7 @@ fn main() -> Result<()> {
     let page = page(&folder, parts, runs(&folder, &sizes))?;
     let path = folder.join("index.html");
     fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("{}", path.display());
-    Ok(())
+    writeln!(io::stdout(), "{}", path.display()).context("cannot print")
 }
 
 fn page(folder: &Path, parts: Vec<Part>, runs: Vec<Run>) -> Result<String> {

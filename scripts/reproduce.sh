@@ -12,7 +12,7 @@
 # A run leaves OUT/SIZE-seedS/NAME (its directory) and OUT/SIZE-seedS/results/NAME.json (what it came to, a few kilobytes).
 # What has a result is not run again; what was interrupted goes on. So it can be stopped at any time, and moved to another
 # machine by copying the folders `results` alone: what a later run starts from is then made again, with the same seed.
-# FLAG … go to every command (--threads 1, say).
+# FLAG … go to every command (--threads 1, say). The programs are those of this checkout, built first, or those of the folder BIN.
 set -euo pipefail
 here=$(dirname "$0") profile=cpu benchmark=synthetic data=() out="" seeds="" only="" small_only="" inits=("" "") flags=()
 while (($#)); do
@@ -32,12 +32,13 @@ while (($#)); do
   esac
 done
 out=${out:-runs/reproduce-$profile-$benchmark} bin=${BIN:-$here/../target/release}
-[ -x "$bin/collect" ] || cargo build --release --workspace
+if [ -z "${BIN:-}" ]; then cargo build --quiet --release --workspace; fi
 
 # The budgets. K of Expert Iteration, which the reward model learns from as well; samples of a report; what differs from the
 # defaults of each command.
 k=96 rounds=4 base_rounds=5 shots=2 report_samples=96 sizes=(tiny medium)
-pretrain=() all=(--benchmark "$benchmark" "${data[@]}") looks=() tests=(--test-problems 100 --test-samples 1) sft=() orm=() ei=() rcrl=() ppo=() report=() rates=()
+all=(--benchmark "$benchmark" "${data[@]}") looks=() tests=(--test-problems 100 --test-samples 1) report=() rates=()
+sft=() orm=() ei=() rcrl=() ppo=()
 case $profile in
 smoke)
   seeds=${seeds:-1} k=4 rounds=2 base_rounds=2 shots=0 report_samples=4 sizes=(tiny)
@@ -53,7 +54,8 @@ cpu)
 gpu)
   seeds=${seeds:-3}
   sft=(--batch-size 128 --learning-rate 2e-5)
-  ppo=(--questions 256 --ppo-epochs 4 --mini-batch 256 --learning-rate 1e-6 --value-layers 4 --lambda 0.95 --lora-rank 128 --steps 1000)
+  ppo=(--questions 256 --ppo-epochs 4 --mini-batch 256 --learning-rate 1e-6 --value-layers 4 --lambda 0.95 --lora-rank 128)
+  ppo+=(--steps 1000)
   ;;
 *) echo "error: no profile $profile: smoke, cpu or gpu" >&2 && exit 2 ;;
 esac
@@ -61,14 +63,14 @@ if [ -n "${inits[0]}" ]; then sizes=(small-model large-model); fi
 if [ -n "$small_only" ] || [ -n "${inits[0]}" ] && [ -z "${inits[1]}" ]; then sizes=("${sizes[0]}"); fi
 
 # What runs start from: each makes what it needs, once.
-base() { if [ -z "$init" ]; then run base pretrain "${pretrain[@]}"; fi; }
+base() { if [ -z "$init" ]; then run base pretrain; fi; }
 sft() { base && run sft sft --init "$base" "${sft[@]}"; }
 orm() {
   sft
   run orm orm --init "$dir/sft" --samples "$k" --temperature 1 --judge-after tokens --per-question 8 \
     ${rates[place]:+--learning-rate "${rates[place]}"} "${orm[@]}"
 }
-ei() { orm && run ei ei "${from_sft[@]}" "${drawn[@]}" --samples "$k" --rounds "$rounds" "${ei[@]}"; }
+ei() { orm && run ei ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" "${ei[@]}"; }
 rcrl() { ei && run rcrl rcrl "${by_ei[@]}" --samples 4 --temperature 1 "${rcrl[@]}"; }
 rcrl-1() { rcrl && run rcrl-1 rcrl "${by_ei[@]}" "${sparse[@]}" --right-per-wrong 1 "${rcrl[@]}"; }
 ei-base() { base && run ei-base ei "${from_base[@]}" --samples "$k" --rounds "$base_rounds" "${ei[@]}"; }
@@ -77,43 +79,45 @@ ei-base() { base && run ei-base ei "${from_base[@]}" --samples "$k" --rounds "$b
 study() {
   from_sft=(--init "$dir/sft" --base "$base") from_base=(--init "$base" --base "$base" --start base --shots "$shots")
   drawn=(--from-samples "$dir/orm/samples.jsonl") by_ei=(--init "$dir/ei" --base "$base")
-  per_question=--from-samples-per-question prompted=(--init "$base" --shots "$shots")
-  orm_of=(--orm "$dir/orm") sparse=(--from-samples "$dir/rcrl/samples.jsonl" --labels outcome)
+  per_question=--from-samples-per-question prompted=(--init "$base" --shots "$shots" "${ppo[@]}")
+  of_sft=(--init "$dir/sft" "${ppo[@]}") cold=(--temperature 0.2)
+  with_orm=(--orm "$dir/orm") many=(--samples "$k" --rounds "$rounds")
+  sparse=(--from-samples "$dir/rcrl/samples.jsonl" --labels outcome) drawn_of_base=(--from-samples "$dir/ei-base/samples.jsonl")
 
   asked="--shots $shots" try base "table-2 table-3 claims" base
   try sft "table-1 table-3 figure-epochs claims" sft
   try orm "claims" orm
   # From SFT.
   try ei "table-1 table-3 table-5 figure-rounds figure-samples claims" ei
-  try ppo "table-1 table-3 table-6 figure-samples figure-value claims" sft ppo --init "$dir/sft" "${ppo[@]}"
-  try ppo-dense "table-1 claims" sft ppo --init "$dir/sft" "${ppo[@]}" --reward dense
-  try ppo-sparse-orm "table-1 claims" orm ppo --init "$dir/sft" "${ppo[@]}" --reward sparse-orm "${orm_of[@]}"
-  try ppo-dense-orm "table-1 claims" orm ppo --init "$dir/sft" "${ppo[@]}" --reward dense-orm "${orm_of[@]}"
-  try ei-orm "table-1 claims" orm ei "${from_sft[@]}" "${drawn[@]}" "${orm_of[@]}" --samples "$k" --rounds "$rounds" "${ei[@]}"
+  try ppo "table-1 table-3 table-6 figure-samples figure-value claims" sft ppo "${of_sft[@]}"
+  try ppo-dense "table-1 claims" sft ppo "${of_sft[@]}" --reward dense
+  try ppo-sparse-orm "table-1 claims" orm ppo "${of_sft[@]}" --reward sparse-orm "${with_orm[@]}"
+  try ppo-dense-orm "table-1 claims" orm ppo "${of_sft[@]}" --reward dense-orm "${with_orm[@]}"
+  try ei-orm "table-1 claims" orm ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" "${with_orm[@]}" "${ei[@]}"
   try rcrl "table-1 claims" rcrl
   asked="--goal bad" of=rcrl try rcrl-bad "claims" rcrl
   # From the base, after a few solved problems.
   try ei-base "table-2 table-3 table-5 figure-rounds figure-samples claims" ei-base
-  asked="--shots $shots" try ppo-base "table-2 table-3 figure-samples claims" base ppo "${prompted[@]}" --temperature 0.2 "${ppo[@]}"
-  asked="--shots $shots" try ppo-base-sparse-orm "table-2" orm ppo "${prompted[@]}" --temperature 0.2 "${ppo[@]}" --reward sparse-orm "${orm_of[@]}"
-  asked="--shots $shots" try ppo-base-dense-orm "table-2" orm ppo "${prompted[@]}" --temperature 0.2 "${ppo[@]}" --reward dense-orm "${orm_of[@]}"
-  try ei-base-orm "table-2" ei-base ei "${from_base[@]}" --from-samples "$dir/ei-base/samples.jsonl" $per_question "$k" \
-    "${orm_of[@]}" --samples "$k" --rounds "$base_rounds" "${ei[@]}"
+  asked="--shots $shots" try ppo-base "table-2 table-3 figure-samples claims" base ppo "${prompted[@]}" "${cold[@]}"
+  asked="--shots $shots" try ppo-base-sparse-orm "table-2" orm ppo "${prompted[@]}" "${cold[@]}" --reward sparse-orm "${with_orm[@]}"
+  asked="--shots $shots" try ppo-base-dense-orm "table-2" orm ppo "${prompted[@]}" "${cold[@]}" --reward dense-orm "${with_orm[@]}"
+  try ei-base-orm "table-2" ei-base ei "${from_base[@]}" "${drawn_of_base[@]}" $per_question "$k" \
+    "${with_orm[@]}" --samples "$k" --rounds "$base_rounds" "${ei[@]}"
   # Ablations, of the smaller size.
   if [ "$size" != "${sizes[0]}" ] || [ "$benchmark" = svamp ]; then return; fi
   for passes in 1 2 8; do
     try sft-$passes "figure-epochs claims" base sft --init "$base" "${sft[@]}" --epochs $passes
   done
-  try ppo-plr "table-6 claims" sft ppo --init "$dir/sft" "${ppo[@]}" --curriculum plr
-  try ppo-backtracking "table-6 claims" sft ppo --init "$dir/sft" "${ppo[@]}" --curriculum backtracking
-  try ppo-shared "figure-value claims" sft ppo --init "$dir/sft" "${ppo[@]}" --value-shares-trunk
-  try ppo-no-kl "claims" sft ppo --init "$dir/sft" "${ppo[@]}" --kl-coefficient 0
-  asked="--shots $shots" try ppo-base-hot "claims" base ppo "${prompted[@]}" --temperature 0.7 "${ppo[@]}"
+  try ppo-plr "table-6 claims" sft ppo "${of_sft[@]}" --curriculum plr
+  try ppo-backtracking "table-6 claims" sft ppo "${of_sft[@]}" --curriculum backtracking
+  try ppo-shared "figure-value claims" sft ppo "${of_sft[@]}" --value-shares-trunk
+  try ppo-no-kl "claims" sft ppo "${of_sft[@]}" --kl-coefficient 0
+  asked="--shots $shots" try ppo-base-hot "claims" base ppo "${prompted[@]}" --temperature 0.7
   try ei-k4 "figure-rounds figure-samples claims" orm ei "${from_sft[@]}" "${drawn[@]}" $per_question 4 --samples 4 \
     --rounds $((rounds + 2)) "${ei[@]}"
-  try ei-base-k4 "figure-samples claims" ei-base ei "${from_base[@]}" --from-samples "$dir/ei-base/samples.jsonl" $per_question 4 \
+  try ei-base-k4 "figure-samples claims" ei-base ei "${from_base[@]}" "${drawn_of_base[@]}" $per_question 4 \
     --samples 4 --rounds $((base_rounds + 2)) "${ei[@]}"
-  try ei-last "figure-rounds claims" orm ei "${from_sft[@]}" "${drawn[@]}" --samples "$k" --rounds "$rounds" --reset-to last "${ei[@]}"
+  try ei-last "figure-rounds claims" orm ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" --reset-to last "${ei[@]}"
   try ei-minimal "table-4 claims" orm ei "${from_sft[@]}" "${drawn[@]}" $per_question 1 --samples 1 --rounds 1 "${ei[@]}"
   for ratio in 100 10; do
     try rcrl-$ratio "table-4 claims" rcrl rcrl "${by_ei[@]}" "${sparse[@]}" --right-per-wrong $ratio "${rcrl[@]}"

@@ -5,8 +5,9 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser};
 use eval::MetricKind;
 use std::{
-    fmt::Write,
+    fmt::Write as _,
     fs,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -54,7 +55,7 @@ impl Written {
     /// # Errors
     /// What the file system says.
     pub fn put(&self, name: &str, out: &OutArgs) -> Result<()> {
-        print!("{}", self.markdown);
+        io::stdout().write_all(self.markdown.as_bytes()).context("cannot print")?;
         let Some(folder) = &out.out else { return Ok(()) };
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let write = |extension: &str, text: &str| {

@@ -3,21 +3,26 @@
 pub mod calibration;
 mod conditioned;
 pub mod diversity;
+mod files;
 mod hub;
 pub mod metrics;
+mod palette;
 pub mod policy;
 pub mod report;
 pub mod reward_model;
 pub mod reward_report;
 pub mod sample;
 pub mod score;
+pub mod table;
 pub mod terminal;
 
 pub use calibration::{Bin, Calibration, Prediction};
 pub use diversity::Diversity;
+pub use files::write_whole;
 pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
+pub use palette::PALETTE;
 pub use policy::{CONDITIONING, CheckpointIndex, Policy, REWARD_HEAD, load_tokenizer, read_index, resolve_checkpoint};
-pub use report::{About, Metric, MetricKind, Report, by_question, diversity_table, table};
+pub use report::{About, Metric, MetricKind, Report, by_question};
 pub use reward_model::{RewardModel, logits_after};
 pub use reward_report::{Agreement, LabelCheck, OrmReport};
 pub use sample::{
@@ -25,3 +30,4 @@ pub use sample::{
     read_samples, score,
 };
 pub use score::ScoreArgs;
+pub use table::{diversity_table, table};

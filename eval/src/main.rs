@@ -5,10 +5,9 @@ use clap::{Args, Parser, Subcommand};
 use data::{Benchmark, DataOptions, Goal, PromptStyle, Prompting, Split};
 use eval::{
     About, Diversity, Policy, RewardModel, Sample, SampleConfig, ScoreArgs, check_samples, diversity_table, evaluate,
-    read_samples, score,
-    score::write_whole,
-    table,
+    read_samples, score, table,
     terminal::{fail, log_to_stderr},
+    write_whole,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::{Compute, DeviceKind};

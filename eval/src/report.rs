@@ -1,18 +1,16 @@
-//! What an evaluation found: the REPORT that every command writes, and the table that people read.
+//! What an evaluation found: the REPORT that every command writes.
 //!
 //! A report holds means over questions with intervals, and no samples. How a single question is scored stands in
 //! [`metrics`](crate::metrics).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
-use comfy_table::{CellAlignment, Table, presets};
 use data::{Benchmark, Split};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::diversity::Diversity;
 use crate::metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
 
 /// An evaluation of one policy on one part of a benchmark; as JSON, the REPORT of `eval.json`.
@@ -160,78 +158,10 @@ pub fn by_question(
     Ok(values)
 }
 
-/// Reports side by side, one named row each, with a column for every metric that any of them has.
-pub fn table(rows: &[(&str, &Report)]) -> String {
-    let columns: BTreeSet<Metric> = rows.iter().flat_map(|(_, report)| report.metrics.keys().copied()).collect();
-    let with_truncated = rows.iter().any(|(_, report)| report.truncated.is_some());
-    let with_tokens = rows.iter().any(|(_, report)| report.mean_tokens.is_some());
-
-    let mut header = vec![String::new(), "problems".to_owned()];
-    header.extend(columns.iter().map(Metric::to_string));
-    header.push("unparsable".to_owned());
-    header.extend(with_truncated.then(|| "truncated".to_owned()));
-    header.extend(with_tokens.then(|| "mean tokens".to_owned()));
-
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(header);
-    for (name, report) in rows {
-        let mut cells = vec![(*name).to_owned(), report.problems.to_string()];
-        cells.extend(columns.iter().map(|metric| or_dash(report.metrics.get(metric).map(Estimate::to_string))));
-        cells.push(percent(report.parse_failures));
-        cells.extend(with_truncated.then(|| or_dash(report.truncated.map(percent))));
-        cells.extend(with_tokens.then(|| or_dash(report.mean_tokens.map(|tokens| format!("{tokens:.1}")))));
-        table.add_row(cells);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.to_string()
-}
-
-/// The diversity of steps or rounds, a row each.
-pub fn diversity_table(rows: &[(Option<usize>, Diversity)]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header([
-        "step",
-        "questions",
-        "samples",
-        "right",
-        "unsolved",
-        "distinct texts",
-        "distinct traces",
-        "distance of texts",
-        "distance of traces",
-    ]);
-    for (step, diversity) in rows {
-        table.add_row([
-            or_dash(step.map(|step| step.to_string())),
-            diversity.questions.to_string(),
-            diversity.samples.to_string(),
-            diversity.right.to_string(),
-            percent(diversity.unsolved),
-            format!("{:.2}", diversity.distinct_texts),
-            format!("{:.2}", diversity.distinct_traces),
-            or_dash(diversity.text_distance.map(|distance| distance.to_string())),
-            or_dash(diversity.trace_distance.map(|distance| distance.to_string())),
-        ]);
-    }
-    table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
-    table.to_string()
-}
-
-/// The mean of one metric over questions.
 fn unparsable_share<'a>(samples: impl ExactSizeIterator<Item = &'a Graded>) -> f64 {
     let count = samples.len();
     let unparsable = samples.filter(|sample| sample.answer.is_none()).count();
     if count == 0 { 0.0 } else { unparsable as f64 / count as f64 }
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
-}
-
-fn or_dash(text: Option<String>) -> String {
-    text.unwrap_or_else(|| "-".to_owned())
 }
 
 /// Keeps the keys that name a metric, and passes over those that a later version may have added.
@@ -298,155 +228,5 @@ impl From<Metric> for String {
 }
 
 #[cfg(test)]
-mod tests {
-    use data::Answer;
-
-    use super::*;
-
-    fn graded(answer: Option<i64>, score: Option<f64>) -> Graded {
-        Graded { answer: answer.map(Answer::from_integer), correct: answer == Some(72), score }
-    }
-
-    fn about() -> About {
-        About {
-            benchmark: Benchmark::Gsm8k,
-            split: Split::Test,
-            temperature: Some(0.7),
-            checkpoint: Some("runs/sft/checkpoints/step-000100".to_owned()),
-            truncated: Some(0.125),
-            mean_tokens: Some(64.5),
-        }
-    }
-
-    /// Four samples of two questions; the vote is tied in the first and lost in the second.
-    fn questions(score: Option<f64>) -> Vec<Vec<Graded>> {
-        let question = |answers: [Option<i64>; 4]| answers.map(|answer| graded(answer, score)).to_vec();
-        vec![question([Some(72), Some(72), Some(5), Some(5)]), question([Some(72), Some(5), Some(5), None])]
-    }
-
-    #[test]
-    fn the_json_has_the_keys_of_the_contract_in_their_order() {
-        let report = Report::from_graded(&questions(Some(0.5)), None, &[4, 1], about()).unwrap();
-        let json = serde_json::to_string(&report).unwrap();
-        let keys = [
-            "benchmark",
-            "split",
-            "problems",
-            "samples",
-            "temperature",
-            "checkpoint",
-            "maj@1",
-            "maj@4",
-            "pass@1",
-            "pass@4",
-            "rerank@1",
-            "rerank@4",
-            "parse_failures",
-            "truncated",
-            "mean_tokens",
-        ];
-        let places: Vec<usize> = keys.iter().map(|key| json.find(&format!("\"{key}\":")).expect(key)).collect();
-        assert!(places.is_sorted(), "{json}");
-        assert_eq!(json.matches("\":").count(), keys.len() + 2 * 6, "{json}");
-
-        let value = serde_json::to_value(&report).unwrap();
-        assert_eq!(value["benchmark"], "gsm8k");
-        assert_eq!(value["split"], "test");
-        assert_eq!((value["problems"].as_u64(), value["samples"].as_u64()), (Some(2), Some(4)));
-        assert_eq!(value["maj@4"]["value"], 0.25);
-        assert_eq!(value["pass@4"]["value"], 1.0);
-        assert_eq!(value["pass@4"]["ci95"][1], 1.0);
-        assert_eq!(value["parse_failures"], 0.125);
-    }
-
-    #[test]
-    fn a_report_comes_back_from_its_json() {
-        for score in [None, Some(0.5)] {
-            let report = Report::from_graded(&questions(score), None, &[1, 2, 3, 4], about()).unwrap();
-            let back: Report = serde_json::from_str(&serde_json::to_string_pretty(&report).unwrap()).unwrap();
-            assert_eq!(back, report);
-        }
-    }
-
-    #[test]
-    fn what_is_not_known_is_null_and_comes_back() {
-        let unknown = About { temperature: None, checkpoint: None, truncated: None, mean_tokens: None, ..about() };
-        let report = Report::from_graded(&questions(None), None, &[1], unknown).unwrap();
-        let value = serde_json::to_value(&report).unwrap();
-        for key in ["temperature", "checkpoint", "truncated", "mean_tokens"] {
-            assert!(value[key].is_null() && value.get(key).is_some(), "{key}");
-        }
-        assert_eq!(serde_json::from_value::<Report>(value).unwrap(), report);
-    }
-
-    #[test]
-    fn an_unknown_key_is_passed_over_and_a_broken_metric_is_named() {
-        let report = Report::from_graded(&questions(None), None, &[1], about()).unwrap();
-        let mut value = serde_json::to_value(&report).unwrap();
-        value["diversity"] = serde_json::json!({"distinct": 3.5});
-        assert_eq!(serde_json::from_value::<Report>(value.clone()).unwrap(), report);
-        value["maj@1"] = serde_json::json!(0.4);
-        let error = serde_json::from_value::<Report>(value).unwrap_err().to_string();
-        assert!(error.contains("maj@1"), "{error}");
-    }
-
-    #[test]
-    fn maj_at_1_is_of_the_greedy_sample_where_there_is_one() {
-        let greedy = [graded(Some(72), None), graded(Some(72), None)];
-        let report = Report::from_graded(&questions(None), Some(&greedy), &[1, 4], about()).unwrap();
-        assert_eq!(report.metric(MetricKind::Maj, 1).unwrap().value, 1.0);
-        assert_eq!(report.metric(MetricKind::Pass, 1).unwrap().value, 0.375);
-        let sampled = Report::from_graded(&questions(None), None, &[1, 4], about()).unwrap();
-        assert_eq!(sampled.metric(MetricKind::Maj, 1).unwrap().value, 0.375);
-    }
-
-    #[test]
-    fn greedy_samples_alone_make_a_report() {
-        let greedy = [graded(Some(72), None), graded(None, None)];
-        let report = Report::from_graded(&[vec![], vec![]], Some(&greedy), &[], about()).unwrap();
-        assert_eq!(report.metrics.len(), 1);
-        assert_eq!(report.metric(MetricKind::Maj, 1).unwrap().value, 0.5);
-        assert_eq!((report.samples, report.parse_failures), (0, 0.5));
-    }
-
-    #[test]
-    fn rerank_is_there_only_with_scores() {
-        let report = Report::from_graded(&questions(None), None, &[4], about()).unwrap();
-        assert_eq!(report.metric(MetricKind::Rerank, 4), None);
-        let report = Report::from_graded(&questions(Some(0.5)), None, &[4], about()).unwrap();
-        // All scores are equal, so that reranking chooses at random.
-        assert!((report.metric(MetricKind::Rerank, 4).unwrap().value - 0.375).abs() < 1e-12);
-    }
-
-    #[test]
-    fn no_question_and_k_beyond_the_samples_are_errors() {
-        assert!(Report::from_graded(&[], None, &[1], about()).is_err());
-        let error = Report::from_graded(&questions(None), None, &[5], about()).unwrap_err();
-        assert!(format!("{error:#}").contains("question 0: k = 5"), "{error:#}");
-    }
-
-    #[test]
-    fn a_table_has_a_row_for_each_report_and_a_dash_for_what_one_lacks() {
-        let before = Report::from_graded(&questions(None), None, &[1, 4], about()).unwrap();
-        let after = Report::from_graded(&questions(None), None, &[1], about()).unwrap();
-        let text = table(&[("before", &before), ("after", &after)]);
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 4, "{text}");
-        for column in ["maj@1", "maj@4", "pass@1", "pass@4", "unparsable", "truncated", "mean tokens"] {
-            assert!(lines[0].contains(column), "{text}");
-        }
-        assert!(lines[2].contains("before") && lines[2].contains("0.375 [0.13, 0.62]"), "{text}");
-        assert!(lines[3].contains("after") && lines[3].contains(" - "), "{text}");
-        assert!(lines[2].contains("12.5 %") && lines[2].contains("64.5"), "{text}");
-    }
-
-    #[test]
-    fn a_metric_is_its_text() {
-        for text in ["maj@1", "pass@96", "rerank@4"] {
-            assert_eq!(text.parse::<Metric>().unwrap().to_string(), text);
-        }
-        for text in ["maj", "maj@", "maj@-1", "best@4", "", "@"] {
-            assert!(text.parse::<Metric>().is_err(), "{text}");
-        }
-    }
-}
+#[path = "report_tests.rs"]
+mod tests;

@@ -7,10 +7,10 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -18,8 +18,10 @@ use data::{Answer, Benchmark, DataOptions, Problem, Split, extract_answer};
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::files::write_whole;
 use crate::metrics::Graded;
-use crate::report::{About, Report, table};
+use crate::report::{About, Report};
+use crate::table::table;
 
 /// Scores completions that somebody else produced; needs no model.
 #[derive(Args, Clone, Debug)]
@@ -338,22 +340,6 @@ impl<'de> Deserialize<'de> for Text {
 
         deserializer.deserialize_bytes(TextVisitor)
     }
-}
-
-/// Writes a file whole or not at all.
-///
-/// # Errors
-/// What the file system says.
-pub fn write_whole(path: &Path, contents: &str) -> Result<()> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".unfinished");
-    let unfinished = PathBuf::from(unfinished);
-    let written = fs::write(&unfinished, contents).and_then(|()| fs::rename(&unfinished, path));
-    if written.is_err() {
-        // What is left of a failed attempt is of no use; that it may not exist is no second error.
-        let _ = fs::remove_file(&unfinished);
-    }
-    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use clap::Parser;
 
 use super::*;
 use crate::report::MetricKind;
+use std::{fs, path::Path};
 
 #[derive(Parser)]
 struct Command {

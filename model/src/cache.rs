@@ -6,7 +6,8 @@
 //! mask made from lengths.
 
 use crate::{
-    config::{ModelConfig, cast},
+    compute::cast,
+    config::ModelConfig,
     fused::{self, CachedRows},
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};

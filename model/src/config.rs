@@ -1,56 +1,9 @@
 //! The shape of a model, under the field names of Hugging Face's `config.json`.
 
-use crate::device::computing;
+use crate::compute::{Compute, computing};
 use anyhow::{Context, Result, bail, ensure};
-use burn::tensor::{FloatDType, Tensor};
 use serde::{Deserialize, Serialize};
-use std::{path::Path, str::FromStr};
-
-/// What matrix products are computed in. Weights, norms, rotations, softmax, losses and the optimiser are f32 in any case.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compute {
-    /// 32 bits.
-    #[default]
-    F32,
-    /// The upper half of them: 8 bits of a number instead of 24, and half of the memory to read.
-    Bf16,
-}
-
-impl Compute {
-    /// A factor of a product.
-    pub(crate) fn enter<const D: usize>(self, factor: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::F32 => factor,
-            Self::Bf16 => cast(factor, FloatDType::BF16),
-        }
-    }
-
-    /// What a product has given, in f32.
-    pub(crate) fn leave<const D: usize>(self, product: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::F32 => product,
-            Self::Bf16 => cast(product, FloatDType::F32),
-        }
-    }
-}
-
-/// A tensor in another type of numbers, itself where it has that already.
-pub(crate) fn cast<const D: usize>(tensor: Tensor<D>, to: FloatDType) -> Tensor<D> {
-    if tensor.dtype() == to.into() { tensor } else { tensor.cast(to) }
-}
-
-impl FromStr for Compute {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "f32" => Ok(Self::F32),
-            "bf16" => Ok(Self::Bf16),
-            _ => bail!("unknown type of numbers {text}; known are f32, bf16"),
-        }
-    }
-}
+use std::path::Path;
 
 /// Configuration of a decoder of the Llama family; reads and writes Hugging Face's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,10 +1,9 @@
 //! The one place that knows which backends are compiled in, and how this process uses memory.
 
-use crate::config::Compute;
+use crate::compute::{Compute, compute_in};
 use anyhow::{Result, bail};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Where tensors live, chosen once in `main`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,20 +20,12 @@ pub enum DeviceKind {
     Wgpu,
 }
 
-/// Whether products of this process are computed in bf16.
-static IN_BF16: AtomicBool = AtomicBool::new(false);
-
-/// What models that are made or read from now on compute products in.
-pub(crate) fn computing() -> Compute {
-    if IN_BF16.load(Ordering::Relaxed) { Compute::Bf16 } else { Compute::F32 }
-}
-
 /// The device of a kind, and what products are computed in there: chosen once, in `main`.
 ///
 /// # Errors
 /// If its backend is not compiled in, naming the feature that brings it.
 pub fn choose_device(kind: DeviceKind, compute: Compute) -> Result<Device> {
-    IN_BF16.store(compute == Compute::Bf16, Ordering::Relaxed);
+    compute_in(compute);
     match kind {
         DeviceKind::Auto => {
             let best = [cuda(), wgpu(), cpu()].into_iter().flatten().next();

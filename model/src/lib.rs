@@ -16,6 +16,7 @@
 
 mod cache;
 mod checkpoint;
+mod compute;
 mod config;
 mod device;
 mod fused;
@@ -36,7 +37,8 @@ pub use cache::Cache;
 pub use checkpoint::{
     is_gguf, load_model, load_value_branch, model_tensors, read_config, save_model, save_model_as, save_value_branch,
 };
-pub use config::{Compute, EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling};
+pub use compute::Compute;
+pub use config::{EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling};
 pub use device::{DeviceKind, choose_device, cpu_seconds, keep_pages, peak_memory_bytes, threads};
 pub use fused::{AdamWStep, adamw};
 pub use generate::{Completion, Finish, GenerateConfig, GenerateStats, generate};

@@ -1,6 +1,6 @@
 //! What logits say about chosen tokens. Pure functions of tensors, in f32.
 
-use crate::{config::Compute, fused, transformer::Transformer};
+use crate::{fused, transformer::Transformer};
 use burn::tensor::{Int, Tensor};
 
 /// Most logits that exist together where a model's vocabulary is large: 16 MB of them.
@@ -24,7 +24,7 @@ pub fn output_log_probs(
         return of(hidden, targets);
     }
     let fused = || fused::output_log_probs(&hidden, &model.output_matrix(), &targets, temperature, part);
-    (model.config.compute == Compute::F32).then(fused).flatten().unwrap_or_else(|| {
+    model.config.compute.fused(fused).unwrap_or_else(|| {
         in_parts(rows, part, |start, count| {
             of(hidden.clone().narrow(0, start, count), targets.clone().narrow(0, start, count))
         })

@@ -5,7 +5,8 @@
 
 use crate::{
     cache::{Cache, causal_mask},
-    config::{Compute, ModelConfig},
+    compute::Compute,
+    config::ModelConfig,
     fused, recompute,
     sampling::{Key, Purpose},
 };
@@ -202,15 +203,12 @@ impl Block {
         let projected = self.project(normed, config);
         let heads = (config.num_attention_heads, config.kv_heads());
         let fused = || fused::attention(&projected, [&rotary.cos, &rotary.sin], heads.0, heads.1);
-        let attended = match (config.compute == Compute::F32).then(fused).flatten() {
-            Some(attended) => attended,
-            None => {
-                let (query, key, value) = query_key_value(projected, rotary, config);
-                let [_, _, time, _] = key.dims();
-                let mask = causal_mask(time, &key.device());
-                attend(query, key.swap_dims(2, 3), value, Some(mask), config.compute)
-            }
-        };
+        let attended = config.compute.fused(fused).unwrap_or_else(|| {
+            let (query, key, value) = query_key_value(projected, rotary, config);
+            let [_, _, time, _] = key.dims();
+            let mask = causal_mask(time, &key.device());
+            attend(query, key.swap_dims(2, 3), value, Some(mask), config.compute)
+        });
         self.after_attention(hidden, attended, config)
     }
 
@@ -398,16 +396,12 @@ fn adapted_matmul(x: Tensor<2>, weight: &Param<Tensor<2>>, sum: Option<Tensor<2>
 }
 
 fn matmul(x: Tensor<2>, weight: Tensor<2>, sum: Option<Tensor<2>>, compute: Compute) -> Tensor<2> {
-    if compute != Compute::F32 {
+    compute.fused(|| fused::product(&x, &weight, sum.as_ref())).unwrap_or_else(|| {
         let product = compute.leave(compute.enter(x).matmul(compute.enter(weight)));
-        return match sum {
+        match sum {
             Some(sum) => sum + product,
             None => product,
-        };
-    }
-    fused::product(&x, &weight, sum.as_ref()).unwrap_or_else(|| match sum {
-        Some(sum) => sum + x.matmul(weight),
-        None => x.matmul(weight),
+        }
     })
 }
 

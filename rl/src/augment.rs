@@ -12,7 +12,7 @@ use crate::{
     prefix::Labels,
     prepare,
     progress::{Progress, print_line},
-    run::{Metrics, Run, TrainerState, finish, write_whole},
+    run::{Metrics, Run, TrainerState, finish},
     supervised::{FitArgs, FitContext, FitNumbers, Look, fit, mean_loss},
 };
 use anyhow::{Context, Result, ensure};
@@ -298,7 +298,7 @@ fn verify(forward: &Policy, pairs: Vec<Pair>, config: &AugmentConfig, device: &D
 /// As GSM8K's authors publish theirs: `{"question", "answer"}`, the answer being the solution.
 fn write(path: &Path, pairs: &[Pair]) -> Result<()> {
     let line = |pair: &Pair| json!({"question": pair.question, "answer": pair.solution}).to_string() + "\n";
-    write_whole(path, pairs.iter().map(line).collect::<String>().as_bytes())
+    eval::write_whole(path, pairs.iter().map(line).collect::<String>().as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))
 }
 

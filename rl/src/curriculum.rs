@@ -7,7 +7,7 @@
 //! - backtracking: the policy goes on from the first lines of the reference solution, and from fewer of them as it becomes
 //!   right (Salimans and Chen 2018, arXiv 1812.03381). Ours: one share of lines for all questions, since few are met twice.
 
-use crate::{args::not_negative, supervised::permutation};
+use crate::{args::not_negative, order::permutation};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use data::{Problem, steps};

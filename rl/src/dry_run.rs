@@ -4,8 +4,9 @@ use crate::{
     args::{DataArgs, InitArgs, RunArgs},
     batch::micro_batches,
     optim::Computing,
+    order::batch_of_step,
     progress::print_line,
-    supervised::{FitArgs, batch_of_step},
+    supervised::FitArgs,
 };
 use anyhow::Result;
 use burn::tensor::Device;

@@ -80,8 +80,7 @@ impl ForeignArgs {
     /// A file that is missing or malformed, or holds no sample of them.
     pub fn read(&self, problems: &[Problem], step: usize) -> Result<Option<Vec<Sample>>> {
         let Some(file) = &self.from_samples else { return Ok(None) };
-        let most = self.from_samples_per_question.unwrap_or(usize::MAX);
-        let mut taken: HashMap<&str, usize> = HashMap::new();
+        let mut first = First::of(self.from_samples_per_question);
         let question_of: HashMap<&str, &str> =
             problems.iter().map(|problem| (problem.id.as_str(), problem.question.as_str())).collect();
         let mut samples = Vec::new();
@@ -93,9 +92,7 @@ impl ForeignArgs {
                 file.display()
             );
             // What somebody else began says nothing of who went on.
-            let taken = taken.entry(id).or_default();
-            if sample.given == 0 && *taken < most {
-                *taken += 1;
+            if sample.given == 0 && first.has_room(id) {
                 samples.push(Sample { step: Some(step), ..sample });
             }
         }
@@ -236,6 +233,27 @@ impl Harvest<'_> {
         metrics.put("time/rollout_s", seconds);
         metrics.put("rollout/tokens_per_s", new_tokens as f64 / seconds);
         Ok(samples)
+    }
+}
+
+/// The first solutions of each question.
+pub struct First<'a> {
+    most: usize,
+    taken: HashMap<&'a str, usize>,
+}
+
+impl<'a> First<'a> {
+    /// So many of each; all without a number.
+    pub fn of(most: Option<usize>) -> Self {
+        Self { most: most.unwrap_or(usize::MAX), taken: HashMap::new() }
+    }
+
+    /// Whether one more of the question may be taken; it is, then.
+    pub fn has_room(&mut self, question: &'a str) -> bool {
+        let taken = self.taken.entry(question).or_default();
+        let has_room = *taken < self.most;
+        *taken += usize::from(has_room);
+        has_room
     }
 }
 

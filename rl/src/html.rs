@@ -3,13 +3,10 @@
 
 pub mod chart;
 
-use crate::{
-    inspect::read::{RunFiles, plain, readable, samples_over_steps},
-    run::write_whole,
-};
+use crate::inspect::read::{RunFiles, plain, readable, samples_over_steps};
 use anyhow::{Context, Result};
-use chart::{Chart, PALETTE, charts};
-use eval::{Metric, Report, Sample};
+use chart::{Chart, charts};
+use eval::{Metric, PALETTE, Report, Sample};
 use minijinja::{AutoEscape, Environment, syntax::SyntaxConfig, value::Serde};
 use model::Finish;
 use serde::Serialize;
@@ -76,7 +73,7 @@ struct ShownSample {
 pub fn write_report(dir: &Path) -> Result<PathBuf> {
     let text = render(&page(dir)?)?;
     let path = dir.join("report.html");
-    write_whole(&path, text.as_bytes())?;
+    eval::write_whole(&path, text.as_bytes())?;
     Ok(path)
 }
 
@@ -94,7 +91,7 @@ fn page(dir: &Path) -> Result<Page> {
         reward_model: files.reward_model.as_ref().map(eval::OrmReport::text),
         charts,
         constant,
-        palette: PALETTE.iter().map(|color| format!("#{:02x}{:02x}{:02x}", color.0, color.1, color.2)).collect(),
+        palette: PALETTE.iter().map(|[red, green, blue]| format!("#{red:02x}{green:02x}{blue:02x}")).collect(),
         steps: steps.into_iter().collect(),
         samples: samples.into_iter().map(shown).collect(),
         config: files.config.iter().map(|(key, value)| (key.clone(), plain(value))).collect(),

@@ -20,6 +20,7 @@ pub mod html;
 pub mod inspect;
 pub mod loss;
 pub mod optim;
+pub mod order;
 pub mod orm;
 pub mod ppo;
 pub mod prefix;

@@ -14,13 +14,14 @@ mod report;
 
 use crate::{
     batch::Row,
-    harvest::Distinct,
+    harvest::{Distinct, First},
     loss::binary_cross_entropy,
     optim::Adam,
+    order::permutation,
     prefix::{self, Completing, Counts, Labels, Prefixed},
     prepare,
     run::{Run, TrainerState, finish},
-    supervised::{About, FitContext, FitNumbers, Learner, Look, checkpoint, fit, permutation},
+    supervised::{About, FitContext, FitNumbers, Learner, Look, checkpoint, fit},
 };
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
@@ -28,7 +29,7 @@ use data::{Problem, Prompting, Split, Tokenizer};
 use eval::{LabelCheck, Policy, REWARD_HEAD, RewardModel, Sample, logits_after};
 use model::{ActorCritic, Key, Purpose, Transformer, save_value_branch};
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
@@ -184,15 +185,9 @@ pub fn held_out(problems: &[Problem], share: f64, seed: u64) -> BTreeSet<&str> {
 
 /// The samples to learn from: the first of each question, those that are repeated once only where that is asked for.
 fn chosen<'a>(samples: Vec<&'a Sample>, config: &OrmConfig) -> Vec<&'a Sample> {
-    let mut distinct = Distinct::by(config.deduplicate);
-    let mut taken: HashMap<&str, usize> = HashMap::new();
-    let mut is_chosen = |sample: &Sample, taken: &mut usize| {
-        let is_chosen =
-            *taken < config.per_question.unwrap_or(usize::MAX) && distinct.is_new(&sample.id, &sample.completion);
-        *taken += usize::from(is_chosen);
-        is_chosen
-    };
-    samples.into_iter().filter(|&sample| is_chosen(sample, taken.entry(&sample.id).or_default())).collect()
+    let (mut distinct, mut first) = (Distinct::by(config.deduplicate), First::of(config.per_question));
+    let is_chosen = |sample: &&'a Sample| distinct.is_new(&sample.id, &sample.completion) && first.has_room(&sample.id);
+    samples.into_iter().filter(is_chosen).collect()
 }
 
 /// Samples as examples: what a reward model reads has no solved problems before the question.

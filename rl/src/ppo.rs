@@ -16,12 +16,12 @@ use crate::{
     diagnostics::{self, PolicyStats},
     loss::{ppo_policy, ppo_value},
     optim::{Adam, Computing, gradients, learning_rate},
+    order::permutation,
     prepare,
     progress::{Progress, sparkline},
     reward::{adapted_beta, with_kl_penalty},
     rollout::{Asked, Rollout, RolloutConfig, look, sample_rollouts},
     run::{Metrics, Run, TrainerState, finish},
-    supervised::permutation,
     table::FinalTable,
 };
 use anyhow::{Result, ensure};

@@ -9,7 +9,7 @@ use crate::{
     harvest::{self, SamplingArgs},
     inspect::read::json_lines,
     progress::Progress,
-    run::{Run, append_line, write_whole},
+    run::{Run, append_line},
 };
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -271,7 +271,7 @@ fn resume(path: &Path, chunk: usize, total: usize) -> Result<Vec<Counted>> {
     }
     if path.exists() {
         let kept: Vec<String> = lines.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-        write_whole(path, kept.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>().as_bytes())?;
+        eval::write_whole(path, kept.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>().as_bytes())?;
     }
     Ok(lines)
 }

@@ -13,12 +13,13 @@ use crate::{
     dry_run,
     harvest::SamplingArgs,
     optim::Adam,
+    order::permutation,
     prefix::{Counts, Labels, PrefixArgs, Prefixed},
     prepare,
     progress::print_line,
     run::{Run, TrainerState, finish},
     sft::fit_with_looks,
-    supervised::{About, FitArgs, FitContext, FitNumbers, checkpoint, permutation},
+    supervised::{About, FitArgs, FitContext, FitNumbers, checkpoint},
     table::FinalTable,
 };
 use anyhow::{Result, ensure};

@@ -88,7 +88,7 @@ impl Run {
         let make = || {
             fs::create_dir_all(dir.join("checkpoints"))
                 .with_context(|| format!("cannot make {}: give another --out", dir.display()))?;
-            write_whole(&dir.join("config.toml"), text.as_bytes())?;
+            eval::write_whole(&dir.join("config.toml"), text.as_bytes())?;
             Self::open(dir)
         };
         make().inspect_err(|_| {
@@ -249,7 +249,7 @@ impl Run {
         }
         let best = if is_best || previous.best.is_empty() { name.clone() } else { previous.best };
         let index = CheckpointIndex { last: name, best };
-        write_whole(&index_path, &serde_json::to_vec_pretty(&index)?)?;
+        eval::write_whole(&index_path, serde_json::to_vec_pretty(&index)?)?;
         self.remove_superseded(&index)?;
         Ok(finished)
     }
@@ -272,7 +272,7 @@ impl Run {
     pub fn write_evaluation(&self, reports: &[(&str, &Report)]) -> Result<()> {
         let named = |(name, report): &(&str, &Report)| Ok((name.to_string(), serde_json::to_value(report)?));
         let all = reports.iter().map(named).collect::<Result<Map<String, Value>>>()?;
-        write_whole(&self.dir.join("eval.json"), &serde_json::to_vec_pretty(&all)?)
+        eval::write_whole(&self.dir.join("eval.json"), serde_json::to_vec_pretty(&all)?)
     }
 }
 
@@ -342,18 +342,6 @@ pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// Writes a file whole or not at all.
-///
-/// # Errors
-/// What the file system says.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let unfinished = path.with_extension("unfinished");
-    let write = || fs::write(&unfinished, bytes).and_then(|()| fs::rename(&unfinished, path));
-    write().with_context(|| format!("cannot write {}", path.display())).inspect_err(|_| {
-        let _ = fs::remove_file(&unfinished);
-    })
-}
-
 pub(crate) fn append_line(file: &mut File, value: &impl Serialize) -> Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
@@ -387,5 +375,5 @@ fn keep_up_to(path: &Path, step: usize, blocks: Blocks) -> Result<()> {
         of <= step || in_block
     };
     let kept: String = lines.iter().filter(|(_, of)| is_kept(*of)).map(|(line, _)| *line).collect();
-    write_whole(path, kept.as_bytes())
+    eval::write_whole(path, kept.as_bytes())
 }

@@ -33,7 +33,7 @@ impl FinalTable<'_> {
             return serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()));
         }
         let report = self.test(initial, "before", prompting)?;
-        crate::run::write_whole(&path, &serde_json::to_vec_pretty(&report)?)?;
+        eval::write_whole(&path, &serde_json::to_vec_pretty(&report)?)?;
         Ok(report)
     }
 

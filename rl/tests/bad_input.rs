@@ -1,59 +1,16 @@
 //! A user's mistake ends with one line that names it, and leaves nothing behind. Everything here runs the real program.
 
 mod common;
-#[path = "../../eval/tests/common/mistakes.rs"]
-mod mistakes;
+#[path = "common/place.rs"]
+mod place;
 
-use common::{run_ppo, start};
-use mistakes::{Place, copy, error_of};
+use common::run_ppo;
+use place::{
+    mistakes::{Place, copy, error_of},
+    place, ppo, sft,
+};
 use serde_json::{Value, json};
 use std::{fs, path::Path, process::Command};
-
-/// A place with a usable `model` in it.
-fn place() -> Place {
-    let place = Place::new(env!("CARGO_BIN_EXE_rl"));
-    copy(start(), &place.path("model"));
-    place
-}
-
-fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
-    let mut value: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    edit(&mut value);
-    fs::write(path, value.to_string()).unwrap();
-}
-
-fn cut_in_half(path: &Path) {
-    let bytes = fs::read(path).unwrap();
-    fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
-}
-
-/// Flags of a PPO run of seconds.
-const PPO: [&str; 15] = [
-    "ppo",
-    "--init=model",
-    "--out=run",
-    "--quiet",
-    "--device=cpu",
-    "--limit=4",
-    "--steps=2",
-    "--questions=2",
-    "--samples=2",
-    "--mini-batch=4",
-    "--max-new-tokens=8",
-    "--eval-every=1",
-    "--eval-problems=2",
-    "--test-problems=2",
-    "--test-samples=2",
-];
-
-fn ppo<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    [PPO.as_slice(), more].concat()
-}
-
-fn sft<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    let flags = ["sft", "--init=model", "--out=run", "--quiet", "--device=cpu", "--limit=4", "--steps=1"];
-    [flags.as_slice(), more].concat()
-}
 
 /// A run that was stopped after step 2 of 4.
 fn stopped_run(to: &Path) {
@@ -214,139 +171,6 @@ fn a_question_that_does_not_fit_the_model_is_found_before_the_run() {
     place.fails(&ppo(&flags), &["the prompt of gsm8k/test/1", "the model's context is 512"]);
     place.write("data/gsm8k/train.jsonl", format!("{}\n", problem(&long)));
     place.fails(&sft(&flags), &["all 1 problems are longer than the context of 512 tokens"]);
-}
-
-// What a run starts from
-
-#[test]
-fn an_init_that_is_not_a_model_is_refused() {
-    let place = place();
-    place.write("empty/readme", "");
-    place.write("weights.gguf", "GGUF");
-    place.write("file", "text");
-    let cases: [(&str, &[&str]); 4] = [
-        (
-            "nowhere",
-            &["nowhere does not exist", "give a run directory, a checkpoint, a Hugging Face folder or a GGUF file"],
-        ),
-        ("empty", &["empty is neither a checkpoint (no config.json in it) nor a run"]),
-        ("file", &["file is neither a checkpoint"]),
-        ("weights.gguf", &["cannot read weights.gguf as a GGUF file"]),
-    ];
-    for (init, parts) in cases {
-        let init = format!("--init={init}");
-        place.fails(&ppo(&[&init]), parts);
-        place.fails(&ppo(&[&init, "--dry-run"]), parts);
-        place.fails(&sft(&[&init]), parts);
-        place.fails(&["generate", &init, "--prompt=1"], parts);
-    }
-    place.fails(&["bench", "--model=nowhere"], &["nowhere does not exist"]);
-}
-
-#[test]
-fn weights_that_are_cut_or_foreign_are_refused_and_the_file_is_named() {
-    let place = place();
-    let weights = "model.safetensors";
-    place.spoilt_model("cut", |model| cut_in_half(&model.join(weights)));
-    place.spoilt_model("short", |model| fs::write(model.join(weights), [1, 2, 3]).unwrap());
-    place.spoilt_model("none", |model| fs::remove_file(model.join(weights)).unwrap());
-    // The first eight bytes are the length of the header.
-    place.spoilt_model("long", |model| {
-        let rest = fs::read(model.join(weights)).unwrap()[8..].to_vec();
-        fs::write(model.join(weights), [(1u64 << 60).to_le_bytes().as_slice(), &rest].concat()).unwrap();
-    });
-    place.spoilt_model("pickle", |model| fs::write(model.join(weights), b"\x80\x04\x95pickled".repeat(50)).unwrap());
-    for name in ["cut", "short", "long", "pickle"] {
-        let file = format!("{name}/model.safetensors");
-        place.fails(&ppo(&[&format!("--init={name}")]), &[&file, "is not a whole safetensors file"]);
-    }
-    place.fails(&ppo(&["--init=none"]), &["none/model.safetensors", "cannot read"]);
-}
-
-#[test]
-fn weights_that_do_not_fit_their_configuration_are_refused_and_the_tensor_is_named() {
-    let place = place();
-    let config =
-        |model: &Path, key: &str, value: Value| edit_json(&model.join("config.json"), |json| json[key] = value);
-    place.spoilt_model("wide", |model| config(model, "intermediate_size", 66.into()));
-    place.spoilt_model("deep", |model| config(model, "num_hidden_layers", 3.into()));
-    place.spoilt_model("untied", |model| config(model, "tie_word_embeddings", false.into()));
-    place.spoilt_model("few-words", |model| {
-        let path = model.join("model.safetensors");
-        let mut tensors = model::read_tensors(&path).unwrap();
-        let embedding = tensors.get_mut("model.embed_tokens.weight").unwrap();
-        embedding.shape[0] = 20;
-        embedding.values.truncate(20 * 32);
-        model::write_tensors(&path, &tensors).unwrap();
-        config(model, "vocab_size", 20.into());
-    });
-    let refusal = |name: &str, parts: &[&str]| place.fails(&ppo(&[&format!("--init={name}")]), parts);
-    refusal(
-        "wide",
-        &["the tensors in wide do not fit", "mlp.gate_proj.weight has the shape [64, 32]", "asks for [66, 32]"],
-    );
-    refusal("deep", &["the tensors in deep", "model.layers.2.input_layernorm.weight is missing"]);
-    refusal("untied", &["the tensors in untied", "lm_head.weight is missing"]);
-    refusal("few-words", &["the tokenizer in few-words knows", "tokens, the model only 20"]);
-}
-
-#[test]
-fn a_configuration_of_something_else_is_refused() {
-    let place = place();
-    let config = "config.json";
-    // The fields of GPT-2 have other names: that is not what is wrong with it.
-    let gpt2 = json!({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 768, "n_layer": 12});
-    place.spoilt_model("gpt2", |model| fs::write(model.join(config), gpt2.to_string()).unwrap());
-    place.spoilt_model("cut", |model| cut_in_half(&model.join(config)));
-    place.spoilt_model("fieldless", |model| fs::write(model.join(config), "{}").unwrap());
-    let supported = "supported are LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM";
-    for dry in [&[][..], &["--dry-run"]] {
-        let refusal = |name: &str, parts: &[&str]| {
-            let init = format!("--init={name}");
-            place.fails(&ppo(&[&[&*init], dry].concat()), parts);
-        };
-        refusal("gpt2", &["gpt2/config.json", "architecture GPT2LMHeadModel is not supported", supported]);
-        refusal("cut", &["cut/config.json is not a model configuration", "line"]);
-        refusal("fieldless", &["fieldless/config.json is not a model configuration", "vocab_size"]);
-    }
-}
-
-#[test]
-fn absurd_sizes_are_refused_before_any_memory_is_asked_for() {
-    let place = place();
-    let all =
-        ["hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size", "num_attention_heads", "head_dim"];
-    for (name, value) in [("hidden_size", 1_000_000_000u64), ("vocab_size", 1 << 60), ("num_hidden_layers", u64::MAX)] {
-        place.spoilt_model(name, |model| edit_json(&model.join("config.json"), |json| json[name] = value.into()));
-        let init = format!("--init={name}");
-        for dry in [&[][..], &["--dry-run"]] {
-            let message = format!("{name} = {value} is out of range");
-            place.fails(&ppo(&[&[&*init], dry].concat()), &[&format!("{name}/config.json"), &message]);
-        }
-    }
-    // Each size is possible by itself.
-    place.spoilt_model("large", |model| {
-        edit_json(&model.join("config.json"), |json| {
-            all.iter().for_each(|name| json[name] = (1 << 24).into());
-            json["num_key_value_heads"] = (1 << 24).into();
-        });
-    });
-    for dry in [&[][..], &["--dry-run"]] {
-        place.fails(&ppo(&[&["--init=large"], dry].concat()), &["large/config.json", "more than any model has"]);
-    }
-}
-
-#[test]
-fn a_tokenizer_that_is_missing_or_broken_is_named() {
-    let place = place();
-    place.spoilt_model("without", |model| fs::remove_file(model.join("tokenizer.json")).unwrap());
-    place.spoilt_model("cut", |model| cut_in_half(&model.join("tokenizer.json")));
-    place.spoilt_model("endless", |model| {
-        fs::write(model.join("generation_config.json"), json!({"eos_token_id": 70_000}).to_string()).unwrap();
-    });
-    place.fails(&ppo(&["--init=without"]), &["no tokenizer at without/tokenizer.json"]);
-    place.fails(&ppo(&["--init=cut"]), &["cut/tokenizer.json", "not a tokenizer"]);
-    place.fails(&ppo(&["--init=endless"]), &["endless", "end-of-sequence token 70000"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A step of AdamW in one pass over weights, gradient and moments, which a chain of small operations reads and writes a dozen
 //! times.
 
-use super::{numbers, serves};
+use super::{operation::numbers, serves};
 use burn::{
     backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension, tensor::FloatTensor},
     tensor::Tensor,

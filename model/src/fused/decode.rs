@@ -3,7 +3,7 @@
 use super::{
     attention::Shape,
     cached::{self, Prompts, Written},
-    numbers, tensor,
+    operation::{numbers, tensor},
 };
 use burn::{
     backend::{Backend, Dispatch, ExtensionType, Flex, TensorMetadata, backend_extension, tensor::FloatTensor},

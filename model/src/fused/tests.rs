@@ -5,7 +5,7 @@ use crate::{GenerateConfig, HostTensor, Key, ModelConfig, ModelSize, Purpose, Tr
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,
-    tensor::Device,
+    tensor::{Device, TensorData},
 };
 
 /// A loss of a model with all its gradients, by name.

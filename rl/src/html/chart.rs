@@ -2,6 +2,7 @@
 
 use crate::inspect::read::{Curves, readable};
 use anyhow::{Result, anyhow};
+use eval::PALETTE;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use serde::Serialize;
@@ -84,15 +85,6 @@ const MOST_POINTS: usize = 500;
 /// From this many points on, a curve that is noise gets a moving mean over it.
 const POINTS_FOR_MEAN: usize = 80;
 
-/// Colours of the curves, readable on light and dark ground alike.
-pub const PALETTE: [RGBColor; 6] = [
-    RGBColor(0x3b, 0x82, 0xc4),
-    RGBColor(0xdb, 0x7c, 0x26),
-    RGBColor(0x2f, 0xa0, 0x6b),
-    RGBColor(0xc2, 0x4d, 0x83),
-    RGBColor(0x8a, 0x6f, 0xd1),
-    RGBColor(0x9a, 0x8b, 0x4f),
-];
 /// Stands for the colours of text and grid, which the style sheet of the page replaces.
 const INK: RGBColor = RGBColor(0, 0, 0);
 const GRID: RGBColor = RGBColor(0x80, 0x80, 0x80);
@@ -181,7 +173,7 @@ fn draw_into(svg: &mut String, curves: &[Curve<'_>]) -> Result<(), Box<dyn std::
         .y_label_style(text.pos(Pos::new(HPos::Right, VPos::Center)))
         .y_label_formatter(&|&value| tick(value, span, unit))
         .draw()?;
-    for ((_, points), color) in curves.iter().zip(PALETTE) {
+    for ((_, points), color) in curves.iter().zip(PALETTE.map(|[red, green, blue]| RGBColor(red, green, blue))) {
         let noisy = is_noisy(points);
         let dots = thinned(points);
         let style = if noisy { color.mix(0.4).stroke_width(2) } else { color.stroke_width(5) };

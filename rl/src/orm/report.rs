@@ -4,7 +4,7 @@ use super::{Labelled, OrmConfig, StepLabel};
 use crate::{
     prefix::{Counts, Prefixed},
     progress::print_line,
-    run::{Run, write_whole},
+    run::Run,
 };
 use anyhow::{Result, ensure};
 use data::{Example, PromptStyle, Prompting, Tokenizer};
@@ -136,7 +136,7 @@ pub(super) fn spread_over<'a>(samples: &[&'a Sample], count: usize) -> Vec<&'a S
 }
 
 pub(super) fn write_and_print(run: &Run, report: &OrmReport, examples: &[Labelled]) -> Result<()> {
-    write_whole(&run.dir().join("eval.json"), &serde_json::to_vec_pretty(report)?)?;
+    eval::write_whole(&run.dir().join("eval.json"), &serde_json::to_vec_pretty(report)?)?;
     let labels: usize = examples.iter().map(|example| example.labels.len()).sum();
     print_line(&format!(
         "\nlearnt {labels} labels of {} solutions; held out: {} questions, {} solutions\n{}\nrun directory: {}",
