@@ -21,9 +21,9 @@ pub use diversity::Diversity;
 pub use files::write_whole;
 pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
 pub use palette::PALETTE;
-pub use policy::{CONDITIONING, CheckpointIndex, Policy, REWARD_HEAD, load_tokenizer, read_index, resolve_checkpoint};
+pub use policy::{CONDITIONING, CheckpointIndex, Policy, load_tokenizer, read_index, resolve_checkpoint};
 pub use report::{About, Metric, MetricKind, Report, by_question};
-pub use reward_model::{RewardModel, logits_after};
+pub use reward_model::RewardModel;
 pub use reward_report::{Agreement, LabelCheck, OrmReport};
 pub use sample::{
     Evaluation, Sample, SampleConfig, check_samples, complete, encode_prompts, evaluate, go_on, grade, greedy_accuracy,

@@ -4,7 +4,7 @@ use crate::hub;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use data::{Conditioning, GgufVocabulary, Prompting, SHOT_END, Tokenizer};
-use model::{Gguf, Transformer};
+use model::{Gguf, REWARD_HEAD, Transformer};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -61,9 +61,6 @@ pub fn read_index(path: &Path) -> Result<CheckpointIndex> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))
 }
-
-/// The file that a reward model has beside a language model.
-pub const REWARD_HEAD: &str = "reward_head.safetensors";
 
 /// The file that says which labels a policy of return-conditioned RL expects.
 pub const CONDITIONING: &str = "conditioning.json";

@@ -4,44 +4,36 @@
 //! that ends the prefix (Havrilla et al. 2024, section on reward models; Cobbe et al. 2021, arXiv 2110.14168). The head starts
 //! at 0, which is p = 1/2 for everything.
 
-use crate::policy::{Policy, REWARD_HEAD, load_trunk, resolve_checkpoint};
+use crate::policy::{Policy, load_trunk, resolve_checkpoint};
 use anyhow::{Result, ensure};
-use burn::tensor::{Device, Tensor, activation::sigmoid};
+use burn::tensor::{Device, activation::sigmoid};
 use data::{Example, Tokenizer};
-use model::{ActorCritic, ValueBranch, load_value_branch, pad_right, parallel_map, to_host};
+use model::{Judge, REWARD_HEAD, parallel_map, to_host};
 use std::path::Path;
 
 /// A language model with a scalar head that judges what it reads.
 #[derive(Clone)]
 pub struct RewardModel {
-    /// The trunk, and a head on its last residual stream whose gradient reaches the trunk.
-    pub model: ActorCritic,
+    /// The language model and its head.
+    pub model: Judge,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
 }
 
 impl RewardModel {
-    /// A head that says 1/2 on the trunk of a policy.
-    pub fn of(policy: &Policy) -> Self {
-        let value = ValueBranch::of(&policy.model, 0, false);
-        Self { model: ActorCritic { policy: policy.model.clone(), value }, tokenizer: policy.tokenizer.clone() }
-    }
-
     /// Loads a checkpoint of `rl orm`, or the best one of its run.
     ///
     /// # Errors
     /// As [`Policy::load`]; or if it is a policy and no reward model.
     pub fn load(path: &Path, device: &Device) -> Result<Self> {
         let folder = resolve_checkpoint(path)?;
-        let head = folder.join(REWARD_HEAD);
         ensure!(
-            head.is_file(),
+            folder.join(REWARD_HEAD).is_file(),
             "{} is not a reward model (no {REWARD_HEAD} in it): give a run of `rl orm`",
             folder.display()
         );
         let Policy { model, tokenizer, .. } = load_trunk(&folder, device)?;
-        let value = load_value_branch(&head, &model.config, 0, false, device)?;
-        Ok(Self { model: ActorCritic { policy: model, value }, tokenizer })
+        Ok(Self { model: Judge::with_head(model, &folder, device)?, tokenizer })
     }
 
     /// The probability of being right after each token of each completion, the rows `at_once` in a batch.
@@ -57,16 +49,16 @@ impl RewardModel {
             threads,
             || self.model.clone(),
             |model, _, batch| {
-                let tokens: Vec<&[u32]> = batch.iter().map(|&row| rows[row].tokens.as_slice()).collect();
-                let logits = model.forward(pad_right(&tokens, &model.policy.device())).values;
-                let [_, time] = logits.dims();
-                let probabilities = to_host::<2>(sigmoid(logits)).values;
-                let of_row = |(place, &row): (usize, &usize)| {
-                    let Example { tokens, prompt_len, .. } = &rows[row];
-                    assert!(*prompt_len < tokens.len(), "row {row} has no completion");
-                    probabilities[place * time + prompt_len..place * time + tokens.len()].to_vec()
-                };
-                batch.iter().enumerate().map(of_row).collect::<Vec<_>>()
+                let solutions: Vec<(&[u32], usize)> =
+                    batch.iter().map(|&row| (rows[row].tokens.as_slice(), rows[row].prompt_len)).collect();
+                let places: Vec<Vec<usize>> =
+                    solutions.iter().map(|(tokens, prompt_len)| (*prompt_len..tokens.len()).collect()).collect();
+                let places: Vec<&[usize]> = places.iter().map(Vec::as_slice).collect();
+                assert!(places.iter().all(|places| !places.is_empty()), "there are rows without a completion");
+                let probabilities = to_host(sigmoid(model.judge(&solutions, &places).logits)).values;
+                let mut left = probabilities.as_slice();
+                let of_row = |places: &&[usize]| left.split_off(..places.len()).expect("one each").to_vec();
+                places.iter().map(of_row).collect::<Vec<_>>()
             },
         );
         let mut probabilities = vec![Vec::new(); rows.len()];
@@ -77,22 +69,10 @@ impl RewardModel {
     }
 }
 
-/// The logit of being right after chosen tokens of a batch.
-///
-/// # Shapes
-/// - `rows`: B rows of ids; `ends`: for each of them the places of the tokens to judge after; output: `[M]`, rows end to end
-pub fn logits_after(model: &ActorCritic, rows: &[&[u32]], ends: &[&[usize]], device: &Device) -> Tensor<1> {
-    let values = model.forward(pad_right(rows, device)).values;
-    let [batch, time] = values.dims();
-    let places = ends.iter().enumerate().flat_map(|(row, ends)| ends.iter().map(move |end| (row * time + end) as i32));
-    let places: Vec<i32> = places.collect();
-    values.reshape([batch * time]).select(0, Tensor::from_ints(places.as_slice(), device))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{ModelConfig, ModelSize, Transformer, save_model, save_value_branch};
+    use model::{ModelConfig, ModelSize, Transformer, save_model};
 
     fn policy() -> Policy {
         let tokenizer = Tokenizer::train_bpe(&["one and two is three".to_string()], 260).unwrap();
@@ -106,21 +86,17 @@ mod tests {
 
     /// A head that is not 0.
     fn reward_model() -> RewardModel {
-        let mut reward_model = RewardModel::of(&policy());
-        let value = &mut reward_model.model.value;
+        let Policy { model, tokenizer, .. } = policy();
+        let mut model = Judge::of(&model, true);
+        let value = &mut model.trunk.value;
         value.head = value.head.clone().map(|head| head.add_scalar(0.3));
-        reward_model
+        model.likelihood = model.likelihood.map(|likelihood| likelihood.map(|likelihood| likelihood.add_scalar(0.01)));
+        RewardModel { model, tokenizer }
     }
 
     fn rows() -> Vec<Example> {
         let row = |length: u32| Example::new((0..length).map(|i| (7 * i + length) % 250).collect(), 3);
         [9, 4, 12, 5].map(row).to_vec()
-    }
-
-    #[test]
-    fn a_new_head_says_one_half_after_every_token_of_the_completion() {
-        let judged = RewardModel::of(&policy()).probabilities(&rows(), 2, 1);
-        assert_eq!(judged, [6, 1, 9, 2].map(|length| vec![0.5; length]));
     }
 
     #[test]
@@ -135,30 +111,20 @@ mod tests {
     }
 
     #[test]
-    fn the_logits_to_learn_from_are_those_of_the_probabilities() {
-        let (reward_model, rows) = (reward_model(), rows());
-        let tokens: Vec<&[u32]> = rows.iter().map(|row| row.tokens.as_slice()).collect();
-        let ends: [&[usize]; 4] = [&[3, 8], &[3], &[5, 7, 11], &[4]];
-        let logits = logits_after(&reward_model.model, &tokens, &ends, &Device::default());
-        let learnt = to_host(sigmoid(logits)).values;
-        let judged = reward_model.probabilities(&rows, 4, 1);
-        let expected = ends.iter().zip(&judged).flat_map(|(ends, judged)| ends.iter().map(|end| judged[end - 3]));
-        assert_eq!(learnt.len(), 7);
-        for (learnt, expected) in learnt.iter().zip(expected) {
-            assert!((learnt - expected).abs() < 1e-6);
-        }
+    fn there_is_a_judgement_after_every_token_of_the_completion() {
+        let lengths: Vec<usize> = reward_model().probabilities(&rows(), 3, 1).iter().map(Vec::len).collect();
+        assert_eq!(lengths, [6, 1, 9, 2]);
     }
 
     #[test]
     fn a_policy_is_no_reward_model_and_a_reward_model_no_policy() {
         let folder = tempfile::tempdir().unwrap();
         let (reward_model, device) = (reward_model(), Device::default());
-        save_model(folder.path(), &reward_model.model.policy).unwrap();
+        save_model(folder.path(), &reward_model.model.trunk.policy).unwrap();
         reward_model.tokenizer.save(folder.path()).unwrap();
         let error = |error: anyhow::Error| error.to_string();
         assert!(error(RewardModel::load(folder.path(), &device).err().unwrap()).contains("not a reward model"));
-        let config = &reward_model.model.policy.config;
-        save_value_branch(&folder.path().join(REWARD_HEAD), &reward_model.model.value, config).unwrap();
+        reward_model.model.save_head(folder.path()).unwrap();
         assert!(error(Policy::load(folder.path(), &device).err().unwrap()).contains("is a reward model"));
         let loaded = RewardModel::load(folder.path(), &device).unwrap();
         assert_eq!(loaded.probabilities(&rows(), 4, 1), reward_model.probabilities(&rows(), 4, 1));

@@ -1,7 +1,7 @@
 //! Rows of tokens to padded tensors. Padding is on the right and known by lengths, never by token ids.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use model::{ActorCritic, Transformer, output_log_probs, pad_right};
+use burn::tensor::{Device, Tensor, TensorData};
+use model::Padded;
 use std::ops::Range;
 
 /// A row that can be learnt from: a prompt and what was written after it.
@@ -86,41 +86,13 @@ pub fn padding_share<R: Row>(batch: &[R], rows: usize) -> f64 {
     (computed - used) as f64 / computed.max(1) as f64
 }
 
-/// A micro-batch on the device.
-///
-/// # Shapes
-/// - `tokens`: `[B, T]`, padding on the right
-/// - `positions`: `[M]`, places in the flattened `[B T]` whose *next* token is a response token: the one shift there is
-/// - `targets`: `[M]`, those next tokens
-pub struct Padded {
-    /// Ids of prompts and responses.
-    pub tokens: Tensor<2, Int>,
-    /// Where response tokens are predicted.
-    pub positions: Tensor<1, Int>,
-    /// The response tokens, rows end to end.
-    pub targets: Tensor<1, Int>,
-}
-
 /// Pads rows on the right and finds their response tokens.
 ///
 /// # Panics
 /// If a row has no prompt: its first token would have nothing to be predicted from.
 pub fn pad<R: Row>(rows: &[&R], device: &Device) -> Padded {
-    let tokens = pad_right(&rows.iter().map(|row| row.tokens()).collect::<Vec<_>>(), device);
-    let [_, time] = tokens.dims();
-    let (mut positions, mut targets) = (Vec::new(), Vec::new());
-    for (index, row) in rows.iter().enumerate() {
-        assert!(row.prompt_len() >= 1, "row {index} of a micro-batch has no prompt");
-        for column in row.response() {
-            positions.push((index * time + column - 1) as i32);
-            targets.push(row.tokens()[column] as i32);
-        }
-    }
-    let flat = |values: Vec<i32>| {
-        let length = values.len();
-        Tensor::<1, Int>::from_data(TensorData::new(values, [length]), device)
-    };
-    Padded { tokens, positions: flat(positions), targets: flat(targets) }
+    let responses: Vec<Vec<usize>> = rows.iter().map(|row| row.response().collect()).collect();
+    Padded::of(&rows.iter().map(|row| row.tokens()).collect::<Vec<_>>(), &responses, device)
 }
 
 /// Values that belong to the response tokens of rows, end to end, as `[M]`.
@@ -130,47 +102,12 @@ pub fn flat<'a>(rows: impl Iterator<Item = &'a [f32]>, device: &Device) -> Tenso
     Tensor::from_data(TensorData::new(values, [length]), device)
 }
 
-/// What a policy says of the response tokens of a micro-batch.
-///
-/// # Shapes
-/// - `hidden`: `[M, D]`; `log_probs`: `[M]`
-pub struct Scored {
-    /// Normed residual stream where response tokens are predicted; logits of prompts and padding are never computed.
-    pub hidden: Tensor<2>,
-    /// At the temperature asked for.
-    pub log_probs: Tensor<1>,
-}
-
-/// One pass of a language model over a micro-batch.
-pub fn score(policy: &Transformer, batch: &Padded, temperature: f64) -> Scored {
-    let [_, time] = batch.tokens.dims();
-    let rotary = policy.rotary_range(0..time, &batch.tokens.device());
-    let hidden = policy.run_blocks(policy.embed(batch.tokens.clone()), 0..policy.blocks.len(), &rotary);
-    score_hidden(policy, policy.final_norm(hidden), batch, temperature)
-}
-
-/// One pass of policy and critic over a micro-batch; the critic's values `[M]` are of the states in which the response
-/// tokens were chosen.
-pub fn score_with_values(model: &ActorCritic, batch: &Padded, temperature: f64) -> (Scored, Tensor<1>) {
-    let output = model.forward(batch.tokens.clone());
-    let [rows, time] = batch.tokens.dims();
-    let values = output.values.reshape([rows * time]).select(0, batch.positions.clone());
-    (score_hidden(&model.policy, output.hidden, batch, temperature), values)
-}
-
-fn score_hidden(policy: &Transformer, hidden: Tensor<3>, batch: &Padded, temperature: f64) -> Scored {
-    let [rows, time, width] = hidden.dims();
-    let hidden = hidden.reshape([rows * time, width]).select(0, batch.positions.clone());
-    let log_probs = output_log_probs(policy, hidden.clone(), batch.targets.clone(), temperature);
-    Scored { hidden, log_probs }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::TensorData;
+    use burn::tensor::Int;
     use data::Example;
-    use model::{ModelConfig, ModelSize, to_host, token_log_probs};
+    use model::{ModelConfig, ModelSize, Transformer, score, to_host, token_log_probs};
 
     fn example(tokens: &[u32], prompt_len: usize) -> Example {
         Example::new(tokens.to_vec(), prompt_len)
@@ -206,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "row 1 of a micro-batch has no prompt")]
+    #[should_panic(expected = "row 1 of a batch has no prompt")]
     fn a_row_without_a_prompt_is_an_error() {
         pad(&[&example(&[1, 2], 1), &example(&[1, 2], 0)], &Device::default());
     }

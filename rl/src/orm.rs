@@ -5,7 +5,9 @@
 //! labelled: with the correctness of its own sample (outcome), or by K fresh completions of it (steps; Havrilla et al. 2024,
 //! arXiv 2402.10963, "SORM"). The trunk of the policy with a scalar head learns the labels by binary cross-entropy; the last
 //! token of a prefix is where the head is read. Questions that are held out tell how good it is, always against the outcome
-//! of their own samples. Where we deviate from the papers: the trunk is the sampling policy itself, K is 8 unless asked for
+//! of their own samples. With `--language-modelling` the trunk goes on learning to write the right solutions, as that of Cobbe
+//! et al. goes on with its training solutions, and the judgement counts how likely a solution is to it (`model/src/judge.rs`).
+//! Where we deviate from the papers: the trunk is the sampling policy itself, K is 8 unless asked for
 //! more, and a label by steps is the share of right completions, not whether there is one: it lies closer to what many
 //! completions come to (`--check-labels` compares them).
 
@@ -13,9 +15,9 @@ mod config;
 mod report;
 
 use crate::{
-    batch::Row,
+    batch::{Row, flat},
     harvest::{Distinct, First},
-    loss::binary_cross_entropy,
+    loss::{binary_cross_entropy, negative_log_likelihood},
     optim::Adam,
     order::permutation,
     prefix::{self, Completing, Counts, Labels, Prefixed},
@@ -26,8 +28,8 @@ use crate::{
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
 use data::{Problem, Prompting, Split, Tokenizer};
-use eval::{LabelCheck, Policy, REWARD_HEAD, RewardModel, Sample, logits_after};
-use model::{ActorCritic, Key, Purpose, Transformer, save_value_branch};
+use eval::{LabelCheck, Policy, RewardModel, Sample};
+use model::{Judge, Judgement, Key, Purpose, Transformer};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -45,6 +47,8 @@ pub struct Labelled {
     pub labels: Vec<f32>,
     /// Weights in the loss, one a prefix.
     pub weights: Vec<f32>,
+    /// How much writing it is learnt beside judging it.
+    pub written: f32,
 }
 
 impl Row for Labelled {
@@ -57,35 +61,47 @@ impl Row for Labelled {
     }
 }
 
-/// A reward model: the trunk and its head, which is read after each labelled prefix.
-impl Learner for ActorCritic {
+/// A reward model: the language model and its head, which is read after each labelled prefix.
+impl Learner for Judge {
     type Example = Labelled;
 
     fn terms(example: &Labelled) -> usize {
         example.labels.len()
     }
 
+    /// Binary cross-entropy of the labels and, of solutions that are to be written as well, the mean negative log-likelihood
+    /// of a token, which weighs as much as the labels of its solution together.
     fn loss(&self, rows: &[&Labelled], total: usize) -> Tensor<1> {
-        let device = self.policy.device();
-        let tokens: Vec<&[u32]> = rows.iter().map(|row| row.tokens()).collect();
+        let device = self.trunk.policy.device();
+        let solutions: Vec<(&[u32], usize)> = rows.iter().map(|row| (row.tokens(), row.prompt_len())).collect();
         let ends: Vec<&[usize]> = rows.iter().map(|row| row.prefixed.ends.as_slice()).collect();
-        let logits = logits_after(self, &tokens, &ends, &device);
-        let labels = crate::batch::flat(rows.iter().map(|row| row.labels.as_slice()), &device);
-        let weights = crate::batch::flat(rows.iter().map(|row| row.weights.as_slice()), &device);
-        binary_cross_entropy(logits, labels, weights, total)
+        let Judgement { logits, log_probs } = self.judge(&solutions, &ends);
+        let labels = flat(rows.iter().map(|row| row.labels.as_slice()), &device);
+        let weights = flat(rows.iter().map(|row| row.weights.as_slice()), &device);
+        let judging = binary_cross_entropy(logits, labels, weights, total);
+        let Some(log_probs) = log_probs.filter(|_| rows.iter().any(|row| row.written > 0.0)) else { return judging };
+        let weights: Vec<Vec<f32>> = rows.iter().map(|row| writing_weights(row)).collect();
+        judging + negative_log_likelihood(log_probs * flat(weights.iter().map(Vec::as_slice), &device), total)
     }
 
     fn language_model(&self) -> &Transformer {
-        &self.policy
+        &self.trunk.policy
     }
 
-    fn with_language_model(self, language_model: Transformer) -> Self {
-        Self { policy: language_model, ..self }
+    fn with_language_model(mut self, language_model: Transformer) -> Self {
+        self.trunk.policy = language_model;
+        self
     }
 
     fn save_more(&self, folder: &Path) -> Result<()> {
-        save_value_branch(&folder.join(REWARD_HEAD), &self.value, &self.policy.config)
+        self.save_head(folder)
     }
+}
+
+/// The weight of each token of a solution in the loss of writing it.
+fn writing_weights(row: &Labelled) -> Vec<f32> {
+    let tokens = row.response_len();
+    vec![row.written * row.labels.len() as f32 / tokens as f32; tokens]
 }
 
 /// Samples, labels, trains, judges what was held out, and leaves a run directory; its path.
@@ -143,7 +159,7 @@ struct Setup {
     config: OrmConfig,
     /// Samples, and completes prefixes.
     policy: Policy,
-    model: ActorCritic,
+    model: Judge,
     run: Run,
     resumed: Option<TrainerState<FitNumbers>>,
 }
@@ -161,9 +177,9 @@ fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
     ensure!(problems.len() >= 2, "--limit {}: there must be questions to learn and to hold out", problems.len());
     let Some(dir) = &config.run.resume else {
         let run = prepare::open(&config.run, "orm", config.data.benchmark, &config, 0)?;
-        let RewardModel { model, tokenizer } = RewardModel::of(&policy);
+        let model = Judge::of(&policy.model, config.language_modelling > 0.0);
         let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
-        let about = About { tokenizer: &tokenizer, conditioning: None, adapters: None };
+        let about = About { tokenizer: &policy.tokenizer, conditioning: None, adapters: None };
         checkpoint(&run, &model, &about, false, FitNumbers::default(), &untaught)?;
         return Ok(Setup { config, policy, model, run, resumed: None });
     };
@@ -227,7 +243,8 @@ fn label(
             JudgeAfter::Lines => (prefixed, labels),
             JudgeAfter::Tokens => after_tokens(prefixed, &labels),
         };
-        examples.push(Labelled { weights: vec![1.0; labels.len()], prefixed, labels });
+        let written = if sample.correct { config.language_modelling } else { 0.0 };
+        examples.push(Labelled { weights: vec![1.0; labels.len()], prefixed, labels, written });
     }
     ensure!(!examples.is_empty(), "no sample of a question to learn from has a token");
     if config.class_weights == ClassWeights::Balanced {
@@ -304,11 +321,12 @@ fn check_labels(
 mod tests {
     use super::*;
     use data::Example;
+    use model::{ModelConfig, ModelSize, to_host};
 
     fn labelled(labels: &[f32]) -> Labelled {
         let example = Example::new(vec![1; 1 + labels.len()], 1);
         let prefixed = Prefixed { example, ends: (1..=labels.len()).collect() };
-        Labelled { prefixed, labels: labels.to_vec(), weights: vec![1.0; labels.len()] }
+        Labelled { prefixed, labels: labels.to_vec(), weights: vec![1.0; labels.len()], written: 0.0 }
     }
 
     #[test]
@@ -346,6 +364,22 @@ mod tests {
         let mut soft = [labelled(&[0.5, 0.5])];
         balance(&mut soft);
         assert_eq!(soft[0].weights, [1.0, 1.0]);
+    }
+
+    #[test]
+    fn writing_a_solution_weighs_as_much_as_its_labels() {
+        let size = ModelConfig { hidden_size: 16, ..ModelConfig::of_size(ModelSize::Tiny, 12, 0) };
+        let judge = Judge::of(&Transformer::init(&size, 1, &Device::default()), true);
+        let (mut right, wrong) = (labelled(&[1.0, 1.0, 1.0]), labelled(&[0.0, 0.0]));
+        right.prefixed.example.tokens = vec![1, 5, 2, 9];
+        let loss = |right: &Labelled| judge.loss(&[right, &wrong], 10).into_scalar::<f32>();
+        // A new head says 1/2 of all five.
+        let judging = 0.5 * std::f32::consts::LN_2;
+        assert!((loss(&right) - judging).abs() < 1e-6);
+        right.written = 0.5;
+        let written = judge.judge(&[(&right.prefixed.example.tokens, 1)], &[&[1]]).log_probs.unwrap();
+        let mean = to_host(written).values.iter().sum::<f32>() / 3.0;
+        assert!((loss(&right) - judging + 0.5 * 3.0 * mean / 10.0).abs() < 1e-6);
     }
 
     #[test]

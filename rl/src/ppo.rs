@@ -11,7 +11,7 @@ mod start;
 use crate::{
     adapters::Adapters,
     advantage::{gae, group, leave_one_out, whiten},
-    batch::{Row, flat, micro_batches, pad, padding_share, response_tokens, score_with_values},
+    batch::{Row, flat, micro_batches, pad, padding_share, response_tokens},
     curriculum::{Curriculum, CurriculumKind, beginning},
     diagnostics::{self, PolicyStats},
     loss::{ppo_policy, ppo_value},
@@ -28,7 +28,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use data::{Problem, Split};
 use eval::{Policy, greedy_accuracy};
-use model::{ActorCritic, Compute, Key, Purpose, Transformer, merged, save_value_branch};
+use model::{ActorCritic, Compute, Key, Purpose, Transformer, merged, save_value_branch, score_with_values};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::PathBuf, time::Instant};
 

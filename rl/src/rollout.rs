@@ -1,13 +1,16 @@
 //! One phase of experience: sample, grade, reward, and one look by policy, reference and critic. Knows no loss.
 
 use crate::{
-    batch::{Row, micro_batches, pad, score, score_with_values},
+    batch::{Row, micro_batches, pad},
     reward::{Done, RewardArgs, task_rewards},
 };
 use anyhow::{Result, ensure};
 use data::{Example, Problem, Prompting, encode_beginning};
 use eval::{Policy, RewardModel, Sample, SampleConfig, encode_prompts, go_on, grade};
-use model::{ActorCritic, Completion, GenerateStats, Key, Purpose, Transformer, output_entropy, parallel_map};
+use model::{
+    ActorCritic, Completion, GenerateStats, Key, Purpose, Transformer, output_entropy, parallel_map, score,
+    score_with_values,
+};
 
 /// One sample of one problem with all that PPO needs of it. Every list has one entry a response token.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@
 use crate::{
     adapters::Adapters,
     args::{RunArgs, not_negative},
-    batch::{Row, micro_batches, pad, padding_share, score},
+    batch::{Row, micro_batches, pad, padding_share},
     loss::negative_log_likelihood,
     optim::{Adam, Computing, gradients, learning_rate},
     order::batch_of_step,
@@ -19,7 +19,7 @@ use burn::{
 use clap::Args;
 use data::{Conditioning, Example, Tokenizer};
 use eval::CONDITIONING;
-use model::{Transformer, merged};
+use model::{Transformer, merged, score};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path, time::Instant};
 

@@ -10,6 +10,7 @@ use common::{assert_same_run, metrics, problems, resume, run_ei, run_orm, run_pp
 use data::{Example, Prompting, encode_written};
 use eval::{Calibration, Prediction, RewardModel, Sample, read_samples};
 use mistakes::copy;
+use model::to_host;
 use rl::orm::held_out;
 use rl::prefix::{Counted, FILE};
 use std::{collections::BTreeSet, fs, path::Path};
@@ -25,8 +26,20 @@ fn counted(dir: &Path) -> Vec<Counted> {
 
 #[test]
 fn a_reward_model_learns_to_tell_right_from_wrong() {
+    learns_to_tell_right_from_wrong("--language-modelling=0");
+}
+
+#[test]
+fn a_reward_model_that_goes_on_learning_to_write_tells_right_from_wrong() {
+    let model = learns_to_tell_right_from_wrong("--language-modelling=1");
+    let likelihood = to_host(model.model.likelihood.unwrap().val()).values[0];
+    assert!(likelihood > 0.0, "what is likelier is righter: {likelihood}");
+}
+
+fn learns_to_tell_right_from_wrong(flag: &str) -> RewardModel {
     let folder = tempfile::tempdir().unwrap();
     let flags = [
+        flag,
         "--steps=120",
         "--samples=16",
         "--batch-size=32",
@@ -66,6 +79,7 @@ fn a_reward_model_learns_to_tell_right_from_wrong() {
         assert!(dir.join(name).is_file(), "{name}");
     }
     assert!(fs::read_to_string(dir.join("report.html")).unwrap().contains("the whole solution"));
+    model
 }
 
 #[test]
@@ -94,7 +108,8 @@ fn labels_by_steps_complete_every_distinct_unfinished_prefix_once_and_nothing_th
 #[test]
 fn a_run_that_was_stopped_or_died_goes_on_as_if_it_had_not() {
     let folder = tempfile::tempdir().unwrap();
-    let flags = ["--labels=steps", "--completions=2", "--step-label=share", "--max-new-tokens=64"];
+    let labels = ["--labels=steps", "--completions=2", "--step-label=share"];
+    let flags = [labels.as_slice(), &["--max-new-tokens=64", "--language-modelling=0.5"]].concat();
     let straight = run_orm(start_with_steps(), &folder.path().join("straight"), &flags).unwrap();
     let stopped = |name: &str, step: usize| {
         let dir = folder.path().join(name);

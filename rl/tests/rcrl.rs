@@ -7,8 +7,8 @@ use burn::tensor::Device;
 use common::{assert_same_run, problems, resume, run_rcrl};
 use data::{Goal, PromptStyle, Prompting, encode_with_goals, goal::lines};
 use eval::{Policy, SampleConfig, complete};
-use model::{Finish, Key, Purpose, to_host};
-use rl::batch::{Row, pad, score};
+use model::{Finish, Key, Purpose, score, to_host};
+use rl::batch::{Row, pad};
 
 #[test]
 fn what_is_written_after_labels_has_the_probability_that_is_learnt_behind_them() {

@@ -11,9 +11,9 @@ use burn::{
 use common::{PROBLEMS, gradient_list, metrics, policy, problems, random_model, run_ppo, short_examples};
 use data::{Example, Prompting, Split};
 use eval::{About, Sample, SampleConfig, evaluate};
-use model::{ActorCritic, Finish, Transformer, ValueBranch, to_host, token_log_probs};
+use model::{ActorCritic, Finish, Transformer, ValueBranch, score, score_with_values, to_host, token_log_probs};
 use rl::{
-    batch::{flat, micro_batches, pad, response_tokens, score, score_with_values},
+    batch::{flat, micro_batches, pad, response_tokens},
     loss::{negative_log_likelihood, ppo_policy, ppo_value},
     optim::{Adam, Computing, gradients},
     reward::{OrmScore, RewardArgs, RewardKind},

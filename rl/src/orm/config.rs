@@ -2,7 +2,7 @@
 
 use crate::{
     adapters::LoraArgs,
-    args::{DataArgs, InitArgs, RunArgs},
+    args::{DataArgs, InitArgs, RunArgs, not_negative},
     dry_run,
     harvest::{Deduplicate, SamplingArgs},
     prefix::{Labels, PrefixArgs},
@@ -69,6 +69,10 @@ pub struct OrmConfig {
     /// How much right and wrong weigh in the loss; weights spoil calibration
     #[arg(long, value_enum, default_value_t)]
     pub class_weights: ClassWeights,
+    /// Weight of learning to write the right solutions, beside judging all. Above 0 the judgement counts the mean
+    /// log-probability of a solution so far as well, which tells more about the samples of one question than the head alone
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
+    pub language_modelling: f32,
     /// Share of the training questions that is held out, for the report
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     pub held_out: f64,
@@ -137,6 +141,7 @@ pub const DEFAULTS: &[(&str, &str)] =
 pub(super) fn check(config: &OrmConfig) -> Result<()> {
     config.fit.check()?;
     config.lora.check()?;
+    not_negative(&[("language-modelling", f64::from(config.language_modelling))])?;
     ensure!(
         config.held_out > 0.0 && config.held_out < 1.0,
         "--held-out {}: give a share between 0 and 1",
