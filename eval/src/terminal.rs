@@ -3,10 +3,14 @@
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
+/// What is told unless `RUST_LOG` says otherwise: warnings, and which of several devices was taken. That a device has no driver is
+/// told by us, in one line.
+const FILTER: &str = "warn,model::device=info,cubecl_common=error";
+
 /// Sends the log to standard error, warnings and above, or what `RUST_LOG` asks for.
 pub fn log_to_stderr() {
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn")))
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER)))
         .with_writer(std::io::stderr)
         .without_time()
         .init();

@@ -1,9 +1,13 @@
 //! The one place that knows which backends are compiled in, and how this process uses memory.
 
-use crate::compute::{Compute, compute_in};
-use anyhow::{Result, bail};
-use burn::tensor::Device;
+use crate::{
+    compute::{Compute, compute_in},
+    tensors::to_host,
+};
+use anyhow::{Result, anyhow, bail, ensure};
+use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
+use std::sync::{Mutex, PoisonError};
 
 /// Where tensors live, chosen once in `main`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,21 +24,63 @@ pub enum DeviceKind {
     Wgpu,
 }
 
-/// The device of a kind, and what products are computed in there: chosen once, in `main`.
+/// The device of a kind, and what products are computed in there: chosen once, in `main`. A GPU is
+/// given only after it has computed something.
 ///
 /// # Errors
-/// If its backend is not compiled in, naming the feature that brings it.
+/// If its backend is not compiled in, naming the feature that brings it; if it is and computes nothing, for want of a driver or
+/// of a device, or has not the numbers asked for.
 pub fn choose_device(kind: DeviceKind, compute: Compute) -> Result<Device> {
     compute_in(compute);
-    match kind {
-        DeviceKind::Auto => {
-            let best = [cuda(), wgpu(), cpu()].into_iter().flatten().next();
-            best.ok_or_else(|| anyhow::anyhow!("no backend is compiled in: build with --features flex, cuda or wgpu"))
+    let compiled = |device: fn() -> Option<Device>, name, feature| device().ok_or_else(|| missing(name, feature));
+    let device = match kind {
+        DeviceKind::Auto => best_device()?,
+        DeviceKind::Cpu => compiled(cpu, "cpu", "flex")?,
+        DeviceKind::Cuda => working(compiled(cuda, "cuda", "cuda")?, "cuda")?,
+        DeviceKind::Wgpu => working(compiled(wgpu, "wgpu", "wgpu")?, "wgpu")?,
+    };
+    ensure!(
+        compute == Compute::F32 || has_bf16(&device),
+        "--dtype bf16: this device has none ({device:?}); leave it out"
+    );
+    Ok(device)
+}
+
+/// Whether a device multiplies in bf16. WGSL, which wgpu speaks, has no such numbers.
+pub fn has_bf16(device: &Device) -> bool {
+    device.supports_dtype(DType::BF16)
+}
+
+/// The first that works: CUDA, then wgpu, then the CPU. Said where there was a choice.
+fn best_device() -> Result<Device> {
+    for (gpu, name) in [(cuda(), "cuda"), (wgpu(), "wgpu")] {
+        let Some(gpu) = gpu else { continue };
+        match working(gpu, name) {
+            Ok(device) => {
+                tracing::info!("computing on {name}");
+                return Ok(device);
+            }
+            Err(error) => tracing::warn!("{error:#}; looking further"),
         }
-        DeviceKind::Cpu => cpu().ok_or_else(|| missing("cpu", "flex")),
-        DeviceKind::Cuda => cuda().ok_or_else(|| missing("cuda", "cuda")),
-        DeviceKind::Wgpu => wgpu().ok_or_else(|| missing("wgpu", "wgpu")),
     }
+    cpu().ok_or_else(|| anyhow!("no backend that works is compiled in: build with --features flex, cuda or wgpu"))
+}
+
+/// The device, if it can compute: a backend without a driver panics at its first operation, on whatever thread.
+fn working(device: Device, name: &str) -> Result<Device> {
+    static SAID: Mutex<Option<String>> = Mutex::new(None);
+    let hook = std::panic::take_hook();
+    // The first panic names the cause; those that it brings about on other threads do not.
+    std::panic::set_hook(Box::new(|panic| {
+        let said = panic.payload_as_str().and_then(|said| said.lines().next()).unwrap_or("it does not say why");
+        SAID.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| said.to_string());
+    }));
+    let one = std::panic::catch_unwind(|| to_host(Tensor::<1>::ones([1], &device).add_scalar(1.0)).values);
+    std::panic::set_hook(hook);
+    let said = SAID.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+    let Ok(values) = one else { bail!("--device {name} cannot be used on this machine: {said}") };
+    ensure!(values == [2.0], "--device {name}: 1 + 1 is {values:?} there");
+    Ok(device)
 }
 
 /// Threads to use on a device: as asked, or all cores on the CPU and one on a GPU, whose work is parallel in itself.
@@ -49,7 +95,7 @@ pub(crate) fn is_cpu(device: &Device) -> bool {
 }
 
 fn missing(device: &str, feature: &str) -> anyhow::Error {
-    anyhow::anyhow!("--device {device} is not compiled in: build with `cargo run --features {feature}`")
+    anyhow!("--device {device} is not compiled in: build with `cargo run --features {feature}`")
 }
 
 fn cpu() -> Option<Device> {

@@ -72,7 +72,7 @@ pub struct ComputeArgs {
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     pub rollout_batch: usize,
     /// Where to compute, among the backends compiled in
-    #[arg(long, default_value = "auto", value_parser = parsed::<DeviceKind>(&["auto", "cpu", "cuda", "wgpu"]))]
+    #[arg(long, default_value = "auto", value_parser = device_kind())]
     pub device: DeviceKind,
     /// What matrix products are computed in; weights, norms, softmax, losses and the optimiser are f32 in any case. bf16 is for GPUs;
     /// on the CPU it is slow
@@ -262,6 +262,11 @@ pub fn temperature(text: &str) -> Result<f64, String> {
 /// The sizes that have a name.
 pub fn model_size() -> impl TypedValueParser<Value = ModelSize> {
     parsed(&["tiny", "medium", "small"])
+}
+
+/// The names of `--device`.
+pub fn device_kind() -> impl TypedValueParser<Value = DeviceKind> {
+    parsed(&["auto", "cpu", "cuda", "wgpu"])
 }
 
 /// A parser for enums of crates that do not know the command line.

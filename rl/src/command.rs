@@ -1,6 +1,8 @@
 //! The command line: which commands there are, their flags, and where the flags of a configuration file come in.
 
-use crate::{augment, bench, config_file, expert_iteration, export, generate, inspect, orm, ppo, pretrain, rcrl, sft};
+use crate::{
+    augment, bench, config_file, expert_iteration, export, generate, inspect, orm, ppo, pretrain, rcrl, sft, verify,
+};
 use anyhow::Result;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::{collections::BTreeSet, ffi::OsString};
@@ -39,6 +41,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Time a training step and a rollout
     Bench(bench::BenchArgs),
+    /// Compare what a device computes with the CPU
+    Verify(verify::VerifyArgs),
 }
 
 impl Command {
@@ -73,6 +77,7 @@ impl Command {
             Self::Generate(args) => generate::run(args),
             Self::Export(args) => export::run(args),
             Self::Bench(args) => bench::run(args),
+            Self::Verify(args) => verify::run(args),
         }
     }
 }

@@ -35,3 +35,4 @@ pub mod sft;
 pub mod supervised;
 pub mod table;
 pub mod tensorboard;
+pub mod verify;

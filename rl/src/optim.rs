@@ -63,6 +63,19 @@ pub fn gradients<M: Module + Sync, T: Sync, R: Send>(
     Gradients { params: sum.grads(), reports }
 }
 
+/// Gradients in the order of the parameters; `None` where a parameter has none.
+pub fn gradient_list<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<Option<Vec<f32>>> {
+    struct Visitor<'a>(&'a GradientsParams, Vec<Option<Vec<f32>>>);
+    impl ModuleVisitor for Visitor<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.1.push(self.0.get::<D>(param.id).map(|gradient| to_host(gradient).values));
+        }
+    }
+    let mut visitor = Visitor(gradients, Vec::new());
+    model.visit(&mut visitor);
+    visitor.1
+}
+
 /// AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) after clipping by the global norm.
 ///
 /// The arithmetic of one tensor is burn's, in one pass where the backend has it; the states are kept by the path of the

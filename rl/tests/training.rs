@@ -8,14 +8,14 @@ use burn::{
     module::Param,
     tensor::{Device, Int, Tensor, TensorData},
 };
-use common::{PROBLEMS, gradient_list, metrics, policy, problems, random_model, run_ppo, short_examples};
+use common::{PROBLEMS, metrics, policy, problems, random_model, run_ppo, short_examples};
 use data::{Example, Prompting, Split};
 use eval::{About, Sample, SampleConfig, evaluate};
 use model::{ActorCritic, Finish, Transformer, ValueBranch, score, score_with_values, to_host, token_log_probs};
 use rl::{
     batch::{flat, micro_batches, pad, response_tokens},
     loss::{negative_log_likelihood, ppo_policy, ppo_value},
-    optim::{Adam, Computing, gradients},
+    optim::{Adam, Computing, gradient_list, gradients},
     reward::{OrmScore, RewardArgs, RewardKind},
     rollout::{Asked, Rollout, RolloutConfig, look, sample_rollouts},
     supervised::update,

@@ -3,17 +3,13 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use anyhow::Result;
-use burn::{
-    module::{Module, ModuleVisitor, Param},
-    optim::GradientsParams,
-    tensor::{Device, Tensor},
-};
+use burn::tensor::Device;
 use data::{
     Benchmark, DataOptions, Example, Problem, PromptStyle, Split, Tokenizer, completion_text, encode_example,
     question_prompt,
 };
 use eval::Policy;
-use model::{ModelConfig, ModelSize, Transformer, save_model, to_host};
+use model::{ModelConfig, ModelSize, Transformer, save_model};
 use rl::{
     augment,
     command::{Command, parse},
@@ -226,19 +222,6 @@ pub fn metrics(dir: &Path) -> Vec<Map<String, Value>> {
         metrics
     };
     text.lines().map(line).collect()
-}
-
-/// Gradients in the order of the parameters; `None` where a parameter has none.
-pub fn gradient_list<M: Module>(model: &M, gradients: &GradientsParams) -> Vec<Option<Vec<f32>>> {
-    struct Visitor<'a>(&'a GradientsParams, Vec<Option<Vec<f32>>>);
-    impl ModuleVisitor for Visitor<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.1.push(self.0.get::<D>(param.id).map(|gradient| to_host(gradient).values));
-        }
-    }
-    let mut visitor = Visitor(gradients, Vec::new());
-    model.visit(&mut visitor);
-    visitor.1
 }
 
 /// All that two equal runs have in common: metrics but for clocks, samples, every byte of the checkpoints, the evaluation.
