@@ -5,7 +5,8 @@ mod conditioned;
 pub mod diversity;
 mod files;
 mod hub;
-pub mod metrics;
+pub mod likelihood;
+mod metrics;
 mod palette;
 pub mod policy;
 pub mod report;
@@ -19,11 +20,12 @@ pub mod terminal;
 pub use calibration::{Bin, Calibration, Prediction};
 pub use diversity::Diversity;
 pub use files::write_whole;
+pub use likelihood::{Likelihood, Signal, Weights};
 pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
 pub use palette::PALETTE;
 pub use policy::{CONDITIONING, CheckpointIndex, Policy, load_tokenizer, read_index, resolve_checkpoint};
 pub use report::{About, Metric, MetricKind, Report, by_question};
-pub use reward_model::RewardModel;
+pub use reward_model::{Outcome, RewardModel};
 pub use reward_report::{Agreement, LabelCheck, OrmReport};
 pub use sample::{
     Evaluation, Sample, SampleConfig, check_samples, complete, encode_prompts, evaluate, go_on, grade, greedy_accuracy,

@@ -4,20 +4,35 @@
 //! that ends the prefix (Havrilla et al. 2024, section on reward models; Cobbe et al. 2021, arXiv 2110.14168). The head starts
 //! at 0, which is p = 1/2 for everything.
 
-use crate::policy::{Policy, load_trunk, resolve_checkpoint};
+use crate::{
+    likelihood::{Likelihood, Signal, Weights, mean_log_probs},
+    policy::{Policy, load_trunk, resolve_checkpoint},
+};
 use anyhow::{Result, ensure};
-use burn::tensor::{Device, activation::sigmoid};
+use burn::tensor::Device;
 use data::{Example, Tokenizer};
-use model::{Judge, REWARD_HEAD, parallel_map, to_host};
+use model::{ActorCritic, REWARD_HEAD, Transformer, parallel_map, to_host};
 use std::path::Path;
 
 /// A language model with a scalar head that judges what it reads.
 #[derive(Clone)]
 pub struct RewardModel {
-    /// The language model and its head.
-    pub model: Judge,
+    /// The language model, and a head on its last residual stream.
+    pub model: ActorCritic,
+    /// What counts beside the head, where anything does.
+    pub likelihood: Option<Likelihood>,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
+}
+
+/// A solution with what became of it.
+pub struct Outcome<'a> {
+    /// Prompt and solution.
+    pub example: &'a Example,
+    /// Where it is judged, among the tokens after the prompt.
+    pub places: &'a [usize],
+    /// Whether it is right.
+    pub right: bool,
 }
 
 impl RewardModel {
@@ -33,7 +48,8 @@ impl RewardModel {
             folder.display()
         );
         let Policy { model, tokenizer, .. } = load_trunk(&folder, device)?;
-        Ok(Self { model: Judge::with_head(model, &folder, device)?, tokenizer })
+        let model = ActorCritic::with_reward_head(model, &folder, device)?;
+        Ok(Self { model, likelihood: Likelihood::load(&folder, device)?, tokenizer })
     }
 
     /// The probability of being right after each token of each completion, the rows `at_once` in a batch.
@@ -41,31 +57,56 @@ impl RewardModel {
     /// # Panics
     /// If a row has no completion, or is longer than the model's context.
     pub fn probabilities(&self, rows: &[Example], at_once: usize, threads: usize) -> Vec<Vec<f32>> {
+        let weights = self.likelihood.as_ref().map_or(Weights::HEAD, |likelihood| likelihood.weights);
+        let probability = |signal: Signal| (1.0 / (1.0 + (-weights.logit(signal)).exp())) as f32;
+        let of_row = |signals: Vec<Signal>| signals.into_iter().map(probability).collect();
+        self.signals(rows, at_once, threads).into_iter().map(of_row).collect()
+    }
+
+    /// Lets the opinion of a language model count as much as it should by the outcomes of some solutions, none of which was
+    /// learnt from.
+    pub fn count_likelihood(&mut self, of: Transformer, outcomes: &[Outcome<'_>], at_once: usize, threads: usize) {
+        self.likelihood = Some(Likelihood { model: of, weights: Weights::HEAD });
+        let rows: Vec<Example> = outcomes.iter().map(|outcome| outcome.example.clone()).collect();
+        let signals = self.signals(&rows, at_once, threads);
+        let at_places = outcomes.iter().zip(&signals).flat_map(|(outcome, signals)| {
+            outcome.places.iter().map(|place| (signals[place - outcome.example.prompt_len], outcome.right))
+        });
+        let weights = Weights::fit(&at_places.collect::<Vec<_>>());
+        self.likelihood.iter_mut().for_each(|likelihood| likelihood.weights = weights);
+    }
+
+    /// What is known after each token of each completion.
+    fn signals(&self, rows: &[Example], at_once: usize, threads: usize) -> Vec<Vec<Signal>> {
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&row| rows[row].tokens.len());
         let batches: Vec<&[usize]> = order.chunks(at_once.max(1)).collect();
         let judged = parallel_map(
             &batches,
             threads,
-            || self.model.clone(),
-            |model, _, batch| {
+            || (self.model.clone(), self.likelihood.as_ref().map(|likelihood| likelihood.model.clone())),
+            |(model, likelihood), _, batch| {
                 let solutions: Vec<(&[u32], usize)> =
                     batch.iter().map(|&row| (rows[row].tokens.as_slice(), rows[row].prompt_len)).collect();
                 let places: Vec<Vec<usize>> =
                     solutions.iter().map(|(tokens, prompt_len)| (*prompt_len..tokens.len()).collect()).collect();
-                let places: Vec<&[usize]> = places.iter().map(Vec::as_slice).collect();
                 assert!(places.iter().all(|places| !places.is_empty()), "there are rows without a completion");
-                let probabilities = to_host(sigmoid(model.judge(&solutions, &places).logits)).values;
-                let mut left = probabilities.as_slice();
-                let of_row = |places: &&[usize]| left.split_off(..places.len()).expect("one each").to_vec();
-                places.iter().map(of_row).collect::<Vec<_>>()
+                let places: Vec<&[usize]> = places.iter().map(Vec::as_slice).collect();
+                let heads = to_host(model.judge(&solutions, &places, false).logits).values;
+                let likelihoods = match likelihood {
+                    Some(model) => mean_log_probs(model, &solutions),
+                    None => vec![0.0; heads.len()],
+                };
+                let mut signals =
+                    heads.into_iter().zip(likelihoods).map(|(head, likelihood)| Signal { head, likelihood });
+                places.iter().map(|places| signals.by_ref().take(places.len()).collect()).collect::<Vec<_>>()
             },
         );
-        let mut probabilities = vec![Vec::new(); rows.len()];
+        let mut signals = vec![Vec::new(); rows.len()];
         for (&row, of_row) in order.iter().zip(judged.into_iter().flatten()) {
-            probabilities[row] = of_row;
+            signals[row] = of_row;
         }
-        probabilities
+        signals
     }
 }
 
@@ -86,12 +127,11 @@ mod tests {
 
     /// A head that is not 0.
     fn reward_model() -> RewardModel {
-        let Policy { model, tokenizer, .. } = policy();
-        let mut model = Judge::of(&model, true);
-        let value = &mut model.trunk.value;
-        value.head = value.head.clone().map(|head| head.add_scalar(0.3));
-        model.likelihood = model.likelihood.map(|likelihood| likelihood.map(|likelihood| likelihood.add_scalar(0.01)));
-        RewardModel { model, tokenizer }
+        let Policy { model: policy, tokenizer, .. } = policy();
+        let mut model = ActorCritic::judge_of(&policy);
+        model.value.head = model.value.head.map(|head| head.add_scalar(0.3));
+        let weights = Weights { head: 0.5, likelihood: 0.7, constant: 3.0 };
+        RewardModel { model, likelihood: Some(Likelihood { model: policy, weights }), tokenizer }
     }
 
     fn rows() -> Vec<Example> {
@@ -120,11 +160,12 @@ mod tests {
     fn a_policy_is_no_reward_model_and_a_reward_model_no_policy() {
         let folder = tempfile::tempdir().unwrap();
         let (reward_model, device) = (reward_model(), Device::default());
-        save_model(folder.path(), &reward_model.model.trunk.policy).unwrap();
+        save_model(folder.path(), &reward_model.model.policy).unwrap();
         reward_model.tokenizer.save(folder.path()).unwrap();
         let error = |error: anyhow::Error| error.to_string();
         assert!(error(RewardModel::load(folder.path(), &device).err().unwrap()).contains("not a reward model"));
-        reward_model.model.save_head(folder.path()).unwrap();
+        reward_model.model.save_reward_head(folder.path()).unwrap();
+        reward_model.likelihood.as_ref().unwrap().save(folder.path()).unwrap();
         assert!(error(Policy::load(folder.path(), &device).err().unwrap()).contains("is a reward model"));
         let loaded = RewardModel::load(folder.path(), &device).unwrap();
         assert_eq!(loaded.probabilities(&rows(), 4, 1), reward_model.probabilities(&rows(), 4, 1));

@@ -269,7 +269,7 @@ pub fn greedy_accuracy(policy: &Policy, problems: &[Problem], config: &SampleCon
 /// A chat style without a template, a question that fills the context.
 pub fn score(reward_model: &RewardModel, samples: &mut [&mut Sample], config: &SampleConfig) -> Result<()> {
     let prompting = Prompting::bare(config.prompting.style);
-    let context = reward_model.model.config().max_position_embeddings;
+    let context = reward_model.model.policy.config.max_position_embeddings;
     let row = |sample: &&mut Sample| {
         let ended = sample.finish == Finish::Stop;
         let Sample { question, completion, .. } = &**sample;

@@ -101,10 +101,6 @@ fn whole(source: &mut dyn Source, config: &ModelConfig, device: &Device) -> Resu
 /// # Errors
 /// What the file system says.
 pub fn save_value_branch(path: &Path, branch: &ValueBranch, config: &ModelConfig) -> Result<()> {
-    write_tensors(path, &value_branch_tensors(branch, config))
-}
-
-pub(crate) fn value_branch_tensors(branch: &ValueBranch, config: &ModelConfig) -> HostTensors {
     let mut tensors = HostTensors::new();
     for (layer, block) in branch.blocks.iter().enumerate() {
         block_tensors(&mut tensors, &format!("layers.{layer}"), block, config);
@@ -112,7 +108,7 @@ pub(crate) fn value_branch_tensors(branch: &ValueBranch, config: &ModelConfig) -
     tensors.insert("norm.weight".into(), to_host(branch.norm.val()));
     tensors.insert("head.weight".into(), transposed(&to_host(branch.head.val())));
     tensors.insert("head.bias".into(), to_host(branch.head_bias.val()));
-    tensors
+    write_tensors(path, &tensors)
 }
 
 /// Reads what [`save_value_branch`] wrote.

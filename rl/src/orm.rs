@@ -6,7 +6,8 @@
 //! arXiv 2402.10963, "SORM"). The trunk of the policy with a scalar head learns the labels by binary cross-entropy; the last
 //! token of a prefix is where the head is read. Questions that are held out tell how good it is, always against the outcome
 //! of their own samples. With `--language-modelling` the trunk goes on learning to write the right solutions, as that of Cobbe
-//! et al. goes on with its training solutions, and the judgement counts how likely a solution is to it (`model/src/judge.rs`).
+//! et al. goes on with its training solutions; with `--likelihood-of` the judgement counts how likely a solution is to a language
+//! model beside what the head says (`eval/src/likelihood.rs`).
 //! Where we deviate from the papers: the trunk is the sampling policy itself, K is 8 unless asked for
 //! more, and a label by steps is the share of right completions, not whether there is one: it lies closer to what many
 //! completions come to (`--check-labels` compares them).
@@ -28,8 +29,8 @@ use crate::{
 use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
 use data::{Problem, Prompting, Split, Tokenizer};
-use eval::{LabelCheck, Policy, RewardModel, Sample};
-use model::{Judge, Judgement, Key, Purpose, Transformer};
+use eval::{LabelCheck, Policy, RewardModel, Sample, resolve_checkpoint};
+use model::{ActorCritic, Judgement, Key, Purpose, Transformer};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -62,7 +63,7 @@ impl Row for Labelled {
 }
 
 /// A reward model: the language model and its head, which is read after each labelled prefix.
-impl Learner for Judge {
+impl Learner for ActorCritic {
     type Example = Labelled;
 
     fn terms(example: &Labelled) -> usize {
@@ -72,29 +73,30 @@ impl Learner for Judge {
     /// Binary cross-entropy of the labels and, of solutions that are to be written as well, the mean negative log-likelihood
     /// of a token, which weighs as much as the labels of its solution together.
     fn loss(&self, rows: &[&Labelled], total: usize) -> Tensor<1> {
-        let device = self.trunk.policy.device();
+        let device = self.policy.device();
         let solutions: Vec<(&[u32], usize)> = rows.iter().map(|row| (row.tokens(), row.prompt_len())).collect();
         let ends: Vec<&[usize]> = rows.iter().map(|row| row.prefixed.ends.as_slice()).collect();
-        let Judgement { logits, log_probs } = self.judge(&solutions, &ends);
+        let writes = rows.iter().any(|row| row.written > 0.0);
+        let Judgement { logits, log_probs } = self.judge(&solutions, &ends, writes);
         let labels = flat(rows.iter().map(|row| row.labels.as_slice()), &device);
         let weights = flat(rows.iter().map(|row| row.weights.as_slice()), &device);
         let judging = binary_cross_entropy(logits, labels, weights, total);
-        let Some(log_probs) = log_probs.filter(|_| rows.iter().any(|row| row.written > 0.0)) else { return judging };
+        let Some(log_probs) = log_probs else { return judging };
         let weights: Vec<Vec<f32>> = rows.iter().map(|row| writing_weights(row)).collect();
         judging + negative_log_likelihood(log_probs * flat(weights.iter().map(Vec::as_slice), &device), total)
     }
 
     fn language_model(&self) -> &Transformer {
-        &self.trunk.policy
+        &self.policy
     }
 
     fn with_language_model(mut self, language_model: Transformer) -> Self {
-        self.trunk.policy = language_model;
+        self.policy = language_model;
         self
     }
 
     fn save_more(&self, folder: &Path) -> Result<()> {
-        self.save_head(folder)
+        self.save_reward_head(folder)
     }
 }
 
@@ -136,7 +138,7 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     let (compute, tokenizer) = (&config.run.compute, policy.tokenizer.clone());
     let threads = compute.threads(device);
     fit(model, &tokenizer, &examples, &context, &mut run, resumed, |model| {
-        let reward_model = RewardModel { model: model.clone(), tokenizer: tokenizer.clone() };
+        let reward_model = RewardModel { model: model.clone(), likelihood: None, tokenizer: tokenizer.clone() };
         let seen = looked_at.report(&reward_model, compute.rollout_batch, threads);
         let more = seen.finished.iter().flat_map(|finished| {
             let auc = finished.auc.map(|auc| ("validation/auc", auc));
@@ -146,7 +148,14 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
         let more = more.chain(within).collect();
         Ok(Look { name: "validation/negative_brier", score: -seen.prefixes.brier, more })
     })?;
-    let best = RewardModel::load(run.dir(), device)?;
+    let mut best = RewardModel::load(run.dir(), device)?;
+    if let Some(path) = &config.likelihood_of {
+        let writer = likelihood_of(path, &policy, device)?;
+        best.count_likelihood(writer, &looked_at.outcomes(), compute.rollout_batch, threads);
+        let likelihood = best.likelihood.as_ref().expect("it was just counted");
+        tracing::info!("{:?}", likelihood.weights);
+        likelihood.save(&resolve_checkpoint(run.dir())?)?;
+    }
     let mut report = judged.report(&best, compute.rollout_batch, threads);
     if config.check_labels > 0 {
         report.labels = Some(check_labels(&config, &policy, &problems, &unseen, &run, device)?);
@@ -155,11 +164,22 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     Ok(finish(&run))
 }
 
+/// The language model whose opinion is to count: it reads the policy's tokens.
+fn likelihood_of(path: &Path, policy: &Policy, device: &Device) -> Result<Transformer> {
+    let writer = Policy::load(path, device)?;
+    ensure!(
+        writer.tokenizer.to_json() == policy.tokenizer.to_json(),
+        "--likelihood-of {}: it reads other tokens than the policy writes",
+        path.display()
+    );
+    Ok(writer.model)
+}
+
 struct Setup {
     config: OrmConfig,
     /// Samples, and completes prefixes.
     policy: Policy,
-    model: Judge,
+    model: ActorCritic,
     run: Run,
     resumed: Option<TrainerState<FitNumbers>>,
 }
@@ -172,12 +192,15 @@ fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
     let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
     config.init.init = Some(init.clone());
     let policy = prepare::policy(&init, device)?;
+    if let Some(path) = &config.likelihood_of {
+        likelihood_of(path, &policy, device)?;
+    }
     let problems = config.data.load(Split::Train)?;
     eval::encode_prompts(&policy, &problems, &config.data.prompting(config.sampling.shots)?)?;
     ensure!(problems.len() >= 2, "--limit {}: there must be questions to learn and to hold out", problems.len());
     let Some(dir) = &config.run.resume else {
         let run = prepare::open(&config.run, "orm", config.data.benchmark, &config, 0)?;
-        let model = Judge::of(&policy.model, config.language_modelling > 0.0);
+        let model = ActorCritic::judge_of(&policy.model);
         let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
         let about = About { tokenizer: &policy.tokenizer, conditioning: None, adapters: None };
         checkpoint(&run, &model, &about, false, FitNumbers::default(), &untaught)?;
@@ -369,7 +392,7 @@ mod tests {
     #[test]
     fn writing_a_solution_weighs_as_much_as_its_labels() {
         let size = ModelConfig { hidden_size: 16, ..ModelConfig::of_size(ModelSize::Tiny, 12, 0) };
-        let judge = Judge::of(&Transformer::init(&size, 1, &Device::default()), true);
+        let judge = ActorCritic::judge_of(&Transformer::init(&size, 1, &Device::default()));
         let (mut right, wrong) = (labelled(&[1.0, 1.0, 1.0]), labelled(&[0.0, 0.0]));
         right.prefixed.example.tokens = vec![1, 5, 2, 9];
         let loss = |right: &Labelled| judge.loss(&[right, &wrong], 10).into_scalar::<f32>();
@@ -377,7 +400,7 @@ mod tests {
         let judging = 0.5 * std::f32::consts::LN_2;
         assert!((loss(&right) - judging).abs() < 1e-6);
         right.written = 0.5;
-        let written = judge.judge(&[(&right.prefixed.example.tokens, 1)], &[&[1]]).log_probs.unwrap();
+        let written = judge.judge(&[(&right.prefixed.example.tokens, 1)], &[&[1]], true).log_probs.unwrap();
         let mean = to_host(written).values.iter().sum::<f32>() / 3.0;
         assert!((loss(&right) - judging + 0.5 * 3.0 * mean / 10.0).abs() < 1e-6);
     }

@@ -141,7 +141,7 @@ pub fn reward_model(path: &Path, policy: &Policy, device: &Device) -> Result<Rew
         path.display()
     );
     ensure!(
-        reward_model.model.config().max_position_embeddings >= policy.model.config.max_position_embeddings,
+        reward_model.model.policy.config.max_position_embeddings >= policy.model.config.max_position_embeddings,
         "the reward model {} has a shorter context than the policy",
         path.display()
     );

@@ -17,9 +17,9 @@ use clap::Args;
 use comfy_table::{Table, presets};
 use data::Example;
 use model::{
-    ActorCritic, Compute, DeviceKind, GenerateConfig, Judge, Key, LOGITS_TOGETHER, LoraConfig, LoraTargets,
-    ModelConfig, ModelSize, Purpose, Transformer, ValueBranch, generate, model_tensors, score, score_with_values,
-    to_host, with_adapters,
+    ActorCritic, Compute, DeviceKind, GenerateConfig, Key, LOGITS_TOGETHER, LoraConfig, LoraTargets, ModelConfig,
+    ModelSize, Purpose, Transformer, ValueBranch, generate, model_tensors, score, score_with_values, to_host,
+    with_adapters,
 };
 use std::time::Instant;
 
@@ -195,12 +195,11 @@ fn in_parts(device: &Device) -> Vec<f32> {
 }
 
 fn judgements(device: &Device) -> Vec<f32> {
-    let mut judge = Judge::of(&model(device), true);
-    judge.likelihood = judge.likelihood.map(|likelihood| likelihood.map(|likelihood| likelihood.add_scalar(0.02)));
-    judge.trunk.value.head = judge.trunk.value.head.map(|head| head.add_scalar(0.1));
+    let mut judge = ActorCritic::judge_of(&model(device));
+    judge.value.head = judge.value.head.map(|head| head.add_scalar(0.1));
     let rows = rows();
     let solutions: Vec<(&[u32], usize)> = rows.iter().map(|row| (row.tokens.as_slice(), row.prompt_len)).collect();
-    to_host(judge.judge(&solutions, &[&[3, 13], &[8], &[5, 9, 11]]).logits).values
+    to_host(judge.judge(&solutions, &[&[3, 13], &[8], &[5, 9, 11]], false).logits).values
 }
 
 /// Clipped surrogate and clipped value loss, two steps of AdamW. Its epsilon is large, or a gradient of nothing but rounding

@@ -71,8 +71,8 @@ fn a_reward_model_has_adapters_on_its_trunk_and_a_head_of_its_own() {
     let folder = stopped_and_straight("orm", 3, |out, more| run_orm(start_with_steps(), out, more));
     let checkpoint = last(&folder.path().join("straight"));
     let reward_model = RewardModel::load(&checkpoint, &Device::default()).unwrap();
-    assert_base_and_adapters(&reward_model.model.trunk.policy, &checkpoint, start_with_steps());
-    assert!(to_host(reward_model.model.trunk.value.head.val()).values.iter().any(|&weight| weight != 0.0));
+    assert_base_and_adapters(&reward_model.model.policy, &checkpoint, start_with_steps());
+    assert!(to_host(reward_model.model.value.head.val()).values.iter().any(|&weight| weight != 0.0));
 }
 
 #[test]

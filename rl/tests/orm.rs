@@ -8,9 +8,9 @@ mod mistakes;
 use burn::tensor::Device;
 use common::{assert_same_run, metrics, problems, resume, run_ei, run_orm, run_ppo, start, start_with_steps};
 use data::{Example, Prompting, encode_written};
-use eval::{Calibration, Prediction, RewardModel, Sample, read_samples};
+use eval::{Calibration, Policy, Prediction, RewardModel, Sample, Weights, read_samples};
 use mistakes::copy;
-use model::to_host;
+use model::model_tensors;
 use rl::orm::held_out;
 use rl::prefix::{Counted, FILE};
 use std::{collections::BTreeSet, fs, path::Path};
@@ -31,9 +31,16 @@ fn a_reward_model_learns_to_tell_right_from_wrong() {
 
 #[test]
 fn a_reward_model_that_goes_on_learning_to_write_tells_right_from_wrong() {
-    let model = learns_to_tell_right_from_wrong("--language-modelling=1");
-    let likelihood = to_host(model.model.likelihood.unwrap().val()).values[0];
-    assert!(likelihood > 0.0, "what is likelier is righter: {likelihood}");
+    learns_to_tell_right_from_wrong("--language-modelling=1");
+}
+
+#[test]
+fn a_reward_model_counts_what_a_policy_finds_likely() {
+    let flag = format!("--likelihood-of={}", start().display());
+    let likelihood = learns_to_tell_right_from_wrong(&flag).likelihood.unwrap();
+    let of_start = Policy::load(start(), &Device::default()).unwrap().model;
+    assert_eq!(model_tensors(&likelihood.model), model_tensors(&of_start));
+    assert!(likelihood.weights != Weights::HEAD, "{:?}", likelihood.weights);
 }
 
 fn learns_to_tell_right_from_wrong(flag: &str) -> RewardModel {
@@ -52,7 +59,7 @@ fn learns_to_tell_right_from_wrong(flag: &str) -> RewardModel {
     let last = fs::read_to_string(dir.join("checkpoints/index.json")).unwrap();
     let last: serde_json::Value = serde_json::from_str(&last).unwrap();
     let last = dir.join("checkpoints").join(last["last"].as_str().unwrap());
-    let model = RewardModel::load(&last, &Device::default()).unwrap();
+    let mut model = RewardModel::load(&last, &Device::default()).unwrap();
     let problems = problems();
     let held_out = held_out(&problems, 0.25, 3);
     let samples: Vec<Sample> =
@@ -79,6 +86,7 @@ fn learns_to_tell_right_from_wrong(flag: &str) -> RewardModel {
         assert!(dir.join(name).is_file(), "{name}");
     }
     assert!(fs::read_to_string(dir.join("report.html")).unwrap().contains("the whole solution"));
+    model.likelihood = RewardModel::load(&dir, &Device::default()).unwrap().likelihood;
     model
 }
 
@@ -109,7 +117,9 @@ fn labels_by_steps_complete_every_distinct_unfinished_prefix_once_and_nothing_th
 fn a_run_that_was_stopped_or_died_goes_on_as_if_it_had_not() {
     let folder = tempfile::tempdir().unwrap();
     let labels = ["--labels=steps", "--completions=2", "--step-label=share"];
-    let flags = [labels.as_slice(), &["--max-new-tokens=64", "--language-modelling=0.5"]].concat();
+    let likelihood = format!("--likelihood-of={}", start_with_steps().display());
+    let more = ["--max-new-tokens=64", "--language-modelling=0.5", &likelihood];
+    let flags = [labels.as_slice(), &more].concat();
     let straight = run_orm(start_with_steps(), &folder.path().join("straight"), &flags).unwrap();
     let stopped = |name: &str, step: usize| {
         let dir = folder.path().join(name);

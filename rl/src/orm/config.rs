@@ -69,10 +69,14 @@ pub struct OrmConfig {
     /// How much right and wrong weigh in the loss; weights spoil calibration
     #[arg(long, value_enum, default_value_t)]
     pub class_weights: ClassWeights,
-    /// Weight of learning to write the right solutions, beside judging all. Above 0 the judgement counts the mean
-    /// log-probability of a solution so far as well, which tells more about the samples of one question than the head alone
+    /// Weight of learning to write the right solutions, beside judging all: the trunk goes on as a language model
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
     pub language_modelling: f32,
+    /// Let count, beside what the head says, how likely a solution is to this language model: a run or a checkpoint, of a policy
+    /// that has learnt from right solutions best. How much is found on held-out questions. It is copied into the reward model
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub likelihood_of: Option<PathBuf>,
     /// Share of the training questions that is held out, for the report
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     pub held_out: f64,

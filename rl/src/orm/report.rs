@@ -9,7 +9,8 @@ use crate::{
 use anyhow::{Result, ensure};
 use data::{Example, PromptStyle, Prompting, Tokenizer};
 use eval::{
-    Agreement, Calibration, LabelCheck, OrmReport, Policy, Prediction, RewardModel, Sample, reward_report::MOST_LINES,
+    Agreement, Calibration, LabelCheck, OrmReport, Outcome, Policy, Prediction, RewardModel, Sample,
+    reward_report::MOST_LINES,
 };
 use model::Finish;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,13 @@ impl<'a> Judged<'a> {
         let (looked_at, told_of) = (part(true), part(false));
         let looked_at = if looked_at.is_empty() { told_of.clone() } else { looked_at };
         (Self { samples: looked_at }, Self { samples: told_of })
+    }
+
+    /// Where each is judged, and what became of it.
+    pub fn outcomes(&self) -> Vec<Outcome<'_>> {
+        let of =
+            self.samples.iter().map(|(sample, prefixed)| (&prefixed.example, prefixed.ends.as_slice(), sample.correct));
+        of.map(|(example, places, right)| Outcome { example, places, right }).collect()
     }
 
     /// What a reward model says of them.
