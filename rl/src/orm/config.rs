@@ -73,7 +73,8 @@ pub struct OrmConfig {
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
     pub language_modelling: f32,
     /// Let count, beside what the head says, how likely a solution is to this language model: a run or a checkpoint, of a policy
-    /// that has learnt from right solutions best. How much is found on held-out questions. It is copied into the reward model
+    /// that has learnt from right solutions best. How much is found on held-out questions, so the report on others is too good for
+    /// a policy that has learnt from their solutions as well. It is copied into the reward model
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub likelihood_of: Option<PathBuf>,
