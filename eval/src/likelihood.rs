@@ -2,7 +2,7 @@
 //!
 //! logit p(right) = a v + b m + c, with v the logit of the reward model's head and m the mean log-probability of the solution's tokens
 //! so far to a language model that stays as it is. The three numbers are those of a logistic regression on solutions of
-//! questions that nothing was learnt from (stacking, Wolpert 1992; with v alone it would be Platt's scaling).
+//! questions that the head has not learnt from (stacking, Wolpert 1992; with v alone it would be Platt's scaling).
 
 use anyhow::{Context, Result};
 use burn::tensor::Device;

@@ -57,44 +57,58 @@ impl RewardModel {
     /// # Panics
     /// If a row has no completion, or is longer than the model's context.
     pub fn probabilities(&self, rows: &[Example], at_once: usize, threads: usize) -> Vec<Vec<f32>> {
-        let weights = self.likelihood.as_ref().map_or(Weights::HEAD, |likelihood| likelihood.weights);
+        let (writer, weights) = match &self.likelihood {
+            None => (None, Weights::HEAD),
+            Some(Likelihood { model, weights }) => (Some(model), *weights),
+        };
         let probability = |signal: Signal| (1.0 / (1.0 + (-weights.logit(signal)).exp())) as f32;
         let of_row = |signals: Vec<Signal>| signals.into_iter().map(probability).collect();
-        self.signals(rows, at_once, threads).into_iter().map(of_row).collect()
+        self.signals(writer, rows, at_once, threads).into_iter().map(of_row).collect()
     }
 
-    /// Lets the opinion of a language model count as much as it should by the outcomes of some solutions, none of which was
-    /// learnt from.
-    pub fn count_likelihood(&mut self, of: Transformer, outcomes: &[Outcome<'_>], at_once: usize, threads: usize) {
-        self.likelihood = Some(Likelihood { model: of, weights: Weights::HEAD });
+    /// The likelihood to a language model, counting as much as the outcomes of some solutions say. What they say is as good as
+    /// they are new to head and language model.
+    pub fn likelihood_to(
+        &self,
+        model: Transformer,
+        outcomes: &[Outcome<'_>],
+        at_once: usize,
+        threads: usize,
+    ) -> Likelihood {
         let rows: Vec<Example> = outcomes.iter().map(|outcome| outcome.example.clone()).collect();
-        let signals = self.signals(&rows, at_once, threads);
+        let signals = self.signals(Some(&model), &rows, at_once, threads);
         let at_places = outcomes.iter().zip(&signals).flat_map(|(outcome, signals)| {
             outcome.places.iter().map(|place| (signals[place - outcome.example.prompt_len], outcome.right))
         });
         let weights = Weights::fit(&at_places.collect::<Vec<_>>());
-        self.likelihood.iter_mut().for_each(|likelihood| likelihood.weights = weights);
+        Likelihood { model, weights }
     }
 
-    /// What is known after each token of each completion.
-    fn signals(&self, rows: &[Example], at_once: usize, threads: usize) -> Vec<Vec<Signal>> {
+    /// What is known after each token of each completion; a likelihood of 0 where nobody is asked for it.
+    fn signals(
+        &self,
+        writer: Option<&Transformer>,
+        rows: &[Example],
+        at_once: usize,
+        threads: usize,
+    ) -> Vec<Vec<Signal>> {
         let mut order: Vec<usize> = (0..rows.len()).collect();
         order.sort_by_key(|&row| rows[row].tokens.len());
         let batches: Vec<&[usize]> = order.chunks(at_once.max(1)).collect();
         let judged = parallel_map(
             &batches,
             threads,
-            || (self.model.clone(), self.likelihood.as_ref().map(|likelihood| likelihood.model.clone())),
-            |(model, likelihood), _, batch| {
+            || (self.model.clone(), writer.cloned()),
+            |(model, writer), _, batch| {
                 let solutions: Vec<(&[u32], usize)> =
                     batch.iter().map(|&row| (rows[row].tokens.as_slice(), rows[row].prompt_len)).collect();
                 let places: Vec<Vec<usize>> =
                     solutions.iter().map(|(tokens, prompt_len)| (*prompt_len..tokens.len()).collect()).collect();
                 assert!(places.iter().all(|places| !places.is_empty()), "there are rows without a completion");
                 let places: Vec<&[usize]> = places.iter().map(Vec::as_slice).collect();
-                let heads = to_host(model.judge(&solutions, &places, false).logits).values;
-                let likelihoods = match likelihood {
-                    Some(model) => mean_log_probs(model, &solutions),
+                let heads = to_host(model.judge(&solutions, &places)).values;
+                let likelihoods = match writer {
+                    Some(writer) => mean_log_probs(writer, &solutions),
                     None => vec![0.0; heads.len()],
                 };
                 let mut signals =
@@ -113,7 +127,8 @@ impl RewardModel {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::{ModelConfig, ModelSize, Transformer, save_model};
+    use burn::tensor::activation::sigmoid;
+    use model::{ModelConfig, ModelSize, save_model, score, solutions};
 
     fn policy() -> Policy {
         let tokenizer = Tokenizer::train_bpe(&["one and two is three".to_string()], 260).unwrap();
@@ -151,9 +166,42 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_judgement_after_every_token_of_the_completion() {
-        let lengths: Vec<usize> = reward_model().probabilities(&rows(), 3, 1).iter().map(Vec::len).collect();
-        assert_eq!(lengths, [6, 1, 9, 2]);
+    fn a_new_head_says_one_half_after_every_token_of_the_completion() {
+        let Policy { model, tokenizer, .. } = policy();
+        let new = RewardModel { model: ActorCritic::judge_of(&model), likelihood: None, tokenizer };
+        assert_eq!(new.probabilities(&rows(), 2, 1), [6, 1, 9, 2].map(|length| vec![0.5; length]));
+    }
+
+    #[test]
+    fn the_logits_to_learn_from_are_those_of_the_probabilities() {
+        let (reward_model, rows) = (RewardModel { likelihood: None, ..reward_model() }, rows());
+        let solutions: Vec<(&[u32], usize)> = rows.iter().map(|row| (row.tokens.as_slice(), row.prompt_len)).collect();
+        let ends: [&[usize]; 4] = [&[3, 8], &[3], &[5, 7, 11], &[4]];
+        let learnt = to_host(sigmoid(reward_model.model.judge(&solutions, &ends))).values;
+        let judged = reward_model.probabilities(&rows, 4, 1);
+        let expected = ends.iter().zip(&judged).flat_map(|(ends, judged)| ends.iter().map(|end| judged[end - 3]));
+        assert_eq!(learnt.len(), 7);
+        for (learnt, expected) in learnt.iter().zip(expected) {
+            assert!((learnt - expected).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn what_counts_of_the_likelihood_is_the_mean_log_probability_so_far() {
+        let (counting, rows) = (reward_model(), rows());
+        let alone = RewardModel { likelihood: None, ..counting.clone() };
+        let Likelihood { model, weights } = counting.likelihood.as_ref().unwrap();
+        let logit = |probability: f32| f64::from(probability / (1.0 - probability)).ln();
+        let [counted, heads] = [&counting, &alone].map(|model| model.probabilities(&rows, 2, 1));
+        for ((row, counted), heads) in rows.iter().zip(counted).zip(heads) {
+            let solution = [(row.tokens.as_slice(), row.prompt_len)];
+            let log_probs = to_host(score(model, &solutions(&solution, &model.device()), 1.0).log_probs).values;
+            for (place, (counted, head)) in counted.into_iter().zip(heads).enumerate() {
+                let mean = f64::from(log_probs[..=place].iter().sum::<f32>()) / (place + 1) as f64;
+                let expected = weights.head * logit(head) + weights.likelihood * mean + weights.constant;
+                assert!((logit(counted) - expected).abs() < 1e-3, "{} against {expected}", logit(counted));
+            }
+        }
     }
 
     #[test]

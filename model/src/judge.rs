@@ -4,6 +4,7 @@
 use crate::{
     checkpoint::{load_value_branch, save_value_branch},
     heads::{ActorCritic, ValueBranch},
+    padding::pad_right,
     score::{Padded, score_hidden},
     transformer::Transformer,
 };
@@ -14,17 +15,6 @@ use std::path::Path;
 /// The head's file in the checkpoint of a reward model: what tells it from a policy.
 pub const REWARD_HEAD: &str = "reward_head.safetensors";
 
-/// What is said of some rows.
-///
-/// # Shapes
-/// - `logits`: `[M]`, of the places asked for; `log_probs`: `[N]`, of all tokens of the solutions; both rows end to end
-pub struct Judgement {
-    /// Of being right after each place.
-    pub logits: Tensor<1>,
-    /// To the language model, where they were asked for.
-    pub log_probs: Option<Tensor<1>>,
-}
-
 /// A reward model's half of what it shares with policy and critic.
 impl ActorCritic {
     /// A head that says 1/2 of everything, on the trunk of a policy.
@@ -32,21 +22,23 @@ impl ActorCritic {
         Self { policy: policy.clone(), value: ValueBranch::of(policy, 0, false) }
     }
 
-    /// Judges rows, each tokens and how many of them are the prompt, after chosen places of each.
+    /// The logit of being right after chosen places of each row; rows are tokens and how many of them are the prompt.
+    ///
+    /// # Shapes
+    /// - `places`: a list a row, M in all; output: `[M]`, rows end to end
+    pub fn judge(&self, rows: &[(&[u32], usize)], places: &[&[usize]]) -> Tensor<1> {
+        let tokens: Vec<&[u32]> = rows.iter().map(|(tokens, _)| *tokens).collect();
+        at(self.forward(pad_right(&tokens, &self.policy.device())).values, places)
+    }
+
+    /// [`judge`](Self::judge), and the log-probability of every token of the solutions to the language model, `[N]`, in one pass.
     ///
     /// # Panics
     /// If a row has no prompt.
-    pub fn judge(&self, rows: &[(&[u32], usize)], places: &[&[usize]], with_log_probs: bool) -> Judgement {
+    pub fn judge_and_score(&self, rows: &[(&[u32], usize)], places: &[&[usize]]) -> (Tensor<1>, Tensor<1>) {
         let batch = solutions(rows, &self.policy.device());
         let output = self.forward(batch.tokens.clone());
-        let [count, time] = output.values.dims();
-        let chosen = places.iter().enumerate().flat_map(|(row, places)| places.iter().map(move |at| row * time + at));
-        let chosen: Vec<i32> = chosen.map(|place| place as i32).collect();
-        let chosen = Tensor::from_ints(chosen.as_slice(), &batch.tokens.device());
-        Judgement {
-            logits: output.values.reshape([count * time]).select(0, chosen),
-            log_probs: with_log_probs.then(|| score_hidden(&self.policy, output.hidden, &batch, 1.0).log_probs),
-        }
+        (at(output.values, places), score_hidden(&self.policy, output.hidden, &batch, 1.0).log_probs)
     }
 
     /// Writes the head into a checkpoint that holds the language model.
@@ -65,6 +57,16 @@ impl ActorCritic {
         let value = load_value_branch(&folder.join(REWARD_HEAD), &policy.config, 0, false, device)?;
         Ok(Self { policy, value })
     }
+}
+
+/// The values `[B, T]` at places of each row, `[M]`.
+fn at(values: Tensor<2>, places: &[&[usize]]) -> Tensor<1> {
+    let [rows, time] = values.dims();
+    let chosen =
+        places.iter().enumerate().flat_map(|(row, places)| places.iter().map(move |at| (row * time + at) as i32));
+    let chosen: Vec<i32> = chosen.collect();
+    let chosen = Tensor::from_ints(chosen.as_slice(), &values.device());
+    values.reshape([rows * time]).select(0, chosen)
 }
 
 /// Rows, each tokens and how many of them are the prompt, with all that was written after it as response.
@@ -90,9 +92,12 @@ mod tests {
             ModelConfig { hidden_size: 16, intermediate_size: 24, ..ModelConfig::of_size(ModelSize::Tiny, 19, 0) };
         let policy = Transformer::init(&config, 2, &Device::default());
         let rows: [(&[u32], usize); 2] = [(&[3, 1, 4, 1, 5], 2), (&[9, 2, 6], 1)];
-        let judged = ActorCritic::judge_of(&policy).judge(&rows, &[&[2, 4], &[1, 2]], true);
-        assert_eq!(to_host(judged.logits).values, [0.0; 4]);
+        let places: [&[usize]; 2] = [&[2, 4], &[1, 2]];
+        let judge = ActorCritic::judge_of(&policy);
+        let (logits, log_probs) = judge.judge_and_score(&rows, &places);
+        assert_eq!(to_host(logits).values, [0.0; 4]);
+        assert_eq!(to_host(judge.judge(&rows, &places)).values, [0.0; 4]);
         let alone = score(&policy, &solutions(&rows, &policy.device()), 1.0).log_probs;
-        assert_eq!(to_host(judged.log_probs.unwrap()).values, to_host(alone).values);
+        assert_eq!(to_host(log_probs).values, to_host(alone).values);
     }
 }

@@ -46,7 +46,7 @@ pub use fused::{AdamWStep, adamw};
 pub use generate::{Completion, Finish, GenerateConfig, GenerateStats, generate};
 pub use gguf::Gguf;
 pub use heads::{ActorCritic, ActorCriticOutput, ValueBranch};
-pub use judge::{Judgement, REWARD_HEAD, solutions};
+pub use judge::{REWARD_HEAD, solutions};
 pub use logits::{LOGITS_TOGETHER, entropy, output_entropy, output_log_probs, token_log_probs};
 pub use lora::{LoraConfig, LoraTargets, load_adapters, merged, save_adapters, with_adapters};
 pub use padding::pad_right;

@@ -30,7 +30,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::{Device, Tensor};
 use data::{Problem, Prompting, Split, Tokenizer};
 use eval::{LabelCheck, Policy, RewardModel, Sample, resolve_checkpoint};
-use model::{ActorCritic, Judgement, Key, Purpose, Transformer};
+use model::{ActorCritic, Key, Purpose, Transformer};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -76,8 +76,13 @@ impl Learner for ActorCritic {
         let device = self.policy.device();
         let solutions: Vec<(&[u32], usize)> = rows.iter().map(|row| (row.tokens(), row.prompt_len())).collect();
         let ends: Vec<&[usize]> = rows.iter().map(|row| row.prefixed.ends.as_slice()).collect();
-        let writes = rows.iter().any(|row| row.written > 0.0);
-        let Judgement { logits, log_probs } = self.judge(&solutions, &ends, writes);
+        let (logits, log_probs) = match rows.iter().any(|row| row.written > 0.0) {
+            false => (self.judge(&solutions, &ends), None),
+            true => {
+                let (logits, log_probs) = self.judge_and_score(&solutions, &ends);
+                (logits, Some(log_probs))
+            }
+        };
         let labels = flat(rows.iter().map(|row| row.labels.as_slice()), &device);
         let weights = flat(rows.iter().map(|row| row.weights.as_slice()), &device);
         let judging = binary_cross_entropy(logits, labels, weights, total);
@@ -150,11 +155,11 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     })?;
     let mut best = RewardModel::load(run.dir(), device)?;
     if let Some(path) = &config.likelihood_of {
-        let writer = likelihood_of(path, &policy, device)?;
-        best.count_likelihood(writer, &looked_at.outcomes(), compute.rollout_batch, threads);
-        let likelihood = best.likelihood.as_ref().expect("it was just counted");
+        let writer = prepare::writer(path, &policy, device)?;
+        let likelihood = best.likelihood_to(writer, &looked_at.outcomes(), compute.rollout_batch, threads);
         tracing::info!("{:?}", likelihood.weights);
         likelihood.save(&resolve_checkpoint(run.dir())?)?;
+        best.likelihood = Some(likelihood);
     }
     let mut report = judged.report(&best, compute.rollout_batch, threads);
     if config.check_labels > 0 {
@@ -162,17 +167,6 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     }
     report::write_and_print(&run, &report, &examples)?;
     Ok(finish(&run))
-}
-
-/// The language model whose opinion is to count: it reads the policy's tokens.
-fn likelihood_of(path: &Path, policy: &Policy, device: &Device) -> Result<Transformer> {
-    let writer = Policy::load(path, device)?;
-    ensure!(
-        writer.tokenizer.to_json() == policy.tokenizer.to_json(),
-        "--likelihood-of {}: it reads other tokens than the policy writes",
-        path.display()
-    );
-    Ok(writer.model)
 }
 
 struct Setup {
@@ -193,7 +187,7 @@ fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
     config.init.init = Some(init.clone());
     let policy = prepare::policy(&init, device)?;
     if let Some(path) = &config.likelihood_of {
-        likelihood_of(path, &policy, device)?;
+        prepare::writer(path, &policy, device)?;
     }
     let problems = config.data.load(Split::Train)?;
     eval::encode_prompts(&policy, &problems, &config.data.prompting(config.sampling.shots)?)?;
@@ -400,7 +394,7 @@ mod tests {
         let judging = 0.5 * std::f32::consts::LN_2;
         assert!((loss(&right) - judging).abs() < 1e-6);
         right.written = 0.5;
-        let written = judge.judge(&[(&right.prefixed.example.tokens, 1)], &[&[1]], true).log_probs.unwrap();
+        let (_, written) = judge.judge_and_score(&[(&right.prefixed.example.tokens, 1)], &[&[1]]);
         let mean = to_host(written).values.iter().sum::<f32>() / 3.0;
         assert!((loss(&right) - judging + 0.5 * 3.0 * mean / 10.0).abs() < 1e-6);
     }

@@ -10,8 +10,9 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::ValueEnum;
-use data::{Benchmark, Problem, Prompting, Split};
+use data::{Benchmark, Problem, Prompting, Split, Tokenizer};
 use eval::{Policy, RewardModel, encode_prompts, resolve_checkpoint};
+use model::Transformer;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     ffi::OsString,
@@ -135,17 +136,36 @@ pub fn policy(path: &Path, device: &Device) -> Result<Policy> {
 /// What is no reward model, or reads other tokens than the policy writes.
 pub fn reward_model(path: &Path, policy: &Policy, device: &Device) -> Result<RewardModel> {
     let reward_model = RewardModel::load(path, device)?;
-    ensure!(
-        reward_model.tokenizer.to_json() == policy.tokenizer.to_json(),
-        "the reward model {} reads other tokens than the policy writes: train one on the policy's own model",
-        path.display()
-    );
-    ensure!(
-        reward_model.model.policy.config.max_position_embeddings >= policy.model.config.max_position_embeddings,
-        "the reward model {} has a shorter context than the policy",
-        path.display()
-    );
+    reads_like(
+        policy,
+        &reward_model.tokenizer,
+        &reward_model.model.policy,
+        &format!("the reward model {}", path.display()),
+    )?;
     Ok(reward_model)
+}
+
+/// Loads a language model that is to say how likely a policy's tokens are to it.
+///
+/// # Errors
+/// What is no policy, or reads other tokens than the policy writes.
+pub fn writer(path: &Path, policy: &Policy, device: &Device) -> Result<Transformer> {
+    let writer = Policy::load(path, device)?;
+    reads_like(policy, &writer.tokenizer, &writer.model, &format!("the policy {}", path.display()))?;
+    Ok(writer.model)
+}
+
+/// Whether a model can read all that a policy writes.
+fn reads_like(policy: &Policy, tokenizer: &Tokenizer, model: &Transformer, who: &str) -> Result<()> {
+    ensure!(
+        tokenizer.to_json() == policy.tokenizer.to_json(),
+        "{who} reads other tokens than the policy writes: train one on the policy's own model"
+    );
+    ensure!(
+        model.config.max_position_embeddings >= policy.model.config.max_position_embeddings,
+        "{who} has a shorter context than the policy"
+    );
+    Ok(())
 }
 
 /// Resolves `--init`, or makes `runs/KIND-BENCHMARK-SIZE-seedSEED` where it is not there yet. An earlier attempt

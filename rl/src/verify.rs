@@ -199,7 +199,7 @@ fn judgements(device: &Device) -> Vec<f32> {
     judge.value.head = judge.value.head.map(|head| head.add_scalar(0.1));
     let rows = rows();
     let solutions: Vec<(&[u32], usize)> = rows.iter().map(|row| (row.tokens.as_slice(), row.prompt_len)).collect();
-    to_host(judge.judge(&solutions, &[&[3, 13], &[8], &[5, 9, 11]], false).logits).values
+    to_host(judge.judge(&solutions, &[&[3, 13], &[8], &[5, 9, 11]])).values
 }
 
 /// Clipped surrogate and clipped value loss, two steps of AdamW. Its epsilon is large, or a gradient of nothing but rounding
