@@ -36,8 +36,8 @@ if [ -z "${BIN:-}" ]; then cargo build --quiet --release --workspace; fi
 
 # The budgets. K of Expert Iteration, which the reward model learns from as well; samples of a report; what differs from the
 # defaults of each command.
-k=96 rounds=4 base_rounds=5 shots=2 report_samples=96 sizes=(tiny medium)
-all=(--benchmark "$benchmark" "${data[@]}") looks=() tests=(--test-problems 100 --test-samples 1) report=() rates=()
+k=96 rounds=4 base_rounds=5 shots=2 report_samples=96 sizes=(nano tiny)
+all=(--benchmark "$benchmark" "${data[@]}") looks=() tests=(--test-problems 100 --test-samples 1) report=()
 sft=() orm=() ei=() rcrl=() ppo=()
 case $profile in
 smoke)
@@ -48,8 +48,8 @@ smoke)
   ppo=(--steps 2 --questions 4 --samples 2 --mini-batch 4 --eval-every 1)
   ;;
 cpu)
-  seeds=${seeds:-3} k=32 rounds=2 base_rounds=3 looks=(--eval-problems 400)
-  orm=(--eval-every 400) rates=(1e-3 5e-4) report=(--max-new-tokens 112)
+  seeds=${seeds:-3} k=16 rounds=2 base_rounds=3 looks=(--eval-problems 400)
+  orm=(--eval-every 400 --learning-rate 1e-3) ei=(--steps 2500) rcrl=(--steps 2500) report=(--max-new-tokens 112)
   ;;
 gpu)
   seeds=${seeds:-3}
@@ -67,10 +67,17 @@ base() { if [ -z "$init" ]; then run base pretrain; fi; }
 sft() { base && run sft sft --init "$base" "${sft[@]}"; }
 orm() {
   sft
-  run orm orm --init "$dir/sft" --samples "$k" --temperature 1 --judge-after tokens --per-question 8 \
-    ${rates[place]:+--learning-rate "${rates[place]}"} "${orm[@]}"
+  run orm orm --init "$dir/sft" --samples "$k" --temperature 1 --judge-after tokens --per-question 8 "${orm[@]}"
 }
 ei() { orm && run ei ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" "${ei[@]}"; }
+# The reward model again, in which the likelihood to Expert Iteration's policy counts as well.
+orm-likelihood() {
+  ei
+  if [ -f "$dir/orm-likelihood/counted" ]; then return; fi
+  rm -rf "$dir/orm-likelihood" && cp -r "$dir/orm" "$dir/orm-likelihood"
+  "$bin/rl" orm --resume "$dir/orm-likelihood" --likelihood-of "$dir/ei" "${flags[@]}"
+  touch "$dir/orm-likelihood/counted"
+}
 rcrl() { ei && run rcrl rcrl "${by_ei[@]}" --samples 4 --temperature 1 "${rcrl[@]}"; }
 rcrl-1() { rcrl && run rcrl-1 rcrl "${by_ei[@]}" "${sparse[@]}" --right-per-wrong 1 "${rcrl[@]}"; }
 ei-base() { base && run ei-base ei "${from_base[@]}" --samples "$k" --rounds "$base_rounds" "${ei[@]}"; }
@@ -87,6 +94,7 @@ study() {
   asked="--shots $shots" try base "table-2 table-3 claims" base
   try sft "table-1 table-3 figure-epochs claims" sft
   try orm "claims" orm
+  of=sft judge=orm-likelihood try sft-likelihood "table-1" orm-likelihood
   # From SFT.
   try ei "table-1 table-3 table-5 figure-rounds figure-samples claims" ei
   try ppo "table-1 table-3 table-6 figure-samples figure-value claims" sft ppo "${of_sft[@]}"
@@ -190,7 +198,7 @@ keep() {
     mkdir -p "$dir/reports"
     report_of=(--report "$dir/reports/$name.json" --by-question "$dir/reports/$name.by-question.json")
     # shellcheck disable=SC2086
-    "$bin/eval" run --checkpoint "$path" --orm "$dir/orm" --samples "$report_samples" --benchmark "$benchmark" "${data[@]}" \
+    "$bin/eval" run --checkpoint "$path" --orm "$dir/${judge:-orm}" --samples "$report_samples" --benchmark "$benchmark" "${data[@]}" \
       --out "${report_of[1]}" --by-question "${report_of[3]}" "${report[@]}" "${flags[@]}" ${asked:-}
   fi
   if [ -d "$dir/${of:-$1}" ]; then report_of+=(--run "$dir/${of:-$1}"); fi

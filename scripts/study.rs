@@ -58,7 +58,7 @@ pub fn read_studies(args: &StudyArgs) -> Result<Vec<Size>> {
     let mut sizes: Vec<Size> =
         sizes.into_iter().map(|(model, studies)| Size { model, studies: studies.into_values().collect() }).collect();
     let rank = |size: &Size| {
-        ["tiny", "medium", "small", "small-model", "large-model"]
+        ["nano", "tiny", "medium", "small", "small-model", "large-model"]
             .iter()
             .position(|name| *name == size.model)
             .unwrap_or(9)

@@ -7,8 +7,9 @@
 use clap::Parser;
 use scripts::{Row, TableArgs, print_methods};
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 9] = [
     ("SFT", "sft"),
+    ("SFT, reranked with likelihood", "sft-likelihood"),
     ("EI", "ei"),
     ("ORM EI", "ei-orm"),
     ("RCRL", "rcrl"),

@@ -127,8 +127,10 @@ impl RewardModel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::{self, Sample, SampleConfig};
     use burn::tensor::activation::sigmoid;
-    use model::{ModelConfig, ModelSize, save_model, score, solutions};
+    use data::Prompting;
+    use model::{Finish, ModelConfig, ModelSize, save_model, score, solutions};
 
     fn policy() -> Policy {
         let tokenizer = Tokenizer::train_bpe(&["one and two is three".to_string()], 260).unwrap();
@@ -152,6 +154,43 @@ mod tests {
     fn rows() -> Vec<Example> {
         let row = |length: u32| Example::new((0..length).map(|i| (7 * i + length) % 250).collect(), 3);
         [9, 4, 12, 5].map(row).to_vec()
+    }
+
+    #[test]
+    fn what_is_written_several_times_gets_one_probability_and_nothing_gets_none() {
+        let written = |id: &str, completion: &str| Sample {
+            step: None,
+            id: id.into(),
+            question: format!("{id} and two?"),
+            completion: completion.into(),
+            answer: None,
+            expected: "3".into(),
+            reward: None,
+            correct: false,
+            finish: if completion.is_empty() { Finish::Length } else { Finish::Stop },
+            tokens: completion.len(),
+            given: 0,
+            score: None,
+        };
+        let mut samples = [("one", "three"), ("two", "three"), ("one", "is"), ("one", "three"), ("one", "")]
+            .map(|(id, completion)| written(id, completion));
+        let config = SampleConfig {
+            samples: 1,
+            temperature: 1.0,
+            max_new_tokens: 8,
+            rows: 2,
+            threads: 1,
+            prompting: Prompting::default(),
+        };
+        let mut scored = |some: &mut [Sample]| {
+            sample::score(&reward_model(), &mut some.iter_mut().collect::<Vec<_>>(), &config).unwrap();
+            some.iter().map(|sample| sample.score.unwrap()).collect::<Vec<_>>()
+        };
+        let together = scored(&mut samples);
+        let alone: Vec<f64> = samples.iter_mut().flat_map(|sample| scored(std::slice::from_mut(sample))).collect();
+        assert!(together.iter().zip(&alone).all(|(a, b)| (a - b).abs() < 1e-5), "{together:?}, {alone:?}");
+        assert_eq!((together[0], together[4]), (together[3], 0.0));
+        assert!((together[0] - together[1]).abs() > 1e-3 && (together[0] - together[2]).abs() > 1e-3);
     }
 
     #[test]

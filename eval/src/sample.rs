@@ -12,7 +12,7 @@ use data::{Example, Problem, Prompting, encode_prompt, encode_written, extract_a
 use model::{Completion, Finish, GenerateConfig, GenerateStats, Key, Purpose, generate};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::File,
     io::{BufRead, BufReader},
     path::Path,
@@ -279,13 +279,20 @@ pub fn score(reward_model: &RewardModel, samples: &mut [&mut Sample], config: &S
         Ok(row)
     };
     let rows = samples.iter().map(row).collect::<Result<Vec<Example>>>()?;
-    // Nothing was written: there is nothing to judge.
-    let written: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].tokens.len() > rows[row].prompt_len).collect();
-    let judged: Vec<Example> = written.iter().map(|&row| rows[row].clone()).collect();
+    // What was written several times is judged once; where nothing was written there is nothing to judge.
+    let mut judged: Vec<Example> = Vec::new();
+    let mut places: HashMap<(&[u32], usize), usize> = HashMap::new();
+    for row in rows.iter().filter(|row| row.tokens.len() > row.prompt_len) {
+        places.entry((&row.tokens, row.prompt_len)).or_insert_with(|| {
+            judged.push(row.clone());
+            judged.len() - 1
+        });
+    }
     let probabilities = reward_model.probabilities(&judged, config.rows, config.threads);
-    samples.iter_mut().for_each(|sample| sample.score = Some(0.0));
-    for (row, of_row) in written.into_iter().zip(probabilities) {
-        samples[row].score = of_row.last().map(|&last| f64::from(last));
+    for (sample, row) in samples.iter_mut().zip(&rows) {
+        let of_row =
+            places.get(&(row.tokens.as_slice(), row.prompt_len)).and_then(|&place| probabilities[place].last());
+        sample.score = Some(of_row.map_or(0.0, |&last| f64::from(last)));
     }
     Ok(())
 }

@@ -135,9 +135,11 @@ pub struct Llama3Scaling {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelSize {
-    /// Width 128, 4 layers, 4 heads, feed-forward 344: 0.9 million parameters with 512 tokens. Stands for the paper's 7B.
+    /// Width 96, 4 layers, 3 heads, feed-forward 256: 0.5 million parameters with 512 tokens. Stands for the paper's 7B.
+    Nano,
+    /// Width 128, 4 layers, 4 heads, feed-forward 344: 0.9 million parameters. Stands for the paper's 13B.
     Tiny,
-    /// Width 192, 6 layers, 6 heads, feed-forward 512: 2.8 million parameters. Stands for the paper's 13B.
+    /// Width 192, 6 layers, 6 heads, feed-forward 512: 2.8 million parameters.
     Medium,
     /// Width 384, 6 layers, 6 heads, feed-forward 1024: 10.8 million parameters.
     Small,
@@ -147,6 +149,7 @@ impl ModelConfig {
     /// A fresh model of a named size over a vocabulary of `vocab_size` ids, tied embeddings.
     pub fn of_size(size: ModelSize, vocab_size: usize, eos_token_id: u32) -> Self {
         let (hidden_size, num_hidden_layers, heads, intermediate_size) = match size {
+            ModelSize::Nano => (96, 4, 3, 256),
             ModelSize::Tiny => (128, 4, 4, 344),
             ModelSize::Medium => (192, 6, 6, 512),
             ModelSize::Small => (384, 6, 6, 1024),
@@ -414,10 +417,11 @@ impl std::str::FromStr for ModelSize {
 
     fn from_str(text: &str) -> Result<Self> {
         match text {
+            "nano" => Ok(Self::Nano),
             "tiny" => Ok(Self::Tiny),
             "medium" => Ok(Self::Medium),
             "small" => Ok(Self::Small),
-            _ => anyhow::bail!("unknown size {text}; known are tiny, medium, small"),
+            _ => anyhow::bail!("unknown size {text}; known are nano, tiny, medium, small"),
         }
     }
 }
@@ -425,6 +429,7 @@ impl std::str::FromStr for ModelSize {
 impl std::fmt::Display for ModelSize {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
+            Self::Nano => "nano",
             Self::Tiny => "tiny",
             Self::Medium => "medium",
             Self::Small => "small",

@@ -261,7 +261,7 @@ pub fn temperature(text: &str) -> Result<f64, String> {
 
 /// The sizes that have a name.
 pub fn model_size() -> impl TypedValueParser<Value = ModelSize> {
-    parsed(&["tiny", "medium", "small"])
+    parsed(&["nano", "tiny", "medium", "small"])
 }
 
 /// The names of `--device`.

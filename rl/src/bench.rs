@@ -20,7 +20,7 @@ const VOCABULARY: usize = 512;
 /// Flags of `rl bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// tiny, medium, small, or a checkpoint
+    /// nano, tiny, medium, small, or a checkpoint
     #[arg(long, default_value = "tiny", value_name = "SIZE|PATH")]
     pub model: String,
     /// Rows of a training step

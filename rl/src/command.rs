@@ -144,6 +144,7 @@ mod tests {
             _ => unreachable!("no other is asked"),
         };
         assert_eq!(["rl sft", "rl sft --model medium", "rl ei --model small"].map(rate), [1.5e-3, 8e-4, 5e-4]);
+        assert_eq!(["rl sft --model nano", "rl pretrain --model nano"].map(rate), [2.5e-3, 3e-3]);
         assert_eq!(["rl pretrain", "rl pretrain --model medium"].map(rate), [2e-3, 1.2e-3]);
         assert_eq!(rate("rl sft --learning-rate 0.1 --model medium"), 0.1);
     }

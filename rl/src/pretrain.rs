@@ -55,9 +55,10 @@ pub const DEFAULTS: &[(&str, &str)] = &[
     ("weight_decay", "0.05"),
 ];
 
-/// What differs for the larger sizes, which want a smaller learning rate and more text than the tiny one. The numbers of `small`
-/// are scaled from those of `medium`, not measured.
+/// What differs for other sizes than `tiny`: the larger ones want a smaller learning rate and more text. The numbers of `small` are
+/// scaled from those of `medium`, not measured.
 pub const BY_SIZE: &[(&str, &str, &str)] = &[
+    ("learning_rate", "nano", "3e-3"),
     ("learning_rate", "medium", "1.2e-3"),
     ("learning_rate", "small", "8e-4"),
     ("steps", "medium", "4000"),

@@ -55,8 +55,9 @@ pub const DEFAULTS: &[(&str, &str)] = &[
     ("eval_every", "150"),
 ];
 
-/// What differs for the larger sizes, as in pretraining. The learning rate of `small` is scaled by the width, not measured.
-pub const BY_SIZE: &[(&str, &str, &str)] = &[("learning_rate", "medium", "8e-4"), ("learning_rate", "small", "5e-4")];
+/// What differs for other sizes than `tiny`, as in pretraining. The learning rate of `small` is scaled by the width, not measured.
+pub const BY_SIZE: &[(&str, &str, &str)] =
+    &[("learning_rate", "nano", "2.5e-3"), ("learning_rate", "medium", "8e-4"), ("learning_rate", "small", "5e-4")];
 
 /// Trains and leaves a run directory; its path.
 ///
