@@ -39,6 +39,8 @@ if [ -z "${BIN:-}" ]; then cargo build --quiet --release --workspace; fi
 k=96 rounds=4 base_rounds=5 shots=2 report_samples=96 sizes=(nano tiny)
 all=(--benchmark "$benchmark" "${data[@]}") looks=() tests=(--test-problems 100 --test-samples 1) report=()
 sft=() orm=() ei=() rcrl=() ppo=()
+# PPO from the base: its temperature, another to compare with, solved problems before a question, and what else differs.
+warmth=0.2 other=(hot 0.7) ppo_shots="" ppo_base=()
 case $profile in
 smoke)
   seeds=${seeds:-1} k=4 rounds=2 base_rounds=2 shots=0 report_samples=4 sizes=(tiny)
@@ -50,6 +52,9 @@ smoke)
 cpu)
   seeds=${seeds:-3} k=16 rounds=2 base_rounds=3 looks=(--eval-problems 400)
   orm=(--eval-every 400 --learning-rate 1e-3) ei=(--steps 2500) rcrl=(--steps 2500) report=(--max-new-tokens 112)
+  # Cold, it does not climb here. These base models need no solved problems, and a row without is a quarter as long.
+  warmth=0.7 other=(cold 0.2) ppo_shots=0
+  ppo_base=(--questions 128 --mini-batch 256 --steps 80 --learning-rate 3e-4)
   ;;
 gpu)
   seeds=${seeds:-3}
@@ -59,6 +64,7 @@ gpu)
   ;;
 *) echo "error: no profile $profile: smoke, cpu or gpu" >&2 && exit 2 ;;
 esac
+ppo_shots=${ppo_shots:-$shots}
 if [ -n "${inits[0]}" ]; then sizes=(small-model large-model); fi
 if [ -n "$small_only" ] || [ -n "${inits[0]}" ] && [ -z "${inits[1]}" ]; then sizes=("${sizes[0]}"); fi
 
@@ -86,8 +92,8 @@ ei-base() { base && run ei-base ei "${from_base[@]}" --samples "$k" --rounds "$b
 study() {
   from_sft=(--init "$dir/sft" --base "$base") from_base=(--init "$base" --base "$base" --start base --shots "$shots")
   drawn=(--from-samples "$dir/orm/samples.jsonl") by_ei=(--init "$dir/ei" --base "$base")
-  per_question=--from-samples-per-question prompted=(--init "$base" --shots "$shots" "${ppo[@]}")
-  of_sft=(--init "$dir/sft" "${ppo[@]}") cold=(--temperature 0.2)
+  per_question=--from-samples-per-question prompted=(--init "$base" --shots "$ppo_shots" "${ppo[@]}" "${ppo_base[@]}")
+  of_sft=(--init "$dir/sft" "${ppo[@]}")
   with_orm=(--orm "$dir/orm") many=(--samples "$k" --rounds "$rounds")
   sparse=(--from-samples "$dir/rcrl/samples.jsonl" --labels outcome) drawn_of_base=(--from-samples "$dir/ei-base/samples.jsonl")
 
@@ -106,9 +112,11 @@ study() {
   asked="--goal bad" of=rcrl try rcrl-bad "claims" rcrl
   # From the base, after a few solved problems.
   try ei-base "table-2 table-3 table-5 figure-rounds figure-samples claims" ei-base
-  asked="--shots $shots" try ppo-base "table-2 table-3 figure-samples claims" base ppo "${prompted[@]}" "${cold[@]}"
-  asked="--shots $shots" try ppo-base-sparse-orm "table-2" orm ppo "${prompted[@]}" "${cold[@]}" --reward sparse-orm "${with_orm[@]}"
-  asked="--shots $shots" try ppo-base-dense-orm "table-2" orm ppo "${prompted[@]}" "${cold[@]}" --reward dense-orm "${with_orm[@]}"
+  asked="--shots $ppo_shots" try ppo-base "table-2 table-3 figure-samples claims" base ppo "${prompted[@]}" --temperature "$warmth"
+  for reward in sparse-orm dense-orm; do
+    asked="--shots $ppo_shots" try ppo-base-$reward "table-2" orm ppo "${prompted[@]}" --temperature "$warmth" --reward $reward \
+      "${with_orm[@]}"
+  done
   try ei-base-orm "table-2" ei-base ei "${from_base[@]}" "${drawn_of_base[@]}" $per_question "$k" \
     "${with_orm[@]}" --samples "$k" --rounds "$base_rounds" "${ei[@]}"
   # Ablations, of the smaller size.
@@ -120,7 +128,7 @@ study() {
   try ppo-backtracking "table-6 claims" sft ppo "${of_sft[@]}" --curriculum backtracking
   try ppo-shared "figure-value claims" sft ppo "${of_sft[@]}" --value-shares-trunk
   try ppo-no-kl "claims" sft ppo "${of_sft[@]}" --kl-coefficient 0
-  asked="--shots $shots" try ppo-base-hot "claims" base ppo "${prompted[@]}" --temperature 0.7
+  asked="--shots $ppo_shots" try "ppo-base-${other[0]}" "claims" base ppo "${prompted[@]}" --temperature "${other[1]}"
   try ei-k4 "figure-rounds figure-samples claims" orm ei "${from_sft[@]}" "${drawn[@]}" $per_question 4 --samples 4 \
     --rounds $((rounds + 2)) "${ei[@]}"
   try ei-base-k4 "figure-samples claims" ei-base ei "${from_base[@]}" "${drawn_of_base[@]}" $per_question 4 \

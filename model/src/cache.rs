@@ -3,7 +3,8 @@
 //! Rows of a batch may have prompts of differing lengths. Where the backend has a fused pass for it, the rows share what
 //! their prompts left, and have slots of their own for what they write. Elsewhere the prompt stands right-padded in the first
 //! slots of each row; every token written after it takes the next slot of all rows, and the padding between is hidden by a
-//! mask made from lengths.
+//! mask made from lengths. There the slots that a step looks at are a multiple of [`SLOTS`](fused::SLOTS), those not written yet
+//! hidden as well: few shapes, whatever is written, so that a GPU's kernels are tuned once and read whole vectors.
 
 use crate::{
     compute::cast,
@@ -28,6 +29,8 @@ pub struct Cache {
     prompt_slots: usize,
     prompt_lengths: Vec<usize>,
     prompt_mask: Option<Tensor<4>>,
+    // Of the step under way: the same for every layer.
+    mask: Option<Tensor<4>>,
     shared: Option<Shared>,
 }
 
@@ -64,6 +67,7 @@ impl Cache {
             prompt_slots: 0,
             prompt_lengths: Vec::new(),
             prompt_mask: None,
+            mask: None,
             shared: None,
         }
     }
@@ -73,8 +77,20 @@ impl Cache {
         self.filled
     }
 
-    /// Writes new keys and values `[B, G, T, E]` after the last slot of a layer; returns all that is filled, keys as
-    /// `[B, G, E, S]`.
+    /// A step begins that writes `time` tokens to each row.
+    pub(crate) fn begin(&mut self, time: usize) {
+        self.pending = time;
+        self.mask = if self.shares_prompts() { None } else { self.mask_of_step() };
+    }
+
+    /// Slots that the step under way looks at: those of the prompt while it is read, whole vectors of them afterwards.
+    fn seen(&self) -> usize {
+        let end = self.filled + self.pending;
+        if self.filled == 0 { end } else { end.next_multiple_of(fused::SLOTS) }
+    }
+
+    /// Writes new keys and values `[B, G, T, E]` after the last slot of a layer; returns all that the step looks at, keys
+    /// as `[B, G, E, S]`.
     pub(crate) fn append(&mut self, layer: usize, key: Tensor<4>, value: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
         let [batch, kv_heads, time, e] = key.dims();
         let end = self.filled + time;
@@ -85,9 +101,8 @@ impl Cache {
         assert!(end <= slots, "{end} tokens do not fit a cache of {slots} slots");
         let keys = keys.slice_assign([0..batch, 0..kv_heads, 0..e, self.filled..end], key.swap_dims(2, 3));
         let values = values.slice_assign([0..batch, 0..kv_heads, self.filled..end, 0..e], value);
-        let seen = (keys.clone().narrow(3, 0, end), values.clone().narrow(2, 0, end));
+        let seen = (keys.clone().narrow(3, 0, self.seen()), values.clone().narrow(2, 0, self.seen()));
         self.layers[layer] = Some((keys, values));
-        self.pending = time;
         seen
     }
 
@@ -116,7 +131,6 @@ impl Cache {
         let (attended, [keys, values]) =
             fused::attention_with_cache(projected.clone(), rotary, [keys, values], [prompt_keys, prompt_values], rows);
         self.layers[layer] = Some((keys, values));
-        self.pending = 1;
         Some(attended)
     }
 
@@ -129,16 +143,28 @@ impl Cache {
         }
     }
 
-    /// `[B, 1, 1, S]` or, while the prompt is read, `[1, 1, T, T]`: added to the scores; `None` where nothing is hidden.
+    /// `[B or 1, 1, 1, S]` or, while the prompt is read, `[1, 1, T, T]`: added to the scores; `None` where nothing is hidden.
     pub(crate) fn mask(&self) -> Option<Tensor<4>> {
-        let seen = self.filled + self.pending;
+        self.mask.clone()
+    }
+
+    fn mask_of_step(&self) -> Option<Tensor<4>> {
+        let (end, device) = (self.filled + self.pending, self.device());
         if self.filled == 0 {
-            return (self.pending > 1).then(|| causal_mask(seen, &self.device()));
+            return (end > 1).then(|| causal_mask(end, &device));
         }
-        let mask = self.prompt_mask.clone()?;
-        let [batch, ..] = mask.dims();
-        let written = Tensor::zeros([batch, 1, 1, seen - self.prompt_slots], &mask.device());
-        Some(Tensor::cat(vec![mask, written], 3))
+        let behind = self.seen() - end;
+        if behind == 0 && self.prompt_mask.is_none() {
+            return None;
+        }
+        let prompt = self.prompt_mask.clone().unwrap_or_else(|| Tensor::zeros([1, 1, 1, self.prompt_slots], &device));
+        let [rows, ..] = prompt.dims();
+        let written = Tensor::zeros([rows, 1, 1, end - self.prompt_slots], &device);
+        let mut parts = vec![prompt, written];
+        if behind > 0 {
+            parts.push(Tensor::full([rows, 1, 1, behind], HIDDEN, &device));
+        }
+        Some(Tensor::cat(parts, 3))
     }
 
     /// After the prompts were read: hides the slots past each row's own length.
@@ -304,6 +330,7 @@ mod tests {
         let keys: Vec<f32> =
             (0..2).flat_map(|row| (0..filled).flat_map(move |s| [10.0 * row as f32 + s as f32, 0.0])).collect();
         let keys = Tensor::from_data(TensorData::new(keys, [2, 1, filled, 2]), &device);
+        cache.begin(filled);
         cache.append(0, keys.clone(), keys);
         cache.advance();
         cache
@@ -313,12 +340,18 @@ mod tests {
         tensor.into_data().try_to_vec().unwrap()
     }
 
-    /// The first number of every key that a step sees after appending one of -1 to each row.
-    fn seen(cache: &mut Cache) -> Vec<f32> {
+    /// The first number of every key that each row sees, hidden ones left out, after appending one of -1 to it.
+    fn seen(cache: &mut Cache) -> Vec<Vec<f32>> {
         let rows = cache.layers[0].as_ref().unwrap().0.dims()[0];
         let new = Tensor::full([rows, 1, 1, 2], -1.0, &Device::default());
+        cache.begin(1);
         let (keys, _) = cache.append(0, new.clone(), new);
-        values(keys.swap_dims(2, 3)).chunks(2).map(|key| key[0]).collect()
+        let [_, _, _, slots] = keys.dims();
+        assert_eq!(slots, fused::SLOTS, "one shape for all steps");
+        let mask = cache.mask().expect("slots that nothing was written to").expand([rows, 1, 1, slots]);
+        let (keys, mask) = (values(keys.swap_dims(2, 3)), values(mask));
+        let of_row = |row: usize| (row * slots..(row + 1) * slots).filter(|&at| mask[at] == 0.0).map(|at| keys[2 * at]);
+        (0..rows).map(|row| of_row(row).collect()).collect()
     }
 
     #[test]
@@ -339,10 +372,10 @@ mod tests {
     fn what_is_written_after_a_padded_prompt_is_seen_by_all_rows() {
         let mut cache = cache(2, 4);
         cache.hide_padding(&[1, 2]);
-        assert_eq!(seen(&mut cache), [0.0, 1.0, -1.0, 10.0, 11.0, -1.0]);
-        assert_eq!(values(cache.mask().unwrap()), [0.0, HIDDEN, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(seen(&mut cache), [vec![0.0, -1.0], vec![10.0, 11.0, -1.0]]);
         cache.advance();
         assert_eq!(cache.filled(), 3);
+        assert_eq!(seen(&mut cache), [vec![0.0, -1.0, -1.0], vec![10.0, 11.0, -1.0, -1.0]]);
     }
 
     #[test]
@@ -350,14 +383,15 @@ mod tests {
         let mut cache = cache(2, 3);
         cache.hide_padding(&[1, 2]);
         let mut cache = cache.select(&[1, 0, 1]);
-        assert_eq!(seen(&mut cache), [10.0, 11.0, -1.0, 0.0, 1.0, -1.0, 10.0, 11.0, -1.0]);
-        assert_eq!(values(cache.mask().unwrap()), [0.0, 0.0, 0.0, 0.0, HIDDEN, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(seen(&mut cache), [vec![10.0, 11.0, -1.0], vec![0.0, -1.0], vec![10.0, 11.0, -1.0]]);
     }
 
     #[test]
     fn spreading_a_full_cache_makes_room_and_keeps_what_is_in_it() {
-        let mut cache = fused::plainly(|| cache(2, 2).spread(&[0, 0, 1], 3));
-        assert_eq!(seen(&mut cache), [0.0, 1.0, -1.0, 0.0, 1.0, -1.0, 10.0, 11.0, -1.0]);
+        let mut cache = cache(2, 2);
+        cache.hide_padding(&[2, 2]);
+        let mut cache = fused::plainly(|| cache.spread(&[0, 0, 1], 3));
+        assert_eq!(seen(&mut cache), [vec![0.0, 1.0, -1.0], vec![0.0, 1.0, -1.0], vec![10.0, 11.0, -1.0]]);
     }
 
     #[test]

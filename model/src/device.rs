@@ -155,6 +155,27 @@ pub fn peak_memory_bytes() -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
+/// Memory that a GPU keeps for this process, in bytes: in use, or free to be used again; `None` of the CPU.
+pub fn device_memory_bytes(device: &Device) -> Option<u64> {
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    {
+        let is = |gpu: Option<Device>| gpu.is_some_and(|gpu| gpu == *device || gpu.autodiff() == *device);
+        let gpu = if is(cuda()) {
+            cubecl::Device::Cuda(Default::default())
+        } else if is(wgpu()) {
+            cubecl::Device::Wgpu(Default::default())
+        } else {
+            return None;
+        };
+        Some(gpu.client().memory_report(cubecl::MemoryScope::Device).usage().bytes_reserved)
+    }
+    #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
+    {
+        let _ = device;
+        None
+    }
+}
+
 impl std::str::FromStr for DeviceKind {
     type Err = anyhow::Error;
 

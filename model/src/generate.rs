@@ -292,15 +292,16 @@ impl<'a> Stream<'a> {
 
     /// Lets rows go that are over, and reads what the others have written; `None` when none is left.
     fn advance(&self, mut cache: Cache, read: Read, mut live: Vec<usize>, mut tokens: Vec<u32>) -> Option<Batch> {
-        let kept: Vec<usize> = (0..live.len()).filter(|&place| !self.is_over(live[place])).collect();
-        if kept.is_empty() {
+        let (over, going_on): (Vec<usize>, Vec<usize>) = (0..live.len()).partition(|&place| self.is_over(live[place]));
+        if going_on.is_empty() {
             return None;
         }
-        // Where the cache must be copied for it, which costs about a step, rows leave once a quarter of them has ended.
-        if kept.len() * 4 <= live.len() * 3 || cache.shares_prompts() {
-            cache = cache.select(&kept);
-            tokens = kept.iter().map(|&place| tokens[place]).collect();
-            live = kept.iter().map(|&place| live[place]).collect();
+        let rows = if cache.shares_prompts() { going_on.len() } else { halved(live.len(), going_on.len()) };
+        if rows < live.len() {
+            let staying: Vec<usize> = going_on.into_iter().chain(over).take(rows).collect();
+            cache = cache.select(&staying);
+            tokens = staying.iter().map(|&place| tokens[place]).collect();
+            live = staying.iter().map(|&place| live[place]).collect();
         }
         let position =
             |&row: &usize| self.prompts[self.rows[row].prompt].len() + self.completions[row].tokens.len() - 1;
@@ -308,6 +309,15 @@ impl<'a> Stream<'a> {
         let logits = decode(self.model, &tokens, &positions, &mut cache);
         Some(Batch { cache, read, live, logits })
     }
+}
+
+/// What a batch of `rows` shrinks to where the cache must be copied for it, which costs about a step: its half, or the half of
+/// that, as long as the rows that go on fit. A batch has few sizes then, for which a GPU tunes its kernels once.
+fn halved(mut rows: usize, going_on: usize) -> usize {
+    while going_on <= rows / 2 {
+        rows /= 2;
+    }
+    rows
 }
 
 /// Reads right-padded prompts; the logits after the last token of each, `[P, V]`.
@@ -413,7 +423,15 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_has_ended_leaves_at_once_or_where_the_cache_is_copied_once_a_quarter_has() {
+    fn a_batch_is_halved_while_those_that_go_on_fit() {
+        assert_eq!(
+            [(8, 8), (8, 5), (8, 4), (8, 3), (8, 1), (5, 2), (1, 1)].map(|(a, b)| halved(a, b)),
+            [8, 8, 4, 4, 1, 2, 1]
+        );
+    }
+
+    #[test]
+    fn a_row_that_has_ended_leaves_at_once_or_where_the_cache_is_copied_once_half_of_them_have() {
         let model = narrow_model();
         let keys: Vec<Vec<Key>> = vec![(0..8).map(|i| Key::new(i, Purpose::Rollout)).collect()];
         let config =
@@ -428,9 +446,7 @@ mod tests {
             let before = lengths.iter().filter(|&&length| length > position).count();
             padding += places - before;
             let running = lengths.iter().filter(|&&length| length > position + 1).count();
-            if running * 4 <= places * 3 {
-                places = running;
-            }
+            places = halved(places, running.max(1));
         }
         assert!(padding > 0, "the test needs rows of different lengths: {lengths:?}");
         assert_eq!(stats.padding_tokens, padding);

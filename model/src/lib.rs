@@ -41,7 +41,9 @@ pub use checkpoint::{
 };
 pub use compute::Compute;
 pub use config::{EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling};
-pub use device::{DeviceKind, choose_device, cpu_seconds, has_bf16, keep_pages, peak_memory_bytes, threads};
+pub use device::{
+    DeviceKind, choose_device, cpu_seconds, device_memory_bytes, has_bf16, keep_pages, peak_memory_bytes, threads,
+};
 pub use fused::{AdamWStep, adamw};
 pub use generate::{Completion, Finish, GenerateConfig, GenerateStats, generate};
 pub use gguf::Gguf;

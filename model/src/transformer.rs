@@ -132,6 +132,7 @@ impl Transformer {
 
     /// One step with a cache: the residual stream of new tokens `[B, T, D]` through all blocks.
     pub fn run_cached(&self, mut hidden: Tensor<3>, rotary: &Rotary, cache: &mut Cache) -> Tensor<3> {
+        cache.begin(hidden.dims()[1]);
         for (layer, block) in self.blocks.iter().enumerate() {
             hidden = block.forward_cached(hidden, rotary, &self.config, layer, cache);
         }

@@ -20,7 +20,7 @@ const VOCABULARY: usize = 512;
 /// Flags of `rl bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// nano, tiny, medium, small, or a checkpoint
+    /// nano, tiny, medium, small, a checkpoint, or a config.json: random weights
     #[arg(long, default_value = "tiny", value_name = "SIZE|PATH")]
     pub model: String,
     /// Rows of a training step
@@ -65,6 +65,8 @@ struct BenchReport {
     training: Timing,
     rollout: Timing,
     peak_memory_mb: f64,
+    /// Of a GPU.
+    device_memory_mb: Option<f64>,
 }
 
 /// One kind of work.
@@ -102,6 +104,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         training: training(&model, args, args.compute.computing(&device)),
         rollout: rollout(&model, args, threads),
         peak_memory_mb: model::peak_memory_bytes().unwrap_or(0) as f64 / 1e6,
+        device_memory_mb: model::device_memory_bytes(&device).map(|bytes| bytes as f64 / 1e6),
     };
     print_line(&if args.json { serde_json::to_string(&report)? } else { readable(&report, args) })
 }
@@ -109,6 +112,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
 fn load(model: &str, device: &Device) -> Result<Transformer> {
     match model.parse::<ModelSize>() {
         Ok(size) => Ok(Transformer::init(&ModelConfig::of_size(size, VOCABULARY, 0), 0, device)),
+        Err(_) if model.ends_with(".json") => Ok(Transformer::init(&ModelConfig::read(Path::new(model))?, 0, device)),
         Err(_) => model::load_model(&eval::resolve_checkpoint(Path::new(model))?, device),
     }
 }
@@ -192,5 +196,8 @@ fn readable(report: &BenchReport, args: &BenchArgs) -> String {
         ));
     }
     lines.push(format!("peak memory    {:>9.0} MB", report.peak_memory_mb));
+    if let Some(held) = report.device_memory_mb {
+        lines.push(format!("on the GPU     {held:>9.0} MB"));
+    }
     lines.join("\n")
 }

@@ -297,7 +297,7 @@ fn learn(
     let policy = fit_with_looks(policy, &examples, validation, &config.data, &context, &mut part, resumed)?;
     finish(&part);
     metrics.put("time/fit_s", started.elapsed().as_secs_f64());
-    metrics.put("time/peak_memory_mb", model::peak_memory_bytes().unwrap_or(0) as f64 / 1e6);
+    metrics.put_memory(device);
     Ok(policy)
 }
 

@@ -85,7 +85,7 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         numbers.beta = next_beta(numbers.beta, &rollouts, &config);
         numbers.step = step + 1;
         metrics.put("time/step_s", started.elapsed().as_secs_f64());
-        metrics.put("time/peak_memory_mb", model::peak_memory_bytes().unwrap_or(0) as f64 / 1e6);
+        metrics.put_memory(device);
 
         let stop = config.run.stops_after(step + 1);
         let looks = (step + 1) % config.eval.eval_every == 0 || step + 1 == config.steps;

@@ -2,6 +2,7 @@
 
 use crate::{html, tensorboard::TensorBoard};
 use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::Device;
 use data::Tokenizer;
 use eval::{CheckpointIndex, Report, Sample, read_index};
 use model::{HostTensors, Transformer, read_tensors, save_model, write_tensors};
@@ -32,6 +33,19 @@ impl Metrics {
     /// Adds a count.
     pub fn put_count(&mut self, name: &str, value: usize) {
         self.0.push((name.into(), value.into()));
+    }
+
+    /// Adds the most memory that the process has held so far, and what it holds on a GPU, in millions of bytes.
+    pub fn put_memory(&mut self, device: &Device) {
+        let held = [
+            ("time/peak_memory_mb", model::peak_memory_bytes()),
+            ("device/memory_mb", model::device_memory_bytes(device)),
+        ];
+        for (name, bytes) in held {
+            if let Some(bytes) = bytes {
+                self.put(name, bytes as f64 / 1e6);
+            }
+        }
     }
 
     /// A number that was put in.

@@ -216,6 +216,7 @@ pub fn fit<M: Learner>(
             started.elapsed().as_secs_f64(),
             run_args,
         );
+        metrics.put_memory(context.device);
         losses.push(outcome.loss);
 
         numbers.step = step + 1;

@@ -74,6 +74,7 @@ const GROUPS: &[Group] = &[
     group("Tokens a second", "", &["*tokens_per_s"]),
     group("Time of a step", "seconds", &["time/*_s"]),
     group("Peak memory", "MB", &["time/peak_memory_mb"]),
+    group("Memory of the GPU", "MB", &["device/memory_mb"]),
 ];
 
 /// Inner size of a drawing; the page scales it.
