@@ -18,7 +18,8 @@ def lines(run, name):
 
 
 def measured(line):
-    return {name: value for name, value in line.items() if not name.startswith("time/") and not name.endswith("_per_s")}
+    apart = ("time/", "device/")
+    return {name: value for name, value in line.items() if not name.startswith(apart) and not name.endswith("_per_s")}
 
 
 def main():
