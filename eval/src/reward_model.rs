@@ -182,7 +182,7 @@ mod tests {
             threads: 1,
             prompting: Prompting::default(),
         };
-        let mut scored = |some: &mut [Sample]| {
+        let scored = |some: &mut [Sample]| {
             sample::score(&reward_model(), &mut some.iter_mut().collect::<Vec<_>>(), &config).unwrap();
             some.iter().map(|sample| sample.score.unwrap()).collect::<Vec<_>>()
         };

@@ -319,6 +319,7 @@ fn dry_run(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
         trained: None,
         steps: config.fit.total_steps(problems),
         sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
+        samples: problems * config.sampling.samples,
     };
     dry_run::print("augment", config, &config.run, &shape, &work, device)?;
     let samples = problems * config.sampling.samples;

@@ -34,6 +34,8 @@ pub struct Work {
     pub steps: usize,
     /// Tokens that the rows of a rollout write together; 0 where nothing is sampled.
     pub sampled_tokens: usize,
+    /// Samples that are held at once.
+    pub samples: usize,
 }
 
 /// Prints the resolved configuration, derived sizes and an estimate of the memory.
@@ -89,17 +91,19 @@ pub fn largest_micro_batch(init: &InitArgs, data: &DataArgs, fit: &FitArgs, run:
     Ok((0..fit.total_steps(examples.len())).map(largest_of_step).max().unwrap_or(0))
 }
 
-/// Bytes at the peak: weights, moments, gradients and what a checkpoint copies, and what autodiff keeps of one micro-batch a
-/// thread, and the cache of the rows that are sampled.
+/// Bytes at the peak: weights and moments; gradients and what autodiff keeps of one micro-batch a thread; the weights' copy in a
+/// checkpoint, the cache of the rows that are sampled, and the samples.
 fn estimate(shape: &ModelConfig, work: &Work, computing: Computing) -> f64 {
     /// The program, its problems and examples.
-    const ALWAYS: f64 = 100e6;
+    const ALWAYS: f64 = 50e6;
+    /// A sample with its question.
+    const SAMPLE: f64 = 800.0;
     let weights = shape.parameters() as f64 * F32;
     let trained = work.trained.map_or(weights, |trained| trained as f64 * F32);
     // Adapters are added into a copy of the weights, with which one samples and which is written.
     let merged = if work.trained.is_some() { weights } else { 0.0 };
-    // The weights and their copy in a checkpoint; two moments, the sum of gradients, and one set on its way from each thread.
-    let held = weights * (2.0 + work.extra_models) + merged + trained * (3.0 + computing.threads as f64);
+    // With the two moments.
+    let held = ALWAYS + weights * (1.0 + work.extra_models) + 2.0 * trained;
     let [d, f, e, heads, kv_heads, vocabulary, layers, positions, sampled, threads] = [
         shape.hidden_size,
         shape.intermediate_size,
@@ -114,12 +118,14 @@ fn estimate(shape: &ModelConfig, work: &Work, computing: Computing) -> f64 {
     ]
     .map(|size| size as f64);
     // What the operations of `transformer.rs` keep of each token: the residual stream twice and normed twice, queries, keys and
-    // values, what they attended to, gate and up, and their product. While gradients are made, those of a block or two as well.
+    // values, what they attended to, gate and up, and their product.
     let block = 4.0 * d + (2.0 * heads + 2.0 * kv_heads) * e + 3.0 * f;
     let logits = 3.0 * (positions * vocabulary).min(LOGITS_TOGETHER as f64);
-    let blocks = if computing.checkpointing { layers * d + 3.0 * block } else { (layers + 2.0) * block };
-    let training = threads * (positions * blocks + logits) * F32;
+    let blocks = if computing.checkpointing { layers * d + block } else { layers * block };
+    // The sum of gradients, and one set on its way from each thread.
+    let learning = trained * (1.0 + threads) + threads * (positions * blocks + logits) * F32;
     let cache = threads * sampled * 2.0 * kv_heads * e * layers * F32;
+    let sampling = merged + weights + cache + SAMPLE * work.samples as f64;
     // One after the other; but pages that both have used stay with the allocator, in pieces that fit neither.
-    ALWAYS + held + training + cache
+    held + learning + sampling
 }

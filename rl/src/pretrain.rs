@@ -119,6 +119,7 @@ fn dry_run(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
         trained: None,
         steps: config.fit.steps.unwrap_or(0),
         sampled_tokens: 0,
+        samples: 0,
     };
     dry_run::print("pretrain", config, &config.run, &dry_run::shape(None, config.model)?, &work, device)?;
     Ok(PathBuf::new())

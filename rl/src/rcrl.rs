@@ -263,6 +263,7 @@ fn dry_run(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(samples),
         sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
+        samples,
     };
     dry_run::print("rcrl", config, &config.run, &shape, &work, device)?;
     print_line(&format!(

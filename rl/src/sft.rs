@@ -135,6 +135,7 @@ fn dry_run(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(problems.len()),
         sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
+        samples: 0,
     };
     dry_run::print("sft", config, &config.run, &shape, &work, device)?;
     Ok(PathBuf::new())

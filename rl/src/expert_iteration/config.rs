@@ -146,6 +146,7 @@ pub(super) fn dry_run(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(problems),
         sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
+        samples: problems * config.samples,
     };
     dry_run::print("ei", config, &config.run, &shape, &work, device)?;
     print_line(&format!(

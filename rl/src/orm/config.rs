@@ -165,10 +165,11 @@ pub(super) fn dry_run(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     let work = dry_run::Work {
         rows: config.fit.batch_size,
         positions: dry_run::largest_micro_batch(&config.init, &config.data, &config.fit, &config.run)?,
-        extra_models: 1.0,
+        extra_models: if config.likelihood_of.is_some() { 2.0 } else { 1.0 },
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(learnt),
         sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
+        samples: problems * config.sampling.samples,
     };
     dry_run::print("orm", config, &config.run, &shape, &work, device)?;
     print_line(&format!(

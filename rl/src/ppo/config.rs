@@ -165,14 +165,17 @@ pub const DEFAULTS: &[(&str, &str)] = &[];
 pub(super) fn dry_run(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
     let samples = config.questions * config.samples;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
+    // Adapters are added to what is the reference.
+    let reference = if config.lora.lora_rank.is_some() { 0.0 } else { 1.0 };
     let work = dry_run::Work {
         rows: config.mini_batch,
         positions: config.run.compute.micro_batch.min(config.mini_batch) * 2 * config.data.max_new_tokens(),
-        // The reference, and the critic's blocks with their gradients and moments.
-        extra_models: 1.0 + 5.0 * config.critic_layers() as f64 / shape.num_hidden_layers as f64,
+        // With the critic's blocks, their gradients and moments.
+        extra_models: reference + 5.0 * config.critic_layers() as f64 / shape.num_hidden_layers as f64,
         trained: config.lora.parameters(&shape),
         steps: config.steps * config.ppo_epochs * samples.div_ceil(config.mini_batch),
         sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
+        samples,
     };
     dry_run::print("ppo", config, &config.run, &shape, &work, device)?;
     print_line(&format!(
