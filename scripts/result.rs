@@ -87,7 +87,8 @@ impl RunResult {
             model: model.into(),
             seed,
             by_question: by_question.map(read).transpose()?.map(thousandths).unwrap_or_default(),
-            test: report.map(read).transpose()?,
+            // Where the run lay on this machine is no result.
+            test: report.map(read::<Report>).transpose()?.map(|report| Report { checkpoint: None, ..report }),
             reward_model: evaluation.as_deref().map(read).transpose()?,
             cost: cost(&lines, ["sft", "pretrain", "orm"].contains(&command.as_str())),
             looks: looks(&lines),
@@ -226,6 +227,17 @@ mod tests {
         assert_eq!(of_sft.cost, Cost { samples: None, cpu_seconds: Some(3.5) });
         let run = run_with("ppo", &format!("{{\"samples\":4}}\n{LINES}"));
         assert_eq!(RunResult::of("ppo", ("tiny", 3), Some(run.path()), None, None).unwrap().cost.cpu_seconds, None);
+    }
+
+    #[test]
+    fn a_result_does_not_say_where_the_run_lay() {
+        let report = tempfile::NamedTempFile::new().unwrap();
+        let text = r#"{"benchmark": "synthetic", "split": "test", "problems": 4, "samples": 2, "temperature": 0.7,
+            "checkpoint": "/home/somebody/ppo", "parse_failures": 0.0, "truncated": null, "mean_tokens": null}"#;
+        fs::write(report.path(), text).unwrap();
+        let result = RunResult::of("ppo", ("tiny", 0), None, Some(report.path()), None).unwrap();
+        assert!(!serde_json::to_string(&result).unwrap().contains("somebody"));
+        assert_eq!(result.test.unwrap().problems, 4);
     }
 
     #[test]
