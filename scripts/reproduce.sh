@@ -52,7 +52,7 @@ smoke)
 cpu)
   seeds=${seeds:-3} k=16 rounds=2 base_rounds=3 looks=(--eval-problems 400)
   orm=(--eval-every 400 --learning-rate 1e-3) ei=(--steps 2500) rcrl=(--steps 2500) report=(--max-new-tokens 112)
-  # Cold, it does not climb here. These base models need no solved problems, and a row without is a quarter as long.
+  # What was seen to climb (docs/methods.md); without solved problems, for the length of a row.
   warmth=0.7 other=(cold 0.2) ppo_shots=0
   ppo_base=(--questions 128 --mini-batch 256 --steps 80 --learning-rate 3e-4)
   ;;
