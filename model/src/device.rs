@@ -91,7 +91,12 @@ pub fn threads(asked: Option<usize>, device: &Device) -> usize {
 
 /// Whether a device is the CPU through `flex`, with or without gradients.
 pub(crate) fn is_cpu(device: &Device) -> bool {
-    cpu().is_some_and(|cpu| cpu == *device || cpu.autodiff() == *device)
+    is(device, cpu())
+}
+
+/// Whether a device is another, with or without gradients.
+fn is(device: &Device, other: Option<Device>) -> bool {
+    other.is_some_and(|other| other == *device || other.autodiff() == *device)
 }
 
 fn missing(device: &str, feature: &str) -> anyhow::Error {
@@ -159,10 +164,9 @@ pub fn peak_memory_bytes() -> Option<u64> {
 pub fn device_memory_bytes(device: &Device) -> Option<u64> {
     #[cfg(any(feature = "cuda", feature = "wgpu"))]
     {
-        let is = |gpu: Option<Device>| gpu.is_some_and(|gpu| gpu == *device || gpu.autodiff() == *device);
-        let gpu = if is(cuda()) {
+        let gpu = if is(device, cuda()) {
             cubecl::Device::Cuda(Default::default())
-        } else if is(wgpu()) {
+        } else if is(device, wgpu()) {
             cubecl::Device::Wgpu(Default::default())
         } else {
             return None;
