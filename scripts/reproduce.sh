@@ -51,10 +51,11 @@ smoke)
   ;;
 cpu)
   seeds=${seeds:-3} k=16 rounds=2 base_rounds=3 looks=(--eval-problems 400)
-  orm=(--eval-every 400 --learning-rate 1e-3) ei=(--steps 2500) rcrl=(--steps 2500) report=(--max-new-tokens 112)
+  # Expert Iteration learns for as many steps as SFT does, each round.
+  orm=(--eval-every 400 --learning-rate 1e-3) ei=(--steps 1500) rcrl=(--steps 1500) report=(--max-new-tokens 112)
   # What was seen to climb (docs/methods.md); without solved problems, for the length of a row.
   warmth=0.7 other=(cold 0.2) ppo_shots=0
-  ppo_base=(--questions 128 --mini-batch 256 --steps 80 --learning-rate 3e-4)
+  ppo_base=(--questions 128 --mini-batch 256 --steps 60 --learning-rate 3e-4)
   ;;
 gpu)
   seeds=${seeds:-3}
@@ -130,9 +131,9 @@ study() {
   try ppo-no-kl "claims" sft ppo "${of_sft[@]}" --kl-coefficient 0
   asked="--shots $ppo_shots" try "ppo-base-${other[0]}" "claims" base ppo "${prompted[@]}" --temperature "${other[1]}"
   try ei-k4 "figure-rounds figure-samples claims" orm ei "${from_sft[@]}" "${drawn[@]}" $per_question 4 --samples 4 \
-    --rounds $((rounds + 2)) "${ei[@]}"
+    --rounds $((rounds + 1)) "${ei[@]}"
   try ei-base-k4 "figure-samples claims" ei-base ei "${from_base[@]}" "${drawn_of_base[@]}" $per_question 4 \
-    --samples 4 --rounds $((base_rounds + 2)) "${ei[@]}"
+    --samples 4 --rounds $((base_rounds + 1)) "${ei[@]}"
   try ei-last "figure-rounds claims" orm ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" --reset-to last "${ei[@]}"
   try ei-minimal "table-4 claims" orm ei "${from_sft[@]}" "${drawn[@]}" $per_question 1 --samples 1 --rounds 1 "${ei[@]}"
   for ratio in 100 10; do

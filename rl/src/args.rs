@@ -142,6 +142,13 @@ pub struct EvalArgs {
     pub test_temperature: f64,
 }
 
+impl EvalArgs {
+    /// Rows that a look or the final table samples in one go, at most.
+    pub fn rows(&self) -> usize {
+        self.eval_problems.max(self.test_problems * self.test_samples)
+    }
+}
+
 impl RunArgs {
     /// The device of `--device`.
     ///

@@ -318,7 +318,8 @@ fn dry_run(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
         extra_models: 1.0,
         trained: None,
         steps: config.fit.total_steps(problems),
-        sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
+        sampled: problems * config.sampling.samples,
+        new_tokens: config.data.max_new_tokens(),
         samples: problems * config.sampling.samples,
     };
     dry_run::print("augment", config, &config.run, &shape, &work, device)?;

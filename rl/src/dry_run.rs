@@ -32,8 +32,10 @@ pub struct Work {
     pub trained: Option<usize>,
     /// Optimiser steps in all.
     pub steps: usize,
-    /// Tokens that the rows of a rollout write together; 0 where nothing is sampled.
-    pub sampled_tokens: usize,
+    /// Rows that are sampled in one go, at most: of a look at problems or of a phase of sampling; 0 where nothing is.
+    pub sampled: usize,
+    /// Tokens that each of them may write.
+    pub new_tokens: usize,
     /// Samples that are held at once.
     pub samples: usize,
 }
@@ -58,7 +60,7 @@ pub fn print(
         format!("# optimiser steps       {}", work.steps),
         format!("# rows of a step        {} in {} micro-batches", work.rows, work.rows.div_ceil(micro_batch)),
         format!("# threads               {}", computing.threads),
-        format!("# peak memory, roughly  {:.0} MB", estimate(shape, work, computing) / 1e6),
+        format!("# peak memory, roughly  {:.0} MB", estimate(shape, work, run.compute.rollout_batch, computing) / 1e6),
     ];
     print_line(&lines.join("\n"))
 }
@@ -91,17 +93,15 @@ pub fn largest_micro_batch(init: &InitArgs, data: &DataArgs, fit: &FitArgs, run:
     Ok((0..fit.total_steps(examples.len())).map(largest_of_step).max().unwrap_or(0))
 }
 
-/// Bytes at the peak: weights and moments; gradients and what autodiff keeps of one micro-batch a thread; the weights' copy in a
-/// checkpoint, the cache of the rows that are sampled, and the samples.
-fn estimate(shape: &ModelConfig, work: &Work, computing: Computing) -> f64 {
+/// Bytes at the peak: weights and moments; gradients and what autodiff keeps of one micro-batch a thread; a copy of the weights,
+/// the cache of the rows that are sampled, and the samples.
+fn estimate(shape: &ModelConfig, work: &Work, rollout_batch: usize, computing: Computing) -> f64 {
     /// The program, its problems and examples.
-    const ALWAYS: f64 = 50e6;
+    const ALWAYS: f64 = 30e6;
     /// A sample with its question.
     const SAMPLE: f64 = 800.0;
     let weights = shape.parameters() as f64 * F32;
     let trained = work.trained.map_or(weights, |trained| trained as f64 * F32);
-    // Adapters are added into a copy of the weights, with which one samples and which is written.
-    let merged = if work.trained.is_some() { weights } else { 0.0 };
     // With the two moments.
     let held = ALWAYS + weights * (1.0 + work.extra_models) + 2.0 * trained;
     let [d, f, e, heads, kv_heads, vocabulary, layers, positions, sampled, threads] = [
@@ -113,7 +113,7 @@ fn estimate(shape: &ModelConfig, work: &Work, computing: Computing) -> f64 {
         shape.vocab_size,
         shape.num_hidden_layers,
         work.positions,
-        work.sampled_tokens,
+        work.sampled.min(computing.threads * rollout_batch) * work.new_tokens,
         computing.threads,
     ]
     .map(|size| size as f64);
@@ -124,8 +124,9 @@ fn estimate(shape: &ModelConfig, work: &Work, computing: Computing) -> f64 {
     let blocks = if computing.checkpointing { layers * d + block } else { layers * block };
     // The sum of gradients, and one set on its way from each thread.
     let learning = trained * (1.0 + threads) + threads * (positions * blocks + logits) * F32;
-    let cache = threads * sampled * 2.0 * kv_heads * e * layers * F32;
-    let sampling = merged + weights + cache + SAMPLE * work.samples as f64;
+    let cache = sampled * 2.0 * kv_heads * e * layers * F32;
+    // A copy of the weights: into which adapters are added to sample, or on its way to a checkpoint.
+    let sampling = weights + cache + SAMPLE * work.samples as f64;
     // One after the other; but pages that both have used stay with the allocator, in pieces that fit neither.
     held + learning + sampling
 }

@@ -118,7 +118,8 @@ fn dry_run(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
         extra_models: 0.0,
         trained: None,
         steps: config.fit.steps.unwrap_or(0),
-        sampled_tokens: 0,
+        sampled: 0,
+        new_tokens: 0,
         samples: 0,
     };
     dry_run::print("pretrain", config, &config.run, &dry_run::shape(None, config.model)?, &work, device)?;

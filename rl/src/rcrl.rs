@@ -262,7 +262,8 @@ fn dry_run(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
         extra_models: 1.0,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(samples),
-        sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
+        sampled: samples.max(config.eval.rows()),
+        new_tokens: config.data.max_new_tokens(),
         samples,
     };
     dry_run::print("rcrl", config, &config.run, &shape, &work, device)?;

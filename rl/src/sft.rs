@@ -134,7 +134,8 @@ fn dry_run(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         extra_models: 0.0,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(problems.len()),
-        sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
+        sampled: config.eval.eval_problems,
+        new_tokens: config.data.max_new_tokens(),
         samples: 0,
     };
     dry_run::print("sft", config, &config.run, &shape, &work, device)?;

@@ -145,7 +145,8 @@ pub(super) fn dry_run(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         extra_models: 1.0,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(problems),
-        sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
+        sampled: (problems * config.samples).max(config.eval.rows()),
+        new_tokens: config.data.max_new_tokens(),
         samples: problems * config.samples,
     };
     dry_run::print("ei", config, &config.run, &shape, &work, device)?;

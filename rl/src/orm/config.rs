@@ -168,7 +168,8 @@ pub(super) fn dry_run(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
         extra_models: if config.likelihood_of.is_some() { 2.0 } else { 1.0 },
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(learnt),
-        sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
+        sampled: problems * config.sampling.samples,
+        new_tokens: config.data.max_new_tokens(),
         samples: problems * config.sampling.samples,
     };
     dry_run::print("orm", config, &config.run, &shape, &work, device)?;

@@ -174,7 +174,8 @@ pub(super) fn dry_run(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         extra_models: reference + 5.0 * config.critic_layers() as f64 / shape.num_hidden_layers as f64,
         trained: config.lora.parameters(&shape),
         steps: config.steps * config.ppo_epochs * samples.div_ceil(config.mini_batch),
-        sampled_tokens: config.run.compute.rollout_batch * config.data.max_new_tokens(),
+        sampled: samples.max(config.eval.rows()),
+        new_tokens: config.data.max_new_tokens(),
         samples,
     };
     dry_run::print("ppo", config, &config.run, &shape, &work, device)?;
