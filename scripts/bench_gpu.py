@@ -10,7 +10,8 @@ In this order, each as long as time is left, written to OUT as it comes:
    tokens a second, the share of the matrix units' limit (MFU), memory, time of one repetition;
 3. the same work in PyTorch: training by transformers' model, `eager` and `compiled`, with autocast to bf16, and `generate`;
    our tokens a second over theirs. Skipped where torch and transformers are not installed;
-4. the main job, `rl ppo`, from nothing.
+4. where the time goes: the kernels of the last shape's training step and rollout, by the device's own clock, each waited for;
+5. the main job, `rl ppo`, from nothing.
 
 MFU counts 6 N operations a token of training and 2 N a token written, N all parameters, against --peak-tflops (default: bf16
 without sparsity of an H100 SXM).
@@ -19,10 +20,12 @@ without sparsity of an H100 SXM).
 import argparse
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "rms_norm_eps": 1e-5, "tie_word_embeddings": True}
@@ -88,6 +91,8 @@ class Bench:
                 self.theirs(shape, work, who, rates[shape, work])
         if not has_peers:
             self.say("\nPyTorch and transformers are not installed: nothing to compare with.")
+        for work in ("training", "rollout"):
+            self.kernels(a.shapes.split(",")[-1], work)
         with tempfile.TemporaryDirectory() as folder:
             started = time.monotonic()
             job = [a.rl, "ppo", "--device", a.device, "--out", "ppo", "--quiet", *a.main_job.split()]
@@ -95,16 +100,7 @@ class Bench:
             self.say(f"\nThe main job, `rl ppo`, {time.monotonic() - started:.0f} s:\n\n```\n{said}```")
 
     def ours(self, shape, config, work):
-        a = self.arguments
-        command = [a.rl, "bench", "--json", "--model", str(config), "--device", a.device, "--dtype", a.dtype]
-        command += ["--repeats", str(a.repeats), "--rollout-batch", str(a.prompts * a.samples), "--micro-batch", str(a.batch)]
-        # The other kind of work is as small as it gets.
-        command += {
-            "training": ["--batch", str(a.batch), "--seq", str(a.seq), "--prompts", "1", "--samples", "1", "--new-tokens", "1"],
-            "rollout": ["--batch", "1", "--seq", str(a.seq // 4), "--prompts", str(a.prompts), "--samples", str(a.samples)]
-            + ["--new-tokens", str(a.new_tokens)],
-        }[work]
-        said = self.call(command, share=0.2)
+        said = self.call(self.bench(config, work), share=0.2)
         try:
             report = json.loads(said)
         except ValueError:
@@ -113,6 +109,41 @@ class Bench:
         timing = report[work]
         self.row(shape, work, "ours", (timing["tokens_per_s"], held, timing["median_s"], report["parameters"]))
         return timing["tokens_per_s"]
+
+    def kernels(self, shape, work):
+        """Which kernels the time goes to, of one repetition and what warms up."""
+        with tempfile.TemporaryDirectory() as folder:
+            config, log = Path(folder) / "config.json", Path(folder) / "kernels.log"
+            config.write_text(json.dumps(config_of(shape, self.arguments)))
+            # What cubecl reads where a program starts.
+            logger = f'{{ level = "basic", file = "{log}" }}'
+            Path(folder, "cubecl.toml").write_text(f"[profiling]\nlogger = {logger}\n")
+            said = self.call(self.bench(config, work, repeats=1), share=0.2, cwd=folder)
+            lines = log.read_text().splitlines() if log.exists() else []
+        seconds, times = Counter(), Counter()
+        for line in lines:
+            if found := re.match(r"\| ([\d.]+)(ns|µs|ms|s) *\| (\w+)", line):
+                value, unit, name = found.groups()
+                seconds[name] += float(value) * {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
+                times[name] += 1
+        if not seconds:
+            return self.say(f"\nNo kernel of {shape}, {work}, was timed: {(said.strip().splitlines() or ['nothing said'])[-1]}")
+        whole = sum(seconds.values())
+        self.say(f"\n{shape}, {work}: {sum(times.values())} kernels, {whole:.3f} s. Of them\n")
+        self.say("| kernel | times | s | share |\n| --- | ---: | ---: | ---: |")
+        for name, spent in seconds.most_common(12):
+            self.say(f"| {name[:60]} | {times[name]} | {spent:.3f} | {100 * spent / whole:.1f} % |")
+
+    def bench(self, config, work, repeats=None):
+        a = self.arguments
+        command = [a.rl, "bench", "--json", "--model", str(config), "--device", a.device, "--dtype", a.dtype]
+        command += ["--repeats", str(repeats or a.repeats), "--rollout-batch", str(a.prompts * a.samples), "--micro-batch", str(a.batch)]
+        # The other kind of work is as small as it gets.
+        return command + {
+            "training": ["--batch", str(a.batch), "--seq", str(a.seq), "--prompts", "1", "--samples", "1", "--new-tokens", "1"],
+            "rollout": ["--batch", "1", "--seq", str(a.seq // 4), "--prompts", str(a.prompts), "--samples", str(a.samples)]
+            + ["--new-tokens", str(a.new_tokens)],
+        }[work]
 
     def theirs(self, shape, work, who, rate):
         flags = ["--device", "--dtype", "--batch", "--seq", "--prompts", "--samples", "--new-tokens", "--repeats"]
