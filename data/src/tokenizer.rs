@@ -198,6 +198,9 @@ impl Tokenizer {
         let probe =
             tokenizer.encode("One: 1 + 2 = 3\n", true).map_err(|error| anyhow!("cannot encode text: {error}"))?;
         ensure!(!probe.get_ids().is_empty(), "the tokenizer has an empty vocabulary");
+        // What no vocabulary has as it stands: whether there is something to write in its place.
+        let unknown = tokenizer.encode("\u{e000}\u{10fffd}\u{7}", false);
+        unknown.map_err(|error| anyhow!("cannot encode every text: {error}"))?;
         let eos_ids = eos_ids(&tokenizer, &config, generation.as_ref())?;
         let named = |key: &str| token_name(&config, key).and_then(|name| tokenizer.token_to_id(name));
         let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);

@@ -77,6 +77,16 @@ pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
         tokenizer.vocab_size(),
         model.config.vocab_size
     );
+    let (known, rows) = (tokenizer.vocab_size(), model.config.vocab_size);
+    // In a GGUF file each row has its token; elsewhere a vocabulary is filled up to a round number.
+    ensure!(
+        known == rows || !model::is_gguf(folder),
+        "{} has {known} tokens, but embeddings of {rows}",
+        folder.display()
+    );
+    if known < rows - rows / 8 {
+        tracing::warn!("the tokenizer in {} knows {known} tokens, the model {rows}: is it its own?", folder.display());
+    }
     let path = folder.join(CONDITIONING);
     let conditioning = match path.exists() {
         false => None,

@@ -3,6 +3,7 @@
 use crate::compute::{Compute, computing};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use std::path::Path;
 
 /// Configuration of a decoder of the Llama family; reads and writes Hugging Face's `config.json`.
@@ -55,7 +56,7 @@ pub struct ModelConfig {
     /// transformers takes 4096 where Mistral's configuration does not say so.
     #[serde(default)]
     pub sliding_window: Option<usize>,
-    /// Whether `sliding_window` is meant at all (Qwen2, Qwen3). Absent means yes, as for Mistral.
+    /// Whether `sliding_window` is meant at all (Qwen2, Qwen3). Absent means no for these two, and yes for Mistral.
     #[serde(default, skip_serializing)]
     pub use_sliding_window: Option<bool>,
     /// Whether the output matrix is the embedding matrix.
@@ -190,10 +191,10 @@ impl ModelConfig {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         let malformed = || format!("{} is not a model configuration", path.display());
+        let mut fields: Map<String, Value> = serde_json::from_str(&text).with_context(malformed)?;
         // First of all: other architectures have other fields, and a field that they lack is not what is wrong.
-        let Architectures { architectures } = serde_json::from_str(&text).with_context(malformed)?;
-        check_architectures(&architectures).with_context(|| format!("{} cannot be used", path.display()))?;
-        let mut config: Self = serde_json::from_str(&text).with_context(malformed)?;
+        name_architecture(&mut fields).with_context(|| format!("{} cannot be used", path.display()))?;
+        let mut config: Self = serde_json::from_value(Value::Object(fields)).with_context(malformed)?;
         config.settle();
         config.check().with_context(|| format!("{} cannot be used", path.display()))?;
         Ok(config)
@@ -214,6 +215,9 @@ impl ModelConfig {
                 scaling.rope_type = older;
             }
             self.rope_parameters = Some(RopeParameters { rope_theta: self.rope_theta, scaling });
+        }
+        if let Some(RopeParameters { scaling, .. }) = &mut self.rope_parameters {
+            scaling.llama3 = scaling.llama3.filter(|_| scaling.rope_type != "default");
         }
         // Transformers 4 and llama.cpp read this one.
         let scaling = self.rope_parameters.as_ref().map(|parameters| &parameters.scaling);
@@ -283,6 +287,8 @@ impl ModelConfig {
         check_architectures(&self.architectures)?;
         ensure!(self.hidden_act == "silu", "activation {} is not supported; only silu is", self.hidden_act);
         self.check_rotation()?;
+        let epsilon = self.rms_norm_eps;
+        ensure!(epsilon > 0.0 && epsilon < 1.0, "rms_norm_eps = {epsilon} is out of range");
         if let Some(window) = self.sliding_window {
             bail!(
                 "a sliding window of {window} tokens within a context of {} is not supported",
@@ -361,20 +367,47 @@ impl Llama3Scaling {
     }
 }
 
-/// The part of a configuration that says whether the rest can be read.
-#[derive(Deserialize)]
-struct Architectures {
-    #[serde(default = "default_architectures")]
-    architectures: Vec<String>,
+/// The families that are computed here: Hugging Face's names of the model type, and of the class.
+const SUPPORTED: [(&str, &str); 4] = [
+    ("llama", "LlamaForCausalLM"),
+    ("mistral", "MistralForCausalLM"),
+    ("qwen2", "Qwen2ForCausalLM"),
+    ("qwen3", "Qwen3ForCausalLM"),
+];
+
+/// Settles the family of a `config.json`, which may be named in either way, and what transformers takes for granted of it.
+fn name_architecture(fields: &mut Map<String, Value>) -> Result<()> {
+    let classes: Vec<String> = match fields.get("architectures") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(names) => serde_json::from_value(names.clone()).context("its architectures are no list of names")?,
+    };
+    check_architectures(&classes)?;
+    let of_class = |class: &String| SUPPORTED.iter().find(|(_, known)| known == class).map(|(family, _)| *family);
+    let named = fields.get("model_type").and_then(Value::as_str).map(str::to_string);
+    let family = named.or_else(|| classes.first().and_then(of_class).map(str::to_string));
+    let family = family.context("it names neither its architecture nor a model_type")?;
+    let Some((family, class)) = SUPPORTED.into_iter().find(|(known, _)| *known == family) else {
+        bail!("model_type {family} is not supported; supported are {}", SUPPORTED.map(|(family, _)| family).join(", "));
+    };
+    if let Some(other) = classes.iter().find(|other| *other != class) {
+        bail!("architecture {other} and model_type {family} do not belong together");
+    }
+    fields.insert("model_type".into(), family.into());
+    fields.insert("architectures".into(), vec![class].into());
+    match family {
+        "mistral" => fields.entry("sliding_window").or_insert(4096.into()),
+        "qwen2" | "qwen3" => fields.entry("use_sliding_window").or_insert(false.into()),
+        _ => return Ok(()),
+    };
+    Ok(())
 }
 
 fn check_architectures(architectures: &[String]) -> Result<()> {
-    const SUPPORTED: [&str; 4] = ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"];
     for name in architectures {
         ensure!(
-            SUPPORTED.contains(&name.as_str()),
+            SUPPORTED.iter().any(|(_, class)| class == name),
             "architecture {name} is not supported; supported are {}",
-            SUPPORTED.join(", ")
+            SUPPORTED.map(|(_, class)| class).join(", ")
         );
     }
     Ok(())

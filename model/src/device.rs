@@ -51,9 +51,17 @@ pub fn has_bf16(device: &Device) -> bool {
     device.supports_dtype(DType::BF16)
 }
 
+/// Whether a device may multiply numbers of f32 with ten bits of each factor: TF32, which cubecl's kernels take on NVIDIA's matrix
+/// units.
+pub fn has_short_products(device: &Device) -> bool {
+    is(device, cuda())
+}
+
 /// The first that works: CUDA, then wgpu, then the CPU. Said where there was a choice.
 fn best_device() -> Result<Device> {
-    for (gpu, name) in [(cuda(), "cuda"), (wgpu(), "wgpu")] {
+    let gpus = [(cuda(), "cuda"), (wgpu().filter(|_| wgpu_reaches_a_gpu()), "wgpu")];
+    let had_choice = cuda().is_some() || wgpu().is_some();
+    for (gpu, name) in gpus {
         let Some(gpu) = gpu else { continue };
         match working(gpu, name) {
             Ok(device) => {
@@ -62,6 +70,9 @@ fn best_device() -> Result<Device> {
             }
             Err(error) => tracing::warn!("{error:#}; looking further"),
         }
+    }
+    if had_choice {
+        tracing::info!("computing on the CPU");
     }
     cpu().ok_or_else(|| anyhow!("no backend that works is compiled in: build with --features flex, cuda or wgpu"))
 }
@@ -122,6 +133,16 @@ fn wgpu() -> Option<Device> {
     return Some(Device::wgpu(burn::tensor::DeviceKind::DefaultDevice));
     #[cfg(not(feature = "wgpu"))]
     None
+}
+
+/// Whether wgpu finds more than a CPU that plays the GPU, which `flex` is the better choice for.
+fn wgpu_reaches_a_gpu() -> bool {
+    #[cfg(feature = "wgpu")]
+    return cubecl::Device::enumerate_all().iter().any(
+        |device| matches!(device, cubecl::Device::Wgpu(found) if found.kind != cubecl::device::WgpuDeviceKind::Cpu),
+    );
+    #[cfg(not(feature = "wgpu"))]
+    false
 }
 
 /// Tells the C library's allocator to keep freed pages. A training step frees and takes the same large temporaries again

@@ -1,5 +1,5 @@
 //! Operations of a transformer that cost the CPU backend more than their arithmetic when they are put together from small
-//! ones: each is one pass here, with a gradient of its own. Other backends fuse by themselves; for them every function says
+//! ones: each is one pass here, with a gradient of its own. Backends of GPUs fuse by themselves (burn's `fusion`); for them every function says
 //! `None`, and the caller has the plain form beside it.
 //!
 //! `product.rs`, `rows.rs`, `attention.rs` and `cached.rs` have the arithmetic, on slices; `operation.rs` has the step back through

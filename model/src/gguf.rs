@@ -1,6 +1,8 @@
 //! GGUF files of llama.cpp as Hugging Face models: names, layouts and configuration. The container and the quantised blocks are
 //! read by candle. Knows no text: the tokenizer's part of the metadata is passed on as it stands.
 
+mod header;
+
 use crate::{
     config::{EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling},
     source::Source,
@@ -14,7 +16,7 @@ use candle_core::{
 use std::{
     collections::BTreeSet,
     fs::File,
-    io::{BufReader, Read, Seek},
+    io::BufReader,
     path::{Path, PathBuf},
 };
 
@@ -60,8 +62,10 @@ impl Gguf {
     pub fn open(path: &Path) -> Result<Self> {
         let read = || -> Result<(BufReader<File>, Content)> {
             let mut file = BufReader::new(File::open(path)?);
-            refuse_no_alignment(&mut file)?;
+            let counts = header::check(&mut file)?;
             let content = Content::read(&mut file).map_err(without_backtrace)?;
+            let alignment = content.metadata.get("general.alignment").and_then(whole_number);
+            header::check_read(&content, &counts, alignment)?;
             Ok((file, content))
         };
         let (file, content) = read().with_context(|| format!("cannot read {} as a GGUF file", path.display()))?;
@@ -165,8 +169,15 @@ impl Gguf {
             let found = optional(key).unwrap_or(config.head_width() as u64);
             ensure!(found == config.head_width() as u64, "{found} numbers {width} in heads of {}", config.head_width());
         }
-        let scaling = self.text(&format!("{family}.rope.scaling.type")).unwrap_or("none").to_string();
-        ensure!(scaling == "none", "rotary scaling of the type {scaling} is not supported");
+        if let Some(scaling) = self.content.metadata.get(&format!("{family}.rope.scaling.type")) {
+            let scaling = scaling.to_string().map_err(without_backtrace)?;
+            ensure!(scaling == "none", "rotary scaling of the type {scaling} is not supported");
+        }
+        // Without a type llama.cpp takes these for linear scaling.
+        for key in ["rope.scaling.factor", "rope.scale_linear"] {
+            let factor = fraction(key, 1.0)?;
+            ensure!(factor == 1.0 || factor == 0.0, "rotary scaling by {factor} ({key}) is not supported");
+        }
         if let Some(scaling) = self.llama3_scaling(&config)? {
             let scaling = RopeScaling {
                 rope_type: "llama3".into(),
@@ -190,10 +201,10 @@ impl Gguf {
         let pairs = config.head_width() / 2;
         ensure!(shape == [pairs], "{ROPE_FACTORS} has the shape {shape:?}, the configuration asks for [{pairs}]");
         let factors = self.values(ROPE_FACTORS)?;
-        let factor = f64::from(factors.iter().copied().fold(1.0, f32::max));
-        if factor == 1.0 {
+        if factors.iter().all(|&factor| factor == 1.0) {
             return Ok(None);
         }
+        let factor = f64::from(factors.iter().copied().fold(1.0, f32::max));
         let scaling = Llama3Scaling {
             factor,
             low_freq_factor: 1.0,
@@ -203,7 +214,7 @@ impl Gguf {
         for (pair, &found) in factors.iter().enumerate() {
             let period = config.rope_theta.powf(2.0 * pair as f64 / config.head_width() as f64);
             ensure!(
-                (scaling.stretch(period) / f64::from(found) - 1.0).abs() < 1e-4,
+                (scaling.stretch(period) / f64::from(found) - 1.0).abs() < 1e-4, // Not so for a NaN either.
                 "{ROPE_FACTORS} is no scaling of Llama 3, and no other is supported"
             );
         }
@@ -297,27 +308,6 @@ fn whole_number(value: &Value) -> Option<u64> {
         other => return other.to_u64().ok(),
     };
     u64::try_from(signed).ok()
-}
-
-/// Refuses an alignment of 0, by which candle would divide.
-fn refuse_no_alignment(file: &mut BufReader<File>) -> Result<()> {
-    const KEY: &[u8] = b"general.alignment";
-    /// The key stands among the first, long before the vocabulary.
-    const HEAD: u64 = 1 << 20;
-    let mut head = Vec::new();
-    file.by_ref().take(HEAD).read_to_end(&mut head)?;
-    file.rewind()?;
-    let value = head.windows(KEY.len()).position(|window| window == KEY).map(|at| &head[at + KEY.len()..]);
-    // Four bytes of its type, and then the number.
-    if let Some([kind, 0, 0, 0, value @ ..]) = value {
-        let width = match kind {
-            0 | 1 => 1,
-            2 | 3 => 2,
-            _ => 4,
-        };
-        ensure!(value.iter().take(width).any(|&byte| byte != 0), "its alignment is 0");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

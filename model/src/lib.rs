@@ -42,7 +42,8 @@ pub use checkpoint::{
 pub use compute::Compute;
 pub use config::{EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling};
 pub use device::{
-    DeviceKind, choose_device, cpu_seconds, device_memory_bytes, has_bf16, keep_pages, peak_memory_bytes, threads,
+    DeviceKind, choose_device, cpu_seconds, device_memory_bytes, has_bf16, has_short_products, keep_pages,
+    peak_memory_bytes, threads,
 };
 pub use fused::{AdamWStep, adamw};
 pub use generate::{Completion, Finish, GenerateConfig, GenerateStats, generate};
@@ -56,5 +57,5 @@ pub use parallel::{parallel_for_each, parallel_map};
 pub use recompute::{Recorded, recorded};
 pub use sampling::{Key, Purpose, uniform};
 pub use score::{Padded, Scored, score, score_with_values};
-pub use tensors::{HostTensor, HostTensors, NumberFormat, read_tensors, to_host, write_tensors};
+pub use tensors::{HostTensor, HostTensors, NumberFormat, read_tensors, to_host, to_host_together, write_tensors};
 pub use transformer::{Block, Rotary, Transformer};

@@ -1,14 +1,13 @@
 //! What logits say about chosen tokens. Pure functions of tensors, in f32.
 
-use crate::{fused, transformer::Transformer};
+use crate::{fused, recompute, transformer::Transformer};
 use burn::tensor::{Int, Tensor};
 
 /// Most logits that exist together where a model's vocabulary is large: 16 MB of them.
 pub const LOGITS_TOGETHER: usize = 1 << 22;
 
 /// Log-probability of one token a row under a model, from its normed residual stream: what [`token_log_probs`] says of its
-/// logits, without all of them at once. Backends without a fused pass for it compute them part by part, too, but keep the
-/// parts for the gradient.
+/// logits, without all of them at once, neither here nor for the gradient.
 ///
 /// # Shapes
 /// - `hidden`: `[M, D]`; `targets`: `[M]`; output: `[M]`
@@ -24,7 +23,8 @@ pub fn output_log_probs(
         return of(hidden, targets);
     }
     let fused = || fused::output_log_probs(&hidden, &model.output_matrix(), &targets, temperature, part);
-    model.config.compute.fused(fused).unwrap_or_else(|| {
+    let recomputed = || recompute::output_log_probs(model, &hidden, &targets, temperature, part);
+    model.config.compute.fused(fused).or_else(recomputed).unwrap_or_else(|| {
         in_parts(rows, part, |start, count| {
             of(hidden.clone().narrow(0, start, count), targets.clone().narrow(0, start, count))
         })

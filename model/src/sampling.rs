@@ -108,12 +108,33 @@ fn draw(logits: Tensor<2>, temperature: f64, uniforms: &[f32]) -> Tensor<2, Int>
     if temperature == 0.0 {
         return logits.argmax(1);
     }
-    let cumulative = activation::softmax(logits.div_scalar(temperature), 1).cumsum(1);
+    // burn's sum along a row reads all that is before each number. In two levels, first among blocks of the vocabulary and then inside
+    // one of them, that is V instead of V²/2 numbers a row.
+    let width = vocabulary.isqrt().max(1);
+    let count = vocabulary.div_ceil(width);
+    let probabilities = activation::softmax(logits.div_scalar(temperature), 1);
+    let device = probabilities.device();
+    let padded = Tensor::zeros([batch, count * width], &device).slice_assign([0..batch, 0..vocabulary], probabilities);
+    let blocks: Tensor<3> = padded.reshape([batch, count, width]);
+    let sums = blocks.clone().sum_dim(2).reshape([batch, count]);
+    let uniforms: Tensor<2> = Tensor::from_data(TensorData::new(uniforms.to_vec(), [batch, 1]), &device);
+    let cumulative = sums.cumsum(1);
     // The total is 1 but for rounding; scaling by it keeps a draw close to 1 inside the vocabulary.
-    let total = cumulative.clone().narrow(1, vocabulary - 1, 1);
-    let uniforms: Tensor<2> = Tensor::from_data(TensorData::new(uniforms.to_vec(), [batch, 1]), &total.device());
-    let passed = cumulative.lower_equal(uniforms * total);
-    passed.int().sum_dim(1).clamp_max(vocabulary as i64 - 1)
+    let target = uniforms * cumulative.clone().narrow(1, count - 1, 1);
+    let block = passed(&cumulative, &target);
+    let before = Tensor::cat(vec![Tensor::zeros([batch, 1], &device), cumulative], 1).gather(1, block.clone());
+    let index = block.clone().reshape([batch, 1, 1]).expand([batch, 1, width]);
+    let inside = blocks.gather(1, index).reshape([batch, width]).cumsum(1);
+    // Rounded differently, what is left may lie outside the block: at its ends it stays on tokens that have a probability.
+    let most = inside.clone().narrow(1, width - 1, 1).mul_scalar(1.0 - f32::EPSILON);
+    let left = (target - before).clamp_min(0.0).min_pair(most);
+    (block.mul_scalar(width as i64) + passed(&inside, &left)).clamp_max(vocabulary as i64 - 1)
+}
+
+/// How many of a row's rising numbers a target has reached, `[B, 1]`; the last place at most.
+fn passed(rising: &Tensor<2>, target: &Tensor<2>) -> Tensor<2, Int> {
+    let [_, places] = rising.dims();
+    rising.clone().lower_equal(target.clone()).int().sum_dim(1).clamp_max(places as i64 - 1)
 }
 
 #[cfg(test)]

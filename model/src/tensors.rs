@@ -1,7 +1,7 @@
 //! Tensors on the host, and safetensors files of them. Knows no model.
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::{Tensor, bf16, f16};
+use burn::tensor::{Tensor, TensorData, Transaction, bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{borrow::Cow, collections::BTreeMap, path::Path};
 
@@ -71,6 +71,13 @@ pub(crate) fn write_tensors_as(path: &Path, tensors: &HostTensors, format: Numbe
     let metadata = [("format".to_string(), "pt".to_string())].into_iter().collect();
     safetensors::serialize_to_file(views, Some(metadata), path)
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The values of several lists on the host, read in one synchronisation.
+pub fn to_host_together<const N: usize>(tensors: [Tensor<1>; N]) -> [Vec<f32>; N] {
+    let read = tensors.into_iter().fold(Transaction::default(), Transaction::register).execute();
+    let values = |data: TensorData| data.convert::<f32>().try_to_vec::<f32>().expect("converted above");
+    read.into_iter().map(values).collect::<Vec<_>>().try_into().expect("as many as were registered")
 }
 
 /// The values of a tensor on the host.

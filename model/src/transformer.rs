@@ -396,7 +396,7 @@ fn adapted_matmul(x: Tensor<2>, weight: &Param<Tensor<2>>, sum: Option<Tensor<2>
     matmul(narrow, adapter.b.val(), Some(matmul(x, weight.base(), sum, compute)), compute)
 }
 
-fn matmul(x: Tensor<2>, weight: Tensor<2>, sum: Option<Tensor<2>>, compute: Compute) -> Tensor<2> {
+pub(crate) fn matmul(x: Tensor<2>, weight: Tensor<2>, sum: Option<Tensor<2>>, compute: Compute) -> Tensor<2> {
     compute.fused(|| fused::product(&x, &weight, sum.as_ref())).unwrap_or_else(|| {
         let product = compute.leave(compute.enter(x).matmul(compute.enter(weight)));
         match sum {

@@ -2,7 +2,7 @@
 
 use crate::{batch::Row, rollout::Rollout, run::Metrics};
 use burn::tensor::Tensor;
-use model::{Finish, to_host};
+use model::{Finish, to_host_together};
 
 /// What rollouts say before anything is learnt from them.
 pub fn of_rollouts(rollouts: &[Rollout], answer_weight: f32, metrics: &mut Metrics) {
@@ -106,22 +106,16 @@ impl Default for PolicyStats {
 }
 
 impl PolicyStats {
-    /// What a micro-batch says: sums over its tokens (losses already have the batch's denominator).
-    pub fn of(
-        log_probs: &Tensor<1>,
-        old_log_probs: &Tensor<1>,
-        policy_loss: &Tensor<1>,
-        value_loss: &Tensor<1>,
-        epsilon: f32,
-    ) -> Self {
-        let new = to_host(log_probs.clone().inner()).values;
-        let old = to_host(old_log_probs.clone().inner()).values;
-        let log_ratios: Vec<f32> = new.iter().zip(&old).map(|(new, old)| new - old).collect();
+    /// What a micro-batch says, of its log-probabilities, policy loss and value loss: sums over its tokens (losses already have the
+    /// batch's denominator).
+    pub fn of(told: [Tensor<1>; 3], old_log_probs: &[f32], epsilon: f32) -> Self {
+        let [new, policy_loss, value_loss] = to_host_together(told);
+        let log_ratios: Vec<f32> = new.iter().zip(old_log_probs).map(|(new, old)| new - old).collect();
         let outside = |x: &&f32| (x.exp() - 1.0).abs() > epsilon;
         Self {
             updates: 1,
-            policy_loss: f64::from(policy_loss.clone().inner().into_scalar::<f32>()),
-            value_loss: f64::from(value_loss.clone().inner().into_scalar::<f32>()),
+            policy_loss: f64::from(policy_loss[0]),
+            value_loss: f64::from(value_loss[0]),
             clipped: log_ratios.iter().filter(outside).count() as f64,
             old_kl: log_ratios.iter().map(|&x| f64::from(x)).map(|x| x.exp_m1() - x).sum(),
             max_ratio: log_ratios.iter().fold(f32::NEG_INFINITY, |largest, x| x.exp().max(largest)),
@@ -277,7 +271,7 @@ mod tests {
 
     fn part(log_ratios: &[f32], policy_loss: f32) -> PolicyStats {
         let old = vec![0.0; log_ratios.len()];
-        PolicyStats::of(&tensor(log_ratios), &tensor(&old), &tensor(&[policy_loss]), &tensor(&[0.5]), 0.2)
+        PolicyStats::of([tensor(log_ratios), tensor(&[policy_loss]), tensor(&[0.5])], &old, 0.2)
     }
 
     #[test]

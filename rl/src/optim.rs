@@ -36,12 +36,13 @@ pub struct Gradients<R> {
 /// Sums the gradients of `loss` over micro-batches, on replicas of the model with a thread each.
 ///
 /// The sum is taken in the order of the micro-batches, so it is the same for any number of threads. Nothing is divided
-/// here: a loss divides by the token count of the *whole* batch, which makes the split invisible (`numerics` 4).
-pub fn gradients<M: Module + Sync, T: Sync, R: Send>(
+/// here: a loss divides by the token count of the *whole* batch, which makes the split invisible (`numerics` 4). What a loss has to
+/// report beside it is asked after the backward pass, which a device that works on its own has begun by then.
+pub fn gradients<M: Module + Sync, T: Sync, R: Send, F: FnOnce() -> R>(
     model: &M,
     micro_batches: &[T],
     computing: Computing,
-    loss: impl Fn(&M, &T) -> (Tensor<1>, R) + Sync,
+    loss: impl Fn(&M, &T) -> (Tensor<1>, F) + Sync,
 ) -> Gradients<R> {
     let mut sum = GradientsAccumulator::new();
     let mut reports = Vec::with_capacity(micro_batches.len());
@@ -53,7 +54,7 @@ pub fn gradients<M: Module + Sync, T: Sync, R: Send>(
             // A replica with gradients has a graph of its own, which ends with it.
             let replica = model.clone().train();
             let ((loss, report), recorded) = recorded(computing.checkpointing, || loss(&replica, micro_batch));
-            (recorded.backward(&loss, &replica), report)
+            (recorded.backward(&loss, &replica), report())
         },
         |_, (params, report)| {
             sum.accumulate(model, params);
@@ -415,7 +416,7 @@ mod tests {
         let parts = [1.0f32, 2.0, 4.0, 8.0];
         for threads in [1, 3] {
             let found = gradients(&model, &parts, Computing::on(threads), |model, &part| {
-                (model.first.val().sum().mul_scalar(part) + model.second.val().square().mul_scalar(part), part)
+                (model.first.val().sum().mul_scalar(part) + model.second.val().square().mul_scalar(part), move || part)
             });
             assert_eq!(found.reports, parts);
             let first = found.params.get::<2>(model.first.id).unwrap();

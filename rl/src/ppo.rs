@@ -25,7 +25,7 @@ use crate::{
     table::FinalTable,
 };
 use anyhow::{Result, ensure};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use data::{Problem, Split};
 use eval::{Policy, greedy_accuracy};
 use model::{ActorCritic, Compute, Key, Purpose, Transformer, merged, save_value_branch, score_with_values};
@@ -229,21 +229,20 @@ impl Trainer {
             let advantages = flat(rows.iter().map(|row| row.advantages), &device);
             let old_values = flat(rows.iter().map(|row| row.rollout.values.as_slice()), &device);
             let returns = flat(rows.iter().map(|row| row.returns), &device);
-            let policy_loss =
-                ppo_policy(scored.log_probs.clone(), old_log_probs.clone(), advantages, config.epsilon, total);
+            let policy_loss = ppo_policy(scored.log_probs.clone(), old_log_probs, advantages, config.epsilon, total);
             let value_loss = match config.has_critic() {
                 true => ppo_value(values, old_values, returns, config.value_clip, total),
                 false => policy_loss.zeros_like(),
             };
-            let stats =
-                PolicyStats::of(&scored.log_probs, &old_log_probs, &policy_loss, &value_loss, config.epsilon as f32);
+            let told = [scored.log_probs, policy_loss.clone(), value_loss.clone()].map(Tensor::inner);
+            let old: Vec<f32> = rows.iter().flat_map(|row| row.rollout.log_probs.iter().copied()).collect();
             let value_loss = value_loss.mul_scalar(config.value_weight);
             let loss = match (rates.policy.is_some(), config.has_critic()) {
                 (true, true) => policy_loss + value_loss,
                 (true, false) => policy_loss,
                 (false, _) => value_loss,
             };
-            (loss, stats)
+            (loss, move || PolicyStats::of(told, &old, config.epsilon as f32))
         });
         let mut stats = PolicyStats::of_parts(&gradients.reports, total);
         // A step whose loss is not finite changes nothing, and is counted.

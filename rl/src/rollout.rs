@@ -195,7 +195,7 @@ pub fn look(
             let (scored, values) = score_with_values(model, &padded, temperature);
             let entropies = output_entropy(&model.policy, scored.hidden, temperature);
             let of_reference = score(reference, &padded, temperature);
-            [scored.log_probs, of_reference.log_probs, values, entropies].map(|tensor| model::to_host(tensor).values)
+            model::to_host_together([scored.log_probs, of_reference.log_probs, values, entropies])
         },
     );
     for (indices, [log_probs, ref_log_probs, values, entropies]) in parts.iter().zip(seen) {

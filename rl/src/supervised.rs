@@ -356,7 +356,8 @@ pub fn update<M: Learner>(
     let gradients = gradients(&model, &micro_batches(batch, micro_batch), computing, |model, indices| {
         let rows: Vec<&M::Example> = indices.iter().map(|&index| &batch[index]).collect();
         let loss = model.loss(&rows, total);
-        (loss.clone(), f64::from(loss.inner().into_scalar::<f32>()))
+        let value = loss.clone().inner();
+        (loss, move || f64::from(value.into_scalar::<f32>()))
     });
     let loss = gradients.reports.iter().sum();
     let (model, grad_norm) = optimizer.step(model, gradients.params, &|_| rate, computing.threads);

@@ -210,10 +210,10 @@ fn the_divergence_from_the_reference_policy_is_that_of_the_reference() {
 #[test]
 fn the_divergence_from_the_old_policy_and_the_share_outside_the_clip_are_those_of_the_reference() {
     let ppo: Ppo = fixture("ppo.json");
-    let (new, old) = (ppo.flat(&ppo.inputs.log_probs), ppo.flat(&ppo.inputs.old_log_probs));
+    let (new, old) = (ppo.flat(&ppo.inputs.log_probs), to_host(ppo.flat(&ppo.inputs.old_log_probs)).values);
     let total = new.dims()[0];
     let loss = |value: f32| Tensor::<1>::from_floats([value], &Device::default());
-    let part = PolicyStats::of(&new, &old, &loss(0.25), &loss(0.5), ppo.parameters.epsilon as f32);
+    let part = PolicyStats::of([new, loss(0.25), loss(0.5)], &old, ppo.parameters.epsilon as f32);
     let stats = PolicyStats::of_parts(&[part], total);
     assert!((stats.old_kl - ppo.kl_to_old.k3_mean).abs() < 1e-6, "{}", stats.old_kl);
     assert!((stats.clipped - ppo.policy.ratio_outside_fraction).abs() < 1e-6, "{}", stats.clipped);

@@ -38,7 +38,8 @@ fn supervised(model: &Transformer, examples: &[Example], micro_batch: usize, thr
     let found = gradients(model, &micro_batches(examples, micro_batch), Computing::on(threads), |model, indices| {
         let rows: Vec<&Example> = indices.iter().map(|&index| &examples[index]).collect();
         let loss = negative_log_likelihood(score(model, &pad(&rows, &model.device()), 1.0).log_probs, total);
-        (loss.clone(), f64::from(loss.inner().into_scalar::<f32>()))
+        let value = loss.clone().inner();
+        (loss, move || f64::from(value.into_scalar::<f32>()))
     });
     let list = gradient_list(model, &found.params).into_iter().map(|gradient| gradient.unwrap()).collect();
     (found.reports.iter().sum(), list)
@@ -124,7 +125,8 @@ fn what_stands_after_the_end_of_a_row_enters_neither_loss_nor_gradients() {
             ids[11 + 4..].fill(padding);
             batch.tokens = Tensor::from_data(TensorData::new(ids, [2, 11]), &Device::default());
             let loss = negative_log_likelihood(score(model, &batch, 1.0).log_probs, 9);
-            (loss.clone(), loss.inner().into_scalar::<f32>())
+            let value = loss.clone().inner();
+            (loss, move || value.into_scalar::<f32>())
         });
         (result.reports, gradient_list(&model, &result.params))
     };
@@ -259,7 +261,7 @@ fn a_detached_critic_leaves_the_gradient_of_the_policy_as_it_was_and_one_that_is
             let advantages = flat([advantages.as_slice()].into_iter(), &device);
             let policy_loss = ppo_policy(scored.log_probs, old, advantages.clone(), 0.2, total);
             let value_loss = ppo_value(values, Tensor::zeros([total], &device), advantages, 0.2, total);
-            (policy_loss.mul_scalar(policy_weight) + value_loss.mul_scalar(value_weight), ())
+            (policy_loss.mul_scalar(policy_weight) + value_loss.mul_scalar(value_weight), || ())
         });
         let of_policy = gradient_list(&model.policy, &result.params);
         (of_policy, gradient_list(&model.value, &result.params))

@@ -100,6 +100,52 @@ fn qwen3_has_norms_and_a_head_width_that_its_configuration_need_not_mention() {
 }
 
 #[test]
+fn a_family_has_two_names_of_which_one_is_enough() {
+    let without = |keys: &'static [&str], family: &'static str| {
+        read(move |json| {
+            json["model_type"] = family.into();
+            keys.iter().for_each(|key| drop(json.as_object_mut().unwrap().remove(*key)));
+        })
+    };
+    assert_eq!(without(&["architectures"], "qwen3").unwrap().architectures, ["Qwen3ForCausalLM"]);
+    assert_eq!(without(&["model_type"], "").unwrap().model_type, "llama");
+    let empty = read(|json| {
+        json["architectures"] = serde_json::json!([]);
+        json["model_type"] = "granite".into();
+    });
+    assert!(format!("{:#}", empty.unwrap_err()).contains("model_type granite is not supported"));
+    let neither = without(&["architectures", "model_type"], "").unwrap_err();
+    assert!(format!("{neither:#}").contains("names neither its architecture nor a model_type"));
+}
+
+#[test]
+fn a_window_that_is_not_mentioned_is_what_transformers_takes_it_for() {
+    let family = |family: &'static str, class: &'static str, window: Option<usize>| {
+        read(move |json| {
+            json["model_type"] = family.into();
+            json["architectures"] = [class].as_slice().into();
+            json["max_position_embeddings"] = 8192.into();
+            json.as_object_mut().unwrap().remove("sliding_window");
+            if let Some(window) = window {
+                json["sliding_window"] = window.into();
+            }
+        })
+    };
+    let mistral = family("mistral", "MistralForCausalLM", None).unwrap_err();
+    assert!(format!("{mistral:#}").contains("a sliding window of 4096 tokens within a context of 8192"));
+    // Qwen2 has one only where it says that it is used.
+    assert_eq!(family("qwen2", "Qwen2ForCausalLM", Some(4096)).unwrap().sliding_window, None);
+}
+
+#[test]
+fn numbers_of_llama_3_beside_another_type_of_scaling_are_not_used() {
+    let mut unused = llama3();
+    unused["rope_type"] = "default".into();
+    unused["rope_theta"] = 1e4.into();
+    assert_eq!(read(|json| json["rope_parameters"] = unused).unwrap().llama3_scaling(), None);
+}
+
+#[test]
 fn both_forms_of_the_end_of_sequence_id_are_read() {
     assert_eq!(read(|json| json["eos_token_id"] = 7.into()).unwrap().eos_ids(), [7]);
     assert_eq!(read(|json| json["eos_token_id"] = [7, 9].as_slice().into()).unwrap().eos_ids(), [7, 9]);
@@ -117,6 +163,9 @@ fn what_cannot_be_computed_is_refused_and_named() {
         ("sliding_window", 64.into(), "a sliding window of 64 tokens within a context of 1024"),
         ("rope_theta", 0.into(), "rope_theta = 0 is out of range"),
         ("rope_parameters", serde_json::json!({"rope_theta": 1e4, "rope_type": "yarn"}), "of the type yarn"),
+        ("rms_norm_eps", (-1e-5).into(), "rms_norm_eps = -0.00001 is out of range"),
+        ("model_type", "granite".into(), "model_type granite is not supported; supported are llama, mistral, qwen2"),
+        ("model_type", "qwen2".into(), "architecture LlamaForCausalLM and model_type qwen2 do not belong together"),
         ("num_attention_heads", 0.into(), "num_attention_heads = 0 is out of range"),
         ("num_key_value_heads", 3.into(), "4 attention heads cannot share 3"),
         ("hidden_size", 130.into(), "130 is not a multiple of 4 heads"),
