@@ -154,7 +154,7 @@ fn run(args: &RunArgs) -> Result<()> {
         temperature: args.temperature,
         max_new_tokens: args.max_new_tokens.into(),
         rows: args.rollout_batch.into(),
-        threads: model::threads(args.threads.map(usize::from), &device),
+        threads: model::streams(args.threads.map(usize::from), &device),
         prompting: Prompting { style: args.prompt_style, shots, goal: args.goal },
     };
     let scored = if reward_model.is_some() { config.samples } else { 0 };

@@ -43,7 +43,7 @@ pub use compute::Compute;
 pub use config::{EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling};
 pub use device::{
     DeviceKind, choose_device, cpu_seconds, device_memory_bytes, has_bf16, has_short_products, keep_pages,
-    peak_memory_bytes, threads,
+    peak_memory_bytes, streams, threads,
 };
 pub use fused::{AdamWStep, adamw};
 pub use generate::{Completion, Finish, GenerateConfig, GenerateStats, generate};

@@ -333,16 +333,18 @@ mod tests {
                 num_attention_heads: 2,
                 num_key_value_heads: Some(2),
                 tie_word_embeddings,
-                // Four rows together.
-                ..ModelConfig::of_size(ModelSize::Tiny, LOGITS_TOGETHER / 4, 0)
+                // Of 100 rows 64 together.
+                ..ModelConfig::of_size(ModelSize::Tiny, LOGITS_TOGETHER / 64, 0)
             };
             let model = Transformer::init(&config, 2, &Device::default());
+            let ids: Vec<i32> = (0..100).map(|i| i * 7919 % 65_536).collect();
+            let tokens = Tensor::<2, Int>::from_data(TensorData::new(ids, [2, 50]), &Device::default());
             let loss = |model: &Transformer| {
-                let rotary = model.rotary_range(0..6, &Device::default());
-                let hidden = model.run_blocks(model.embed(tokens()), 0..1, &rotary);
-                let hidden = model.final_norm(hidden).reshape([12, 4]);
-                let targets = tokens().to_device(&model.device()).mul_scalar(3).flatten(0, 1);
-                let weights = Tensor::from_floats([0.5, -1.0, 2.0, 1.0].repeat(3).as_slice(), &model.device());
+                let rotary = model.rotary_range(0..50, &Device::default());
+                let hidden = model.run_blocks(model.embed(tokens.clone()), 0..1, &rotary);
+                let hidden = model.final_norm(hidden).reshape([100, 4]);
+                let targets = tokens.clone().to_device(&model.device()).flatten(0, 1);
+                let weights = Tensor::from_floats([0.5, -1.0, 2.0, 1.0].repeat(25).as_slice(), &model.device());
                 (output_log_probs(model, hidden, targets, 0.7) * weights).sum()
             };
             let of = |model: &Transformer, recorded: bool| {
@@ -367,7 +369,7 @@ mod tests {
                 for (id, all) in &all {
                     let largest = all.values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
                     for (found, expected) in again[id].values.iter().zip(&all.values) {
-                        assert!((found - expected).abs() <= 1e-4 * largest, "{found}, not {expected}");
+                        assert!((found - expected).abs() <= 1e-3 * largest, "{found}, not {expected}");
                     }
                 }
             }

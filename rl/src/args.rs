@@ -58,7 +58,7 @@ pub struct RunArgs {
 /// What changes speed and memory, not results (but for rounding).
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct ComputeArgs {
-    /// Threads, each with a replica of its own [default: all cores; 1 on a GPU]
+    /// Threads, each with a replica of its own [default: all cores; on a GPU 1, and 2 to sample]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub threads: Option<usize>,
     /// Rows of one forward and backward pass
@@ -179,7 +179,7 @@ impl ComputeArgs {
             temperature,
             max_new_tokens: data.max_new_tokens(),
             rows: self.rollout_batch,
-            threads: self.threads(device),
+            threads: model::streams(self.threads, device),
             prompting,
         }
     }
