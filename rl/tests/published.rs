@@ -127,7 +127,9 @@ fn a_configuration_of_something_else_is_refused() {
     let gpt2 = json!({"architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "n_embd": 768, "n_layer": 12});
     place.spoilt_model("gpt2", |model| fs::write(model.join(config), gpt2.to_string()).unwrap());
     place.spoilt_model("cut", |model| cut_in_half(&model.join(config)));
-    place.spoilt_model("fieldless", |model| fs::write(model.join(config), "{}").unwrap());
+    place.spoilt_model("nameless", |model| fs::write(model.join(config), "{}").unwrap());
+    let named = json!({"model_type": "llama"}).to_string();
+    place.spoilt_model("fieldless", |model| fs::write(model.join(config), named).unwrap());
     let supported = "supported are LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM";
     for dry in [&[][..], &["--dry-run"]] {
         let refusal = |name: &str, parts: &[&str]| {
@@ -136,6 +138,7 @@ fn a_configuration_of_something_else_is_refused() {
         };
         refusal("gpt2", &["gpt2/config.json", "architecture GPT2LMHeadModel is not supported", supported]);
         refusal("cut", &["cut/config.json is not a model configuration", "line"]);
+        refusal("nameless", &["nameless/config.json", "names neither its architecture nor a model_type"]);
         refusal("fieldless", &["fieldless/config.json is not a model configuration", "vocab_size"]);
     }
 }
