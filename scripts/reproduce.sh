@@ -11,7 +11,8 @@
 # Every line of `study` below is one run: its name, the tables and figures that show it, what it starts from, and the command.
 # A run leaves OUT/SIZE-seedS/NAME (its directory) and OUT/SIZE-seedS/results/NAME.json (what it came to, a few kilobytes).
 # What has a result is not run again; what was interrupted goes on. So it can be stopped at any time, and moved to another
-# machine by copying the folders `results` alone: what a later run starts from is then made again, with the same seed.
+# machine by copying the folders `results` alone: what a later run starts from is then made again, with the same seed (and to the same
+# digits, if the processor is of the same kind; so move between folders SIZE-seedS rather than within one).
 # FLAG … go to every command (--threads 1, say). The programs are those of this checkout, built first, or those of the folder BIN.
 set -euo pipefail
 here=$(dirname "$0") profile=cpu benchmark=synthetic data=() out="" seeds="" only="" small_only="" inits=("" "") flags=()
