@@ -5,7 +5,8 @@
 
 In this order, each as long as time is left, written to OUT as it comes:
 
-1. `rl verify`: what the device computes, beside the CPU;
+1. `rl verify`: what the device computes, beside the CPU (kernels tuned at the least level, later at cubecl's middle one, unless
+   CUBECL_AUTOTUNE_LEVEL says otherwise);
 2. a training step and a rollout (128 prompts, 8 samples, 128 tokens) of each shape with random weights, matrix products in bf16:
    tokens a second, the share of the matrix units' limit (MFU), memory, time of one repetition;
 3. the same work in PyTorch: training by transformers' model, `eager` and `compiled`, with autocast to bf16, and `generate`;
@@ -20,6 +21,7 @@ without sparsity of an H100 SXM).
 import argparse
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -36,6 +38,8 @@ SHAPES = {
     "smollm2-135m": (LLAMA, (49_152, 576, 30, 9, 3, 1536)),
     "qwen2-0.5b": (QWEN, (151_936, 896, 24, 14, 2, 4864)),
 }
+# What cubecl runs to know a device before it tunes kernels for it.
+MEASURING = ("MemoryDirectThroughput", "ComputeDirectThroughput", "LaunchOverhead", "PrimeBuffer")
 
 
 def main():
@@ -75,7 +79,7 @@ class Bench:
     def run(self):
         a = self.arguments
         self.say(f"`rl verify --device {a.device}`:\n")
-        self.say("```\n" + self.call([a.rl, "verify", "--device", a.device], share=0.3) + "```\n")
+        self.say("```\n" + self.call([a.rl, "verify", "--device", a.device], share=0.3, tuning="minimal") + "```\n")
         self.say("| shape | work | who | tokens/s | MFU | memory, MB | s | ours is |")
         self.say("| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |")
         rates = {}
@@ -111,19 +115,21 @@ class Bench:
         return timing["tokens_per_s"]
 
     def kernels(self, shape, work):
-        """Which kernels the time goes to, of one repetition and what warms up."""
+        """Which kernels the time goes to, of all repetitions and what warms up; those that measure the device itself left out."""
         with tempfile.TemporaryDirectory() as folder:
             config, log = Path(folder) / "config.json", Path(folder) / "kernels.log"
             config.write_text(json.dumps(config_of(shape, self.arguments)))
             # What cubecl reads where a program starts.
             logger = f'{{ level = "basic", file = "{log}" }}'
             Path(folder, "cubecl.toml").write_text(f"[profiling]\nlogger = {logger}\n")
-            said = self.call(self.bench(config, work, repeats=1), share=0.2, cwd=folder)
+            said = self.call(self.bench(config, work), share=0.2, cwd=folder)
             lines = log.read_text().splitlines() if log.exists() else []
         seconds, times = Counter(), Counter()
         for line in lines:
             if found := re.match(r"\| ([\d.]+)(ns|µs|ms|s) *\| (\w+)", line):
                 value, unit, name = found.groups()
+                if name.startswith(MEASURING):
+                    continue
                 seconds[name] += float(value) * {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}[unit]
                 times[name] += 1
         if not seconds:
@@ -134,10 +140,10 @@ class Bench:
         for name, spent in seconds.most_common(12):
             self.say(f"| {name[:60]} | {times[name]} | {spent:.3f} | {100 * spent / whole:.1f} % |")
 
-    def bench(self, config, work, repeats=None):
+    def bench(self, config, work):
         a = self.arguments
         command = [a.rl, "bench", "--json", "--model", str(config), "--device", a.device, "--dtype", a.dtype]
-        command += ["--repeats", str(repeats or a.repeats), "--rollout-batch", str(a.prompts * a.samples), "--micro-batch", str(a.batch)]
+        command += ["--repeats", str(a.repeats), "--rollout-batch", str(a.prompts * a.samples), "--micro-batch", str(a.batch)]
         # The other kind of work is as small as it gets.
         return command + {
             "training": ["--batch", str(a.batch), "--seq", str(a.seq), "--prompts", "1", "--samples", "1", "--new-tokens", "1"],
@@ -166,14 +172,15 @@ class Bench:
         ratio = f"{rate / tokens_per_s:.2f} x" if rate else ""
         self.say(f"| {shape} | {work} | {who} | {tokens_per_s:,.0f} | {share} | {held:,.0f} | {seconds:.3f} | {ratio} |")
 
-    def call(self, command, share, cwd=None, kept=0.25):
+    def call(self, command, share, cwd=None, kept=0.25, tuning="balanced"):
         """What a command printed, cut off when its share of the time left is over, some of it kept."""
         left = self.ends - time.monotonic() - kept * 60 * self.arguments.minutes
         if left < 5:
             return "no time left\n"
         command[0] = str(Path(command[0]).resolve()) if cwd else command[0]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=left * share, cwd=cwd)
+            environment = {"CUBECL_AUTOTUNE_LEVEL": tuning, **os.environ}
+            done = subprocess.run(command, capture_output=True, text=True, timeout=left * share, cwd=cwd, env=environment)
         except subprocess.TimeoutExpired as late:
             said = (late.stdout or b"") + (late.stderr or b"")
             return said.decode(errors="replace")[-3000:] + f"\ncut off after {left * share:.0f} s\n"
