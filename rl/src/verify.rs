@@ -56,10 +56,10 @@ impl Check {
 }
 
 /// The order goes from what everything is built of to what is built of it.
-const CHECKS: [Check; 10] = [
+const CHECKS: [Check; 11] = [
     Check::new("logits of padded rows", 1e-4, |device, _| logits(device, Compute::F32)),
-    Check::new("the likelihood, and its gradients", 1e-3, |device, _| likelihood(device, false)),
-    Check::new("the same, blocks recomputed", 1e-3, |device, reference| likelihood(device, !reference)),
+    Check::new("the likelihood, and its gradients", 1e-3, |device, _| likelihood(device, false, Compute::F32)),
+    Check::new("the same, blocks recomputed", 1e-3, |device, reference| likelihood(device, !reference, Compute::F32)),
     Check::new("log-probabilities of 49,152 tokens, in parts", 1e-3, |device, _| in_parts(device)),
     Check::new("gradients of adapters", 1e-3, |device, _| adapters(device)),
     Check::new("judgements of a reward model", 1e-3, |device, _| judgements(device)),
@@ -70,6 +70,12 @@ const CHECKS: [Check; 10] = [
         in_bf16: true,
         ..Check::new("logits, products in bf16", 5e-2, |device, reference| {
             logits(device, if reference { Compute::F32 } else { Compute::Bf16 })
+        })
+    },
+    Check {
+        in_bf16: true,
+        ..Check::new("the likelihood, and its gradients, in bf16", 5e-2, |device, reference| {
+            likelihood(device, false, if reference { Compute::F32 } else { Compute::Bf16 })
         })
     },
 ];
@@ -149,7 +155,11 @@ fn config() -> ModelConfig {
 
 /// Random weights, the same on every device.
 fn model(device: &Device) -> Transformer {
-    Transformer::init(&config(), 7, device)
+    model_in(Compute::F32, device)
+}
+
+fn model_in(compute: Compute, device: &Device) -> Transformer {
+    Transformer::init(&ModelConfig { compute, ..config() }, 7, device)
 }
 
 /// Three rows of differing lengths.
@@ -163,7 +173,7 @@ fn response_tokens() -> usize {
 }
 
 fn logits(device: &Device, compute: Compute) -> Vec<f32> {
-    let model = Transformer::init(&ModelConfig { compute, ..config() }, 7, device);
+    let model = model_in(compute, device);
     let rows = rows();
     let batch = pad(&rows.each_ref(), device);
     to_host(model.logits_of_rows(score(&model, &batch, 1.0).hidden)).values
@@ -193,8 +203,8 @@ fn language_model_loss(model: &Transformer, rows: &[&Example]) -> Tensor<1> {
     negative_log_likelihood(score(model, &pad(rows, &model.device()), 1.0).log_probs, response_tokens())
 }
 
-fn likelihood(device: &Device, checkpointing: bool) -> Vec<f32> {
-    gradients_of(&model(device), checkpointing, language_model_loss)
+fn likelihood(device: &Device, checkpointing: bool, compute: Compute) -> Vec<f32> {
+    gradients_of(&model_in(compute, device), checkpointing, language_model_loss)
 }
 
 fn adapters(device: &Device) -> Vec<f32> {
