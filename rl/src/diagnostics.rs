@@ -59,7 +59,8 @@ pub fn explained_variance(rollouts: &[Rollout], returns: &[Vec<f32>]) -> f64 {
     let values = rollouts.iter().flat_map(|r| &r.values).map(|&x| f64::from(x));
     let errors: Vec<f64> = returns.iter().zip(values).map(|(r, v)| r - v).collect();
     let total = variance(&returns);
-    if total == 0.0 { 0.0 } else { 1.0 - variance(&errors) / total }
+    // Returns that differ by less than rounding have nothing to explain.
+    if total < 1e-10 { 0.0 } else { 1.0 - variance(&errors) / total }
 }
 
 fn variance(values: &[f64]) -> f64 {
