@@ -70,14 +70,8 @@ pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
     // The tokenizer first: it is read in no time, and what is wrong with it is known before the weights are read.
     let tokenizer = load_tokenizer(folder)?;
     let model = model::load_model(folder, device)?;
-    ensure!(
-        tokenizer.vocab_size() <= model.config.vocab_size,
-        "the tokenizer in {} knows {} tokens, the model only {}",
-        folder.display(),
-        tokenizer.vocab_size(),
-        model.config.vocab_size
-    );
     let (known, rows) = (tokenizer.vocab_size(), model.config.vocab_size);
+    ensure!(known <= rows, "the tokenizer in {} knows {known} tokens, the model only {rows}", folder.display());
     // In a GGUF file each row has its token; elsewhere a vocabulary is filled up to a round number.
     ensure!(
         known == rows || !model::is_gguf(folder),

@@ -1,6 +1,6 @@
 //! Operations of a transformer that cost the CPU backend more than their arithmetic when they are put together from small
-//! ones: each is one pass here, with a gradient of its own. Backends of GPUs fuse by themselves (burn's `fusion`); for them every function says
-//! `None`, and the caller has the plain form beside it.
+//! ones: each is one pass here, with a gradient of its own. Backends of GPUs fuse by themselves (burn's `fusion`); for them every
+//! function says `None`, and the caller has the plain form beside it.
 //!
 //! `product.rs`, `rows.rs`, `attention.rs` and `cached.rs` have the arithmetic, on slices; `operation.rs` has the step back through
 //! each. This file and `decode.rs` make burn call it (a *backend extension*); `adamw.rs` has both of the optimiser's step.
