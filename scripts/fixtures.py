@@ -38,6 +38,12 @@ and numbers are printed with 9 significant digits, which name a float32 exactly.
 #     (by a tensor of factors), and matrices in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1; the second width 256, one head
 #     of 8, one layer, and matrices in Q4_K, Q5_K and Q6_K made of random bytes.
 #
+# model/tests/fixtures/gguf_qwen2.gguf, and .json as above with biases of queries, keys and values, no width of a head, and the
+#     tokenizer in its metadata; in the JSON file also
+#     "texts"          [n]        what is written of them by transformers' own tokenizer of Qwen2, from the same vocabulary:
+#     "text_ids"       [n][len]
+#     "chat"           a message of a user in the chat template, ready for the answer
+#
 # rl/tests/fixtures/ppo.json       B = 3 rows, N = 7 columns, 5 logits; [3, 7] unless another shape is given
 #     "versions"
 #     "parameters"     {"epsilon": 0.2, "value_clip": 0.2, "gamma": 1.0, "lambda": 0.95, "whiten_eps": 1e-8}
@@ -87,6 +93,7 @@ import shutil
 from pathlib import Path
 
 import gguf
+import gguf.vocab
 import numpy
 import safetensors
 import torch
@@ -176,6 +183,7 @@ def main():
     for name in ["llama_tiny", "qwen2_tiny", "qwen3_tiny", "mistral_tiny", "llama3_tiny"]:
         assert_reloads_to_the_same_logits(name)
     legacy_gguf(dict(shared))
+    qwen2_gguf({**shared, "num_hidden_layers": 1})
     k_quants_gguf({**shared, "hidden_size": 256, "intermediate_size": 8, "num_hidden_layers": 1, "vocab_size": 8})
     write_json(RL_FIXTURES / "ppo.json", ppo())
     write_json(RL_FIXTURES / "adamw.json", adamw())
@@ -296,10 +304,10 @@ GGUF_NAMES = {
 
 
 def gguf_name(name):
-    parts = name.removesuffix(".weight").split(".")
+    *parts, kind = name.split(".")
     if parts[:2] == ["model", "layers"]:
-        return f"blk.{parts[2]}.{GGUF_NAMES['.'.join(parts[3:])]}.weight"
-    return GGUF_NAMES[".".join(parts)] + ".weight"
+        return f"blk.{parts[2]}.{GGUF_NAMES['.'.join(parts[3:])]}.{kind}"
+    return f"{GGUF_NAMES['.'.join(parts)]}.{kind}"
 
 
 def halves_to_pairs(weight, heads):
@@ -343,7 +351,58 @@ def k_quants_gguf(shared):
     write_gguf("gguf_qwen3", "qwen3", transformers.Qwen3ForCausalLM(config), seed=8, kinds=kinds, heads={})
 
 
-def write_gguf(name, family, model, seed, kinds, heads):
+CHAT = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TEXTS = [
+    "Question: the 12 hens lay 345 eggs.\nAnswer:",
+    "it's  THE'RE\tand\r\n\n  then +7*(8-9)=<<1+1=2>> ",
+    "na\u00efve nai\u0308ve \u4e09\u500b \U0001f413 \u0663\u0664",
+    "the<|im_end|> then<|endoftext|>",
+]
+
+
+def qwen2_gguf(shared):
+    merges = ["h e", "t he", "\u0120 the", "\u0120the n", "e r", "1 2", "\u0120 \u0120", "\u010a \u010a", "\u00c3 \u00af", "' s"]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    tokens = [*gguf.vocab.bytes_to_unicode().values(), *(merge.replace(" ", "") for merge in merges), *special]
+    config = transformers.Qwen2Config(
+        rms_norm_eps=1e-6,
+        rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+        tie_word_embeddings=True,
+        **shared | {"vocab_size": len(tokens)},
+    )
+    theirs = transformers.Qwen2Tokenizer(
+        vocab={token: id for id, token in enumerate(tokens)},
+        merges=[tuple(merge.split(" ")) for merge in merges],
+        eos_token="<|im_end|>",
+        additional_special_tokens=["<|im_start|>"],
+        chat_template=CHAT,
+    )
+    assert theirs.convert_ids_to_tokens(range(len(tokens))) == tokens
+    chat = theirs.apply_chat_template([{"role": "user", "content": TEXTS[0]}], tokenize=False, add_generation_prompt=True)
+    more = {"texts": TEXTS, "text_ids": [theirs(text)["input_ids"] for text in TEXTS], "chat": chat}
+    model = transformers.Qwen2ForCausalLM(config)
+    kinds = {"embed": "Q8_0", "q_proj.weight": "Q8_0", "gate": "Q4_0"}
+    write_gguf("gguf_qwen2", "qwen2", model, 9, kinds, heads={}, tokenizer=(tokens, merges, len(special)), more=more)
+
+
+def add_tokenizer(writer, tokens, merges, special):
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(tokens)
+    normal, control = gguf.TokenType.NORMAL, gguf.TokenType.CONTROL
+    writer.add_token_types([normal] * (len(tokens) - special) + [control] * special)
+    writer.add_token_merges(merges)
+    writer.add_eos_token_id(len(tokens) - 1)
+    writer.add_pad_token_id(len(tokens) - special)
+    writer.add_bos_token_id(len(tokens) - special)
+    writer.add_add_bos_token(False)
+    writer.add_chat_template(CHAT)
+
+
+def write_gguf(name, family, model, seed, kinds, heads, tokenizer=None, more=None):
     """Writes `name.gguf`, and `name.json` of a model with the weights that the file's blocks stand for."""
     generator = torch.Generator().manual_seed(seed)
     bytes_of = numpy.random.default_rng(seed)
@@ -355,12 +414,17 @@ def write_gguf(name, family, model, seed, kinds, heads):
     writer.add_block_count(config.num_hidden_layers)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(config.head_dim)
-    writer.add_value_length(config.head_dim)
+    # Qwen2's own files do not say it: heads are as wide as the model allows.
+    if family != "qwen2":
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_bos_token_id(0)
-    writer.add_eos_token_id(0)
+    if tokenizer:
+        add_tokenizer(writer, *tokenizer)
+    else:
+        writer.add_bos_token_id(0)
+        writer.add_eos_token_id(0)
     if config.rope_parameters["rope_type"] == "llama3":
         theta = config.rope_parameters["rope_theta"]
         plain = theta ** -(torch.arange(0, config.head_dim, 2).float() / config.head_dim)
@@ -382,7 +446,7 @@ def write_gguf(name, family, model, seed, kinds, heads):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    write_json(MODEL_FIXTURES / f"{name}.json", reference(model, generator))
+    write_json(MODEL_FIXTURES / f"{name}.json", reference(model, generator) | (more or {}))
 
 
 def random_k_blocks(shape, kind, bytes_of):

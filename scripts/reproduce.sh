@@ -5,7 +5,8 @@
 #       [--seeds N] [--only table-1,figure-rounds,ppo,…] [--small-only] [--init-small PATH] [--init-large PATH] [-- FLAG …]
 #
 # smoke   a few minutes: that all of it works, on sixteen problems; its figures mean nothing
-# cpu     two sizes of model and three seeds on two cores; the budgets are below, the hours in docs/results
+# cpu     two sizes of model and three seeds on two cores; the budgets are below, the hours in docs/results. With --init-small what
+#         fits a few hours of one core: adapters for a small pretrained model
 # gpu     the paper's own settings, for published models (--init-small, --init-large)
 #
 # Every line of `study` below is one run: its name, the tables and figures that show it, what it starts from, and the command.
@@ -42,7 +43,9 @@ all=(--benchmark "$benchmark" "${data[@]}") looks=() tests=(--test-problems 100 
 sft=() orm=() ei=() rcrl=() ppo=()
 # PPO from the base: its temperature, another to compare with, solved problems before a question, and what else differs.
 warmth=0.2 other=(hot 0.7) ppo_shots="" ppo_base=()
-case $profile in
+budget=$profile
+if [ "$profile" = cpu ] && [ -n "${inits[0]}" ]; then budget=pretrained; fi
+case $budget in
 smoke)
   seeds=${seeds:-1} k=4 rounds=2 base_rounds=2 shots=0 report_samples=4 sizes=(tiny)
   all+=(--limit 16 --max-new-tokens 96) looks=(--eval-problems 4) tests=(--test-problems 4 --test-samples 1)
@@ -57,6 +60,15 @@ cpu)
   # What was seen to climb (docs/methods.md); without solved problems, for the length of a row.
   warmth=0.7 other=(cold 0.2) ppo_shots=0
   ppo_base=(--questions 128 --mini-batch 256 --steps 60 --learning-rate 3e-4)
+  ;;
+pretrained)
+  # What an hour of one core is enough for, each, with 135 million parameters: 1,000 training questions, adapters, 100 test questions.
+  seeds=${seeds:-1} k=8 rounds=1 base_rounds=1 report_samples=8 all+=(--limit 1000 --max-new-tokens 64) looks=(--eval-problems 50)
+  adapters=(--lora-rank 16 --lora-alpha 32) report=(--limit 100 --max-new-tokens 64)
+  sft=("${adapters[@]}" --learning-rate 5e-4 --epochs 3 --eval-every 63) ei=("${sft[@]}") rcrl=("${sft[@]}")
+  orm=("${adapters[@]}" --learning-rate 5e-4 --steps 40 --eval-every 20)
+  ppo=("${adapters[@]}" --learning-rate 2e-4 --steps 40 --questions 16 --samples 4 --mini-batch 32 --ppo-epochs 1)
+  ppo+=(--value-layers 4 --eval-every 10)
   ;;
 gpu)
   seeds=${seeds:-3}

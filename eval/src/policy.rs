@@ -160,3 +160,32 @@ impl Policy {
         ids
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `gguf_qwen2.json`, by `scripts/fixtures.py`.
+    #[derive(Deserialize)]
+    struct Reference {
+        texts: Vec<String>,
+        text_ids: Vec<Vec<u32>>,
+        chat: String,
+    }
+
+    #[test]
+    fn a_gguf_file_of_qwen2_writes_the_tokens_and_the_chat_of_transformers() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/tests/fixtures/gguf_qwen2");
+        let text = std::fs::read_to_string(fixture.with_extension("json")).unwrap();
+        let reference: Reference = serde_json::from_str(&text).unwrap();
+        let Policy { model, tokenizer, .. } =
+            Policy::load(&fixture.with_extension("gguf"), &Device::default()).unwrap();
+        for (text, ids) in reference.texts.iter().zip(&reference.text_ids) {
+            assert_eq!(&tokenizer.encode(text), ids, "{text:?}");
+        }
+        assert_eq!(tokenizer.vocab_size(), model.config.vocab_size);
+        assert_eq!(tokenizer.apply_chat_template(&reference.texts[0]).unwrap(), reference.chat);
+        assert_eq!(tokenizer.eos_ids(), tokenizer.encode("<|im_end|>"));
+        assert_eq!([tokenizer.pad_id()].as_slice(), tokenizer.encode("<|endoftext|>"));
+    }
+}

@@ -21,7 +21,7 @@ const MODELS: [&str; 5] = ["llama_tiny", "qwen2_tiny", "qwen3_tiny", "mistral_ti
 /// Those whose weights are stored as f32 in one file, and have gradients beside them.
 const PLAIN: [&str; 3] = ["llama_tiny", "qwen2_tiny", "qwen3_tiny"];
 
-const GGUF: [&str; 2] = ["gguf_llama", "gguf_qwen3"];
+const GGUF: [&str; 3] = ["gguf_llama", "gguf_qwen2", "gguf_qwen3"];
 
 #[derive(Deserialize)]
 struct Fixture {
