@@ -14,15 +14,12 @@ mod measure;
 #[path = "claims/test.rs"]
 mod test;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Parser;
 use list::{CLAIMS, Claim};
 use measure::{CONVERGED, Unit};
-use scripts::{Cell, Size, TableArgs, Written, read_studies};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write,
-};
+use scripts::{Cell, Size, TableArgs, Written, csv_line, exit, questions_of, read_studies};
+use std::{collections::BTreeMap, fmt::Write, process::ExitCode};
 use test::{Answer, CLOSE, Part, SMALLEST, Verdict, ask, ask_across};
 
 /// A part of a claim, asked of one size, or of one against another.
@@ -39,7 +36,11 @@ struct Found {
     rows: Vec<Row>,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    exit(run())
+}
+
+fn run() -> Result<()> {
     let args = TableArgs::parse();
     tell(&read_studies(&args.studies)?)?.put("claims", &args.out)
 }
@@ -66,10 +67,11 @@ fn how() -> String {
     let [smallest, close, converged] = [SMALLEST, CLOSE, CONVERGED].map(|share| 100.0 * share);
     format!(
         "\
-    Every verdict is computed. Two runs are compared seed by seed: the mean of the differences, ± half of a 95 % interval of two \
-    independent parts, Student's t over the seeds and the spread over questions of the difference, taken question by question as a \
-    mean over the seeds. (Where a run does not tell what each question scored, the intervals of the reports are added as if the \
-    questions had been different ones, which is too wide.) One seed has the interval of questions alone. Looks at validation have no interval of questions: theirs is over seeds alone, too narrow, and one seed cannot tell.\n\n\
+    Every verdict is computed. Two runs are compared seed by seed and question by question: the mean of the differences, ± half of a \
+    95 % interval of what seeds leave open (Student's t) and what questions do, each counted once. (Where a run does not tell what each \
+    question scored, the intervals of the reports are added as if the questions had been different ones, which is too wide.) Looks at \
+    validation have no interval of questions: theirs is over seeds alone, too narrow. One seed cannot tell. A run is its checkpoint that \
+    was best on validation; passes of SFT are compared by their last.\n\n\
     - **Better**: the interval lies above 0; otherwise refuted where all of it is below {smallest} points.\n\
     - **No gain**: it lies below {close} points, and not all of it above 0; refuted where all of it is above 0.\n\
     - **Close**: it lies within {close} points on both sides; refuted where all of it is outside.\n\
@@ -127,19 +129,11 @@ impl Found {
 
 /// Which questions, sizes, seeds and samples.
 fn measured_on(sizes: &[Size]) -> Result<String> {
-    let runs = sizes.iter().flat_map(|size| &size.studies).flat_map(|study| study.runs.values());
-    let reports = runs.filter_map(|run| run.test.as_ref());
-    let questions: BTreeSet<String> = reports
-        .map(|report| format!("the {} questions of `{}`, {}", report.problems, report.benchmark, report.split))
-        .collect();
-    ensure!(!questions.is_empty(), "no result has a report on test questions");
-    let questions: Vec<String> = questions.into_iter().collect();
-    ensure!(questions.len() == 1, "results of different questions cannot be compared: {}", questions.join("; "));
     let of_size = |size: &Size| {
         let seeds = size.studies.iter().map(|study| study.seed.to_string()).collect::<Vec<_>>().join(", ");
         format!("`{}` (seed(s) {seeds}; K = {})", size.model, size.most_samples())
     };
-    Ok(format!("Measured on {}: {}.", questions[0], sizes.iter().map(of_size).collect::<Vec<_>>().join("; ")))
+    Ok(format!("Measured on {}: {}.", questions_of(sizes)?, sizes.iter().map(of_size).collect::<Vec<_>>().join("; ")))
 }
 
 fn summary(found: &[Found], sizes: &[Size], markdown: &mut String) -> Result<()> {
@@ -266,7 +260,8 @@ fn csv(claim: &Claim, Row { part, answer, models }: &Row) -> String {
     });
     let [mean, half_width, seeds] = difference;
     let model = models.join(" against ");
-    format!("{},\"{}\",{model},{mean},{half_width},{unit},{seeds},{}\n", claim.number, part.what, answer.verdict)
+    let (number, verdict) = (claim.number.to_string(), answer.verdict.to_string());
+    csv_line(&[&number, &part.what, &model, &mean, &half_width, unit, &seeds, &verdict])
 }
 
 #[cfg(test)]
@@ -344,13 +339,21 @@ mod tests {
 
     #[test]
     fn the_same_claim_is_refuted_by_the_opposite_and_left_open_by_little() {
-        assert_eq!(verdict(8, &[size("tiny", &[("ei", &[0.4]), ("ei-last", &[0.5])])]), DoesNotHold);
-        assert_eq!(verdict(8, &[size("tiny", &[("ei", &[0.43]), ("ei-last", &[0.4])])]), CannotTell);
+        assert_eq!(verdict(8, &[size("tiny", &[("ei", &[0.4; 3]), ("ei-last", &[0.5; 3])])]), DoesNotHold);
+        assert_eq!(verdict(8, &[size("tiny", &[("ei", &[0.43; 3]), ("ei-last", &[0.4; 3])])]), CannotTell);
+    }
+
+    #[test]
+    fn one_seed_cannot_tell_however_clear_its_questions_are() {
+        let sizes = [size("tiny", &[("ei", &[0.9]), ("ei-last", &[0.1])])];
+        assert_eq!(verdict(8, &sizes), CannotTell);
+        let told = tell(&sizes).unwrap().markdown;
+        assert!(told.contains("+80.0") && told.contains("cannot tell: one seed"), "{told}");
     }
 
     #[test]
     fn a_run_that_is_missing_cannot_tell_and_is_named() {
-        let sizes = [size("tiny", &[("ppo", &[0.5]), ("ppo-plr", &[0.4])])];
+        let sizes = [size("tiny", &[("ppo", &[0.5; 3]), ("ppo-plr", &[0.4; 3])])];
         let found = find(&CLAIMS[12], &sizes);
         assert_eq!((found.rows[0].answer.verdict, found.verdict()), (Holds, CannotTell));
         assert!(tell(&sizes).unwrap().markdown.contains("cannot tell: `ppo-backtracking` was not run"));
@@ -358,8 +361,8 @@ mod tests {
 
     #[test]
     fn what_one_size_has_not_run_is_left_to_the_other() {
-        let full = size("tiny", &[("ei", &[0.5]), ("ei-last", &[0.4]), ("sft", &[0.3])]);
-        let sizes = [full, size("medium", &[("ei", &[0.5])])];
+        let full = size("tiny", &[("ei", &[0.5; 3]), ("ei-last", &[0.4; 3]), ("sft", &[0.3; 3])]);
+        let sizes = [full, size("medium", &[("ei", &[0.5; 3])])];
         assert_eq!(verdict(8, &sizes), Holds);
         assert!(tell(&sizes).unwrap().markdown.contains("Not run on `medium`, and not counted: `ei-last`."));
     }

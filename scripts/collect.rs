@@ -6,8 +6,8 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use scripts::{RunResult, check_name};
-use std::{fs, path::PathBuf};
+use scripts::{RunResult, check_name, exit};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 /// Keep what a run came to as one small file: its report, its looks at the validation split, its cost
 #[derive(Parser)]
@@ -33,7 +33,11 @@ struct Flags {
     out: PathBuf,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    exit(run())
+}
+
+fn run() -> Result<()> {
     let Flags { run, report, by_question, model, seed, out } = Flags::parse();
     let name = out.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
     check_name(name)?;

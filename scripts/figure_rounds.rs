@@ -7,7 +7,8 @@
 
 use anyhow::Result;
 use clap::Parser;
-use scripts::{Figure, OVER_SEEDS, Panel, Point, Row, Scale, Size, TableArgs, mean_over_seeds, read_studies};
+use scripts::{Figure, OVER_SEEDS, Panel, Point, Row, RunResult, Scale, Size, TableArgs, exit, of_looks, read_studies};
+use std::process::ExitCode;
 
 const MAJ_1: &str = "validation/maj@1";
 const LINES: [Row; 4] = [
@@ -17,7 +18,11 @@ const LINES: [Row; 4] = [
     ("EI from SFT, K = 4", "ei-k4"),
 ];
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    exit(run())
+}
+
+fn run() -> Result<()> {
     let args = TableArgs::parse();
     let panels = read_studies(&args.studies)?.iter().map(panel).collect();
     let figure = Figure {
@@ -34,9 +39,10 @@ fn main() -> Result<()> {
 fn panel(size: &Size) -> Panel {
     let mut panel = Panel::of_looks(size, &LINES, "step", MAJ_1);
     let of_sft: Vec<f64> = size.of("sft").filter_map(|run| Some(run.best_and_last(MAJ_1)?[0])).collect();
+    let problems = size.of("sft").find_map(RunResult::looked_at);
     for (series, (_, run)) in panel.series.iter_mut().zip(LINES) {
         let is_from_sft = run != "ei-base" && !series.points.is_empty();
-        let start = mean_over_seeds(&of_sft).filter(|_| is_from_sft).map(|cell| Point { x: 0.0, cell });
+        let start = of_looks(&of_sft, problems).filter(|_| is_from_sft).map(|cell| Point { x: 0.0, cell });
         series.points.splice(..0, start);
     }
     panel

@@ -6,7 +6,8 @@
 
 use anyhow::Result;
 use clap::Parser;
-use scripts::{Figure, OVER_SEEDS, Panel, Row, Scale, TableArgs, read_studies};
+use scripts::{Figure, OVER_SEEDS, Panel, Row, Scale, TableArgs, exit, read_studies};
+use std::process::ExitCode;
 
 /// The dashed half of the colours is what starts from the base.
 const LINES: [Row; 6] = [
@@ -18,7 +19,11 @@ const LINES: [Row; 6] = [
     ("PPO from base", "ppo-base"),
 ];
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    exit(run())
+}
+
+fn run() -> Result<()> {
     let args = TableArgs::parse();
     let sizes = read_studies(&args.studies)?;
     let figure = Figure {

@@ -7,12 +7,17 @@
 
 use anyhow::Result;
 use clap::Parser;
-use scripts::{Figure, OVER_SEEDS, Panel, Row, Scale, TableArgs, read_studies};
+use scripts::{Figure, OVER_SEEDS, Panel, Row, Scale, TableArgs, exit, read_studies};
+use std::process::ExitCode;
 
 const LINES: [Row; 2] = [("gradient detached from the trunk", "ppo"), ("gradient into the shared trunk", "ppo-shared")];
 const METRICS: [&str; 2] = ["validation/maj@1", "value/explained_variance"];
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    exit(run())
+}
+
+fn run() -> Result<()> {
     let args = TableArgs::parse();
     let sizes = read_studies(&args.studies)?;
     let panels = sizes.iter().flat_map(|size| METRICS.map(|metric| Panel::of_looks(size, &LINES, "step", metric)));

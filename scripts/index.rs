@@ -8,12 +8,13 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use minijinja::{AutoEscape, Environment, context, value::Serde};
 use pulldown_cmark::{Options, Parser as Markdown, html};
-use scripts::{RunResult, Size, StudyArgs, metric, read_studies};
+use scripts::{RunResult, Size, StudyArgs, exit, metric, read_studies};
 use serde::Serialize;
 use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 const TEMPLATE: &str = include_str!("index.html.jinja");
@@ -66,7 +67,11 @@ struct Run {
     report: Option<String>,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    exit(run())
+}
+
+fn run() -> Result<()> {
     let Flags { folder } = Flags::parse();
     let sizes = read_studies(&StudyArgs { folders: vec![folder.clone()] })?;
     let parts =
@@ -80,6 +85,7 @@ fn main() -> Result<()> {
 fn page(folder: &Path, parts: Vec<Part>, runs: Vec<Run>) -> Result<String> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    let folder = folder.canonicalize().with_context(|| format!("cannot read {}", folder.display()))?;
     let title = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Ok(environment.render_str(TEMPLATE, context! { title, parts => Serde(parts), runs => Serde(runs) })?)
 }

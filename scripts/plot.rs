@@ -3,14 +3,14 @@
 
 mod draw;
 
-use crate::{Cell, Row, Size, Written, mean_over_seeds};
+use crate::{Cell, Row, RunResult, Size, Written, csv_line, mean_over_seeds};
 use anyhow::{Result, anyhow, ensure};
 use draw::has_interval;
 use std::{collections::BTreeMap, fmt::Write};
 
 /// How to read a figure whose points are means of looks at the validation split.
-pub const OVER_SEEDS: &str = "Mean over seeds, with a 95 % interval over seeds where there are several. Hollow: fewer seeds than at \
-                              other points of the line.";
+pub const OVER_SEEDS: &str = "Mean over seeds; 95 % interval over seeds, where there are several, and validation problems. Hollow: fewer \
+                              seeds than at other points of the line.";
 
 /// Panels that share a legend. All of them have the same lines, in the same order.
 #[derive(Clone, Debug)]
@@ -89,9 +89,10 @@ impl Panel {
                     ys.push(y);
                 }
             }
+            let problems = size.of(run).find_map(RunResult::looked_at).filter(|_| metric.starts_with("validation/"));
             let points = steps
                 .values()
-                .filter_map(|(xs, ys)| Some(Point { x: mean_over_seeds(xs)?.mean, cell: mean_over_seeds(ys)? }));
+                .filter_map(|(xs, ys)| Some(Point { x: mean_over_seeds(xs)?.mean, cell: of_looks(ys, problems)? }));
             let points: Vec<Point> = points.collect();
             panel.found(run, points.iter().map(|point| point.cell.seeds).max().unwrap_or(0));
             panel.series.push(Series { label, metric: metric.into(), points });
@@ -113,6 +114,14 @@ impl Panel {
     fn points(&self) -> impl Iterator<Item = &Point> {
         self.series.iter().flat_map(|series| &series.points)
     }
+}
+
+/// The mean of one look of each seed. Where it is a share of problems, their part of the interval is that of a share; all seeds look
+/// at the same problems, so that more seeds do not make more of them.
+pub fn of_looks(values: &[f64], problems: Option<f64>) -> Option<Cell> {
+    let cell = mean_over_seeds(values)?;
+    let of_problems = problems.map_or(0.0, |problems| 1.96 * (cell.mean * (1.0 - cell.mean) / problems).sqrt());
+    Some(Cell { half_width: cell.half_width.hypot(of_problems), ..cell })
 }
 
 impl Figure {
@@ -155,9 +164,9 @@ impl Figure {
                 writeln!(text, "| {x:.0} | {} |", cells.join(" | "))?;
             }
         }
-        writeln!(text, "\n{} In brackets: seeds.", self.note)?;
-        for (number, sentence) in (1..).zip(missing) {
-            writeln!(text, "\n<sup>{number}</sup> {sentence}")?;
+        writeln!(text, "\n{} In brackets: seeds. —: not looked at there.", self.note)?;
+        for sentence in missing {
+            writeln!(text, "\n{sentence}")?;
         }
         Ok(text)
     }
@@ -167,8 +176,9 @@ impl Figure {
         for panel in &self.panels {
             for Series { label, metric, points } in &panel.series {
                 for Point { x, cell: Cell { mean, half_width, seeds } } in points {
-                    // Labels may hold commas.
-                    writeln!(text, "{},\"{label}\",{x},{metric},{mean:.5},{half_width:.5},{seeds}", panel.model)?;
+                    let numbers = [x.to_string(), format!("{mean:.5}"), format!("{half_width:.5}"), seeds.to_string()];
+                    let [x, mean, half_width, seeds] = &numbers;
+                    text += &csv_line(&[&panel.model, label, x, metric, mean, half_width, seeds]);
                 }
             }
         }
@@ -179,7 +189,7 @@ impl Figure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cost, Look, Made, RunResult, Study};
+    use crate::{Cost, Look, Made, Study};
 
     const ROWS: [Row; 2] = [("EI, K < 9", "ei-k4"), ("PPO", "ppo")];
 
@@ -200,6 +210,7 @@ mod tests {
                 reward_model: None,
                 cost: Cost::default(),
                 looks: looks.iter().map(look).collect(),
+                flags: BTreeMap::new(),
                 made: Made::default(),
             };
             Study { seed, runs: BTreeMap::from([(run.name.clone(), run)]) }
@@ -221,15 +232,23 @@ mod tests {
         let cell = points[0].cell;
         assert!((cell.mean - 0.4).abs() < 1e-12 && (cell.half_width - 1.2706).abs() < 1e-9, "{cell:?}");
         let csv = figure(&size, Scale::Linear).written().unwrap().csv;
-        assert_eq!(csv.lines().last(), Some("tiny,\"PPO\",16,validation/maj@1,0.50000,0.00000,1"));
+        assert_eq!(csv.lines().last(), Some("tiny,PPO,16,validation/maj@1,0.50000,0.00000,1"));
+    }
+
+    #[test]
+    fn one_look_at_many_problems_has_the_interval_of_a_share() {
+        // 1.96 * sqrt(0.4 * 0.6 / 400) = 0.0480.
+        let cell = of_looks(&[0.4], Some(400.0)).unwrap();
+        assert!((cell.half_width - 0.0480).abs() < 1e-4, "{cell:?}");
+        assert_eq!(of_looks(&[0.4], None).unwrap().half_width, 0.0);
     }
 
     #[test]
     fn a_run_that_is_missing_is_told_of_below_and_is_an_error_only_if_all_are() {
         let size = size("ppo", &[&[(1.0, 0.3)], &[]]);
         let markdown = figure(&size, Scale::Linear).written().unwrap().markdown;
-        assert!(markdown.contains("<sup>1</sup> `ei-k4` of `tiny` is missing."), "{markdown}");
-        assert!(markdown.contains("<sup>2</sup> `ppo` of `tiny` has 1 of 2 seeds."), "{markdown}");
+        assert!(markdown.contains("\n`ei-k4` of `tiny` is missing."), "{markdown}");
+        assert!(markdown.contains("\n`ppo` of `tiny` has 1 of 2 seeds."), "{markdown}");
         assert!(markdown.contains("\n| `tiny`, validation maj@1 by samples | PPO |\n"), "{markdown}");
         let nothing = Size { model: "tiny".into(), studies: Vec::new() };
         let error = figure(&nothing, Scale::Linear).written().unwrap_err().to_string();

@@ -17,24 +17,31 @@
 # FLAG … go to every command (--threads 1, say). The programs are those of this checkout, built first, or those of the folder BIN.
 set -euo pipefail
 here=$(dirname "$0") profile=cpu benchmark=synthetic data=() out="" seeds="" only="" small_only="" inits=("" "") flags=()
+fail() { echo "error: $1; see $0 --help" >&2 && exit 2; }
 while (($#)); do
   case $1 in
+  --profile | --benchmark | --data-dir | --out | --seeds | --only | --init-small | --init-large)
+    (($# > 1)) || fail "$1 needs a value"
+    ;;&
   --profile) profile=$2 && shift 2 ;;
   --benchmark) benchmark=$2 && shift 2 ;;
   --data-dir) data=(--data-dir "$2") && shift 2 ;;
   --out) out=$2 && shift 2 ;;
-  --seeds) seeds=$2 && shift 2 ;;
+  --seeds) [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "--seeds $2 is no number" && seeds=$2 && shift 2 ;;
   --only) only=,$2, && shift 2 ;;
   --small-only) small_only=yes && shift ;;
   --init-small) inits[0]=$2 && shift 2 ;;
   --init-large) inits[1]=$2 && shift 2 ;;
   --) shift && flags=("$@") && break ;;
   -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit ;;
-  *) echo "error: unknown flag $1; see $0 --help" >&2 && exit 2 ;;
+  *) fail "unknown flag $1" ;;
   esac
 done
+case $profile in smoke | cpu | gpu) ;; *) fail "no profile $profile: smoke, cpu or gpu" ;; esac
+if [ -n "${inits[1]}" ] && [ -z "${inits[0]}" ]; then fail "--init-large needs --init-small"; fi
+if [ "$profile" = gpu ] && [ -z "${inits[0]}" ]; then fail "the profile gpu is for published models: give --init-small"; fi
 out=${out:-runs/reproduce-$profile-$benchmark} bin=${BIN:-$here/../target/release}
-if [ -z "${BIN:-}" ]; then cargo build --quiet --release --workspace; fi
+if [ -z "${BIN:-}" ]; then cargo build --quiet --release --workspace --manifest-path "$here/../Cargo.toml"; fi
 
 # The budgets. K of Expert Iteration, which the reward model learns from as well; samples of a report; what differs from the
 # defaults of each command.
@@ -51,12 +58,13 @@ smoke)
   all+=(--limit 16 --max-new-tokens 96) looks=(--eval-problems 4) tests=(--test-problems 4 --test-samples 1)
   report=(--limit 8 --max-new-tokens 96)
   sft=(--steps 4 --eval-every 2) orm=(--steps 4) ei=("${sft[@]}") rcrl=("${sft[@]}")
-  ppo=(--steps 2 --questions 4 --samples 2 --mini-batch 4 --eval-every 1)
+  ppo=(--steps 2 --value-warm-up 0 --questions 4 --samples 2 --mini-batch 4 --eval-every 1)
   ;;
 cpu)
-  seeds=${seeds:-3} k=16 rounds=2 base_rounds=3 looks=(--eval-problems 400)
+  seeds=${seeds:-3} k=16 rounds=3 base_rounds=4 looks=(--eval-problems 400)
   # Expert Iteration learns for as many steps as SFT does, each round.
   orm=(--eval-every 400 --learning-rate 1e-3) ei=(--steps 1500) rcrl=(--steps 1500) report=(--max-new-tokens 112)
+  ppo=(--eval-every 4)
   # What was seen to climb (docs/methods.md); without solved problems, for the length of a row.
   warmth=0.7 other=(cold 0.2) ppo_shots=0
   ppo_base=(--questions 128 --mini-batch 256 --steps 60 --learning-rate 3e-4)
@@ -72,15 +80,17 @@ pretrained)
   ;;
 gpu)
   seeds=${seeds:-3}
-  sft=(--batch-size 128 --learning-rate 2e-5)
+  sft=(--batch-size 128 --learning-rate 2e-5) ei=("${sft[@]}") rcrl=("${sft[@]}") orm=("${sft[@]}")
   ppo=(--questions 256 --ppo-epochs 4 --mini-batch 256 --learning-rate 1e-6 --value-layers 4 --lambda 0.95 --lora-rank 128)
-  ppo+=(--steps 1000)
+  ppo+=(--steps 1000 --value-learning-rate 1e-6 --value-warm-up 0)
   ;;
-*) echo "error: no profile $profile: smoke, cpu or gpu" >&2 && exit 2 ;;
 esac
 ppo_shots=${ppo_shots:-$shots}
 if [ -n "${inits[0]}" ]; then sizes=(small-model large-model); fi
-if [ -n "$small_only" ] || [ -n "${inits[0]}" ] && [ -z "${inits[1]}" ]; then sizes=("${sizes[0]}"); fi
+if [ -n "$small_only" ] || { [ -n "${inits[0]}" ] && [ -z "${inits[1]}" ]; }; then sizes=("${sizes[0]}"); fi
+# The third table is of the second benchmark.
+third="" made=(table-1 table-2 table-4 table-5 table-6 figure-rounds figure-samples figure-epochs figure-value claims)
+if [ "$benchmark" = svamp ]; then third=table-3 made=(table-3 figure-rounds figure-samples claims); fi
 
 # What runs start from: each makes what it needs, once.
 base() { if [ -z "$init" ]; then run base pretrain; fi; }
@@ -94,8 +104,8 @@ ei() { orm && run ei ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" "${ei[@]}"; 
 orm-likelihood() {
   ei
   if [ -f "$dir/orm-likelihood/counted" ]; then return; fi
-  rm -rf "$dir/orm-likelihood" && cp -r "$dir/orm" "$dir/orm-likelihood"
-  "$bin/rl" orm --resume "$dir/orm-likelihood" --likelihood-of "$dir/ei" "${flags[@]}"
+  rm -rf "$dir/orm-likelihood" && cp -r "$dir/orm" "$dir/orm-likelihood" || exit
+  "$bin/rl" orm --resume "$dir/orm-likelihood" --likelihood-of "$dir/ei" "${flags[@]}" || exit
   touch "$dir/orm-likelihood/counted"
 }
 rcrl() { ei && run rcrl rcrl "${by_ei[@]}" --samples 4 --temperature 1 "${rcrl[@]}"; }
@@ -111,13 +121,13 @@ study() {
   with_orm=(--orm "$dir/orm") many=(--samples "$k" --rounds "$rounds")
   sparse=(--from-samples "$dir/rcrl/samples.jsonl" --labels outcome) drawn_of_base=(--from-samples "$dir/ei-base/samples.jsonl")
 
-  asked="--shots $shots" try base "table-2 table-3 claims" base
-  try sft "table-1 table-3 figure-epochs claims" sft
+  asked="--shots $shots" try base "table-2 $third claims" base
+  try sft "table-1 $third figure-epochs claims" sft
   try orm "claims" orm
-  of=sft judge=orm-likelihood try sft-likelihood "table-1" orm-likelihood
+  of=sft judge=orm-likelihood run_of=orm-likelihood try sft-likelihood "table-1" orm-likelihood
   # From SFT.
-  try ei "table-1 table-3 table-5 figure-rounds figure-samples claims" ei
-  try ppo "table-1 table-3 table-6 figure-samples figure-value claims" sft ppo "${of_sft[@]}"
+  try ei "table-1 $third table-5 figure-rounds figure-samples claims" ei
+  try ppo "table-1 $third table-6 figure-samples figure-value claims" sft ppo "${of_sft[@]}"
   try ppo-dense "table-1 claims" sft ppo "${of_sft[@]}" --reward dense
   try ppo-sparse-orm "table-1 claims" orm ppo "${of_sft[@]}" --reward sparse-orm "${with_orm[@]}"
   try ppo-dense-orm "table-1 claims" orm ppo "${of_sft[@]}" --reward dense-orm "${with_orm[@]}"
@@ -125,8 +135,8 @@ study() {
   try rcrl "table-1 claims" rcrl
   asked="--goal bad" of=rcrl try rcrl-bad "claims" rcrl
   # From the base, after a few solved problems.
-  try ei-base "table-2 table-3 table-5 figure-rounds figure-samples claims" ei-base
-  asked="--shots $ppo_shots" try ppo-base "table-2 table-3 figure-samples claims" base ppo "${prompted[@]}" --temperature "$warmth"
+  try ei-base "table-2 $third table-5 figure-rounds figure-samples claims" ei-base
+  asked="--shots $ppo_shots" try ppo-base "table-2 $third figure-samples claims" base ppo "${prompted[@]}" --temperature "$warmth"
   for reward in sparse-orm dense-orm; do
     asked="--shots $ppo_shots" try ppo-base-$reward "table-2" orm ppo "${prompted[@]}" --temperature "$warmth" --reward $reward \
       "${with_orm[@]}"
@@ -136,8 +146,9 @@ study() {
   # Ablations, of the smaller size.
   if [ "$size" != "${sizes[0]}" ] || [ "$benchmark" = svamp ]; then return; fi
   for passes in 1 2 8; do
-    try sft-$passes "figure-epochs claims" base sft --init "$base" "${sft[@]}" --epochs $passes
+    last=yes try sft-$passes "figure-epochs claims" base sft --init "$base" "${sft[@]}" --epochs $passes
   done
+  last=yes of=sft try sft-4 "figure-epochs" sft
   try ppo-plr "table-6 claims" sft ppo "${of_sft[@]}" --curriculum plr
   try ppo-backtracking "table-6 claims" sft ppo "${of_sft[@]}" --curriculum backtracking
   try ppo-shared "figure-value claims" sft ppo "${of_sft[@]}" --value-shares-trunk
@@ -161,7 +172,8 @@ try() {
   local name=$1 shown_by=$2 from=$3 started
   shift 3
   wanted "$name" "$shown_by" || return 0
-  "$from"
+  # Not `set -e` alone: it is off in whatever stands before an `&&`.
+  "$from" || exit
   started=$SECONDS
   if (($#)); then run "$name" "$@"; fi
   keep "$name"
@@ -178,6 +190,7 @@ wanted() {
 # Whether any of some runs, tables and figures is asked for.
 shown() {
   local what
+  known+=" $1 "
   [ -n "$only" ] || return 0
   for what in $1; do [[ $only != *,$what,* ]] || return 0; done
   return 1
@@ -198,7 +211,7 @@ run() {
   shift 2
   if [ -f "$path/finished" ]; then return; fi
   if [ -f "$path/checkpoints/index.json" ]; then
-    "$bin/rl" "$command" --resume "$path" "${flags[@]}"
+    "$bin/rl" "$command" --resume "$path" "${flags[@]}" || exit
   else
     rm -rf "$path"
     case $command in
@@ -206,7 +219,7 @@ run() {
     orm) more=("${looks[@]}") ;;
     *) more=("${looks[@]}" "${tests[@]}") ;;
     esac
-    "$bin/rl" "$command" --seed "$seed" "${model[@]}" "${all[@]}" "${more[@]}" --out "$path" "${flags[@]}" "$@"
+    "$bin/rl" "$command" --seed "$seed" "${model[@]}" "${all[@]}" "${more[@]}" --out "$path" "${flags[@]}" "$@" || exit
   fi
   touch "$path/finished"
 }
@@ -217,13 +230,17 @@ keep() {
   if [ "$name" != orm ]; then
     orm
     if [ "$name" = base ]; then path=$base; fi
+    # Passes of SFT are compared as they end, not where they were best on validation.
+    if [ -n "${last:-}" ]; then
+      path=$path/checkpoints/$(sed -n 's/.*"last": *"\([^"]*\)".*/\1/p' "$path/checkpoints/index.json")
+    fi
     mkdir -p "$dir/reports"
     report_of=(--report "$dir/reports/$name.json" --by-question "$dir/reports/$name.by-question.json")
     # shellcheck disable=SC2086
     "$bin/eval" run --checkpoint "$path" --orm "$dir/${judge:-orm}" --samples "$report_samples" --benchmark "$benchmark" "${data[@]}" \
       --out "${report_of[1]}" --by-question "${report_of[3]}" "${report[@]}" "${flags[@]}" ${asked:-}
   fi
-  if [ -d "$dir/${of:-$1}" ]; then report_of+=(--run "$dir/${of:-$1}"); fi
+  if [ -d "$dir/${run_of:-${of:-$1}}" ]; then report_of+=(--run "$dir/${run_of:-${of:-$1}}"); fi
   "$bin/collect" "${report_of[@]}" --model "$size" --seed "$seed" --out "$dir/results/$name.json"
 }
 
@@ -234,12 +251,16 @@ if [ "$profile" = smoke ] && [ -z "${inits[0]}" ]; then
   if [ ! -f "$out/knows/finished" ]; then
     rm -rf "$out/pretrained" "$out/knows"
     "$bin/rl" pretrain --steps 6 --batch-size 4 --eval-every 6 --out "$out/pretrained" "${flags[@]}"
-    "$bin/rl" sft "${all[@]}" --init "$out/pretrained" --steps 120 --batch-size 8 --learning-rate 4e-3 --eval-every 120 \
+    # Not all of them, or there is nothing to tell apart.
+    steps=120
+    if [ "$benchmark" = svamp ]; then steps=50; fi
+    "$bin/rl" sft "${all[@]}" --init "$out/pretrained" --steps $steps --batch-size 8 --learning-rate 4e-3 --eval-every $steps \
       "${looks[@]}" "${tests[@]}" --out "$out/knows" "${flags[@]}"
     touch "$out/knows/finished"
   fi
 fi
-left=() number=0
+left=() number=0 known=$third
+if [ "$profile" = smoke ]; then known=table-3; fi
 for pass in count run; do
   for ((seed = 0; seed < seeds; seed++)); do
     for place in "${!sizes[@]}"; do
@@ -249,12 +270,18 @@ for pass in count run; do
       study
     done
   done
-  if [ "$pass" = count ]; then echo "${#left[@]} runs to do in $out"; fi
+  if [ "$pass" = count ]; then
+    for what in ${only//,/ }; do [[ " $known " == *" $what "* ]] || fail "--only $what names no run, table or figure"; done
+    echo "${#left[@]} runs to do in $out"
+  fi
 done
 
-made=(table-1 table-2 table-4 table-5 table-6 figure-rounds figure-samples figure-epochs figure-value claims)
-if [ "$benchmark" = svamp ]; then made=(table-3 figure-rounds figure-samples claims); fi
 for what in "${made[@]}"; do
   if shown "$what"; then "$bin/$what" "$out" --out "$out/tables" >/dev/null; fi
 done
-echo "tables, figures and claims are in $out/tables, all of them on one page: $("$bin/index" "$out")"
+if [ "$profile" = smoke ] && [ "$benchmark" = synthetic ] && shown table-3; then
+  BIN=$bin "$0" --profile smoke --benchmark svamp --data-dir "$here/../data/tests/fixtures" --out "$out-svamp" --only table-3 -- "${flags[@]}"
+  cp "$out-svamp"/tables/table-3.* "$out/tables"
+fi
+page=$("$bin/index" "$out")
+echo "tables, figures and claims are in $out/tables, all of them on one page: $page"

@@ -33,6 +33,9 @@ pub struct RunResult {
     pub cost: Cost,
     /// Its looks at the validation split, in their order.
     pub looks: Vec<Look>,
+    /// The flags of the run, as its `config.toml` has them; without paths, which are of one machine.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub flags: BTreeMap<String, Value>,
     /// Where and with what it was made.
     pub made: Made,
 }
@@ -79,7 +82,7 @@ impl RunResult {
         report: Option<&Path>,
         by_question: Option<&Path>,
     ) -> Result<Self> {
-        let command = run.map(command_of).transpose()?.unwrap_or_default();
+        let (command, flags) = run.map(command_and_flags).transpose()?.unwrap_or_default();
         let lines = run.map(|run| metrics(&run.join("metrics.jsonl"))).transpose()?.unwrap_or_default();
         let evaluation = run.filter(|_| command == "orm").map(|run| run.join("eval.json"));
         Ok(Self {
@@ -92,6 +95,7 @@ impl RunResult {
             reward_model: evaluation.as_deref().map(read).transpose()?,
             cost: cost(&lines, ["sft", "pretrain", "orm"].contains(&command.as_str())),
             looks: looks(&lines),
+            flags,
             made: Made { commit: commit(), processor: processor() },
             command,
         })
@@ -101,6 +105,16 @@ impl RunResult {
     /// A file that is missing or malformed.
     pub fn read(path: &Path) -> Result<Self> {
         read(path)
+    }
+
+    /// How many problems its looks at the validation split are of.
+    pub fn looked_at(&self) -> Option<f64> {
+        self.flags.get("eval_problems").and_then(Value::as_f64)
+    }
+
+    /// What each test problem scores.
+    pub fn scores(&self, metric: Metric) -> Option<Vec<f64>> {
+        Some(self.by_question.get(&metric)?.iter().map(|&score| f64::from(score) / 1000.0).collect())
     }
 
     /// The best look at a number of the validation split, and the last.
@@ -118,12 +132,17 @@ fn thousandths(values: BTreeMap<Metric, Vec<f64>>) -> BTreeMap<Metric, Vec<u16>>
     values.into_iter().filter(|(metric, _)| is_kept(metric)).map(|(metric, values)| (metric, round(values))).collect()
 }
 
-/// The subcommand that a run directory is of.
-fn command_of(run: &Path) -> Result<String> {
+/// The subcommand that a run directory is of, and its flags but for paths.
+fn command_and_flags(run: &Path) -> Result<(String, BTreeMap<String, Value>)> {
     let path = run.join("config.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let command = text.lines().next().and_then(|line| line.strip_prefix("# rl "));
-    Ok(command.with_context(|| format!("{} does not begin with its command", path.display()))?.trim().into())
+    let command = command.with_context(|| format!("{} does not begin with its command", path.display()))?.trim().into();
+    let mut flags: BTreeMap<String, Value> =
+        toml::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+    let is_path = |value: &Value| value.as_str().is_some_and(|text| text.contains(['/', '\\']));
+    flags.retain(|_, value| !is_path(value));
+    Ok((command, flags))
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
@@ -200,7 +219,7 @@ mod tests {
 
     fn run_with(command: &str, metrics: &str) -> tempfile::TempDir {
         let run = tempfile::tempdir().unwrap();
-        fs::write(run.path().join("config.toml"), format!("# rl {command}\nseed = 3\n")).unwrap();
+        fs::write(run.path().join("config.toml"), format!("# rl {command}\nseed = 3\ninit = \"/home/x\"\n")).unwrap();
         fs::write(run.path().join("metrics.jsonl"), metrics).unwrap();
         run
     }
@@ -213,6 +232,7 @@ mod tests {
         let run = run_with("ppo", LINES);
         let result = RunResult::of("ppo", ("tiny", 3), Some(run.path()), None, None).unwrap();
         assert_eq!((result.command.as_str(), result.model.as_str(), result.seed), ("ppo", "tiny", 3));
+        assert_eq!(result.flags, BTreeMap::from([("seed".to_string(), Value::from(3))]), "and no path");
         assert_eq!(result.cost, Cost { samples: Some(16.0), cpu_seconds: Some(3.5) });
         let expected = [("cpu_seconds", 3.5), ("samples", 16.0), ("step", 2.0), ("validation/maj@1", 0.123457)];
         assert_eq!(result.looks, [expected.into_iter().map(|(name, x)| (name.to_string(), x)).collect::<Look>()]);

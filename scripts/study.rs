@@ -1,11 +1,11 @@
 //! Folders of results as studies: everything that was done with one size and one seed.
 
-use crate::{Cell, Cost, RunResult, over_seeds};
+use crate::{Cell, Cost, Crossed, RunResult, over_seeds};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use eval::{Estimate, Metric, MetricKind, Report};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -67,6 +67,21 @@ pub fn read_studies(args: &StudyArgs) -> Result<Vec<Size>> {
     Ok(sizes)
 }
 
+/// The test questions of all results: how many, of which benchmark and split.
+///
+/// # Errors
+/// Where there are none, or results of different questions, which cannot be compared.
+pub fn questions_of(sizes: &[Size]) -> Result<String> {
+    let runs = sizes.iter().flat_map(|size| &size.studies).flat_map(|study| study.runs.values());
+    let reports = runs.filter_map(|run| run.test.as_ref());
+    let all: BTreeSet<String> = reports
+        .map(|report| format!("the {} questions of `{}`, {}", report.problems, report.benchmark, report.split))
+        .collect();
+    let all: Vec<String> = all.into_iter().collect();
+    ensure!(all.len() < 2, "results of different questions cannot be compared: {}", all.join("; "));
+    all.into_iter().next().context("no result has a report on test questions")
+}
+
 /// Files named `results/NAME.json` below a folder, or in it where it is a folder of results itself.
 fn results_below(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
@@ -100,7 +115,16 @@ impl Size {
 
     /// Over the seeds; `None` where no seed has it.
     pub fn cell(&self, name: &str, metric: Metric) -> Option<Cell> {
-        over_seeds(&self.estimates(name, metric))
+        let estimates = self.estimates(name, metric);
+        let scores = self.of(name).filter_map(|run| run.scores(metric)).collect::<Vec<_>>();
+        // The report's own interval of one seed knows shares near 0 and 1 better.
+        let is_better = |crossed: &Crossed| {
+            crossed.seeds > 1 && crossed.seeds == estimates.len() && crossed.cell().half_width > 0.0
+        };
+        let crossed = Crossed::of(&scores).filter(is_better);
+        let cell = over_seeds(&estimates)?;
+        // Scores by question are rounded to thousandths.
+        Some(crossed.map_or(cell, |crossed| Cell { mean: cell.mean, ..crossed.cell() }))
     }
 
     /// The mean over seeds of something that a run has cost.

@@ -1,6 +1,6 @@
 //! Tables of methods: a row a method, a column a metric, a part a size of model; as Markdown for people and CSV for programs.
 
-use crate::{Cell, Size, StudyArgs, metric, read_studies};
+use crate::{Cell, Size, StudyArgs, metric, questions_of, read_studies};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser};
 use eval::MetricKind;
@@ -83,14 +83,23 @@ pub fn print_methods(name: &str, title: &str, rows: &[Row], args: &TableArgs) ->
 pub fn methods(title: &str, rows: &[Row], sizes: &[Size]) -> Result<Written> {
     let mut written = Written { markdown: format!("{title}\n"), ..Written::default() };
     written.csv = "model,method,metric,mean,half_width,seeds\n".into();
-    let with_rows: Vec<&Size> =
-        sizes.iter().filter(|size| rows.iter().any(|(_, name)| size.of(name).next().is_some())).collect();
-    ensure!(!with_rows.is_empty(), "none of these runs is among the results: {}", names(rows));
-    for size in with_rows {
+    let has_rows = |size: &&Size| rows.iter().any(|(_, name)| size.of(name).next().is_some());
+    ensure!(sizes.iter().any(|size| has_rows(&size)), "none of these runs is among the results: {}", names(rows));
+    for size in sizes.iter().filter(has_rows) {
         of_size(rows, size, &mut written)?;
     }
-    written.markdown += "\nMean over seeds ± half of a 95 % interval over questions and seeds together. Samples and CPU seconds \
-                         are the method's own, beyond what it starts from.\n";
+    let lacking: Vec<String> =
+        sizes.iter().filter(|size| !has_rows(size)).map(|size| format!("`{}`", size.model)).collect();
+    if !lacking.is_empty() {
+        writeln!(written.markdown, "\nNone of these was run on {}.", lacking.join(", "))?;
+    }
+    writeln!(
+        written.markdown,
+        "\nMeasured on {}: mean over seeds ± half of a 95 % interval over questions and seeds together. Samples and CPU seconds are the \
+         method's own, beyond what it starts from: what is sampled once for several methods counts as samples of each and as CPU \
+         seconds of the first, a reward model. —: it samples nothing, or that was not counted.",
+        questions_of(sizes)?
+    )?;
     Ok(written)
 }
 
@@ -107,10 +116,17 @@ fn of_size(rows: &[Row], size: &Size, written: &mut Written) -> Result<()> {
         for column in columns {
             let cell = size.cell(name, column);
             if let Some(Cell { mean, half_width, seeds }) = cell {
-                writeln!(written.csv, "{},{label},{column},{mean:.5},{half_width:.5},{seeds}", size.model)?;
+                let numbers = [format!("{mean:.5}"), format!("{half_width:.5}"), seeds.to_string()];
+                let [mean, half_width, seeds] = &numbers;
+                written.csv += &csv_line(&[&size.model, label, &column.to_string(), mean, half_width, seeds]);
             }
             let found = cell.map_or(0, |cell| cell.seeds);
-            let note = if found < seeds { footnote(&mut footnotes, found, seeds) } else { String::new() };
+            let note = match (found, size.of(name).count()) {
+                (found, _) if found == seeds => String::new(),
+                (0, 0) => footnote(&mut footnotes, "Not run.".into()),
+                (0, _) => footnote(&mut footnotes, format!("Run, but its report has no {column}.")),
+                (found, _) => footnote(&mut footnotes, format!("{found} of {seeds} seeds.")),
+            };
             cells.push(cell.map_or("—".into(), |cell| format!("{:.3} ± {:.3}", cell.mean, cell.half_width)) + &note);
         }
         let costs = [size.cost(name, |cost| cost.samples), size.cost(name, |cost| cost.cpu_seconds)];
@@ -123,17 +139,22 @@ fn of_size(rows: &[Row], size: &Size, written: &mut Written) -> Result<()> {
     Ok(())
 }
 
-/// The mark of a footnote that says how many seeds a cell lacks.
-fn footnote(footnotes: &mut Vec<String>, found: usize, seeds: usize) -> String {
-    let text = match found {
-        0 => "Not run.".to_string(),
-        found => format!("{found} of {seeds} seeds."),
-    };
+/// The mark of a footnote; the same text has the same mark.
+fn footnote(footnotes: &mut Vec<String>, text: String) -> String {
     let place = footnotes.iter().position(|other| *other == text).unwrap_or_else(|| {
         footnotes.push(text);
         footnotes.len() - 1
     });
     format!(" <sup>{}</sup>", place + 1)
+}
+
+/// A line of a CSV file; what holds a comma or a quotation mark is quoted (RFC 4180).
+pub fn csv_line(cells: &[&str]) -> String {
+    let quoted = |cell: &&str| match cell.contains([',', '"', '\n']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => (*cell).to_string(),
+    };
+    cells.iter().map(quoted).collect::<Vec<_>>().join(",") + "\n"
 }
 
 fn names(rows: &[Row]) -> String {

@@ -1,11 +1,12 @@
-//! Table 2 of Havrilla et al. 2024. Without SFT data: what each method makes of a base model that has seen two solved problems.
+//! Table 2 of Havrilla et al. 2024. Without SFT data: what each method makes of a base model.
 //!
 //! ```sh
 //! cargo run -p scripts --release --bin table-2 -- runs/reproduce
 //! ```
 
 use clap::Parser;
-use scripts::{Row, TableArgs, print_methods};
+use scripts::{Row, TableArgs, exit, print_methods};
+use std::process::ExitCode;
 
 const ROWS: [Row; 6] = [
     ("Prompted", "base"),
@@ -16,11 +17,12 @@ const ROWS: [Row; 6] = [
     ("Dense ORM PPO", "ppo-base-dense-orm"),
 ];
 
-fn main() -> anyhow::Result<()> {
-    print_methods(
+fn main() -> ExitCode {
+    exit(print_methods(
         "table-2",
-        "Table 2. Without SFT data: what each method makes of a base model that has seen two solved problems.",
+        "Table 2. Without SFT data: what each method makes of a base model. Each is asked after as many solved problems as it has \
+         learnt after (`shots` in scripts/reproduce.sh); reward models are those of table 1, whose trunk is the SFT model.",
         &ROWS,
         &TableArgs::parse(),
-    )
+    ))
 }

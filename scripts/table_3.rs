@@ -1,4 +1,4 @@
-//! Table 3 of Havrilla et al. 2024. SVAMP: the methods of tables 1 and 2 on a second benchmark.
+//! Table 3 of Havrilla et al. 2024. The methods of tables 1 and 2 on a second benchmark: SVAMP there.
 //!
 //! ```sh
 //! scripts/reproduce.sh --benchmark svamp --data-dir DIR …
@@ -6,7 +6,8 @@
 //! ```
 
 use clap::Parser;
-use scripts::{Row, TableArgs, print_methods};
+use scripts::{Row, TableArgs, exit, print_methods};
+use std::process::ExitCode;
 
 const ROWS: [Row; 6] = [
     ("SFT", "sft"),
@@ -17,6 +18,6 @@ const ROWS: [Row; 6] = [
     ("Sparse PPO without SFT data", "ppo-base"),
 ];
 
-fn main() -> anyhow::Result<()> {
-    print_methods("table-3", "Table 3. SVAMP.", &ROWS, &TableArgs::parse())
+fn main() -> ExitCode {
+    exit(print_methods("table-3", "Table 3. The methods on a second benchmark.", &ROWS, &TableArgs::parse()))
 }

@@ -5,7 +5,8 @@
 //! ```
 
 use clap::Parser;
-use scripts::{Row, TableArgs, print_methods};
+use scripts::{Row, TableArgs, exit, print_methods};
+use std::process::ExitCode;
 
 const ROWS: [Row; 5] = [
     ("EI, one sample a question", "ei-minimal"),
@@ -15,11 +16,11 @@ const ROWS: [Row; 5] = [
     ("1 : 1, after [BAD]", "rcrl-1-bad"),
 ];
 
-fn main() -> anyhow::Result<()> {
-    print_methods(
+fn main() -> ExitCode {
+    exit(print_methods(
         "table-4",
         "Table 4. Label balance of return-conditioned RL: right solutions for every wrong one, one label a solution.",
         &ROWS,
         &TableArgs::parse(),
-    )
+    ))
 }

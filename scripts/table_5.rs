@@ -6,8 +6,9 @@
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use scripts::{Size, TableArgs, Written, mean_over_seeds, read_studies};
+use scripts::{Size, TableArgs, Written, csv_line, exit, mean_over_seeds, read_studies};
 use std::fmt::Write;
+use std::process::ExitCode;
 
 const STARTS: [(&str, &str); 2] = [("base, prompted", "ei-base"), ("SFT", "ei")];
 /// What is told of a round: a head, the name among its metrics, digits.
@@ -20,7 +21,11 @@ const COLUMNS: [(&str, &str, usize); 6] = [
     ("distance of traces", "diversity/trace_distance", 3),
 ];
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    exit(run())
+}
+
+fn run() -> Result<()> {
     let args = TableArgs::parse();
     table(&read_studies(&args.studies)?)?.put("table-5", &args.out)
 }
@@ -33,9 +38,13 @@ fn table(sizes: &[Size]) -> Result<Written> {
         format!("Table 5. Diversity of what Expert Iteration samples.\n\n| start | round | seeds | {heads} |\n");
     writeln!(written.markdown, "| --- | --- | --- |{}", " --- |".repeat(COLUMNS.len()))?;
     written.csv = "model,start,round,metric,mean,half_width,seeds\n".into();
+    let mut missing = Vec::new();
     for size in sizes {
         for (start, name) in STARTS {
             let rounds = size.of(name).map(|run| run.looks.len()).max().unwrap_or(0);
+            if rounds == 0 {
+                missing.push(format!("`{name}` of `{}`", size.model));
+            }
             for round in 0..rounds {
                 let mut cells = Vec::new();
                 let reached = size.of(name).filter(|run| run.looks.len() > round).count();
@@ -45,18 +54,14 @@ fn table(sizes: &[Size]) -> Result<Written> {
                     let cell = mean_over_seeds(&of_round);
                     if let Some(cell) = cell {
                         let (mean, half_width, seeds) = (cell.mean, cell.half_width, cell.seeds);
-                        writeln!(
-                            written.csv,
-                            "{},{start},{},{metric},{mean:.5},{half_width:.5},{seeds}",
-                            size.model,
-                            round + 1
-                        )?;
+                        let numbers = [format!("{mean:.5}"), format!("{half_width:.5}"), seeds.to_string()];
+                        let (round, [mean, half_width, seeds]) = ((round + 1).to_string(), &numbers);
+                        written.csv += &csv_line(&[&size.model, start, &round, metric, mean, half_width, seeds]);
                     }
-                    cells.push(
-                        cell.map_or("—".into(), |cell| {
-                            format!("{:.digits$} ± {:.digits$}", cell.mean, cell.half_width)
-                        }),
-                    );
+                    cells.push(cell.map_or("—".into(), |cell| match cell.seeds {
+                        1 => format!("{:.digits$}", cell.mean),
+                        _ => format!("{:.digits$} ± {:.digits$}", cell.mean, cell.half_width),
+                    }));
                 }
                 let cells = cells.join(" | ");
                 writeln!(written.markdown, "| `{}`, {start} | {} | {reached} | {cells} |", size.model, round + 1)?;
@@ -65,6 +70,10 @@ fn table(sizes: &[Size]) -> Result<Written> {
     }
     ensure!(written.csv.lines().count() > 1, "neither ei nor ei-base is among the results");
     written.markdown += "\nOf the samples that a round draws, of its training questions: mean over seeds ± half of a 95 % interval \
-                         over seeds. The first round samples from the start itself. Seeds that had stopped before are not in a row.\n";
+                         over seeds, where there are several. The first round samples from the start itself. Seeds that had \
+                         stopped before are not in a row. —: no question with two right solutions.\n";
+    if !missing.is_empty() {
+        writeln!(written.markdown, "\nNot run: {}.", missing.join(", "))?;
+    }
     Ok(written)
 }

@@ -5,16 +5,17 @@
 //! ```
 
 use clap::Parser;
-use scripts::{Row, TableArgs, print_methods};
+use scripts::{Row, TableArgs, exit, print_methods};
+use std::process::ExitCode;
 
 const ROWS: [Row; 3] =
     [("PPO", "ppo"), ("PPO, prioritised level replay", "ppo-plr"), ("PPO, backtracking", "ppo-backtracking")];
 
-fn main() -> anyhow::Result<()> {
-    print_methods(
+fn main() -> ExitCode {
+    exit(print_methods(
         "table-6",
         "Table 6. Curriculum: which questions PPO takes, and from where.",
         &ROWS,
         &TableArgs::parse(),
-    )
+    ))
 }

@@ -12,6 +12,8 @@ pub enum Measure {
     Fall,
     /// Samples drawn until the run has converged, as a decimal logarithm.
     Samples,
+    /// The same, where it is known: Expert Iteration that has converged at its first look may have needed fewer.
+    Needed,
     /// Rounds until the run has converged.
     Rounds,
     /// maj@1 on validation, as a mean of the looks until `ppo` of the same seed has converged.
@@ -45,7 +47,7 @@ impl Measure {
     pub fn unit(self) -> Unit {
         match self {
             Self::Test(_) | Self::Fall | Self::Early | Self::AfterTwoRounds => Unit::Share,
-            Self::Samples => Unit::Samples,
+            Self::Samples | Self::Needed => Unit::Samples,
             Self::Rounds => Unit::Rounds,
             Self::Distinct => Unit::Solutions,
         }
@@ -65,6 +67,13 @@ impl Measure {
             }
             Self::Fall => run.best_and_last(LOOK).map(|[best, last]| best - last).ok_or_else(|| lacks("look"))?,
             Self::Samples => settled(name, study)?[1].log10(),
+            Self::Needed => {
+                let [round, samples, _] = settled(name, study)?;
+                if run.command == "ei" && round <= 1.0 {
+                    return Err(format!("`{name}` needed {samples:.0} at most, its first look, seed {}", study.seed));
+                }
+                samples.log10()
+            }
             Self::Rounds => settled(name, study)?[0],
             Self::Early => {
                 let plain = looks(self::run("ppo", study)?);

@@ -2,7 +2,7 @@
 
 use crate::measure::Measure;
 use eval::Estimate;
-use scripts::{Cell, Size, Study, mean_over_seeds, over_seeds};
+use scripts::{Cell, Crossed, Size, Study, over_seeds};
 use std::fmt;
 
 /// The smallest effect of interest, as a share of questions: two points.
@@ -83,31 +83,43 @@ pub struct Answer {
     pub not_run: Vec<&'static str>,
 }
 
-/// A sum of measures with the measure of each of its terms.
-type Measured = (Vec<Cell>, Cell);
+/// A sum of measures.
+struct Measured {
+    /// The measure of each term.
+    terms: Vec<Cell>,
+    /// Their weighted sum.
+    sum: Cell,
+    /// The sum by seed and question, where all runs tell what each question scores: what is hard for all of them takes no part.
+    crossed: Option<Crossed>,
+}
 
 /// Asks the studies of one size.
 pub fn ask(part: &Part, size: &Size) -> Answer {
-    answer(measured(part, size), part.asked, not_run(part, [size]))
+    let measured = measured(part, size).map(|measured| (measured.terms, measured.sum));
+    answer(measured, part.asked, not_run(part, [size]))
 }
 
-/// Asks whether the sum is larger at one size than at another. Seeds of different sizes have nothing in common, so that their
-/// intervals add as independent ones do.
+/// Asks whether the sum is larger at one size than at another. Seeds of different sizes have nothing in common; the questions are
+/// the same.
 pub fn ask_across(part: &Part, large: &Size, small: &Size) -> Answer {
-    let difference = measured(part, large).and_then(|(_, of_large)| {
-        let (_, of_small) = measured(part, small)?;
-        let difference = Cell {
-            mean: of_large.mean - of_small.mean,
-            half_width: of_large.half_width.hypot(of_small.half_width),
-            seeds: of_large.seeds.min(of_small.seeds),
+    let difference = measured(part, large).and_then(|large| {
+        let small = measured(part, small)?;
+        let apart = Cell {
+            mean: large.sum.mean - small.sum.mean,
+            half_width: large.sum.half_width.hypot(small.sum.half_width),
+            seeds: large.sum.seeds.min(small.sum.seeds),
         };
-        Ok((vec![of_large, of_small], difference))
+        let paired = large.crossed.zip(small.crossed).and_then(|(large, small)| large.minus(&small));
+        Ok((vec![large.sum, small.sum], paired.map_or(apart, |paired| Cell { mean: apart.mean, ..paired.cell() })))
     });
     answer(difference, part.asked, not_run(part, [large, small]))
 }
 
-fn answer(measured: Result<Measured, String>, asked: Asked, not_run: Vec<&'static str>) -> Answer {
+fn answer(measured: Result<(Vec<Cell>, Cell), String>, asked: Asked, not_run: Vec<&'static str>) -> Answer {
     let (verdict, mut why) = match &measured {
+        Ok((_, Cell { seeds: 1, .. })) => {
+            (Verdict::CannotTell, Some("one seed, and what others would give is not known".into()))
+        }
         Ok((_, difference)) => (asked.verdict(difference), None),
         Err(why) => (Verdict::CannotTell, Some(why.clone())),
     };
@@ -128,48 +140,35 @@ fn not_run<const N: usize>(part: &Part, sizes: [&Size; N]) -> Vec<&'static str> 
 
 fn measured(part: &Part, size: &Size) -> Result<Measured, String> {
     let has_all = |study: &&Study| part.terms.iter().all(|(_, name)| study.runs.contains_key(*name));
-    let of_study = |study: &Study| part.terms.iter().map(|(_, name)| part.measure.of(name, study)).collect();
-    let seeds: Vec<Vec<Estimate>> = size.studies.iter().filter(has_all).map(of_study).collect::<Result<_, String>>()?;
+    let studies: Vec<&Study> = size.studies.iter().filter(has_all).collect();
+    let of_study = |study: &&Study| part.terms.iter().map(|(_, name)| part.measure.of(name, study)).collect();
+    let seeds: Vec<Vec<Estimate>> = studies.iter().map(of_study).collect::<Result<_, String>>()?;
     let none = || "no seed has all of these runs".to_string();
     let of_term = |term: usize| over_seeds(&seeds.iter().map(|seed| seed[term]).collect::<Vec<_>>()).ok_or_else(none);
     let terms = (0..part.terms.len()).map(of_term).collect::<Result<_, String>>()?;
     let sums: Vec<Estimate> = seeds.iter().map(|seed| weighted_sum(&part.terms, seed)).collect();
     let mut sum = over_seeds(&sums).ok_or_else(none)?;
-    let studies: Vec<&Study> = size.studies.iter().filter(has_all).collect();
-    if let Some(of_questions) = paired(part, &studies) {
-        let values: Vec<f64> = sums.iter().map(|sum| sum.value).collect();
-        let of_seeds = mean_over_seeds(&values).ok_or_else(none)?;
-        sum.half_width = of_seeds.half_width.hypot(of_questions);
+    let crossed = studies.iter().map(|study| scores(part, study)).collect::<Option<Vec<_>>>();
+    let crossed = crossed.and_then(|scores| Crossed::of(&scores));
+    if let Some(crossed) = &crossed {
+        sum.half_width = crossed.cell().half_width;
     }
-    if sum.seeds == 1 && sum.half_width == 0.0 {
-        return Err("one seed, and no interval of its own".into());
-    }
-    Ok((terms, sum))
+    Ok(Measured { terms, sum, crossed })
 }
 
-/// Half of the interval that the questions leave, where all runs tell what each question scores: the weighted sum is taken
-/// question by question, as a mean over the seeds, so that what is hard for all of them takes no part.
-fn paired(part: &Part, studies: &[&Study]) -> Option<f64> {
+/// The weighted sum of one seed, question by question.
+fn scores(part: &Part, study: &Study) -> Option<Vec<f64>> {
     let Measure::Test(metric) = part.measure else { return None };
     let mut sums: Vec<f64> = Vec::new();
-    for study in studies {
-        for (weight, name) in &part.terms {
-            let scores = study.runs.get(*name)?.by_question.get(&metric)?;
-            if sums.is_empty() {
-                sums.resize(scores.len(), 0.0);
-            }
-            if scores.len() != sums.len() {
-                return None;
-            }
-            for (sum, &score) in sums.iter_mut().zip(scores) {
-                *sum += weight * f64::from(score) / 1000.0 / studies.len() as f64;
-            }
+    for (weight, name) in &part.terms {
+        let scores = study.runs.get(*name)?.scores(metric)?;
+        sums.resize(scores.len().max(sums.len()), 0.0);
+        if scores.len() != sums.len() {
+            return None;
         }
+        sums.iter_mut().zip(scores).for_each(|(sum, score)| *sum += weight * score);
     }
-    let count = sums.len() as f64;
-    let mean = sums.iter().sum::<f64>() / count;
-    let variance = sums.iter().map(|sum| (sum - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    (count > 1.0).then(|| 1.96 * (variance / count).sqrt())
+    Some(sums)
 }
 
 /// Of one seed. Half-widths add as those of independent numbers: reports on the same questions are correlated, and a
