@@ -62,12 +62,11 @@ smoke)
   ;;
 cpu)
   seeds=${seeds:-3} k=16 rounds=3 base_rounds=4 looks=(--eval-problems 400)
-  # Expert Iteration learns for as many steps as SFT does, each round.
-  orm=(--eval-every 400 --learning-rate 1e-3) ei=(--steps 1500) rcrl=(--steps 1500) report=(--max-new-tokens 112)
+  orm=(--eval-every 400 --learning-rate 1e-3) ei=(--steps 1000) rcrl=(--steps 1000) report=(--limit 400 --max-new-tokens 112)
   ppo=(--eval-every 4)
   # What was seen to climb (docs/methods.md); without solved problems, for the length of a row.
   warmth=0.7 other=(cold 0.2) ppo_shots=0
-  ppo_base=(--questions 128 --mini-batch 256 --steps 60 --learning-rate 3e-4)
+  ppo_base=(--questions 128 --mini-batch 256 --steps 48 --learning-rate 3e-4 --eval-every 6)
   ;;
 pretrained)
   # What an hour of one core is enough for, each, with 135 million parameters: 1,000 training questions, adapters, 100 test questions.
@@ -75,8 +74,8 @@ pretrained)
   adapters=(--lora-rank 16 --lora-alpha 32) report=(--limit 100 --max-new-tokens 64)
   sft=("${adapters[@]}" --learning-rate 5e-4 --epochs 3 --eval-every 63) ei=("${sft[@]}") rcrl=("${sft[@]}")
   orm=("${adapters[@]}" --learning-rate 5e-4 --steps 40 --eval-every 20)
-  ppo=("${adapters[@]}" --learning-rate 2e-4 --steps 40 --questions 16 --samples 4 --mini-batch 32 --ppo-epochs 1)
-  ppo+=(--value-layers 4 --eval-every 10)
+  ppo=("${adapters[@]}" --learning-rate 5e-5 --value-learning-rate 2e-4 --temperature 1 --steps 30 --questions 16 --samples 4)
+  ppo+=(--mini-batch 32 --ppo-epochs 1 --value-layers 4 --eval-every 10)
   ;;
 gpu)
   seeds=${seeds:-3}
@@ -114,6 +113,7 @@ ei-base() { base && run ei-base ei "${from_base[@]}" --samples "$k" --rounds "$b
 
 # One size and seed: NAME, who shows it, what it starts from, command and flags.
 study() {
+  local judge=orm
   from_sft=(--init "$dir/sft" --base "$base") from_base=(--init "$base" --base "$base" --start base --shots "$shots")
   drawn=(--from-samples "$dir/orm/samples.jsonl") by_ei=(--init "$dir/ei" --base "$base")
   per_question=--from-samples-per-question prompted=(--init "$base" --shots "$ppo_shots" "${ppo[@]}" "${ppo_base[@]}")
@@ -143,8 +143,9 @@ study() {
   done
   try ei-base-orm "table-2" ei-base ei "${from_base[@]}" "${drawn_of_base[@]}" $per_question "$k" \
     "${with_orm[@]}" --samples "$k" --rounds "$base_rounds" "${ei[@]}"
-  # Ablations, of the smaller size.
+  # Ablations, of the smaller size. No reward model chooses among their samples.
   if [ "$size" != "${sizes[0]}" ] || [ "$benchmark" = svamp ]; then return; fi
+  judge=none
   for passes in 1 2 8; do
     last=yes try sft-$passes "figure-epochs claims" base sft --init "$base" "${sft[@]}" --epochs $passes
   done
@@ -226,9 +227,12 @@ run() {
 
 # keep NAME: its report on the test split, and all that is shown of it in one small file.
 keep() {
-  local name=$1 path=$dir/${of:-$1} report_of=()
+  local name=$1 path=$dir/${of:-$1} report_of=() judged=()
   if [ "$name" != orm ]; then
-    orm
+    if [ "$judge" != none ]; then
+      orm || exit
+      judged=(--orm "$dir/$judge")
+    fi
     if [ "$name" = base ]; then path=$base; fi
     # Passes of SFT are compared as they end, not where they were best on validation.
     if [ -n "${last:-}" ]; then
@@ -237,7 +241,7 @@ keep() {
     mkdir -p "$dir/reports"
     report_of=(--report "$dir/reports/$name.json" --by-question "$dir/reports/$name.by-question.json")
     # shellcheck disable=SC2086
-    "$bin/eval" run --checkpoint "$path" --orm "$dir/${judge:-orm}" --samples "$report_samples" --benchmark "$benchmark" "${data[@]}" \
+    "$bin/eval" run --checkpoint "$path" "${judged[@]}" --samples "$report_samples" --benchmark "$benchmark" "${data[@]}" \
       --out "${report_of[1]}" --by-question "${report_of[3]}" "${report[@]}" "${flags[@]}" ${asked:-}
   fi
   if [ -d "$dir/${run_of:-${of:-$1}}" ]; then report_of+=(--run "$dir/${run_of:-${of:-$1}}"); fi

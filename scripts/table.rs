@@ -3,7 +3,7 @@
 use crate::{Cell, Size, StudyArgs, metric, questions_of, read_studies};
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser};
-use eval::MetricKind;
+use eval::{Metric, MetricKind};
 use std::{
     fmt::Write as _,
     fs,
@@ -105,15 +105,20 @@ pub fn methods(title: &str, rows: &[Row], sizes: &[Size]) -> Result<Written> {
 
 fn of_size(rows: &[Row], size: &Size, written: &mut Written) -> Result<()> {
     let most = size.most_samples();
-    let columns = COLUMNS.map(|(kind, k)| metric(kind, k.unwrap_or(most)));
+    // Where no reward model has judged some of them, the column that needs one is left out.
+    let is_known = |column: &Metric| {
+        rows.iter().all(|(_, name)| size.of(name).next().is_none() || size.cell(name, *column).is_some())
+    };
+    let columns = COLUMNS.map(|(kind, k)| metric(kind, k.unwrap_or(most))).into_iter();
+    let columns: Vec<Metric> = columns.filter(|column| column.kind != MetricKind::Rerank || is_known(column)).collect();
     let seeds = size.studies.len();
-    let heads = columns.map(|column| column.to_string()).join(" | ");
+    let heads = columns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ");
     writeln!(written.markdown, "\n| `{}`, {seeds} seed(s) | {heads} | samples | CPU s |", size.model)?;
     writeln!(written.markdown, "| --- |{}", " --- |".repeat(columns.len() + 2))?;
     let mut footnotes = Vec::new();
     for &(label, name) in rows {
         let mut cells = Vec::new();
-        for column in columns {
+        for &column in &columns {
             let cell = size.cell(name, column);
             if let Some(Cell { mean, half_width, seeds }) = cell {
                 let numbers = [format!("{mean:.5}"), format!("{half_width:.5}"), seeds.to_string()];
