@@ -11,7 +11,7 @@ use data::{Benchmark, DataOptions, Problem, PromptStyle, Prompting, Split, Svamp
 use eval::SampleConfig;
 use model::{Compute, DeviceKind, ModelSize};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The largest of the numbers that count something.
 const MOST: usize = 1_000_000_000;
@@ -140,6 +140,17 @@ pub struct EvalArgs {
     /// Sampling temperature of the final table
     #[arg(long, default_value_t = 0.7, value_parser = temperature)]
     pub test_temperature: f64,
+}
+
+impl InitArgs {
+    /// Refuses an `--init` without its `--base`: what is fine-tuned would be the benchmark's own base, of which it was not made.
+    ///
+    /// # Errors
+    /// Naming both flags, and what `--base` is.
+    pub fn check_base(&self, base: Option<&Path>, what: &str) -> Result<()> {
+        ensure!(self.init.is_none() || base.is_some(), "--init needs --base: {what}");
+        Ok(())
+    }
 }
 
 impl EvalArgs {

@@ -50,7 +50,7 @@ pub struct AugmentConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,
-    /// What the backward model is fine-tuned from [default: a base made for the benchmark and kept under runs/]
+    /// What the backward model is fine-tuned from; needed beside --init [default: a base made for the benchmark and kept under runs/]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
@@ -304,6 +304,7 @@ fn write(path: &Path, pairs: &[Pair]) -> Result<()> {
 
 fn check(config: &AugmentConfig) -> Result<()> {
     config.fit.check()?;
+    config.init.check_base(config.base.as_deref(), "what the backward model is fine-tuned from")?;
     ensure!((0.0..=1.0).contains(&config.agree), "--agree {}: give a share from 0 to 1", config.agree);
     config.sampling.check(Labels::Steps)?;
     check_samples(config.data.load(Split::Train)?.len(), config.sampling.samples.max(config.verify))

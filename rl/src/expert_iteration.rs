@@ -144,7 +144,7 @@ struct Setup {
 fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
     prepare::check_out(&config.run)?;
     let mut config = config.clone();
-    let of_base = InitArgs { init: config.base.clone(), model: config.init.model };
+    let of_base = InitArgs { init: config.given_base().map(Path::to_path_buf), model: config.init.model };
     let base = prepare::base(&of_base, &config.data, &config.run, device)?;
     let init = match config.start {
         Start::Sft => prepare::sft(&config.init, &config.data, &config.run, device)?,

@@ -58,7 +58,7 @@ pub struct RcrlConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub eval: EvalArgs,
-    /// What is fine-tuned [default: a base made for the benchmark and kept under runs/]
+    /// What is fine-tuned; needed beside --init [default: a base made for the benchmark and kept under runs/]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
@@ -243,6 +243,7 @@ fn examples(chosen: &[&Sample], goals: &[Vec<Goal>], learner: &Policy, config: &
 fn check(config: &RcrlConfig) -> Result<()> {
     config.fit.check()?;
     config.lora.check()?;
+    config.init.check_base(config.base.as_deref(), "what is fine-tuned")?;
     not_negative(&[("threshold", config.threshold), ("right-per-wrong", config.right_per_wrong)])?;
     ensure!(config.threshold <= 1.0, "--threshold {}: give a share from 0 to 1", config.threshold);
     ensure!(config.right_per_wrong > 0.0, "--right-per-wrong 0: give a number above 0");

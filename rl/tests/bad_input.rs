@@ -92,6 +92,9 @@ fn flags_of_the_other_methods_are_checked_as_well() {
         let flags = [command, "--init=model", "--base=model", "--out=run", "--quiet", "--device=cpu", "--limit=4"];
         [flags.as_slice(), more].concat()
     };
+    for (command, what) in [("ei", "each round"), ("rcrl", "what is"), ("augment", "the backward model")] {
+        place.fails(&[command, "--init=model", "--out=run"], &["--init needs --base", what, "fine-tuned"]);
+    }
     let orm = |more: &[&'static str]| -> Vec<&'static str> {
         let flags = ["orm", "--init=model", "--out=run", "--quiet", "--device=cpu", "--limit=4"];
         [flags.as_slice(), more].concat()

@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use data::{Prompting, Split};
 use eval::{RewardModel, check_samples};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Improve a policy by Expert Iteration
 #[derive(Args, Clone, Debug, Serialize)]
@@ -46,7 +46,8 @@ pub struct EiConfig {
     /// Whether there are reference solutions: round 1 samples from an SFT model and learns them too, or from the base
     #[arg(long, value_enum, default_value_t)]
     pub start: Start,
-    /// What every round is fine-tuned from [default: a base made for the benchmark and kept under runs/]
+    /// What every round is fine-tuned from; needed beside --init, but for --start base, where --init is the default [default: a
+    /// base made for the benchmark and kept under runs/]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
@@ -114,6 +115,11 @@ impl EiConfig {
     pub(super) fn first_prompting(&self) -> Result<Prompting> {
         self.data.prompting(if self.start == Start::Base { self.shots } else { 0 })
     }
+
+    /// What every round is fine-tuned from, where a flag says it: a base that round 1 samples from is that.
+    pub(super) fn given_base(&self) -> Option<&Path> {
+        self.base.as_deref().or(self.init.init.as_deref().filter(|_| self.start == Start::Base))
+    }
 }
 
 pub(super) fn check(config: &EiConfig) -> Result<()> {
@@ -124,6 +130,7 @@ pub(super) fn check(config: &EiConfig) -> Result<()> {
         "--temperature 0 would draw {} equal samples: give a temperature above 0",
         config.samples
     );
+    config.init.check_base(config.given_base(), "what each round is fine-tuned from")?;
     config.foreign.check()?;
     if let Some(orm) = &config.orm {
         RewardModel::load(orm, &config.run.device()?)?;
