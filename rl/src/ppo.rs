@@ -62,6 +62,7 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         return config::dry_run(config, device);
     }
     let Start { config, mut trainer, mut run, initial, mut numbers } = start(config, device)?;
+    config::warn(&config);
     let problems = config.data.load(Split::Train)?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };

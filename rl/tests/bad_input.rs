@@ -57,6 +57,25 @@ fn flags_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn flags_that_together_do_something_else_are_told_of() {
+    let place = place();
+    let told = |more: &[&str]| {
+        let output = place.run(&ppo(&[["--dry-run"].as_slice(), more].concat()));
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let never = "the policy is never updated";
+    let warning = told(&["--value-warm-up=2"]);
+    assert!(
+        warning.contains(never) && warning.contains("--value-warm-up 2") && warning.contains("--steps 2"),
+        "{warning}"
+    );
+    for flag in ["--value-warm-up=1", "--advantage=rloo"] {
+        assert!(!told(&[flag]).contains(never), "{flag}");
+    }
+}
+
+#[test]
 fn a_number_that_cannot_be_meant_is_refused() {
     let place = place();
     for flag in ["--learning-rate", "--value-learning-rate", "--max-grad-norm", "--epsilon", "--kl-coefficient"] {

@@ -185,7 +185,18 @@ pub(super) fn dry_run(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         config.samples,
         samples * config.steps
     ))?;
+    warn(config);
     Ok(PathBuf::new())
+}
+
+/// Tells of flags that together do something else than each of them says.
+pub(super) fn warn(config: &PpoConfig) {
+    let (steps, alone) = (config.steps, config.critic_warm_up());
+    if steps <= alone {
+        tracing::warn!(
+            "the policy is never updated: in the first --value-warm-up {alone} of --steps {steps} the critic learns alone"
+        );
+    }
 }
 
 pub(super) fn check(config: &PpoConfig) -> Result<()> {
