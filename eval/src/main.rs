@@ -62,10 +62,10 @@ struct RunArgs {
     /// Use only the first N problems
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
-    /// K, samples of each problem
+    /// K, samples of each problem; 1 is the greedy one, of which pass@1 is then as well
     #[arg(long, value_name = "K", default_value = "96")]
     samples: NonZeroUsize,
-    /// Sampling temperature; maj@1 is always of one greedy sample
+    /// Sampling temperature; maj@1 is always of one greedy sample, and with --samples 1 all is
     #[arg(long, default_value_t = 0.7, value_parser = temperature)]
     temperature: f64,
     /// Most tokens of a completion

@@ -209,7 +209,8 @@ impl Evaluation {
 }
 
 /// Evaluates a policy on problems: maj@1 from one greedy sample each, maj@K and pass@K from K samples at the temperature,
-/// and rerank@K where there is a reward model to score them. `ended` is told of samples that are drawn, and of those scored.
+/// and rerank@K where there is a reward model to score them. With K = 1 the greedy sample is all, and the temperature of the report
+/// is 0. `ended` is told of samples that are drawn, and of those scored.
 ///
 /// # Errors
 /// As [`encode_prompts`].
@@ -222,6 +223,7 @@ pub fn evaluate(
     reward_model: Option<&RewardModel>,
     ended: &(dyn Fn(usize) + Sync),
 ) -> Result<Evaluation> {
+    let about = About { temperature: if config.samples == 1 { Some(0.0) } else { about.temperature }, ..about };
     let key =
         |problem: usize, sample: usize| Key::new(seed, Purpose::Evaluation).with(problem as u64).with(sample as u64);
     let graded = |config: &SampleConfig| -> Result<Vec<Vec<Sample>>> {

@@ -134,7 +134,7 @@ pub struct EvalArgs {
     /// Test problems of the final table
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = positive)]
     pub test_problems: usize,
-    /// K of maj@K and pass@K in the final table
+    /// K of maj@K and pass@K in the final table; 1 is the greedy sample
     #[arg(long, value_name = "K", default_value_t = 16, value_parser = positive)]
     pub test_samples: usize,
     /// Sampling temperature of the final table
