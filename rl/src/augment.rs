@@ -8,7 +8,7 @@
 use crate::{
     args::{DataArgs, InitArgs, RunArgs},
     dry_run,
-    harvest::SamplingArgs,
+    harvest::{Gathered, SamplingArgs},
     prefix::Labels,
     prepare,
     progress::{Progress, print_line},
@@ -104,7 +104,8 @@ pub fn train(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
     }
     let Setup { config, forward, base, mut run } = set_up(config, device)?;
     let problems = config.data.load(Split::Train)?;
-    let samples = config.sampling.gather(&forward, &problems, (&config.data, &config.run), &mut run, device)?;
+    let Gathered { samples, .. } =
+        config.sampling.gather(&forward, &problems, (&config.data, &config.run), &mut run, device)?;
     let solutions = distinct_solutions(&samples);
     ensure!(!solutions.is_empty(), "no sample has an answer that can be read: there is nothing to find questions for");
     let backward = learn_backwards(base, &problems, &config, &run, device)?;
@@ -221,6 +222,7 @@ fn learn_backwards(
         label: "backward",
         conditioning: None,
         adapters: None,
+        sampled: None,
     };
     let (rows, threads) = (config.run.compute.micro_batch, config.run.compute.threads(device));
     let model = fit(model, &tokenizer, &examples, &context, &mut part, resumed, |model| {

@@ -293,6 +293,7 @@ fn learn(
         label: &label,
         conditioning: None,
         adapters: config.lora.on(path),
+        sampled: None,
     };
     let policy = fit_with_looks(policy, &examples, validation, &config.data, &context, &mut part, resumed)?;
     finish(&part);

@@ -56,6 +56,14 @@ pub struct ForeignArgs {
     pub from_samples_per_question: Option<usize>,
 }
 
+/// The samples that a command learns from.
+pub struct Gathered {
+    /// In the order of the questions, or of the file that they come from.
+    pub samples: Vec<Sample>,
+    /// How many of them the run has sampled, now or before it was resumed: all, or none where they come from a file.
+    pub sampled: usize,
+}
+
 impl ForeignArgs {
     /// Whether there is such a file.
     pub fn are_given(&self) -> bool {
@@ -138,7 +146,7 @@ impl SamplingArgs {
         (data, run_args): (&DataArgs, &RunArgs),
         run: &mut Run,
         device: &Device,
-    ) -> Result<Vec<Sample>> {
+    ) -> Result<Gathered> {
         let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
         let samples = match self.foreign.read(problems, 1)? {
             Some(_) if !written.is_empty() => written,
@@ -161,7 +169,8 @@ impl SamplingArgs {
              --temperature",
             samples.len()
         );
-        Ok(samples)
+        let sampled = if self.foreign.are_given() { 0 } else { samples.len() };
+        Ok(Gathered { samples, sampled })
     }
 }
 

@@ -17,7 +17,7 @@ mod report;
 
 use crate::{
     batch::{Row, flat},
-    harvest::{Distinct, First},
+    harvest::{Distinct, First, Gathered},
     loss::{binary_cross_entropy, negative_log_likelihood},
     optim::Adam,
     order::permutation,
@@ -122,7 +122,8 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     }
     let Setup { config, policy, model, mut run, resumed } = set_up(config, device)?;
     let problems = config.data.load(Split::Train)?;
-    let samples = config.sampling.gather(&policy, &problems, (&config.data, &config.run), &mut run, device)?;
+    let Gathered { samples, sampled } =
+        config.sampling.gather(&policy, &problems, (&config.data, &config.run), &mut run, device)?;
     let held_out = held_out(&problems, config.held_out, config.run.seed);
     let (unseen, learnt): (Vec<&Sample>, Vec<&Sample>) =
         samples.iter().partition(|sample| held_out.contains(sample.id.as_str()));
@@ -130,7 +131,7 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     let (looked_at, judged) =
         Judged::of(&unseen, &policy, config.data.prompt_style)?.split_at_question(config.eval_problems);
     let learnt = chosen(learnt, &config);
-    let examples = label(&config, &policy, &problems, &learnt, &run)?;
+    let (examples, completed) = label(&config, &policy, &problems, &learnt, &run)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -139,6 +140,7 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
         label: "orm",
         conditioning: None,
         adapters: config.init.init.as_deref().and_then(|init| config.lora.on(init)),
+        sampled: Some(sampled + completed),
     };
     let (compute, tokenizer) = (&config.run.compute, policy.tokenizer.clone());
     let threads = compute.threads(device);
@@ -223,14 +225,15 @@ fn chosen<'a>(samples: Vec<&'a Sample>, config: &OrmConfig) -> Vec<&'a Sample> {
     samples.into_iter().filter(is_chosen).collect()
 }
 
-/// Samples as examples: what a reward model reads has no solved problems before the question.
+/// Samples as examples, and how many completions were sampled for their labels: what a reward model reads has no solved problems
+/// before the question.
 fn label(
     config: &OrmConfig,
     policy: &Policy,
     problems: &[Problem],
     samples: &[&Sample],
     run: &Run,
-) -> Result<Vec<Labelled>> {
+) -> Result<(Vec<Labelled>, usize)> {
     let prompting = Prompting::bare(config.data.prompt_style);
     let mut prefixed: Vec<(&Sample, Prefixed)> = Vec::with_capacity(samples.len());
     for &sample in samples {
@@ -249,7 +252,7 @@ fn label(
     }
     let samples: Vec<&Sample> = prefixed.iter().map(|(sample, _)| *sample).collect();
     let around = (&config.sampling, &config.data, &config.run);
-    let counts = config.prefixes.counts(config.labels, policy, problems, &samples, around, run)?;
+    let (counts, completed) = config.prefixes.counts(config.labels, policy, problems, &samples, around, run)?;
     let mut examples = Vec::with_capacity(prefixed.len());
     for (sample, prefixed) in prefixed {
         let labels = match config.labels {
@@ -267,7 +270,7 @@ fn label(
     if config.class_weights == ClassWeights::Balanced {
         balance(&mut examples);
     }
-    Ok(examples)
+    Ok((examples, completed))
 }
 
 /// Every token of a solution as the end of a prefix, with the label of the line that it stands in.
@@ -326,7 +329,7 @@ fn check_labels(
         let part = run.part(name, "orm", config, 0)?;
         let sampling = config.sampling.config(completions, &config.data, &config.run, device)?;
         let completing = Completing { sampling: &sampling, seed, quiet: config.run.quiet };
-        prefix::count(policy, problems, &chosen, None, &completing, &part)
+        prefix::count(policy, problems, &chosen, None, &completing, &part).map(|(counts, _)| counts)
     };
     let value = count("check/value", config.check_completions, config.run.seed)?;
     // Other draws than those of the value, or the two would agree by themselves.

@@ -72,7 +72,7 @@ impl PrefixArgs {
         self.from_prefixes.as_deref().map_or(Ok(()), |file| read(file).map(|_| ()))
     }
 
-    /// The counts that labels are made of: none for those by outcome.
+    /// The counts that labels are made of, and how many completions the run has sampled for them: none for those by outcome.
     ///
     /// # Errors
     /// As [`count`].
@@ -84,9 +84,9 @@ impl PrefixArgs {
         samples: &[&Sample],
         (sampling, data, run_args): (&SamplingArgs, &DataArgs, &RunArgs),
         run: &Run,
-    ) -> Result<Counts> {
+    ) -> Result<(Counts, usize)> {
         if labels == Labels::Outcome {
-            return Ok(Counts::new());
+            return Ok((Counts::new(), 0));
         }
         let sampling = sampling.config(self.completions, data, run_args, &policy.model.device())?;
         let completing = Completing { sampling: &sampling, seed: run_args.seed, quiet: run_args.quiet };
@@ -157,7 +157,8 @@ impl Prefixed {
 }
 
 /// Counts the right ones among fresh completions of every unfinished prefix of samples, as the policy that sampled them is
-/// asked; what `from` has is not sampled again.
+/// asked; what `from` has is not sampled again. With the counts, how many completions the run has sampled, now or before it was
+/// resumed.
 ///
 /// # Errors
 /// A full disk, a malformed file, an interrupt.
@@ -168,7 +169,7 @@ pub fn count(
     from: Option<&Path>,
     completing: &Completing<'_>,
     run: &Run,
-) -> Result<Counts> {
+) -> Result<(Counts, usize)> {
     let by_id: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
     let mut counts = from.map_or(Ok(Counts::new()), read)?;
     let mut seen = HashSet::new();
@@ -185,7 +186,7 @@ pub fn count(
         }
     }
     complete(policy, &wanted, completing, run, &mut counts)?;
-    Ok(counts)
+    Ok((counts, wanted.len() * completing.sampling.samples))
 }
 
 /// A prefix that is to be completed.

@@ -11,7 +11,7 @@ use crate::{
     adapters::LoraArgs,
     args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
     dry_run,
-    harvest::SamplingArgs,
+    harvest::{Gathered, SamplingArgs},
     optim::Adam,
     order::permutation,
     prefix::{Counts, Labels, PrefixArgs, Prefixed},
@@ -98,10 +98,11 @@ pub fn train(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
     let before = table.before(&run, &sampler, &config.data.prompting(config.sampling.shots)?)?;
-    let samples = config.sampling.gather(&sampler, &problems, (&config.data, &config.run), &mut run, device)?;
+    let Gathered { samples, sampled } =
+        config.sampling.gather(&sampler, &problems, (&config.data, &config.run), &mut run, device)?;
     let chosen = mixture(&samples, config.right_per_wrong, config.run.seed)?;
     let around = (&config.sampling, &config.data, &config.run);
-    let counts = config.prefixes.counts(config.labels, &sampler, &problems, &chosen, around, &run)?;
+    let (counts, completed) = config.prefixes.counts(config.labels, &sampler, &problems, &chosen, around, &run)?;
     let goals = goals_of(&chosen, &counts, &sampler, &config)?;
     let examples = examples(&chosen, &goals, &learner, &config)?;
     let context = FitContext {
@@ -112,6 +113,7 @@ pub fn train(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
         label: "rcrl",
         conditioning: learner.conditioning,
         adapters: config.base.as_deref().and_then(|base| config.lora.on(base)),
+        sampled: Some(sampled + completed),
     };
     fit_with_looks(learner, &examples, &validation, &config.data, &context, &mut run, resumed)?;
     let good = config.data.prompting(0)?;

@@ -97,6 +97,7 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         label: "sft",
         conditioning: None,
         adapters: config.init.init.as_deref().and_then(|init| config.lora.on(init)),
+        sampled: None,
     };
     fit_with_looks(policy, &examples, &validation, &config.data, &context, &mut run, resumed)?;
     Ok(finish(&run))
