@@ -13,6 +13,7 @@ pub mod report;
 pub mod reward_model;
 pub mod reward_report;
 pub mod sample;
+mod saved;
 pub mod score;
 pub mod table;
 pub mod terminal;
@@ -31,5 +32,6 @@ pub use sample::{
     Evaluation, Sample, SampleConfig, check_samples, complete, encode_prompts, evaluate, go_on, grade, greedy_accuracy,
     read_samples, score,
 };
+pub use saved::evaluate_saved;
 pub use score::ScoreArgs;
 pub use table::{diversity_table, table};

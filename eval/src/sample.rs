@@ -75,6 +75,9 @@ pub struct Sample {
     pub finish: Finish,
     /// Number of tokens written.
     pub tokens: usize,
+    /// Whether it is the greedy one of its problem, beside those that were drawn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub greedy: bool,
     /// How many bytes at the beginning of the completion were given to the policy.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub given: usize,
@@ -156,6 +159,7 @@ pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion) -> Sam
         reward: None,
         finish: completion.finish,
         tokens: completion.tokens.len(),
+        greedy: false,
         given: 0,
         score: None,
     }
@@ -223,7 +227,6 @@ pub fn evaluate(
     reward_model: Option<&RewardModel>,
     ended: &(dyn Fn(usize) + Sync),
 ) -> Result<Evaluation> {
-    let about = About { temperature: if config.samples == 1 { Some(0.0) } else { about.temperature }, ..about };
     let key =
         |problem: usize, sample: usize| Key::new(seed, Purpose::Evaluation).with(problem as u64).with(sample as u64);
     let graded = |config: &SampleConfig| -> Result<Vec<Vec<Sample>>> {
@@ -235,10 +238,24 @@ pub fn evaluate(
     };
     let greedy = graded(&SampleConfig { samples: 1, temperature: 0.0, ..config.clone() })?;
     let greedy: Vec<Sample> = greedy.into_iter().flatten().collect();
-    let mut samples = match config.samples {
+    let samples = match config.samples {
         1 => greedy.iter().map(|sample| vec![sample.clone()]).collect(),
         _ => graded(config)?,
     };
+    let greedy = greedy.into_iter().map(|sample| Sample { greedy: true, ..sample }).collect();
+    evaluation_of(greedy, samples, about, config, reward_model, ended)
+}
+
+/// What samples come to, the greedy ones and K of each problem, once the reward model has scored the latter.
+pub(crate) fn evaluation_of(
+    greedy: Vec<Sample>,
+    mut samples: Vec<Vec<Sample>>,
+    about: About,
+    config: &SampleConfig,
+    reward_model: Option<&RewardModel>,
+    ended: &(dyn Fn(usize) + Sync),
+) -> Result<Evaluation> {
+    let about = About { temperature: if config.samples == 1 { Some(0.0) } else { about.temperature }, ..about };
     if let Some(reward_model) = reward_model {
         let mut all: Vec<&mut Sample> = samples.iter_mut().flatten().collect();
         for some in all.chunks_mut(SCORED_AT_ONCE) {

@@ -99,8 +99,8 @@ impl ForeignArgs {
                 "{}: {id} has another question than the problem of this name has now; sample anew",
                 file.display()
             );
-            // What somebody else began says nothing of who went on.
-            if sample.given == 0 && first.has_room(id) {
+            // What somebody else began says nothing of who went on, and what was not drawn is no sample.
+            if sample.given == 0 && !sample.greedy && first.has_room(id) {
                 samples.push(Sample { step: Some(step), ..sample });
             }
         }

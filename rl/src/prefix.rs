@@ -294,6 +294,7 @@ pub(crate) mod tests {
             correct: true,
             finish: Finish::Stop,
             tokens: 3,
+            greedy: false,
             given: 0,
             score: None,
         }
