@@ -162,7 +162,7 @@ fn set_up(config: &AugmentConfig, device: &Device) -> Result<Setup> {
         }
         Some(dir) => {
             prepare::resume::<AugmentNumbers>(dir, device)?;
-            let run = Run::resume_within(dir, 0, config.sampling.blocks(problems.len()))?;
+            let run = config.sampling.resume(dir, 0, &problems)?;
             run.with_tensorboard(config.run.tensorboard)?
         }
     };

@@ -161,10 +161,16 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
     };
     let (policy, state, _) = prepare::resume::<EiNumbers>(dir, device)?;
     // Samples that came from a file are read again.
-    let foreign = state.numbers.round == 0 && config.foreign.are_given();
-    let questions = if foreign { 0 } else { config.data.load(Split::Train)?.len() };
-    let blocks = harvest::blocks(questions, config.samples);
-    let run = Run::resume_within(dir, state.numbers.round, blocks)?.with_tensorboard(config.run.tensorboard)?;
+    let round = state.numbers.round;
+    let run = match round == 0 && config.foreign.are_given() {
+        true => Run::resume(dir, round)?,
+        false => {
+            let problems = config.data.load(Split::Train)?;
+            harvest::check_drawn(dir, round + 1, &problems, config.samples)?;
+            Run::resume_within(dir, round, harvest::blocks(problems.len(), config.samples))?
+        }
+    };
+    let run = run.with_tensorboard(config.run.tensorboard)?;
     Ok(Setup { base, initial, policy, run, numbers: state.numbers, config })
 }
 

@@ -5,6 +5,7 @@
 
 use crate::{
     args::{DataArgs, RunArgs},
+    inspect::read::json_lines,
     prefix::Labels,
     progress::Progress,
     run::{Blocks, Metrics, Run},
@@ -18,7 +19,7 @@ use model::{Key, Purpose};
 use serde::Serialize;
 use std::{
     collections::{HashMap, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Instant,
 };
 
@@ -130,9 +131,17 @@ impl SamplingArgs {
         Ok(run.compute.sampling(data, data.prompting(self.shots)?, count, self.temperature, device))
     }
 
-    /// How the samples of a run are written. Those that come from a file are read again where they are not whole.
-    pub fn blocks(&self, questions: usize) -> Blocks {
-        blocks(if self.foreign.are_given() { 0 } else { questions }, self.samples)
+    /// Opens a run to go on after `step`. Samples belong to step 1: before it, whole chunks of them stay; those that come from a
+    /// file are read again where they are not whole.
+    ///
+    /// # Errors
+    /// If the directory is no run, or its samples are not those that these flags ask for.
+    pub fn resume(&self, dir: &Path, step: usize, problems: &[Problem]) -> Result<Run> {
+        if self.foreign.are_given() {
+            return Run::resume(dir, step);
+        }
+        check_drawn(dir, 1, problems, self.samples)?;
+        Run::resume_within(dir, step, blocks(problems.len(), self.samples))
     }
 
     /// The samples, as those of step 1 of a run that may have some of them already.
@@ -243,6 +252,27 @@ impl Harvest<'_> {
         metrics.put("rollout/tokens_per_s", new_tokens as f64 / seconds);
         Ok(samples)
     }
+}
+
+/// Refuses to go on with samples of a step that are not K of each of the first problems, the last of them cut maybe: the rest of
+/// them would be of other questions than is thought.
+///
+/// # Errors
+/// Naming the flags that may have changed.
+pub fn check_drawn(dir: &Path, step: usize, problems: &[Problem], k: usize) -> Result<()> {
+    let mut drawn = 0;
+    json_lines(&dir.join("samples.jsonl"), |_, sample: Sample| {
+        if sample.step == Some(step) {
+            ensure!(
+                problems.get(drawn / k).is_some_and(|problem| problem.id == sample.id),
+                "{} was sampling other questions, or another number of solutions of each: give --samples, --limit and --extra as \
+                 it was begun with",
+                dir.display()
+            );
+            drawn += 1;
+        }
+        Ok(())
+    })
 }
 
 /// The first solutions of each question.

@@ -205,8 +205,7 @@ fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
     let (folder, state) = crate::run::last_checkpoint::<FitNumbers>(dir)?;
     let model = RewardModel::load(&folder, device)?.model;
     let step = state.numbers.step;
-    // Samples belong to step 1: before it, whole chunks of them stay.
-    let run = Run::resume_within(dir, step, config.sampling.blocks(problems.len()))?;
+    let run = config.sampling.resume(dir, step, &problems)?;
     let run = run.with_tensorboard(config.run.tensorboard)?;
     Ok(Setup { config, policy, model, run, resumed: (step > 0).then_some(state) })
 }

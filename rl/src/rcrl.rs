@@ -157,9 +157,7 @@ fn set_up(config: &RcrlConfig, device: &Device) -> Result<Setup> {
     };
     let (learner, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
     let step = state.numbers.step;
-    let questions = config.data.load(Split::Train)?.len();
-    // Samples belong to step 1: before it, whole chunks of them stay.
-    let run = Run::resume_within(dir, step, config.sampling.blocks(questions))?;
+    let run = config.sampling.resume(dir, step, &config.data.load(Split::Train)?)?;
     let run = run.with_tensorboard(config.run.tensorboard)?;
     Ok(Setup { config, sampler, learner, run, resumed: (step > 0).then_some(state) })
 }

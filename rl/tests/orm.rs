@@ -6,7 +6,9 @@ mod common;
 mod mistakes;
 
 use burn::tensor::Device;
-use common::{PROBLEMS, assert_same_run, metrics, problems, resume, run_ei, run_orm, run_ppo, start, start_with_steps};
+use common::{
+    PROBLEMS, assert_same_run, files, metrics, problems, resume, run, run_ei, run_orm, run_ppo, start, start_with_steps,
+};
 use data::{Example, Prompting, encode_written};
 use eval::{Calibration, Policy, Prediction, RewardModel, Sample, Weights, read_samples};
 use mistakes::copy;
@@ -151,6 +153,15 @@ fn a_run_that_was_stopped_or_died_goes_on_as_if_it_had_not() {
     fs::remove_file(dir.join(FILE)).unwrap();
     let text = fs::read_to_string(dir.join("samples.jsonl")).unwrap();
     fs::write(dir.join("samples.jsonl"), &text[..text.len() / 2]).unwrap();
+    let before = files(&dir);
+    for flag in ["--samples=3", "--samples=12", "--limit=2"] {
+        let error = run(&["orm", &format!("--resume={}", dir.display()), "--quiet", flag]).unwrap_err().to_string();
+        assert!(
+            error.contains("was sampling other questions") && error.contains(flag.split_once('=').unwrap().0),
+            "{error}"
+        );
+        assert!(files(&dir) == before, "{flag} has changed the run");
+    }
     resume("orm", &dir).unwrap();
     assert_same_run(&dir, &straight);
 }
