@@ -313,20 +313,21 @@ fn check(config: &AugmentConfig) -> Result<()> {
 }
 
 fn dry_run(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
-    let problems = config.data.load(Split::Train)?.len();
+    let problems = config.data.load(Split::Train)?;
+    let (samples, _) = config.sampling.planned(&problems)?;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
         positions: dry_run::largest_micro_batch(&config.init, &config.data, &config.fit, &config.run)?,
         extra_models: 1.0,
         trained: None,
-        steps: config.fit.total_steps(problems),
-        sampled: problems * config.sampling.samples,
+        steps: config.fit.total_steps(problems.len()),
+        // Every solution has a question and answers to it.
+        sampled: samples,
         new_tokens: config.data.max_new_tokens(),
-        samples: problems * config.sampling.samples,
+        samples,
     };
     dry_run::print("augment", config, &config.run, &shape, &work, device)?;
-    let samples = problems * config.sampling.samples;
     print_line(&format!(
         "# solutions             at most {samples}, each with {} answers to its question",
         config.verify

@@ -11,7 +11,7 @@ mod config;
 
 use crate::{
     args::InitArgs,
-    harvest::{self, Deduplicate, Distinct, Harvest},
+    harvest::{self, Deduplicate, Distinct, Harvest, Rounds},
     prepare,
     progress::sparkline,
     run::{Metrics, Run, TrainerState, finish, last_folder},
@@ -77,7 +77,7 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         let sampling =
             config.run.compute.sampling(&config.data, asked.clone(), config.samples, config.temperature, device);
         let label = format!("ei round {round}");
-        let foreign = if round == 1 { config.foreign.read(&problems, 1)? } else { None };
+        let foreign = if round == 1 { config.foreign.read(&problems, Rounds::First)? } else { None };
         let samples = match foreign {
             Some(samples) => {
                 run.write_samples(&samples)?;

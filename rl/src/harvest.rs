@@ -47,7 +47,8 @@ pub struct SamplingArgs {
 /// Solutions that another run has drawn.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct ForeignArgs {
-    /// Take the solutions from the samples.jsonl of another run instead of sampling (those of round 1, where there are rounds)
+    /// Take the solutions from the samples.jsonl of another run instead of sampling; `rl ei` takes those of its first round, as its own
+    /// round 1
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_samples: Option<PathBuf>,
@@ -55,6 +56,15 @@ pub struct ForeignArgs {
     #[arg(long, value_name = "K", value_parser = crate::args::positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_samples_per_question: Option<usize>,
+}
+
+/// Which of a file's samples are taken, where they were drawn in several steps or rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounds {
+    /// All of them.
+    All,
+    /// Those of the first one.
+    First,
 }
 
 /// The samples that a command learns from.
@@ -83,16 +93,16 @@ impl ForeignArgs {
         self.from_samples.as_deref().map_or(Ok(()), |file| eval::read_samples(file).map(|_| ()))
     }
 
-    /// The samples of these problems, as those of `step`; `None` where there is no file.
+    /// The samples of these problems, as those of step 1; `None` where there is no file.
     ///
     /// # Errors
     /// A file that is missing or malformed, or holds no sample of them.
-    pub fn read(&self, problems: &[Problem], step: usize) -> Result<Option<Vec<Sample>>> {
+    pub fn read(&self, problems: &[Problem], of: Rounds) -> Result<Option<Vec<Sample>>> {
         let Some(file) = &self.from_samples else { return Ok(None) };
         let mut first = First::of(self.from_samples_per_question);
         let question_of: HashMap<&str, &str> =
             problems.iter().map(|problem| (problem.id.as_str(), problem.question.as_str())).collect();
-        let mut samples = Vec::new();
+        let (mut samples, mut round) = (Vec::new(), None);
         for sample in eval::read_samples(file)? {
             let Some((&id, &question)) = question_of.get_key_value(sample.id.as_str()) else { continue };
             ensure!(
@@ -101,12 +111,29 @@ impl ForeignArgs {
                 file.display()
             );
             // What somebody else began says nothing of who went on, and what was not drawn is no sample.
-            if sample.given == 0 && !sample.greedy && first.has_room(id) {
-                samples.push(Sample { step: Some(step), ..sample });
+            let counts = sample.given == 0 && !sample.greedy;
+            if counts && (of == Rounds::All || sample.step == *round.get_or_insert(sample.step)) && first.has_room(id) {
+                samples.push(Sample { step: Some(1), ..sample });
             }
         }
         ensure!(!samples.is_empty(), "{} holds no sample of these training problems", file.display());
         Ok(Some(samples))
+    }
+
+    /// How many solutions there are, K of each question where there is no file, and in words where they come from.
+    ///
+    /// # Errors
+    /// As [`ForeignArgs::read`].
+    pub fn planned(&self, problems: &[Problem], k: usize, of: Rounds) -> Result<(usize, String)> {
+        Ok(match self.read(problems, of)? {
+            Some(samples) => (samples.len(), format!("{} (those of --from-samples)", samples.len())),
+            None => (problems.len() * k, format!("{} ({} questions x {k})", problems.len() * k, problems.len())),
+        })
+    }
+
+    /// How many of so many solutions are sampled: none where there is a file.
+    pub fn sampled(&self, solutions: usize) -> usize {
+        if self.are_given() { 0 } else { solutions }
     }
 }
 
@@ -121,6 +148,14 @@ impl SamplingArgs {
             "--temperature 0 would draw equal samples: give a temperature above 0"
         );
         self.foreign.check()
+    }
+
+    /// How many solutions there will be, and in words where they come from.
+    ///
+    /// # Errors
+    /// As [`ForeignArgs::read`].
+    pub fn planned(&self, problems: &[Problem]) -> Result<(usize, String)> {
+        self.foreign.planned(problems, self.samples, Rounds::All)
     }
 
     /// `count` samples of each question, as these flags put it.
@@ -157,7 +192,7 @@ impl SamplingArgs {
         device: &Device,
     ) -> Result<Gathered> {
         let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
-        let samples = match self.foreign.read(problems, 1)? {
+        let samples = match self.foreign.read(problems, Rounds::All)? {
             Some(_) if !written.is_empty() => written,
             Some(samples) => {
                 run.write_samples(&samples)?;
@@ -178,7 +213,7 @@ impl SamplingArgs {
              --temperature",
             samples.len()
         );
-        let sampled = if self.foreign.are_given() { 0 } else { samples.len() };
+        let sampled = self.foreign.sampled(samples.len());
         Ok(Gathered { samples, sampled })
     }
 }

@@ -254,8 +254,7 @@ fn check(config: &RcrlConfig) -> Result<()> {
 }
 
 fn dry_run(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
-    let problems = config.data.load(Split::Train)?.len();
-    let samples = problems * config.sampling.samples;
+    let (samples, planned) = config.sampling.planned(&config.data.load(Split::Train)?)?;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
@@ -263,15 +262,12 @@ fn dry_run(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
         extra_models: 1.0,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(samples),
-        sampled: samples.max(config.eval.rows()),
+        sampled: config.sampling.foreign.sampled(samples).max(config.eval.rows()),
         new_tokens: config.data.max_new_tokens(),
         samples,
     };
     dry_run::print("rcrl", config, &config.run, &shape, &work, device)?;
-    print_line(&format!(
-        "# samples               {samples} ({problems} questions x {}); steps if all of them are learnt",
-        config.sampling.samples
-    ))?;
+    print_line(&format!("# samples               {planned}; steps if all of them are learnt"))?;
     Ok(PathBuf::new())
 }
 

@@ -89,10 +89,13 @@ fn a_run_that_died_while_it_sampled_goes_on_from_its_last_checkpoint() {
 }
 
 #[test]
-fn samples_of_another_run_stand_in_for_those_of_round_one() {
+fn samples_of_another_runs_first_round_stand_in_for_those_of_round_one() {
     let folder = tempfile::tempdir().unwrap();
     let first = run_ei(&folder.path().join("first"), &["--rounds=1"]).unwrap();
-    let file = format!("--from-samples={}", first.join("samples.jsonl").display());
+    // As if it had drawn a second round, which sampled from another policy.
+    let text = fs::read_to_string(first.join("samples.jsonl")).unwrap();
+    fs::write(folder.path().join("both.jsonl"), text.clone() + &text.replace("\"step\":1,", "\"step\":2,")).unwrap();
+    let file = format!("--from-samples={}", folder.path().join("both.jsonl").display());
     let again = run_ei(&folder.path().join("again"), &["--rounds=1", &file]).unwrap();
     assert!(samples(&again) == samples(&first));
     assert_eq!(metrics(&again)[0]["round/examples"], metrics(&first)[0]["round/examples"]);

@@ -4,7 +4,7 @@ use crate::{
     adapters::LoraArgs,
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     dry_run,
-    harvest::{Deduplicate, ForeignArgs},
+    harvest::{Deduplicate, ForeignArgs, Rounds},
     progress::print_line,
     supervised::FitArgs,
 };
@@ -144,7 +144,9 @@ pub(super) fn check(config: &EiConfig) -> Result<()> {
 }
 
 pub(super) fn dry_run(config: &EiConfig, device: &Device) -> Result<PathBuf> {
-    let problems = config.data.load(Split::Train)?.len();
+    let problems = config.data.load(Split::Train)?;
+    let (samples, of_round_1) = config.foreign.planned(&problems, config.samples, Rounds::First)?;
+    let problems = problems.len();
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
@@ -154,9 +156,12 @@ pub(super) fn dry_run(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         steps: config.fit.total_steps(problems),
         sampled: (problems * config.samples).max(config.eval.rows()),
         new_tokens: config.data.max_new_tokens(),
-        samples: problems * config.samples,
+        samples: samples.max(problems * config.samples),
     };
     dry_run::print("ei", config, &config.run, &shape, &work, device)?;
+    if config.foreign.are_given() {
+        print_line(&format!("# samples of round 1    {of_round_1}"))?;
+    }
     print_line(&format!(
         "# samples of a round    {} ({problems} questions x {}); steps are those of {problems} examples",
         problems * config.samples,

@@ -159,8 +159,8 @@ pub(super) fn check(config: &OrmConfig) -> Result<()> {
 }
 
 pub(super) fn dry_run(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
-    let problems = config.data.load(Split::Train)?.len();
-    let learnt = (problems as f64 * (1.0 - config.held_out)).round() as usize * config.sampling.samples;
+    let (samples, planned) = config.sampling.planned(&config.data.load(Split::Train)?)?;
+    let learnt = (samples as f64 * (1.0 - config.held_out)).round() as usize;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
@@ -168,16 +168,12 @@ pub(super) fn dry_run(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
         extra_models: if config.likelihood_of.is_some() { 2.0 } else { 1.0 },
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(learnt),
-        sampled: problems * config.sampling.samples,
+        sampled: config.sampling.foreign.sampled(samples),
         new_tokens: config.data.max_new_tokens(),
-        samples: problems * config.sampling.samples,
+        samples,
     };
     dry_run::print("orm", config, &config.run, &shape, &work, device)?;
-    print_line(&format!(
-        "# samples               {} ({problems} questions x {})",
-        problems * config.sampling.samples,
-        config.sampling.samples
-    ))?;
+    print_line(&format!("# samples               {planned}"))?;
     Ok(PathBuf::new())
 }
 
