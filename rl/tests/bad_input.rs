@@ -73,6 +73,13 @@ fn flags_that_together_do_something_else_are_told_of() {
     for flag in ["--value-warm-up=1", "--advantage=rloo"] {
         assert!(!told(&[flag]).contains(never), "{flag}");
     }
+    let dense = ["--reward=dense-orm", "--orm=model"];
+    let sparse = "--reward dense-orm is sparse-orm here";
+    assert!(told(&[dense.as_slice(), &["--advantage=group"]].concat()).contains(sparse));
+    for more in ["--advantage=gae", "--orm-score=plain"] {
+        let flags = [dense.as_slice(), &["--advantage=rloo", more]].concat();
+        assert!(!told(&flags).contains(sparse), "{more}");
+    }
 }
 
 #[test]

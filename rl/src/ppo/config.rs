@@ -6,7 +6,7 @@ use crate::{
     curriculum::CurriculumArgs,
     dry_run,
     progress::print_line,
-    reward::RewardArgs,
+    reward::{OrmScore, RewardArgs, RewardKind},
 };
 use anyhow::{Result, bail, ensure};
 use burn::tensor::Device;
@@ -142,6 +142,17 @@ pub enum AdvantageKind {
     Rloo,
 }
 
+impl AdvantageKind {
+    /// As it is typed.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gae => "gae",
+            Self::Group => "group",
+            Self::Rloo => "rloo",
+        }
+    }
+}
+
 impl PpoConfig {
     /// Whether a critic is trained.
     pub fn has_critic(&self) -> bool {
@@ -197,6 +208,13 @@ pub(super) fn warn(config: &PpoConfig) {
             "the policy is never updated: in the first --value-warm-up {alone} of --steps {steps} the critic learns alone"
         );
     }
+    let RewardArgs { reward, orm_score, .. } = config.reward;
+    if (reward, orm_score) == (RewardKind::DenseOrm, OrmScore::Potential) && !config.has_critic() {
+        tracing::warn!(
+            "--reward dense-orm is sparse-orm here: --advantage {} sees sums, and what lines earn by --orm-score potential adds up to it",
+            config.advantage.name()
+        );
+    }
 }
 
 pub(super) fn check(config: &PpoConfig) -> Result<()> {
@@ -222,7 +240,7 @@ pub(super) fn check(config: &PpoConfig) -> Result<()> {
     ensure!(
         config.has_critic() || config.samples >= 2,
         "--advantage {} compares the samples of a question with each other: give --samples of at least 2",
-        if config.advantage == AdvantageKind::Group { "group" } else { "rloo" }
+        config.advantage.name()
     );
     for (flag, value) in [("gamma", config.gamma), ("lambda", config.lambda)] {
         ensure!((0.0..=1.0).contains(&value), "--{flag} {value}: give a number from 0 to 1");
