@@ -137,6 +137,8 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     place.fails(&with("rcrl", &["--right-per-wrong=0"]), &["--right-per-wrong 0", "above 0"]);
     place.fails(&with("augment", &["--agree=2"]), &["--agree 2", "from 0 to 1"]);
     place.fails(&with("ei", &["--orm-threshold=2"]), &["--orm-threshold 2", "from 0 to 1"]);
+    place.fails(&with("ei", &["--orm-threshold=0.9"]), &["--orm-threshold needs --orm"]);
+    place.fails(&with("ei", &["--shots=1"]), &["--shots is for --start base"]);
     place.fails(&orm(&["--likelihood-of=nowhere"]), &["nowhere does not exist"]);
     place.fails(&orm(&["--language-modelling=-1"]), &["--language-modelling"]);
     place.fails(&with("ei", &["--orm=model"]), &["model", "not a reward model", "rl orm"]);

@@ -16,6 +16,11 @@ use eval::{RewardModel, check_samples};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
+/// The default of `--shots`.
+const SHOTS: usize = 2;
+/// The default of `--orm-threshold`.
+const ORM_THRESHOLD: f64 = 0.5;
+
 /// Improve a policy by Expert Iteration
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct EiConfig {
@@ -61,7 +66,7 @@ pub struct EiConfig {
     #[arg(long, default_value_t = 1.0, value_parser = crate::args::temperature)]
     pub temperature: f64,
     /// Solved problems shown in round 1 where it samples from the base
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = SHOTS)]
     pub shots: usize,
     /// When two right solutions of a question are one
     #[arg(long, value_enum, default_value = "text")]
@@ -77,7 +82,7 @@ pub struct EiConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orm: Option<PathBuf>,
     /// Probability from which on it does
-    #[arg(long, value_name = "P", default_value_t = 0.5)]
+    #[arg(long, value_name = "P", default_value_t = ORM_THRESHOLD)]
     pub orm_threshold: f64,
     /// What was drawn already.
     #[command(flatten)]
@@ -139,6 +144,12 @@ pub(super) fn check(config: &EiConfig) -> Result<()> {
         (0.0..=1.0).contains(&config.orm_threshold),
         "--orm-threshold {}: give a probability from 0 to 1",
         config.orm_threshold
+    );
+    // A run's own configuration has the defaults.
+    ensure!(config.orm.is_some() || config.orm_threshold == ORM_THRESHOLD, "--orm-threshold needs --orm");
+    ensure!(
+        config.start == Start::Base || config.shots == SHOTS,
+        "--shots is for --start base: an SFT model is asked without solved problems"
     );
     check_samples(config.eval.test_problems, config.eval.test_samples)
 }
