@@ -14,7 +14,7 @@ use crate::{
     harvest::{self, Deduplicate, Distinct, Harvest, Rounds},
     prepare,
     progress::sparkline,
-    run::{Metrics, Run, TrainerState, finish, last_folder},
+    run::{Blocks, Metrics, Run, TrainerState, finish, last_folder},
     sft::{examples, fit_with_looks},
     supervised::{FitContext, FitNumbers},
     table::FinalTable,
@@ -77,17 +77,14 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         let sampling =
             config.run.compute.sampling(&config.data, asked.clone(), config.samples, config.temperature, device);
         let label = format!("ei round {round}");
-        let foreign = if round == 1 { config.foreign.read(&problems, Rounds::First)? } else { None };
-        let samples = match foreign {
-            Some(samples) => {
-                run.write_samples(&samples)?;
-                samples
-            }
-            None => {
+        let had = std::mem::take(&mut this_round);
+        let samples = match &config.foreign.from_samples {
+            Some(file) if round == 1 => config.foreign.take(file, &problems, Rounds::First, had, &mut run)?,
+            _ => {
                 let (problems, sampling, label) = (&problems, &sampling, &label);
                 let (seed, quiet) = (config.run.seed, config.run.quiet);
                 let harvest = Harvest { problems, sampling, step: round, seed, label, quiet };
-                harvest.gather(&policy, std::mem::take(&mut this_round), &mut run, &mut metrics)?
+                harvest.gather(&policy, had, &mut run, &mut metrics)?
             }
         };
         sampled += samples.len();
@@ -160,10 +157,9 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
         return Ok(Setup { base, policy: initial.clone(), initial, run, numbers: EiNumbers::default(), config });
     };
     let (policy, state, _) = prepare::resume::<EiNumbers>(dir, device)?;
-    // Samples that came from a file are read again.
     let round = state.numbers.round;
     let run = match round == 0 && config.foreign.are_given() {
-        true => Run::resume(dir, round)?,
+        true => Run::resume_within(dir, round, Blocks::ALL)?,
         false => {
             let problems = config.data.load(Split::Train)?;
             harvest::check_drawn(dir, round + 1, &problems, config.samples)?;

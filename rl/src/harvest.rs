@@ -19,6 +19,7 @@ use model::{Key, Purpose};
 use serde::Serialize;
 use std::{
     collections::{HashMap, HashSet},
+    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -81,24 +82,43 @@ impl ForeignArgs {
         self.from_samples.is_some()
     }
 
-    /// Refuses a file that cannot be read, before anything is made.
+    /// Refuses a file that cannot be read, before anything is made. A run that goes on with its samples needs it no more.
     ///
     /// # Errors
     /// Naming the file or the flag.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, resumed: Option<&Path>) -> Result<()> {
         ensure!(
             self.are_given() || self.from_samples_per_question.is_none(),
             "--from-samples-per-question needs --from-samples"
         );
-        self.from_samples.as_deref().map_or(Ok(()), |file| eval::read_samples(file).map(|_| ()))
+        let has_them = |dir: &Path| fs::metadata(dir.join("samples.jsonl")).is_ok_and(|file| file.len() > 0);
+        match &self.from_samples {
+            Some(file) if !resumed.is_some_and(has_them) => eval::read_samples(file).map(|_| ()),
+            _ => Ok(()),
+        }
     }
 
-    /// The samples of these problems, as those of step 1; `None` where there is no file.
+    /// The samples of these problems in the file, as those of step 1 of a run that may have them already.
     ///
     /// # Errors
-    /// A file that is missing or malformed, or holds no sample of them.
-    pub fn read(&self, problems: &[Problem], of: Rounds) -> Result<Option<Vec<Sample>>> {
-        let Some(file) = &self.from_samples else { return Ok(None) };
+    /// A file that is missing or malformed, or holds no sample of them; a full disk.
+    pub fn take(
+        &self,
+        file: &Path,
+        problems: &[Problem],
+        of: Rounds,
+        had: Vec<Sample>,
+        run: &mut Run,
+    ) -> Result<Vec<Sample>> {
+        if !had.is_empty() {
+            return Ok(had);
+        }
+        let samples = self.read(file, problems, of)?;
+        run.write_samples_whole(&samples)?;
+        Ok(samples)
+    }
+
+    fn read(&self, file: &Path, problems: &[Problem], of: Rounds) -> Result<Vec<Sample>> {
         let mut first = First::of(self.from_samples_per_question);
         let question_of: HashMap<&str, &str> =
             problems.iter().map(|problem| (problem.id.as_str(), problem.question.as_str())).collect();
@@ -117,16 +137,19 @@ impl ForeignArgs {
             }
         }
         ensure!(!samples.is_empty(), "{} holds no sample of these training problems", file.display());
-        Ok(Some(samples))
+        Ok(samples)
     }
 
     /// How many solutions there are, K of each question where there is no file, and in words where they come from.
     ///
     /// # Errors
-    /// As [`ForeignArgs::read`].
+    /// A file that is missing or malformed, or holds no sample of them.
     pub fn planned(&self, problems: &[Problem], k: usize, of: Rounds) -> Result<(usize, String)> {
-        Ok(match self.read(problems, of)? {
-            Some(samples) => (samples.len(), format!("{} (those of --from-samples)", samples.len())),
+        Ok(match &self.from_samples {
+            Some(file) => {
+                let samples = self.read(file, problems, of)?.len();
+                (samples, format!("{samples} (those of --from-samples)"))
+            }
             None => (problems.len() * k, format!("{} ({} questions x {k})", problems.len() * k, problems.len())),
         })
     }
@@ -142,18 +165,18 @@ impl SamplingArgs {
     ///
     /// # Errors
     /// Naming the flag or the file.
-    pub fn check(&self, labels: Labels) -> Result<()> {
+    pub fn check(&self, labels: Labels, resumed: Option<&Path>) -> Result<()> {
         ensure!(
             self.temperature > 0.0 || self.foreign.are_given() && labels == Labels::Outcome,
             "--temperature 0 would draw equal samples: give a temperature above 0"
         );
-        self.foreign.check()
+        self.foreign.check(resumed)
     }
 
     /// How many solutions there will be, and in words where they come from.
     ///
     /// # Errors
-    /// As [`ForeignArgs::read`].
+    /// As [`ForeignArgs::planned`].
     pub fn planned(&self, problems: &[Problem]) -> Result<(usize, String)> {
         self.foreign.planned(problems, self.samples, Rounds::All)
     }
@@ -166,14 +189,13 @@ impl SamplingArgs {
         Ok(run.compute.sampling(data, data.prompting(self.shots)?, count, self.temperature, device))
     }
 
-    /// Opens a run to go on after `step`. Samples belong to step 1: before it, whole chunks of them stay; those that come from a
-    /// file are read again where they are not whole.
+    /// Opens a run to go on after `step`. Samples belong to step 1: before it, whole chunks of them stay, and all that come from a file.
     ///
     /// # Errors
     /// If the directory is no run, or its samples are not those that these flags ask for.
     pub fn resume(&self, dir: &Path, step: usize, problems: &[Problem]) -> Result<Run> {
         if self.foreign.are_given() {
-            return Run::resume(dir, step);
+            return Run::resume_within(dir, step, Blocks::ALL);
         }
         check_drawn(dir, 1, problems, self.samples)?;
         Run::resume_within(dir, step, blocks(problems.len(), self.samples))
@@ -192,12 +214,8 @@ impl SamplingArgs {
         device: &Device,
     ) -> Result<Gathered> {
         let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
-        let samples = match self.foreign.read(problems, Rounds::All)? {
-            Some(_) if !written.is_empty() => written,
-            Some(samples) => {
-                run.write_samples(&samples)?;
-                samples
-            }
+        let samples = match &self.foreign.from_samples {
+            Some(file) => self.foreign.take(file, problems, Rounds::All, written, run)?,
             None => {
                 let sampling = &self.config(self.samples, data, run_args, device)?;
                 let (seed, quiet) = (run_args.seed, run_args.quiet);

@@ -9,7 +9,7 @@ use crate::{
     harvest::{self, SamplingArgs},
     inspect::read::json_lines,
     progress::Progress,
-    run::{Run, append_line},
+    run::{Run, append_line, append_to},
 };
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
@@ -19,12 +19,15 @@ use model::{Completion, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
-    fs::OpenOptions,
+    fs,
     path::{Path, PathBuf},
 };
 
 /// The name of the file in a run directory.
 pub const FILE: &str = "prefixes.jsonl";
+
+/// The name of a run's copy of what `--from-prefixes` named: it goes on without that file.
+const COPY: &str = "from-prefixes.jsonl";
 
 /// A sample as token ids, with the places of the tokens that end its step prefixes, the whole of it last.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,12 +67,15 @@ pub struct PrefixArgs {
 }
 
 impl PrefixArgs {
-    /// Refuses a file that cannot be read, before anything is made.
+    /// Refuses a file that cannot be read, before anything is made. A run that goes on with its copy needs it no more.
     ///
     /// # Errors
     /// Naming the file.
-    pub fn check(&self) -> Result<()> {
-        self.from_prefixes.as_deref().map_or(Ok(()), |file| read(file).map(|_| ()))
+    pub fn check(&self, resumed: Option<&Path>) -> Result<()> {
+        match &self.from_prefixes {
+            Some(file) if !resumed.is_some_and(|dir| dir.join(COPY).is_file()) => read(file).map(|_| ()),
+            _ => Ok(()),
+        }
     }
 
     /// The counts that labels are made of, and how many completions the run has sampled for them: none for those by outcome.
@@ -171,7 +177,7 @@ pub fn count(
     run: &Run,
 ) -> Result<(Counts, usize)> {
     let by_id: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
-    let mut counts = from.map_or(Ok(Counts::new()), read)?;
+    let mut counts = from.map_or(Ok(Counts::new()), |file| read_copied(file, run))?;
     let mut seen = HashSet::new();
     let mut wanted: Vec<Wanted<'_>> = Vec::new();
     for sample in samples {
@@ -214,11 +220,7 @@ fn complete(
         "{} holds other prefixes than are wanted now: its samples or --from-prefixes have changed",
         path.display()
     );
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    let mut file = append_to(&path)?;
     let progress = Progress::new(wanted.len() * k, "complete prefixes", "completions", completing.quiet);
     progress.start_at(done.len() * k);
     let first = done.len();
@@ -258,6 +260,15 @@ fn read(path: &Path) -> Result<Counts> {
         Ok(())
     })?;
     Ok(counts)
+}
+
+/// Reads the counts of another run, of which this one keeps a copy.
+fn read_copied(path: &Path, run: &Run) -> Result<Counts> {
+    let copy = run.dir().join(COPY);
+    if !copy.is_file() {
+        eval::write_whole(&copy, fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)?;
+    }
+    read(&copy)
 }
 
 /// The whole chunks of an interrupted run; what stands behind them is dropped from the file.

@@ -81,6 +81,11 @@ pub struct Blocks {
     pub total: usize,
 }
 
+impl Blocks {
+    /// Written at once: all of them stay.
+    pub const ALL: Self = Self { lines: 1, total: usize::MAX };
+}
+
 /// What a checkpoint holds beside the model: everything a resumed run needs to go on as if it had never stopped.
 #[derive(Clone, Debug)]
 pub struct TrainerState<S> {
@@ -146,19 +151,11 @@ impl Run {
     }
 
     fn open(dir: &Path) -> Result<Self> {
-        let append = |name: &str| {
-            let path = dir.join(name);
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&path)
-                .with_context(|| format!("cannot write {}", path.display()))
-        };
         Ok(Self {
             dir: dir.to_path_buf(),
             whole: None,
-            metrics: append("metrics.jsonl")?,
-            samples: append("samples.jsonl")?,
+            metrics: append_to(&dir.join("metrics.jsonl"))?,
+            samples: append_to(&dir.join("samples.jsonl"))?,
             tensorboard: None,
             cpu_seconds: model::cpu_seconds(),
         })
@@ -218,6 +215,22 @@ impl Run {
             append_line(&mut self.samples, sample)
                 .with_context(|| format!("cannot write samples to {}", self.dir.display()))?;
         }
+        Ok(())
+    }
+
+    /// Appends to `samples.jsonl` the samples of a step that are there at once, whole or not at all.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write_samples_whole(&mut self, samples: &[Sample]) -> Result<()> {
+        let path = self.dir.join("samples.jsonl");
+        let mut bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        for sample in samples {
+            serde_json::to_writer(&mut bytes, sample)?;
+            bytes.push(b'\n');
+        }
+        eval::write_whole(&path, bytes)?;
+        self.samples = append_to(&path)?;
         Ok(())
     }
 
@@ -354,6 +367,11 @@ pub fn stop_on_interrupt() -> Result<()> {
 /// Whether a stop was asked for.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
+}
+
+pub(crate) fn append_to(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.with_context(|| format!("cannot write {}", path.display()))
 }
 
 pub(crate) fn append_line(file: &mut File, value: &impl Serialize) -> Result<()> {

@@ -99,4 +99,9 @@ fn samples_of_another_runs_first_round_stand_in_for_those_of_round_one() {
     let again = run_ei(&folder.path().join("again"), &["--rounds=1", &file]).unwrap();
     assert!(samples(&again) == samples(&first));
     assert_eq!(metrics(&again)[0]["round/examples"], metrics(&first)[0]["round/examples"]);
+    let stopped = folder.path().join("stopped");
+    run_ei(&stopped, &["--rounds=1", &file, "--stop-after=1"]).unwrap_err();
+    fs::remove_file(folder.path().join("both.jsonl")).unwrap();
+    resume("ei", &stopped).unwrap();
+    assert_same_run(&stopped, &again);
 }

@@ -109,8 +109,17 @@ fn labels_by_steps_complete_every_distinct_unfinished_prefix_once_and_nothing_th
     // The same samples and counts again: nothing is left to complete, and the same is learnt.
     let (file, prefixes) = (first.join("samples.jsonl"), first.join(FILE));
     let known = [format!("--from-samples={}", file.display()), format!("--from-prefixes={}", prefixes.display())];
+    let flags = [flags.as_slice(), &[&known[0], &known[1]]].concat();
     let again = folder.path().join("again");
-    run_orm(start_with_steps(), &again, &[flags.as_slice(), &[&known[0], &known[1]]].concat()).unwrap();
+    run_orm(start_with_steps(), &again, &flags).unwrap();
+    // What was taken from a file is the run's own from then on.
+    let stopped = folder.path().join("stopped");
+    run_orm(start_with_steps(), &stopped, &[flags.as_slice(), &["--stop-after=1"]].concat()).unwrap_err();
+    for path in [&file, &prefixes] {
+        fs::rename(path, path.with_extension("moved")).unwrap();
+    }
+    resume("orm", &stopped).unwrap();
+    assert_same_run(&stopped, &again);
     assert!(fs::read_to_string(again.join(FILE)).unwrap().is_empty());
     let without_cost = |dir: &Path, sampled: usize| {
         let mut lines = metrics(dir);

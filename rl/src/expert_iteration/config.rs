@@ -136,7 +136,7 @@ pub(super) fn check(config: &EiConfig) -> Result<()> {
         config.samples
     );
     config.init.check_base(config.given_base(), "what each round is fine-tuned from")?;
-    config.foreign.check()?;
+    config.foreign.check(config.run.resume.as_deref())?;
     if let Some(orm) = &config.orm {
         RewardModel::load(orm, &config.run.device()?)?;
     }

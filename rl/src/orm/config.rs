@@ -152,8 +152,8 @@ pub(super) fn check(config: &OrmConfig) -> Result<()> {
         "--held-out {}: give a share between 0 and 1",
         config.held_out
     );
-    config.sampling.check(config.labels)?;
-    config.prefixes.check()?;
+    config.sampling.check(config.labels, config.run.resume.as_deref())?;
+    config.prefixes.check(config.run.resume.as_deref())?;
     let problems = config.data.load(Split::Train)?.len();
     check_samples(problems, config.sampling.samples)
 }
