@@ -14,7 +14,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use data::{Example, Problem, Prompting, Tokenizer, encode_written, extract_answer, prefix_ends};
-use eval::{Policy, Sample, SampleConfig, go_on};
+use eval::{Policy, Sample, SampleConfig, check_samples, go_on};
 use model::{Completion, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -67,11 +67,13 @@ pub struct PrefixArgs {
 }
 
 impl PrefixArgs {
-    /// Refuses a file that cannot be read, before anything is made. A run that goes on with its copy needs it no more.
+    /// Refuses more completions than can be held, and a file that cannot be read, before anything is made. A run that goes on with its
+    /// copy needs it no more.
     ///
     /// # Errors
-    /// Naming the file.
+    /// Naming the flag or the file.
     pub fn check(&self, resumed: Option<&Path>) -> Result<()> {
+        check_completions("completions", self.completions)?;
         match &self.from_prefixes {
             Some(file) if !resumed.is_some_and(|dir| dir.join(COPY).is_file()) => read(file).map(|_| ()),
             _ => Ok(()),
@@ -98,6 +100,14 @@ impl PrefixArgs {
         let completing = Completing { sampling: &sampling, seed: run_args.seed, quiet: run_args.quiet };
         count(policy, problems, samples, self.from_prefixes.as_deref(), &completing, run)
     }
+}
+
+/// Refuses a number of completions of one prefix that cannot be held at once.
+///
+/// # Errors
+/// Naming the flag.
+pub fn check_completions(flag: &str, completions: usize) -> Result<()> {
+    check_samples(1, completions).with_context(|| format!("--{flag} {completions}"))
 }
 
 /// What a step prefix is labelled with.

@@ -125,6 +125,13 @@ fn flags_of_the_other_methods_are_checked_as_well() {
         let flags = ["orm", "--init=model", "--out=run", "--quiet", "--device=cpu", "--limit=4"];
         [flags.as_slice(), more].concat()
     };
+    for (command, flag) in
+        [("ei", "--samples"), ("rcrl", "--samples"), ("rcrl", "--completions"), ("augment", "--samples")]
+    {
+        place.fails(&with(command, &[flag, "1000000000"]), &["1000000000 samples", "ask for fewer"]);
+    }
+    place.fails(&orm(&["--completions=1000000000"]), &["--completions 1000000000", "ask for fewer"]);
+    place.fails(&orm(&["--check-completions=1000000000"]), &["--check-completions 1000000000", "ask for fewer"]);
     place.fails(&orm(&["--held-out=1"]), &["--held-out 1", "between 0 and 1"]);
     place.fails(&orm(&["--temperature=0"]), &["--temperature 0", "equal samples"]);
     place.fails(&orm(&["--from-samples=none.jsonl"]), &["none.jsonl"]);

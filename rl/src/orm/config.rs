@@ -5,7 +5,7 @@ use crate::{
     args::{DataArgs, InitArgs, RunArgs, not_negative},
     dry_run,
     harvest::{Deduplicate, SamplingArgs},
-    prefix::{Labels, PrefixArgs},
+    prefix::{Labels, PrefixArgs, check_completions},
     progress::print_line,
     supervised::FitArgs,
 };
@@ -154,6 +154,7 @@ pub(super) fn check(config: &OrmConfig) -> Result<()> {
     );
     config.sampling.check(config.labels, config.run.resume.as_deref())?;
     config.prefixes.check(config.run.resume.as_deref())?;
+    check_completions("check-completions", config.check_completions)?;
     let problems = config.data.load(Split::Train)?.len();
     check_samples(problems, config.sampling.samples)
 }
