@@ -92,11 +92,10 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         let passed = filter.passed(&samples)?;
         let kept = passed.iter().filter(|sample| pool.keep(sample)).count();
         describe(&samples, passed.len(), kept, &pool, &mut metrics);
-        ensure!(
-            !pool.solved.is_empty(),
-            "none of {} samples is right: there is nothing to learn from; ask for more --samples or other --shots",
-            samples.len()
-        );
+        ensure!(!pool.solved.is_empty(), "there is nothing to learn from: {}", fate(&samples, &config));
+        if passed.is_empty() {
+            tracing::warn!("round {round} adds nothing: {}", fate(&samples, &config));
+        }
         let (from, path) = match config.reset_to {
             ResetTo::Base => (prepare::policy(&base, device)?, base.clone()),
             ResetTo::Last => (policy, last_folder(run.dir())?),
@@ -238,6 +237,21 @@ impl<'a> Pool<'a> {
             self.solved.push(problem);
         }
         is_new
+    }
+}
+
+/// Why none of a round's samples is learnt, and what to do.
+fn fate(samples: &[Sample], config: &EiConfig) -> String {
+    let all = samples.len();
+    let right = samples.iter().filter(|sample| sample.correct).count();
+    let whole = samples.iter().filter(|sample| sample.correct && sample.finish == Finish::Stop).count();
+    match (right, whole) {
+        (0, _) => format!("none of {all} samples is right; ask for more --samples or other --shots"),
+        (_, 0) => format!("{right} of {all} samples are right, and none of these is whole; raise --max-new-tokens"),
+        _ => format!(
+            "{right} of {all} samples are right, and none of these passes --orm; lower --orm-threshold {}",
+            config.orm_threshold
+        ),
     }
 }
 

@@ -248,4 +248,7 @@ fn expert_iteration_with_a_reward_model_learns_only_what_it_finds_likely_to_be_r
     assert!(passed > 0.0 && passed <= right);
     let (_, none, dir) = run("1");
     assert_eq!((none, metrics(&dir)[0]["round/kept"].as_f64()), (0.0, Some(0.0)), "no probability is 1");
+    let from_base = ["--rounds=1", "--start=base", "--shots=0", &flag, "--orm-threshold=1"];
+    let error = run_ei(&folder.path().join("base"), &from_base).unwrap_err().to_string();
+    assert!(error.contains("are right, and none of these passes --orm; lower --orm-threshold 1"), "{error}");
 }
