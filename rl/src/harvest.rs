@@ -76,6 +76,23 @@ pub struct Gathered {
     pub sampled: usize,
 }
 
+impl Gathered {
+    /// Refuses samples that are all right or all wrong, for who learns what tells them apart.
+    ///
+    /// # Errors
+    /// If they are.
+    pub fn check_differ(&self) -> Result<()> {
+        let right = self.samples.iter().filter(|sample| sample.correct).count();
+        ensure!(
+            right > 0 && right < self.samples.len(),
+            "{right} of {} samples are right: there is nothing to tell apart; sample from another policy or at another \
+             --temperature",
+            self.samples.len()
+        );
+        Ok(())
+    }
+}
+
 impl ForeignArgs {
     /// Whether there is such a file.
     pub fn are_given(&self) -> bool {
@@ -204,7 +221,7 @@ impl SamplingArgs {
     /// The samples, as those of step 1 of a run that may have some of them already.
     ///
     /// # Errors
-    /// Missing data, a full disk, an interrupt; samples that are all right or all wrong.
+    /// Missing data, a full disk, an interrupt.
     pub fn gather(
         &self,
         policy: &Policy,
@@ -224,13 +241,6 @@ impl SamplingArgs {
                 harvest.gather(policy, written, run, &mut Metrics::of_step(0))?
             }
         };
-        let right = samples.iter().filter(|sample| sample.correct).count();
-        ensure!(
-            right > 0 && right < samples.len(),
-            "{right} of {} samples are right: there is nothing to tell apart; sample from another policy or at another \
-             --temperature",
-            samples.len()
-        );
         let sampled = self.foreign.sampled(samples.len());
         Ok(Gathered { samples, sampled })
     }

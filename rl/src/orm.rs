@@ -122,8 +122,9 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     }
     let Setup { config, policy, model, mut run, resumed } = set_up(config, device)?;
     let problems = config.data.load(Split::Train)?;
-    let Gathered { samples, sampled } =
-        config.sampling.gather(&policy, &problems, (&config.data, &config.run), &mut run, device)?;
+    let gathered = config.sampling.gather(&policy, &problems, (&config.data, &config.run), &mut run, device)?;
+    gathered.check_differ()?;
+    let Gathered { samples, sampled } = gathered;
     let held_out = held_out(&problems, config.held_out, config.run.seed);
     let (unseen, learnt): (Vec<&Sample>, Vec<&Sample>) =
         samples.iter().partition(|sample| held_out.contains(sample.id.as_str()));

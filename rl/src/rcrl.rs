@@ -98,8 +98,9 @@ pub fn train(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
     let before = table.before(&run, &sampler, &config.data.prompting(config.sampling.shots)?)?;
-    let Gathered { samples, sampled } =
-        config.sampling.gather(&sampler, &problems, (&config.data, &config.run), &mut run, device)?;
+    let gathered = config.sampling.gather(&sampler, &problems, (&config.data, &config.run), &mut run, device)?;
+    gathered.check_differ()?;
+    let Gathered { samples, sampled } = gathered;
     let chosen = mixture(&samples, config.right_per_wrong, config.run.seed)?;
     let around = (&config.sampling, &config.data, &config.run);
     let (counts, completed) = config.prefixes.counts(config.labels, &sampler, &problems, &chosen, around, &run)?;
