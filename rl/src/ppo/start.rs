@@ -89,6 +89,7 @@ pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
         curriculum,
         computing,
         adapters,
+        failures: 0,
     };
     Ok(Start { config, trainer, run, initial, numbers })
 }
