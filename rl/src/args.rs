@@ -117,7 +117,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
-    /// Size of the model that is made where --init is not given; default learning rates go by it
+    /// Size of the model that is made where --init is not given
     #[arg(long, default_value = "tiny", value_parser = model_size())]
     pub model: ModelSize,
 }

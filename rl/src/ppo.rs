@@ -3,7 +3,8 @@
 //! A step samples K solutions of a few questions, rewards them, lets policy, reference and critic look at them once, and
 //! then makes several passes over them with the clipped losses of `loss.rs`. Where we deviate from the paper: small models
 //! are fine-tuned in full (unless `--lora-rank` says otherwise) at a larger learning rate; the critic learns alone for the first steps; λ is 1, not 0.95,
-//! because solutions are short; the critic's branch is one block of four, not four of thirty-two.
+//! because solutions are short; the critic's branch is one block of four, not four of thirty-two. Losses are means over the tokens of
+//! an update, also with `--advantage group`, where GRPO takes the mean of each sample first.
 
 mod config;
 mod start;

@@ -84,7 +84,7 @@ pub struct OrmConfig {
     /// Steps between two looks at held-out questions
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = crate::args::positive)]
     pub eval_every: usize,
-    /// Held-out questions of one look; the report at the end is of all
+    /// Held-out questions that looks are at, the first ones and at most half of them; the report at the end is of the others
     #[arg(long, value_name = "N", default_value_t = 150, value_parser = crate::args::positive)]
     pub eval_problems: usize,
     /// At the end, compare all kinds of labels with many completions of the prefixes of this many held-out samples

@@ -100,7 +100,7 @@ pub struct PpoConfig {
     #[arg(long, value_name = "NATS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl_target: Option<f64>,
-    /// Samples over which β may double or halve, roughly
+    /// Samples over which β moves by at most 22 %, up or down
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = crate::args::positive)]
     pub kl_horizon: usize,
     /// ε, how far a ratio may move before its gradient is cut
