@@ -118,10 +118,21 @@ pub fn complete(
     ended: &(dyn Fn(usize) + Sync),
 ) -> Result<(Vec<Vec<Completion>>, GenerateStats)> {
     let prompts = encode_prompts(policy, problems, &config.prompting)?;
-    Ok(match policy.conditioning {
-        Some(conditioning) => conditioned::complete(policy, conditioning, &prompts, config, key, ended),
-        None => go_on(policy, &prompts, config, key, ended),
-    })
+    Ok(complete_prompts(policy, &prompts, config, key, ended))
+}
+
+/// As [`complete`], of prompts: after labels, where the policy expects them.
+pub fn complete_prompts(
+    policy: &Policy,
+    prompts: &[Vec<u32>],
+    config: &SampleConfig,
+    key: impl Fn(usize, usize) -> Key,
+    ended: &(dyn Fn(usize) + Sync),
+) -> (Vec<Vec<Completion>>, GenerateStats) {
+    match policy.conditioning {
+        Some(conditioning) => conditioned::complete(policy, conditioning, prompts, config, key, ended),
+        None => go_on(policy, prompts, config, key, ended),
+    }
 }
 
 /// K completions of every prompt, which may hold the beginning of a solution; otherwise as [`complete`].
