@@ -162,8 +162,7 @@ fn set_up(config: &AugmentConfig, device: &Device) -> Result<Setup> {
         }
         Some(dir) => {
             prepare::resume::<AugmentNumbers>(dir, device)?;
-            let run = config.sampling.resume(dir, 0, &problems)?;
-            run.with_tensorboard(config.run.tensorboard)?
+            prepare::go_on(config.sampling.resume(dir, 0, &problems)?, &config.run, "augment", &config)?
         }
     };
     Ok(Setup { config, forward, base, run })

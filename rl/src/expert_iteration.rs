@@ -165,7 +165,7 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
             Run::resume_within(dir, round, harvest::blocks(problems.len(), config.samples))?
         }
     };
-    let run = run.with_tensorboard(config.run.tensorboard)?;
+    let run = prepare::go_on(run, &config.run, "ei", &config)?;
     Ok(Setup { base, initial, policy, run, numbers: state.numbers, config })
 }
 

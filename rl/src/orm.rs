@@ -207,7 +207,7 @@ fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
     let model = RewardModel::load(&folder, device)?.model;
     let step = state.numbers.step;
     let run = config.sampling.resume(dir, step, &problems)?;
-    let run = run.with_tensorboard(config.run.tensorboard)?;
+    let run = prepare::go_on(run, &config.run, "orm", &config)?;
     Ok(Setup { config, policy, model, run, resumed: (step > 0).then_some(state) })
 }
 

@@ -159,7 +159,7 @@ fn set_up(config: &RcrlConfig, device: &Device) -> Result<Setup> {
     let (learner, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
     let step = state.numbers.step;
     let run = config.sampling.resume(dir, step, &config.data.load(Split::Train)?)?;
-    let run = run.with_tensorboard(config.run.tensorboard)?;
+    let run = prepare::go_on(run, &config.run, "rcrl", &config)?;
     Ok(Setup { config, sampler, learner, run, resumed: (step > 0).then_some(state) })
 }
 

@@ -102,8 +102,7 @@ impl Run {
     /// If the directory exists, or cannot be written; then nothing of it is left.
     pub fn create(dir: &Path, command: &str, config: &impl Serialize) -> Result<Self> {
         ensure_new(dir)?;
-        let text = toml::to_string(config).context("cannot write the configuration")?;
-        let text = format!("# rl {command}\n{text}");
+        let text = configuration(command, config)?;
         let make = || {
             fs::create_dir_all(dir.join("checkpoints"))
                 .with_context(|| format!("cannot make {}: give another --out", dir.display()))?;
@@ -132,6 +131,14 @@ impl Run {
         keep_up_to(&dir.join("metrics.jsonl"), step, Blocks { lines: 1, total: 0 })?;
         keep_up_to(&dir.join("samples.jsonl"), step, blocks)?;
         Self::open(dir)
+    }
+
+    /// Writes `config.toml` anew where the flags given to go on have changed it: it says what the run does from now on.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn keep_configuration(&self, command: &str, config: &impl Serialize) -> Result<()> {
+        eval::write_whole(&self.dir.join("config.toml"), configuration(command, config)?)
     }
 
     /// Makes or opens a run that is a part of this one, to go on after `step`; it lies in a folder of this run.
@@ -301,6 +308,11 @@ impl Run {
         let all = reports.iter().map(named).collect::<Result<Map<String, Value>>>()?;
         eval::write_whole(&self.dir.join("eval.json"), serde_json::to_vec_pretty(&all)?)
     }
+}
+
+/// What `config.toml` holds.
+fn configuration(command: &str, config: &impl Serialize) -> Result<String> {
+    Ok(format!("# rl {command}\n{}", toml::to_string(config).context("cannot write the configuration")?))
 }
 
 /// Refuses a run directory that exists.
