@@ -212,7 +212,7 @@ fn learn_backwards(
     let (examples, validation) =
         (encode(problems)?, encode(&prepare::validation(&config.data, config.eval_problems)?)?);
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
-    let mut part = run.part(name, "sft", config, step)?;
+    let mut part = run.part(name, "augment", config, step)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,

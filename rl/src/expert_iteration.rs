@@ -299,7 +299,7 @@ fn learn(
         false => (from, None),
     };
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
-    let mut part = run.part(&name, "sft", config, step).with_context(|| format!("round {round}"))?;
+    let mut part = run.part(&name, "ei", config, step).with_context(|| format!("round {round}"))?;
     let label = format!("ei round {round}");
     let context = FitContext {
         args: &config.fit,

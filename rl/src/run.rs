@@ -60,6 +60,9 @@ impl Serialize for Metrics {
     }
 }
 
+/// How the first line of `config.toml` begins, after its `# `, in a run that is a part of another.
+pub(crate) const PART_OF: &str = "part of rl ";
+
 /// A run directory that is being written.
 pub struct Run {
     dir: PathBuf,
@@ -101,8 +104,12 @@ impl Run {
     /// # Errors
     /// If the directory exists, or cannot be written; then nothing of it is left.
     pub fn create(dir: &Path, command: &str, config: &impl Serialize) -> Result<Self> {
+        Self::create_as(dir, &format!("rl {command}"), config)
+    }
+
+    fn create_as(dir: &Path, heading: &str, config: &impl Serialize) -> Result<Self> {
         ensure_new(dir)?;
-        let text = configuration(command, config)?;
+        let text = configuration(heading, config)?;
         let make = || {
             fs::create_dir_all(dir.join("checkpoints"))
                 .with_context(|| format!("cannot make {}: give another --out", dir.display()))?;
@@ -138,10 +145,11 @@ impl Run {
     /// # Errors
     /// What the file system says.
     pub fn keep_configuration(&self, command: &str, config: &impl Serialize) -> Result<()> {
-        eval::write_whole(&self.dir.join("config.toml"), configuration(command, config)?)
+        eval::write_whole(&self.dir.join("config.toml"), configuration(&format!("rl {command}"), config)?)
     }
 
-    /// Makes or opens a run that is a part of this one, to go on after `step`; it lies in a folder of this run.
+    /// Makes or opens a run that is a part of this one, to go on after `step`; it lies in a folder of this run, which `rl COMMAND` has
+    /// made and alone can go on with.
     ///
     /// # Errors
     /// As [`Run::create`] and [`Run::resume`].
@@ -150,7 +158,7 @@ impl Run {
         let part = if step == 0 {
             // What stands there without a checkpoint has nothing to lose.
             remove_if_there(&dir)?;
-            Self::create(&dir, command, config)?
+            Self::create_as(&dir, &format!("{PART_OF}{command}"), config)?
         } else {
             Self::resume(&dir, step)?
         };
@@ -311,8 +319,8 @@ impl Run {
 }
 
 /// What `config.toml` holds.
-fn configuration(command: &str, config: &impl Serialize) -> Result<String> {
-    Ok(format!("# rl {command}\n{}", toml::to_string(config).context("cannot write the configuration")?))
+fn configuration(heading: &str, config: &impl Serialize) -> Result<String> {
+    Ok(format!("# {heading}\n{}", toml::to_string(config).context("cannot write the configuration")?))
 }
 
 /// Refuses a run directory that exists.
