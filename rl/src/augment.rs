@@ -308,6 +308,7 @@ fn check(config: &AugmentConfig) -> Result<()> {
     config.init.check_base(config.base.as_deref(), "what the backward model is fine-tuned from")?;
     ensure!((0.0..=1.0).contains(&config.agree), "--agree {}: give a share from 0 to 1", config.agree);
     config.sampling.check(Labels::Steps, config.run.resume.as_deref())?;
+    config.data.prompting(config.sampling.shots)?;
     check_samples(config.data.load(Split::Train)?.len(), config.sampling.samples.max(config.verify))
 }
 

@@ -194,7 +194,6 @@ fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
     }
     let problems = config.data.load(Split::Train)?;
     eval::encode_prompts(&policy, &problems, &config.data.prompting(config.sampling.shots)?)?;
-    ensure!(problems.len() >= 2, "--limit {}: there must be questions to learn and to hold out", problems.len());
     let Some(dir) = &config.run.resume else {
         let run = prepare::open(&config.run, "orm", config.data.benchmark, &config, 0)?;
         let model = ActorCritic::judge_of(&policy.model);

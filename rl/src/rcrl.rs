@@ -250,6 +250,7 @@ fn check(config: &RcrlConfig) -> Result<()> {
     ensure!(config.right_per_wrong > 0.0, "--right-per-wrong 0: give a number above 0");
     config.sampling.check(config.labels, config.run.resume.as_deref())?;
     config.prefixes.check(config.run.resume.as_deref())?;
+    config.data.prompting(config.sampling.shots)?;
     check_samples(config.data.load(Split::Train)?.len(), config.sampling.samples)?;
     check_samples(config.eval.test_problems, config.eval.test_samples)
 }

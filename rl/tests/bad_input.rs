@@ -248,6 +248,21 @@ fn a_place_that_cannot_be_written_is_refused_before_anything_is_made() {
 }
 
 #[test]
+fn no_model_is_made_for_flags_that_cannot_be() {
+    let place = place();
+    for command in ["sft", "orm", "ei", "ppo", "rcrl", "augment"] {
+        place.fails(&[command, "--extra=none.jsonl"], &["none.jsonl"]);
+    }
+    for command in ["orm", "ppo", "rcrl", "augment"] {
+        place.fails(&[command, "--shots=100000"], &["100000"]);
+    }
+    place.fails(&["ppo", "--value-layers=9"], &["--value-layers 9 is more than the 4 blocks"]);
+    place.fails(&["ppo", "--reward=dense-orm", "--orm=nowhere"], &["nowhere does not exist"]);
+    place.fails(&["orm", "--likelihood-of=nowhere"], &["nowhere does not exist"]);
+    place.fails(&["orm", "--limit=1"], &["--limit 1", "to hold out"]);
+}
+
+#[test]
 fn a_model_that_was_made_for_other_problems_is_not_used_without_a_word() {
     let place = place();
     place.write("runs/sft-synthetic-tiny-seed0/finished", "some other problems");

@@ -151,6 +151,7 @@ pub(super) fn check(config: &EiConfig) -> Result<()> {
         config.start == Start::Base || config.shots == SHOTS,
         "--shots is for --start base: an SFT model is asked without solved problems"
     );
+    config.first_prompting()?;
     check_samples(config.data.load(Split::Train)?.len(), config.samples)?;
     check_samples(config.eval.test_problems, config.eval.test_samples)
 }

@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use data::Split;
-use eval::check_samples;
+use eval::{check_samples, resolve_checkpoint};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -155,7 +155,12 @@ pub(super) fn check(config: &OrmConfig) -> Result<()> {
     config.sampling.check(config.labels, config.run.resume.as_deref())?;
     config.prefixes.check(config.run.resume.as_deref())?;
     check_completions("check-completions", config.check_completions)?;
+    config.data.prompting(config.sampling.shots)?;
+    if let Some(path) = &config.likelihood_of {
+        resolve_checkpoint(path)?;
+    }
     let problems = config.data.load(Split::Train)?.len();
+    ensure!(problems >= 2, "--limit {problems}: there must be questions to learn and to hold out");
     check_samples(problems, config.sampling.samples)
 }
 

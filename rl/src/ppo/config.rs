@@ -11,7 +11,8 @@ use crate::{
 use anyhow::{Result, bail, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use eval::check_samples;
+use data::Split;
+use eval::{check_samples, resolve_checkpoint};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -217,6 +218,17 @@ pub(super) fn warn(config: &PpoConfig) {
     }
 }
 
+/// Refuses a critic with more blocks of its own than the model has.
+pub(super) fn check_value_layers(config: &PpoConfig, blocks: usize) -> Result<()> {
+    ensure!(
+        config.value_layers <= blocks,
+        "--value-layers {} is more than the {blocks} blocks of the model",
+        config.value_layers
+    );
+    Ok(())
+}
+
+/// All that can be known before a model is made.
 pub(super) fn check(config: &PpoConfig) -> Result<()> {
     config.lora.check()?;
     if config.top_k.is_some() || config.top_p.is_some() {
@@ -237,6 +249,14 @@ pub(super) fn check(config: &PpoConfig) -> Result<()> {
     ])?;
     config.reward.check()?;
     config.curriculum.check()?;
+    config.data.load(Split::Train)?;
+    config.data.prompting(config.shots)?;
+    if config.init.init.is_none() {
+        check_value_layers(config, dry_run::shape(None, config.init.model)?.num_hidden_layers)?;
+    }
+    if let Some(orm) = &config.reward.orm {
+        resolve_checkpoint(orm)?;
+    }
     ensure!(
         config.has_critic() || config.samples >= 2,
         "--advantage {} compares the samples of a question with each other: give --samples of at least 2",
