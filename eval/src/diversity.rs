@@ -111,6 +111,7 @@ mod tests {
             correct,
             finish: Finish::Stop,
             tokens: 1,
+            greedy: false,
             given: 0,
             score: None,
         }

@@ -13,6 +13,7 @@ pub mod report;
 pub mod reward_model;
 pub mod reward_report;
 pub mod sample;
+mod saved;
 pub mod score;
 pub mod table;
 pub mod terminal;
@@ -28,8 +29,9 @@ pub use report::{About, Metric, MetricKind, Report, by_question};
 pub use reward_model::{Outcome, RewardModel};
 pub use reward_report::{Agreement, LabelCheck, OrmReport};
 pub use sample::{
-    Evaluation, Sample, SampleConfig, check_samples, complete, encode_prompts, evaluate, go_on, grade, greedy_accuracy,
-    read_samples, score,
+    Evaluation, Sample, SampleConfig, check_samples, complete, complete_prompts, encode_prompts, evaluate, go_on,
+    grade, greedy_accuracy, read_samples, score,
 };
+pub use saved::evaluate_saved;
 pub use score::ScoreArgs;
 pub use table::{diversity_table, table};

@@ -5,14 +5,21 @@ use clap::{Args, Parser, Subcommand};
 use data::{Benchmark, DataOptions, Goal, PromptStyle, Prompting, Split};
 use eval::{
     About, Diversity, Policy, RewardModel, Sample, SampleConfig, ScoreArgs, check_samples, diversity_table, evaluate,
-    read_samples, score, table,
+    evaluate_saved, read_samples, score, table,
     terminal::{fail, log_to_stderr},
     write_whole,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::{Compute, DeviceKind};
 use serde::Serialize;
-use std::{collections::BTreeMap, io::Write, num::NonZeroUsize, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    iter,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Measure policies on grade-school mathematics.
 #[derive(Parser)]
@@ -62,10 +69,10 @@ struct RunArgs {
     /// Use only the first N problems
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
-    /// K, samples of each problem
+    /// K, samples of each problem; 1 is the greedy one, of which pass@1 is then as well
     #[arg(long, value_name = "K", default_value = "96")]
     samples: NonZeroUsize,
-    /// Sampling temperature; maj@1 is always of one greedy sample
+    /// Sampling temperature; maj@1 is always of one greedy sample, and with --samples 1 all is
     #[arg(long, default_value_t = 0.7, value_parser = temperature)]
     temperature: f64,
     /// Most tokens of a completion
@@ -89,7 +96,11 @@ struct RunArgs {
     /// Write what each problem scores, in their order, by every metric, as JSON: two policies are compared by that
     #[arg(long, value_name = "FILE")]
     by_question: Option<PathBuf>,
-    /// Write every sample, one JSON object a line
+    /// Score the samples of an earlier `eval run --save-samples` with the same policy and flags instead of sampling, by another --orm
+    /// say; the first K of each problem. The checkpoint is not read then
+    #[arg(long, value_name = "FILE")]
+    from_samples: Option<PathBuf>,
+    /// Write every sample, one JSON object a line; the greedy ones are marked
     #[arg(long, value_name = "FILE")]
     save_samples: Option<PathBuf>,
     /// Rows that are sampled together
@@ -107,6 +118,12 @@ struct RunArgs {
     /// No progress bar
     #[arg(long)]
     quiet: bool,
+}
+
+/// Where the samples of an evaluation come from.
+enum Source<'a> {
+    Policy(Box<Policy>),
+    File(&'a Path),
 }
 
 fn main() -> ExitCode {
@@ -134,7 +151,10 @@ fn run(args: &RunArgs) -> Result<()> {
         ensure!(!file.is_dir(), "{} is a folder: give the name of a file", file.display());
     }
     let device = model::choose_device(args.device, args.dtype)?;
-    let policy = Policy::load(&args.checkpoint, &device)?;
+    let source = match &args.from_samples {
+        Some(file) => Source::File(file),
+        None => Source::Policy(Box::new(Policy::load(&args.checkpoint, &device)?)),
+    };
     let reward_model = args.orm.as_deref().map(|path| RewardModel::load(path, &device)).transpose()?;
     let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };
     let mut problems = data::load(args.benchmark, args.split, &options)?;
@@ -158,9 +178,14 @@ fn run(args: &RunArgs) -> Result<()> {
         prompting: Prompting { style: args.prompt_style, shots, goal: args.goal },
     };
     let scored = if reward_model.is_some() { config.samples } else { 0 };
-    let bar = bar(problems.len() * (1 + config.samples + scored), args.quiet);
+    let drawn = if args.from_samples.is_none() { 1 + config.samples } else { 0 };
+    let bar = bar(problems.len() * (drawn + scored), args.quiet);
     let ended = |samples: usize| bar.inc(samples as u64);
-    let evaluation = evaluate(&policy, &problems, about, &config, args.seed, reward_model.as_ref(), &ended)?;
+    let judge = reward_model.as_ref();
+    let evaluation = match &source {
+        Source::File(file) => evaluate_saved(file, &problems, about, &config, judge, &ended)?,
+        Source::Policy(policy) => evaluate(policy, &problems, about, &config, args.seed, judge, &ended)?,
+    };
     bar.finish_and_clear();
     if let Some(path) = &args.out {
         write_whole(path, &serde_json::to_string_pretty(&evaluation.report)?)?;
@@ -169,7 +194,8 @@ fn run(args: &RunArgs) -> Result<()> {
         write_whole(path, &serde_json::to_string(&evaluation.by_question()?)?)?;
     }
     if let Some(path) = &args.save_samples {
-        write_whole(path, &lines(evaluation.samples.iter().flatten())?)?;
+        let rows = evaluation.greedy.iter().zip(&evaluation.samples);
+        write_whole(path, &lines(rows.flat_map(|(greedy, drawn)| iter::once(greedy).chain(drawn)))?)?;
     }
     let table = table(&[(&args.checkpoint.display().to_string(), &evaluation.report)]);
     writeln!(std::io::stdout(), "{table}").context("cannot print the report")
@@ -179,7 +205,7 @@ fn diversity(args: &DiversityArgs) -> Result<()> {
     let samples = read_samples(&args.samples)?;
     ensure!(!samples.is_empty(), "{} holds no sample", args.samples.display());
     let mut steps: BTreeMap<Option<usize>, Vec<&Sample>> = BTreeMap::new();
-    for sample in &samples {
+    for sample in samples.iter().filter(|sample| !sample.greedy) {
         steps.entry(sample.step).or_default().push(sample);
     }
     let rows = steps.into_iter().map(|(step, samples)| (step, Diversity::of(samples))).collect::<Vec<_>>();

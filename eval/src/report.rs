@@ -27,7 +27,7 @@ pub struct Report {
     pub problems: usize,
     /// Samples of each question, the greedy one aside; the smallest number where they differ.
     pub samples: usize,
-    /// The sampling temperature; null where somebody else sampled.
+    /// The sampling temperature, 0 where the greedy samples are all; null where somebody else sampled.
     pub temperature: Option<f64>,
     /// What was evaluated; null where somebody else sampled.
     pub checkpoint: Option<String>,
@@ -85,7 +85,7 @@ impl Report {
     ///
     /// `questions[i]` and `greedy[i]` are of the same question. maj@1 is the accuracy of the greedy samples where they
     /// are given, whatever `ks` says; else it is the mean accuracy of a single sample, if `ks` has 1. pass@1 is always
-    /// the latter. rerank@k is there if the samples have scores.
+    /// the latter: where the greedy samples are all, maj@1 once more. rerank@k is there if the samples have scores.
     pub fn from_graded(
         questions: &[Vec<Graded>],
         greedy: Option<&[Graded]>,

@@ -125,14 +125,14 @@ impl RewardModel {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::sample::{self, Sample, SampleConfig};
     use burn::tensor::activation::sigmoid;
     use data::Prompting;
     use model::{Finish, ModelConfig, ModelSize, save_model, score, solutions};
 
-    fn policy() -> Policy {
+    pub fn policy() -> Policy {
         let tokenizer = Tokenizer::train_bpe(&["one and two is three".to_string()], 260).unwrap();
         let config = ModelConfig {
             hidden_size: 16,
@@ -143,7 +143,7 @@ mod tests {
     }
 
     /// A head that is not 0.
-    fn reward_model() -> RewardModel {
+    pub fn reward_model() -> RewardModel {
         let Policy { model: policy, tokenizer, .. } = policy();
         let mut model = ActorCritic::judge_of(&policy);
         model.value.head = model.value.head.map(|head| head.add_scalar(0.3));
@@ -169,6 +169,7 @@ mod tests {
             correct: false,
             finish: if completion.is_empty() { Finish::Length } else { Finish::Stop },
             tokens: completion.len(),
+            greedy: false,
             given: 0,
             score: None,
         };

@@ -75,6 +75,9 @@ pub struct Sample {
     pub finish: Finish,
     /// Number of tokens written.
     pub tokens: usize,
+    /// Whether it is the greedy one of its problem, beside those that were drawn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub greedy: bool,
     /// How many bytes at the beginning of the completion were given to the policy.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub given: usize,
@@ -115,10 +118,21 @@ pub fn complete(
     ended: &(dyn Fn(usize) + Sync),
 ) -> Result<(Vec<Vec<Completion>>, GenerateStats)> {
     let prompts = encode_prompts(policy, problems, &config.prompting)?;
-    Ok(match policy.conditioning {
-        Some(conditioning) => conditioned::complete(policy, conditioning, &prompts, config, key, ended),
-        None => go_on(policy, &prompts, config, key, ended),
-    })
+    Ok(complete_prompts(policy, &prompts, config, key, ended))
+}
+
+/// As [`complete`], of prompts: after labels, where the policy expects them.
+pub fn complete_prompts(
+    policy: &Policy,
+    prompts: &[Vec<u32>],
+    config: &SampleConfig,
+    key: impl Fn(usize, usize) -> Key,
+    ended: &(dyn Fn(usize) + Sync),
+) -> (Vec<Vec<Completion>>, GenerateStats) {
+    match policy.conditioning {
+        Some(conditioning) => conditioned::complete(policy, conditioning, prompts, config, key, ended),
+        None => go_on(policy, prompts, config, key, ended),
+    }
 }
 
 /// K completions of every prompt, which may hold the beginning of a solution; otherwise as [`complete`].
@@ -156,6 +170,7 @@ pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion) -> Sam
         reward: None,
         finish: completion.finish,
         tokens: completion.tokens.len(),
+        greedy: false,
         given: 0,
         score: None,
     }
@@ -209,7 +224,8 @@ impl Evaluation {
 }
 
 /// Evaluates a policy on problems: maj@1 from one greedy sample each, maj@K and pass@K from K samples at the temperature,
-/// and rerank@K where there is a reward model to score them. `ended` is told of samples that are drawn, and of those scored.
+/// and rerank@K where there is a reward model to score them. With K = 1 the greedy sample is all, and the temperature of the report
+/// is 0. `ended` is told of samples that are drawn, and of those scored.
 ///
 /// # Errors
 /// As [`encode_prompts`].
@@ -233,10 +249,24 @@ pub fn evaluate(
     };
     let greedy = graded(&SampleConfig { samples: 1, temperature: 0.0, ..config.clone() })?;
     let greedy: Vec<Sample> = greedy.into_iter().flatten().collect();
-    let mut samples = match config.samples {
+    let samples = match config.samples {
         1 => greedy.iter().map(|sample| vec![sample.clone()]).collect(),
         _ => graded(config)?,
     };
+    let greedy = greedy.into_iter().map(|sample| Sample { greedy: true, ..sample }).collect();
+    evaluation_of(greedy, samples, about, config, reward_model, ended)
+}
+
+/// What samples come to, the greedy ones and K of each problem, once the reward model has scored the latter.
+pub(crate) fn evaluation_of(
+    greedy: Vec<Sample>,
+    mut samples: Vec<Vec<Sample>>,
+    about: About,
+    config: &SampleConfig,
+    reward_model: Option<&RewardModel>,
+    ended: &(dyn Fn(usize) + Sync),
+) -> Result<Evaluation> {
+    let about = About { temperature: if config.samples == 1 { Some(0.0) } else { about.temperature }, ..about };
     if let Some(reward_model) = reward_model {
         let mut all: Vec<&mut Sample> = samples.iter_mut().flatten().collect();
         for some in all.chunks_mut(SCORED_AT_ONCE) {

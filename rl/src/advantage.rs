@@ -38,7 +38,8 @@ pub fn gae(rewards: &[f32], values: &[f32], gamma: f32, lambda: f32) -> Advantag
 ///
 /// R is what the task pays; all samples of a question earning the same says nothing. P, what divergence costs (a negative
 /// number), is a second term of the loss in that paper. It is not scaled here: where all samples earn the same, a deviation of
-/// nothing but P would make much of little.
+/// nothing but P would make much of little. Another deviation is not in here: the loss is a mean over the tokens of all samples of an
+/// update, so that long ones weigh more; that paper takes the mean of each sample first.
 ///
 /// # Panics
 /// If `rewards` and `prices` differ in length.

@@ -11,7 +11,7 @@ use data::{Benchmark, DataOptions, Problem, PromptStyle, Prompting, Split, Svamp
 use eval::SampleConfig;
 use model::{Compute, DeviceKind, ModelSize};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The largest of the numbers that count something.
 const MOST: usize = 1_000_000_000;
@@ -117,7 +117,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
-    /// Size of the model that is made where --init is not given; default learning rates go by it
+    /// Size of the model that is made where --init is not given
     #[arg(long, default_value = "tiny", value_parser = model_size())]
     pub model: ModelSize,
 }
@@ -134,12 +134,23 @@ pub struct EvalArgs {
     /// Test problems of the final table
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = positive)]
     pub test_problems: usize,
-    /// K of maj@K and pass@K in the final table
+    /// K of maj@K and pass@K in the final table; 1 is the greedy sample
     #[arg(long, value_name = "K", default_value_t = 16, value_parser = positive)]
     pub test_samples: usize,
     /// Sampling temperature of the final table
     #[arg(long, default_value_t = 0.7, value_parser = temperature)]
     pub test_temperature: f64,
+}
+
+impl InitArgs {
+    /// Refuses an `--init` without its `--base`: what is fine-tuned would be the benchmark's own base, of which it was not made.
+    ///
+    /// # Errors
+    /// Naming both flags, and what `--base` is.
+    pub fn check_base(&self, base: Option<&Path>, what: &str) -> Result<()> {
+        ensure!(self.init.is_none() || base.is_some(), "--init needs --base: {what}");
+        Ok(())
+    }
 }
 
 impl EvalArgs {

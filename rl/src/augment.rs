@@ -8,7 +8,7 @@
 use crate::{
     args::{DataArgs, InitArgs, RunArgs},
     dry_run,
-    harvest::SamplingArgs,
+    harvest::{Gathered, SamplingArgs},
     prefix::Labels,
     prepare,
     progress::{Progress, print_line},
@@ -50,7 +50,7 @@ pub struct AugmentConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,
-    /// What the backward model is fine-tuned from [default: a base made for the benchmark and kept under runs/]
+    /// What the backward model is fine-tuned from; needed beside --init [default: a base made for the benchmark and kept under runs/]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
@@ -104,7 +104,8 @@ pub fn train(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
     }
     let Setup { config, forward, base, mut run } = set_up(config, device)?;
     let problems = config.data.load(Split::Train)?;
-    let samples = config.sampling.gather(&forward, &problems, (&config.data, &config.run), &mut run, device)?;
+    let Gathered { samples, .. } =
+        config.sampling.gather(&forward, &problems, (&config.data, &config.run), &mut run, device)?;
     let solutions = distinct_solutions(&samples);
     ensure!(!solutions.is_empty(), "no sample has an answer that can be read: there is nothing to find questions for");
     let backward = learn_backwards(base, &problems, &config, &run, device)?;
@@ -161,8 +162,7 @@ fn set_up(config: &AugmentConfig, device: &Device) -> Result<Setup> {
         }
         Some(dir) => {
             prepare::resume::<AugmentNumbers>(dir, device)?;
-            let run = Run::resume_within(dir, 0, config.sampling.blocks(problems.len()))?;
-            run.with_tensorboard(config.run.tensorboard)?
+            prepare::go_on(config.sampling.resume(dir, 0, &problems)?, &config.run, "augment", &config)?
         }
     };
     Ok(Setup { config, forward, base, run })
@@ -212,7 +212,7 @@ fn learn_backwards(
     let (examples, validation) =
         (encode(problems)?, encode(&prepare::validation(&config.data, config.eval_problems)?)?);
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
-    let mut part = run.part(name, "sft", config, step)?;
+    let mut part = run.part(name, "augment", config, step)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -221,6 +221,7 @@ fn learn_backwards(
         label: "backward",
         conditioning: None,
         adapters: None,
+        sampled: None,
     };
     let (rows, threads) = (config.run.compute.micro_batch, config.run.compute.threads(device));
     let model = fit(model, &tokenizer, &examples, &context, &mut part, resumed, |model| {
@@ -304,26 +305,29 @@ fn write(path: &Path, pairs: &[Pair]) -> Result<()> {
 
 fn check(config: &AugmentConfig) -> Result<()> {
     config.fit.check()?;
+    config.init.check_base(config.base.as_deref(), "what the backward model is fine-tuned from")?;
     ensure!((0.0..=1.0).contains(&config.agree), "--agree {}: give a share from 0 to 1", config.agree);
-    config.sampling.check(Labels::Steps)?;
+    config.sampling.check(Labels::Steps, config.run.resume.as_deref())?;
+    config.data.prompting(config.sampling.shots)?;
     check_samples(config.data.load(Split::Train)?.len(), config.sampling.samples.max(config.verify))
 }
 
 fn dry_run(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
-    let problems = config.data.load(Split::Train)?.len();
+    let problems = config.data.load(Split::Train)?;
+    let (samples, _) = config.sampling.planned(&problems)?;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
         positions: dry_run::largest_micro_batch(&config.init, &config.data, &config.fit, &config.run)?,
         extra_models: 1.0,
         trained: None,
-        steps: config.fit.total_steps(problems),
-        sampled: problems * config.sampling.samples,
+        steps: config.fit.total_steps(problems.len()),
+        // Every solution has a question and answers to it.
+        sampled: samples,
         new_tokens: config.data.max_new_tokens(),
-        samples: problems * config.sampling.samples,
+        samples,
     };
     dry_run::print("augment", config, &config.run, &shape, &work, device)?;
-    let samples = problems * config.sampling.samples;
     print_line(&format!(
         "# solutions             at most {samples}, each with {} answers to its question",
         config.verify

@@ -115,6 +115,8 @@ fn program() -> clap::Command {
             for flag in flags {
                 let of_flag = by_size.iter().filter(|(name, ..)| *name == flag).map(|&(_, size, value)| (size, value));
                 command = command.mut_arg(flag, |argument| of_size(argument, of_flag.collect()));
+                let more = format!("; the default of --{} goes by it", flag.replace('_', "-"));
+                command = command.mut_arg("model", |argument| with_help(argument, &more));
             }
             command
         });
@@ -124,11 +126,15 @@ fn program() -> clap::Command {
 
 /// A flag whose default goes by the size of the model.
 fn of_size(argument: Arg, values: Vec<(&'static str, &'static str)>) -> Arg {
-    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
     let by_size: Vec<String> = values.iter().map(|(size, value)| format!("with --model {size} {value}")).collect();
-    argument
-        .help(format!("{help}; {}", by_size.join(", ")))
+    with_help(argument, &format!("; {}", by_size.join(", ")))
         .default_value_ifs(values.into_iter().map(|(size, value)| ("model", size, value)))
+}
+
+/// A flag whose help says more.
+fn with_help(argument: Arg, more: &str) -> Arg {
+    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+    argument.help(help + more)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! A key is the name of a flag. So there is nothing to keep in step: an unknown key, a wrong type, a value out of range
 //! get clap's own message.
 
+use crate::run::PART_OF;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use std::{
     ffi::OsString,
@@ -52,7 +53,11 @@ fn configuration_of_run(run: &Path, command: &str) -> Result<PathBuf> {
     );
     // `Run::create` writes the command into the first line.
     let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-    let writer = text.lines().next().and_then(|line| line.strip_prefix("# rl ")).unwrap_or(command);
+    let heading = text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default();
+    if let Some(writer) = heading.strip_prefix(PART_OF) {
+        bail!("{} is a part of a run of `rl {writer}`: go on with the run that it lies in", run.display());
+    }
+    let writer = heading.strip_prefix("rl ").unwrap_or(command);
     ensure!(writer == command, "{} is a run of `rl {writer}`: go on with that command", run.display());
     Ok(file)
 }

@@ -201,6 +201,7 @@ mod tests {
                 correct: answer == Some("4"),
                 finish: if answer.is_some() { Finish::Stop } else { Finish::Length },
                 tokens: count,
+                greedy: false,
                 given: 0,
                 score: None,
             },

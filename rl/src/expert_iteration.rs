@@ -11,10 +11,10 @@ mod config;
 
 use crate::{
     args::InitArgs,
-    harvest::{self, Deduplicate, Distinct, Harvest},
+    harvest::{self, Deduplicate, Distinct, Harvest, Rounds},
     prepare,
     progress::sparkline,
-    run::{Metrics, Run, TrainerState, finish, last_folder},
+    run::{Blocks, Metrics, Run, TrainerState, finish, last_folder},
     sft::{examples, fit_with_looks},
     supervised::{FitContext, FitNumbers},
     table::FinalTable,
@@ -77,17 +77,14 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         let sampling =
             config.run.compute.sampling(&config.data, asked.clone(), config.samples, config.temperature, device);
         let label = format!("ei round {round}");
-        let foreign = if round == 1 { config.foreign.read(&problems, 1)? } else { None };
-        let samples = match foreign {
-            Some(samples) => {
-                run.write_samples(&samples)?;
-                samples
-            }
-            None => {
+        let had = std::mem::take(&mut this_round);
+        let samples = match &config.foreign.from_samples {
+            Some(file) if round == 1 => config.foreign.take(file, &problems, Rounds::First, had, &mut run)?,
+            _ => {
                 let (problems, sampling, label) = (&problems, &sampling, &label);
                 let (seed, quiet) = (config.run.seed, config.run.quiet);
                 let harvest = Harvest { problems, sampling, step: round, seed, label, quiet };
-                harvest.gather(&policy, std::mem::take(&mut this_round), &mut run, &mut metrics)?
+                harvest.gather(&policy, had, &mut run, &mut metrics)?
             }
         };
         sampled += samples.len();
@@ -95,11 +92,10 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         let passed = filter.passed(&samples)?;
         let kept = passed.iter().filter(|sample| pool.keep(sample)).count();
         describe(&samples, passed.len(), kept, &pool, &mut metrics);
-        ensure!(
-            !pool.solved.is_empty(),
-            "none of {} samples is right: there is nothing to learn from; ask for more --samples or other --shots",
-            samples.len()
-        );
+        ensure!(!pool.solved.is_empty(), "there is nothing to learn from: {}", fate(&samples, &config));
+        if passed.is_empty() {
+            tracing::warn!("round {round} adds nothing: {}", fate(&samples, &config));
+        }
         let (from, path) = match config.reset_to {
             ResetTo::Base => (prepare::policy(&base, device)?, base.clone()),
             ResetTo::Last => (policy, last_folder(run.dir())?),
@@ -144,7 +140,7 @@ struct Setup {
 fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
     prepare::check_out(&config.run)?;
     let mut config = config.clone();
-    let of_base = InitArgs { init: config.base.clone(), model: config.init.model };
+    let of_base = InitArgs { init: config.given_base().map(Path::to_path_buf), model: config.init.model };
     let base = prepare::base(&of_base, &config.data, &config.run, device)?;
     let init = match config.start {
         Start::Sft => prepare::sft(&config.init, &config.data, &config.run, device)?,
@@ -160,11 +156,16 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
         return Ok(Setup { base, policy: initial.clone(), initial, run, numbers: EiNumbers::default(), config });
     };
     let (policy, state, _) = prepare::resume::<EiNumbers>(dir, device)?;
-    // Samples that came from a file are read again.
-    let foreign = state.numbers.round == 0 && config.foreign.are_given();
-    let questions = if foreign { 0 } else { config.data.load(Split::Train)?.len() };
-    let blocks = harvest::blocks(questions, config.samples);
-    let run = Run::resume_within(dir, state.numbers.round, blocks)?.with_tensorboard(config.run.tensorboard)?;
+    let round = state.numbers.round;
+    let run = match round == 0 && config.foreign.are_given() {
+        true => Run::resume_within(dir, round, Blocks::ALL)?,
+        false => {
+            let problems = config.data.load(Split::Train)?;
+            harvest::check_drawn(dir, round + 1, &problems, config.samples)?;
+            Run::resume_within(dir, round, harvest::blocks(problems.len(), config.samples))?
+        }
+    };
+    let run = prepare::go_on(run, &config.run, "ei", &config)?;
     Ok(Setup { base, initial, policy, run, numbers: state.numbers, config })
 }
 
@@ -239,6 +240,21 @@ impl<'a> Pool<'a> {
     }
 }
 
+/// Why none of a round's samples is learnt, and what to do.
+fn fate(samples: &[Sample], config: &EiConfig) -> String {
+    let all = samples.len();
+    let right = samples.iter().filter(|sample| sample.correct).count();
+    let whole = samples.iter().filter(|sample| sample.correct && sample.finish == Finish::Stop).count();
+    match (right, whole) {
+        (0, _) => format!("none of {all} samples is right; ask for more --samples or other --shots"),
+        (_, 0) => format!("{right} of {all} samples are right, and none of these is whole; raise --max-new-tokens"),
+        _ => format!(
+            "{right} of {all} samples are right, and none of these passes --orm; lower --orm-threshold {}",
+            config.orm_threshold
+        ),
+    }
+}
+
 /// What a round sampled and kept.
 fn describe(samples: &[Sample], passed: usize, kept: usize, pool: &Pool<'_>, metrics: &mut Metrics) {
     let diversity = Diversity::of(samples);
@@ -283,7 +299,7 @@ fn learn(
         false => (from, None),
     };
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
-    let mut part = run.part(&name, "sft", config, step).with_context(|| format!("round {round}"))?;
+    let mut part = run.part(&name, "ei", config, step).with_context(|| format!("round {round}"))?;
     let label = format!("ei round {round}");
     let context = FitContext {
         args: &config.fit,
@@ -293,6 +309,7 @@ fn learn(
         label: &label,
         conditioning: None,
         adapters: config.lora.on(path),
+        sampled: None,
     };
     let policy = fit_with_looks(policy, &examples, validation, &config.data, &context, &mut part, resumed)?;
     finish(&part);

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use eval::Policy;
+use eval::{CONDITIONING, Policy};
 use model::{NumberFormat, save_model_as};
 use std::{
     fs,
@@ -53,6 +53,9 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         fs::create_dir_all(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
         save_model_as(&unfinished, &policy.model, format)?;
         policy.tokenizer.save(&unfinished)?;
+        if let Some(conditioning) = policy.conditioning {
+            fs::write(unfinished.join(CONDITIONING), serde_json::to_vec(&conditioning)?)?;
+        }
         fs::rename(&unfinished, &args.out).with_context(|| format!("cannot make {}", args.out.display()))
     };
     write().inspect_err(|_| {

@@ -3,9 +3,9 @@
 use crate::{args::ComputeArgs, progress::print_line};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use data::Prompting;
-use eval::{Policy, check_samples};
-use model::{Completion, Finish, GenerateConfig, Key, Purpose};
+use data::{Goal, PromptStyle, Prompting, encode_prompt};
+use eval::{Policy, SampleConfig, check_samples, complete_prompts};
+use model::{Completion, Finish, Key, Purpose};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -18,9 +18,15 @@ pub struct GenerateArgs {
     /// Text to go on from; for a question: "Question: ...\nAnswer:"
     #[arg(long, value_name = "TEXT", required_unless_present_any = ["file", "question"])]
     pub prompt: Vec<String>,
-    /// A question, put as in training
+    /// A question, put as --prompt-style says
     #[arg(long, value_name = "TEXT")]
     pub question: Vec<String>,
+    /// How a --question is put
+    #[arg(long, value_enum, default_value_t)]
+    pub prompt_style: PromptStyle,
+    /// What a policy of `rl rcrl` is asked for before what it writes; others are not asked
+    #[arg(long, value_enum, default_value_t)]
+    pub goal: Goal,
     /// A file with one prompt a line; \n in it stands for a new line
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
@@ -61,28 +67,25 @@ struct Line<'a> {
 pub fn run(args: &GenerateArgs) -> Result<()> {
     let device = args.compute.choose_device()?;
     let policy = Policy::load(&args.init, &device)?;
-    let prompts = prompts(args)?;
+    let prompting = Prompting { goal: args.goal, ..Prompting::bare(args.prompt_style) };
+    let (prompts, encoded) = prompts(args, &policy, &prompting)?;
     let context = policy.model.config.max_position_embeddings;
-    let mut encoded = Vec::with_capacity(prompts.len());
-    for prompt in &prompts {
-        let tokens = [policy.tokenizer.prompt_prefix(), &policy.tokenizer.encode(prompt)].concat();
+    for tokens in &encoded {
         ensure!(!tokens.is_empty(), "a prompt is empty: there is nothing to go on from");
         ensure!(tokens.len() < context, "a prompt has {} tokens, and the model's context is {context}", tokens.len());
-        encoded.push(tokens);
     }
     check_samples(prompts.len(), args.samples)?;
     let key =
         |prompt: usize, sample: usize| Key::new(args.seed, Purpose::Generate).with(prompt as u64).with(sample as u64);
-    let keys: Vec<Vec<Key>> =
-        (0..prompts.len()).map(|prompt| (0..args.samples).map(|sample| key(prompt, sample)).collect()).collect();
-    let config = GenerateConfig {
+    let config = SampleConfig {
+        samples: args.samples,
         max_new_tokens: args.max_new_tokens,
         temperature: args.temperature,
-        stops: policy.stops(&Prompting::default()),
         rows: args.compute.rollout_batch,
         threads: args.compute.threads(&device),
+        prompting,
     };
-    let (completions, _) = model::generate(&policy.model, &encoded, &keys, &config, &|_| ());
+    let (completions, _) = complete_prompts(&policy, &encoded, &config, key, &|_| ());
     for (prompt, completions) in prompts.iter().zip(&completions) {
         for completion in completions {
             print_line(&line(args.json, &policy, prompt, completion)?)?;
@@ -91,15 +94,29 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     Ok(())
 }
 
-fn prompts(args: &GenerateArgs) -> Result<Vec<String>> {
-    let mut prompts = args.prompt.clone();
-    prompts.extend(args.question.iter().map(|question| data::question_prompt(question)));
+/// What is gone on from, as text and as tokens.
+fn prompts(args: &GenerateArgs, policy: &Policy, prompting: &Prompting) -> Result<(Vec<String>, Vec<Vec<u32>>)> {
+    let tokenizer = &policy.tokenizer;
+    let as_it_is = |text: String| {
+        let tokens = [tokenizer.prompt_prefix(), &tokenizer.encode(&text)].concat();
+        (text, tokens)
+    };
+    let mut prompts: Vec<(String, Vec<u32>)> = args.prompt.iter().cloned().map(as_it_is).collect();
+    for question in &args.question {
+        let shown = match args.prompt_style {
+            PromptStyle::Plain => data::question_prompt(question),
+            // What the template adds is not shown.
+            PromptStyle::Chat => format!("{question}\n"),
+        };
+        prompts.push((shown, encode_prompt(tokenizer, prompting, question)?));
+    }
     if let Some(file) = &args.file {
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        prompts.extend(text.lines().filter(|line| !line.is_empty()).map(|line| line.replace("\\n", "\n")));
+        let lines = text.lines().filter(|line| !line.is_empty()).map(|line| line.replace("\\n", "\n"));
+        prompts.extend(lines.map(as_it_is));
     }
     ensure!(!prompts.is_empty(), "there is no prompt in the file of --file");
-    Ok(prompts)
+    Ok(prompts.into_iter().unzip())
 }
 
 fn line(json: bool, policy: &Policy, prompt: &str, completion: &Completion) -> Result<String> {

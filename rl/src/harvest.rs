@@ -5,6 +5,7 @@
 
 use crate::{
     args::{DataArgs, RunArgs},
+    inspect::read::json_lines,
     prefix::Labels,
     progress::Progress,
     run::{Blocks, Metrics, Run},
@@ -18,7 +19,8 @@ use model::{Key, Purpose};
 use serde::Serialize;
 use std::{
     collections::{HashMap, HashSet},
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     time::Instant,
 };
 
@@ -46,7 +48,8 @@ pub struct SamplingArgs {
 /// Solutions that another run has drawn.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct ForeignArgs {
-    /// Take the solutions from the samples.jsonl of another run instead of sampling (those of round 1, where there are rounds)
+    /// Take the solutions from the samples.jsonl of another run instead of sampling; `rl ei` takes those of its first round, as its own
+    /// round 1
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_samples: Option<PathBuf>,
@@ -56,34 +59,87 @@ pub struct ForeignArgs {
     pub from_samples_per_question: Option<usize>,
 }
 
+/// Which of a file's samples are taken, where they were drawn in several steps or rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rounds {
+    /// All of them.
+    All,
+    /// Those of the first one.
+    First,
+}
+
+/// The samples that a command learns from.
+pub struct Gathered {
+    /// In the order of the questions, or of the file that they come from.
+    pub samples: Vec<Sample>,
+    /// How many of them the run has sampled, now or before it was resumed: all, or none where they come from a file.
+    pub sampled: usize,
+}
+
+impl Gathered {
+    /// Refuses samples that are all right or all wrong, for who learns what tells them apart.
+    ///
+    /// # Errors
+    /// If they are.
+    pub fn check_differ(&self) -> Result<()> {
+        let right = self.samples.iter().filter(|sample| sample.correct).count();
+        ensure!(
+            right > 0 && right < self.samples.len(),
+            "{right} of {} samples are right: there is nothing to tell apart; sample from another policy or at another \
+             --temperature",
+            self.samples.len()
+        );
+        Ok(())
+    }
+}
+
 impl ForeignArgs {
     /// Whether there is such a file.
     pub fn are_given(&self) -> bool {
         self.from_samples.is_some()
     }
 
-    /// Refuses a file that cannot be read, before anything is made.
+    /// Refuses a file that cannot be read, before anything is made. A run that goes on with its samples needs it no more.
     ///
     /// # Errors
     /// Naming the file or the flag.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, resumed: Option<&Path>) -> Result<()> {
         ensure!(
             self.are_given() || self.from_samples_per_question.is_none(),
             "--from-samples-per-question needs --from-samples"
         );
-        self.from_samples.as_deref().map_or(Ok(()), |file| eval::read_samples(file).map(|_| ()))
+        let has_them = |dir: &Path| fs::metadata(dir.join("samples.jsonl")).is_ok_and(|file| file.len() > 0);
+        match &self.from_samples {
+            Some(file) if !resumed.is_some_and(has_them) => eval::read_samples(file).map(|_| ()),
+            _ => Ok(()),
+        }
     }
 
-    /// The samples of these problems, as those of `step`; `None` where there is no file.
+    /// The samples of these problems in the file, as those of step 1 of a run that may have them already.
     ///
     /// # Errors
-    /// A file that is missing or malformed, or holds no sample of them.
-    pub fn read(&self, problems: &[Problem], step: usize) -> Result<Option<Vec<Sample>>> {
-        let Some(file) = &self.from_samples else { return Ok(None) };
+    /// A file that is missing or malformed, or holds no sample of them; a full disk.
+    pub fn take(
+        &self,
+        file: &Path,
+        problems: &[Problem],
+        of: Rounds,
+        had: Vec<Sample>,
+        run: &mut Run,
+    ) -> Result<Vec<Sample>> {
+        if !had.is_empty() {
+            return Ok(had);
+        }
+        let samples = self.read(file, problems, of)?;
+        run.write_samples_whole(&samples)?;
+        Ok(samples)
+    }
+
+    fn read(&self, file: &Path, problems: &[Problem], of: Rounds) -> Result<Vec<Sample>> {
         let mut first = First::of(self.from_samples_per_question);
         let question_of: HashMap<&str, &str> =
             problems.iter().map(|problem| (problem.id.as_str(), problem.question.as_str())).collect();
-        let mut samples = Vec::new();
+        let (mut samples, mut round) = (Vec::new(), None);
         for sample in eval::read_samples(file)? {
             let Some((&id, &question)) = question_of.get_key_value(sample.id.as_str()) else { continue };
             ensure!(
@@ -91,13 +147,33 @@ impl ForeignArgs {
                 "{}: {id} has another question than the problem of this name has now; sample anew",
                 file.display()
             );
-            // What somebody else began says nothing of who went on.
-            if sample.given == 0 && first.has_room(id) {
-                samples.push(Sample { step: Some(step), ..sample });
+            // What somebody else began says nothing of who went on, and what was not drawn is no sample.
+            let counts = sample.given == 0 && !sample.greedy;
+            if counts && (of == Rounds::All || sample.step == *round.get_or_insert(sample.step)) && first.has_room(id) {
+                samples.push(Sample { step: Some(1), ..sample });
             }
         }
         ensure!(!samples.is_empty(), "{} holds no sample of these training problems", file.display());
-        Ok(Some(samples))
+        Ok(samples)
+    }
+
+    /// How many solutions there are, K of each question where there is no file, and in words where they come from.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed, or holds no sample of them.
+    pub fn planned(&self, problems: &[Problem], k: usize, of: Rounds) -> Result<(usize, String)> {
+        Ok(match &self.from_samples {
+            Some(file) => {
+                let samples = self.read(file, problems, of)?.len();
+                (samples, format!("{samples} (those of --from-samples)"))
+            }
+            None => (problems.len() * k, format!("{} ({} questions x {k})", problems.len() * k, problems.len())),
+        })
+    }
+
+    /// How many of so many solutions are sampled: none where there is a file.
+    pub fn sampled(&self, solutions: usize) -> usize {
+        if self.are_given() { 0 } else { solutions }
     }
 }
 
@@ -106,12 +182,20 @@ impl SamplingArgs {
     ///
     /// # Errors
     /// Naming the flag or the file.
-    pub fn check(&self, labels: Labels) -> Result<()> {
+    pub fn check(&self, labels: Labels, resumed: Option<&Path>) -> Result<()> {
         ensure!(
             self.temperature > 0.0 || self.foreign.are_given() && labels == Labels::Outcome,
             "--temperature 0 would draw equal samples: give a temperature above 0"
         );
-        self.foreign.check()
+        self.foreign.check(resumed)
+    }
+
+    /// How many solutions there will be, and in words where they come from.
+    ///
+    /// # Errors
+    /// As [`ForeignArgs::planned`].
+    pub fn planned(&self, problems: &[Problem]) -> Result<(usize, String)> {
+        self.foreign.planned(problems, self.samples, Rounds::All)
     }
 
     /// `count` samples of each question, as these flags put it.
@@ -122,15 +206,22 @@ impl SamplingArgs {
         Ok(run.compute.sampling(data, data.prompting(self.shots)?, count, self.temperature, device))
     }
 
-    /// How the samples of a run are written. Those that come from a file are read again where they are not whole.
-    pub fn blocks(&self, questions: usize) -> Blocks {
-        blocks(if self.foreign.are_given() { 0 } else { questions }, self.samples)
+    /// Opens a run to go on after `step`. Samples belong to step 1: before it, whole chunks of them stay, and all that come from a file.
+    ///
+    /// # Errors
+    /// If the directory is no run, or its samples are not those that these flags ask for.
+    pub fn resume(&self, dir: &Path, step: usize, problems: &[Problem]) -> Result<Run> {
+        if self.foreign.are_given() {
+            return Run::resume_within(dir, step, Blocks::ALL);
+        }
+        check_drawn(dir, 1, problems, self.samples)?;
+        Run::resume_within(dir, step, blocks(problems.len(), self.samples))
     }
 
     /// The samples, as those of step 1 of a run that may have some of them already.
     ///
     /// # Errors
-    /// Missing data, a full disk, an interrupt; samples that are all right or all wrong.
+    /// Missing data, a full disk, an interrupt.
     pub fn gather(
         &self,
         policy: &Policy,
@@ -138,14 +229,10 @@ impl SamplingArgs {
         (data, run_args): (&DataArgs, &RunArgs),
         run: &mut Run,
         device: &Device,
-    ) -> Result<Vec<Sample>> {
+    ) -> Result<Gathered> {
         let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
-        let samples = match self.foreign.read(problems, 1)? {
-            Some(_) if !written.is_empty() => written,
-            Some(samples) => {
-                run.write_samples(&samples)?;
-                samples
-            }
+        let samples = match &self.foreign.from_samples {
+            Some(file) => self.foreign.take(file, problems, Rounds::All, written, run)?,
             None => {
                 let sampling = &self.config(self.samples, data, run_args, device)?;
                 let (seed, quiet) = (run_args.seed, run_args.quiet);
@@ -154,14 +241,8 @@ impl SamplingArgs {
                 harvest.gather(policy, written, run, &mut Metrics::of_step(0))?
             }
         };
-        let right = samples.iter().filter(|sample| sample.correct).count();
-        ensure!(
-            right > 0 && right < samples.len(),
-            "{right} of {} samples are right: there is nothing to tell apart; sample from another policy or at another \
-             --temperature",
-            samples.len()
-        );
-        Ok(samples)
+        let sampled = self.foreign.sampled(samples.len());
+        Ok(Gathered { samples, sampled })
     }
 }
 
@@ -234,6 +315,27 @@ impl Harvest<'_> {
         metrics.put("rollout/tokens_per_s", new_tokens as f64 / seconds);
         Ok(samples)
     }
+}
+
+/// Refuses to go on with samples of a step that are not K of each of the first problems, the last of them cut maybe: the rest of
+/// them would be of other questions than is thought.
+///
+/// # Errors
+/// Naming the flags that may have changed.
+pub fn check_drawn(dir: &Path, step: usize, problems: &[Problem], k: usize) -> Result<()> {
+    let mut drawn = 0;
+    json_lines(&dir.join("samples.jsonl"), |_, sample: Sample| {
+        if sample.step == Some(step) {
+            ensure!(
+                problems.get(drawn / k).is_some_and(|problem| problem.id == sample.id),
+                "{} was sampling other questions, or another number of solutions of each: give --samples, --limit and --extra as \
+                 it was begun with",
+                dir.display()
+            );
+            drawn += 1;
+        }
+        Ok(())
+    })
 }
 
 /// The first solutions of each question.

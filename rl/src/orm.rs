@@ -17,7 +17,7 @@ mod report;
 
 use crate::{
     batch::{Row, flat},
-    harvest::{Distinct, First},
+    harvest::{Distinct, First, Gathered},
     loss::{binary_cross_entropy, negative_log_likelihood},
     optim::Adam,
     order::permutation,
@@ -122,7 +122,9 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     }
     let Setup { config, policy, model, mut run, resumed } = set_up(config, device)?;
     let problems = config.data.load(Split::Train)?;
-    let samples = config.sampling.gather(&policy, &problems, (&config.data, &config.run), &mut run, device)?;
+    let gathered = config.sampling.gather(&policy, &problems, (&config.data, &config.run), &mut run, device)?;
+    gathered.check_differ()?;
+    let Gathered { samples, sampled } = gathered;
     let held_out = held_out(&problems, config.held_out, config.run.seed);
     let (unseen, learnt): (Vec<&Sample>, Vec<&Sample>) =
         samples.iter().partition(|sample| held_out.contains(sample.id.as_str()));
@@ -130,7 +132,7 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     let (looked_at, judged) =
         Judged::of(&unseen, &policy, config.data.prompt_style)?.split_at_question(config.eval_problems);
     let learnt = chosen(learnt, &config);
-    let examples = label(&config, &policy, &problems, &learnt, &run)?;
+    let (examples, completed) = label(&config, &policy, &problems, &learnt, &run)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -139,6 +141,7 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
         label: "orm",
         conditioning: None,
         adapters: config.init.init.as_deref().and_then(|init| config.lora.on(init)),
+        sampled: Some(sampled + completed),
     };
     let (compute, tokenizer) = (&config.run.compute, policy.tokenizer.clone());
     let threads = compute.threads(device);
@@ -191,7 +194,6 @@ fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
     }
     let problems = config.data.load(Split::Train)?;
     eval::encode_prompts(&policy, &problems, &config.data.prompting(config.sampling.shots)?)?;
-    ensure!(problems.len() >= 2, "--limit {}: there must be questions to learn and to hold out", problems.len());
     let Some(dir) = &config.run.resume else {
         let run = prepare::open(&config.run, "orm", config.data.benchmark, &config, 0)?;
         let model = ActorCritic::judge_of(&policy.model);
@@ -203,9 +205,8 @@ fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
     let (folder, state) = crate::run::last_checkpoint::<FitNumbers>(dir)?;
     let model = RewardModel::load(&folder, device)?.model;
     let step = state.numbers.step;
-    // Samples belong to step 1: before it, whole chunks of them stay.
-    let run = Run::resume_within(dir, step, config.sampling.blocks(problems.len()))?;
-    let run = run.with_tensorboard(config.run.tensorboard)?;
+    let run = config.sampling.resume(dir, step, &problems)?;
+    let run = prepare::go_on(run, &config.run, "orm", &config)?;
     Ok(Setup { config, policy, model, run, resumed: (step > 0).then_some(state) })
 }
 
@@ -223,14 +224,15 @@ fn chosen<'a>(samples: Vec<&'a Sample>, config: &OrmConfig) -> Vec<&'a Sample> {
     samples.into_iter().filter(is_chosen).collect()
 }
 
-/// Samples as examples: what a reward model reads has no solved problems before the question.
+/// Samples as examples, and how many completions were sampled for their labels: what a reward model reads has no solved problems
+/// before the question.
 fn label(
     config: &OrmConfig,
     policy: &Policy,
     problems: &[Problem],
     samples: &[&Sample],
     run: &Run,
-) -> Result<Vec<Labelled>> {
+) -> Result<(Vec<Labelled>, usize)> {
     let prompting = Prompting::bare(config.data.prompt_style);
     let mut prefixed: Vec<(&Sample, Prefixed)> = Vec::with_capacity(samples.len());
     for &sample in samples {
@@ -249,7 +251,7 @@ fn label(
     }
     let samples: Vec<&Sample> = prefixed.iter().map(|(sample, _)| *sample).collect();
     let around = (&config.sampling, &config.data, &config.run);
-    let counts = config.prefixes.counts(config.labels, policy, problems, &samples, around, run)?;
+    let (counts, completed) = config.prefixes.counts(config.labels, policy, problems, &samples, around, run)?;
     let mut examples = Vec::with_capacity(prefixed.len());
     for (sample, prefixed) in prefixed {
         let labels = match config.labels {
@@ -267,7 +269,7 @@ fn label(
     if config.class_weights == ClassWeights::Balanced {
         balance(&mut examples);
     }
-    Ok(examples)
+    Ok((examples, completed))
 }
 
 /// Every token of a solution as the end of a prefix, with the label of the line that it stands in.
@@ -326,7 +328,7 @@ fn check_labels(
         let part = run.part(name, "orm", config, 0)?;
         let sampling = config.sampling.config(completions, &config.data, &config.run, device)?;
         let completing = Completing { sampling: &sampling, seed, quiet: config.run.quiet };
-        prefix::count(policy, problems, &chosen, None, &completing, &part)
+        prefix::count(policy, problems, &chosen, None, &completing, &part).map(|(counts, _)| counts)
     };
     let value = count("check/value", config.check_completions, config.run.seed)?;
     // Other draws than those of the value, or the two would agree by themselves.

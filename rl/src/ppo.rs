@@ -3,7 +3,8 @@
 //! A step samples K solutions of a few questions, rewards them, lets policy, reference and critic look at them once, and
 //! then makes several passes over them with the clipped losses of `loss.rs`. Where we deviate from the paper: small models
 //! are fine-tuned in full (unless `--lora-rank` says otherwise) at a larger learning rate; the critic learns alone for the first steps; λ is 1, not 0.95,
-//! because solutions are short; the critic's branch is one block of four, not four of thirty-two.
+//! because solutions are short; the critic's branch is one block of four, not four of thirty-two. Losses are means over the tokens of
+//! an update, also with `--advantage group`, where GRPO takes the mean of each sample first.
 
 mod config;
 mod start;
@@ -62,6 +63,7 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         return config::dry_run(config, device);
     }
     let Start { config, mut trainer, mut run, initial, mut numbers } = start(config, device)?;
+    config::warn(&config);
     let problems = config.data.load(Split::Train)?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
@@ -69,7 +71,6 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
     let progress = Progress::new(config.steps, "ppo", "steps", config.run.quiet);
     progress.start_at(numbers.step);
     let mut curve = Vec::new();
-    let mut failures = 0;
     for step in numbers.step..config.steps {
         let started = Instant::now();
         let mut metrics = Metrics::of_step(step + 1);
@@ -77,11 +78,9 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         let places = trainer.curriculum.choose(args, problems.len(), config.questions, step, seed);
         let rollouts = trainer.experience(&problems, &places, step, &config, &mut metrics)?;
         run.write_samples(rollouts.iter().map(|rollout| &rollout.sample))?;
-        let update = trainer.update(&rollouts, step, numbers.beta, &config, &mut metrics)?;
+        let surprise = trainer.update(&rollouts, step, numbers.beta, &config, &mut metrics)?;
         let accuracy = metrics.get("accuracy").unwrap_or(0.0);
-        trainer.curriculum.learn(args, &places, &update.surprise, accuracy, step);
-        failures = if update.skipped == 0 { 0 } else { failures + update.skipped };
-        ensure!(failures < 3, "the loss was not finite in {failures} updates in a row; lower --learning-rate");
+        trainer.curriculum.learn(args, &places, &surprise, accuracy, step);
         numbers.beta = next_beta(numbers.beta, &rollouts, &config);
         numbers.step = step + 1;
         metrics.put("time/step_s", started.elapsed().as_secs_f64());
@@ -125,12 +124,8 @@ struct Trainer {
     computing: Computing,
     /// What is trained of the policy, where that is not all of it.
     adapters: Option<Adapters>,
-}
-
-struct UpdateOutcome {
-    skipped: usize,
-    /// As [`Judgement::surprise`].
-    surprise: Vec<f64>,
+    /// Updates in a row whose loss was not finite, up to the last one.
+    failures: usize,
 }
 
 impl Trainer {
@@ -176,7 +171,7 @@ impl Trainer {
         Ok(rollouts)
     }
 
-    /// Several passes over the rollouts of a step.
+    /// Several passes over the rollouts of a step; how much the tokens of each question surprised, as [`Judgement::surprise`].
     fn update(
         &mut self,
         rollouts: &[Rollout],
@@ -184,7 +179,7 @@ impl Trainer {
         beta: f64,
         config: &PpoConfig,
         metrics: &mut Metrics,
-    ) -> Result<UpdateOutcome> {
+    ) -> Result<Vec<f64>> {
         let started = Instant::now();
         let Judgement { advantages, returns, surprise } = judge(rollouts, beta, config);
         let rates = Rates::of_step(step, config);
@@ -202,6 +197,8 @@ impl Trainer {
                     check_first_ratio(&seen, config.run.compute.dtype)?;
                 }
                 skipped += usize::from(!seen.is_finite());
+                self.failures = if seen.is_finite() { 0 } else { self.failures + 1 };
+                ensure!(self.failures < 3, "the loss was not finite in 3 updates in a row; lower --learning-rate");
                 stats.add(&seen);
             }
         }
@@ -213,7 +210,7 @@ impl Trainer {
             metrics.put("value/explained_variance", diagnostics::explained_variance(rollouts, &returns));
         }
         metrics.put("time/update_s", started.elapsed().as_secs_f64());
-        Ok(UpdateOutcome { skipped, surprise })
+        Ok(surprise)
     }
 
     /// One optimiser step.

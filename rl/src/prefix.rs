@@ -9,22 +9,25 @@ use crate::{
     harvest::{self, SamplingArgs},
     inspect::read::json_lines,
     progress::Progress,
-    run::{Run, append_line},
+    run::{Run, append_line, append_to},
 };
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use data::{Example, Problem, Prompting, Tokenizer, encode_written, extract_answer, prefix_ends};
-use eval::{Policy, Sample, SampleConfig, go_on};
+use eval::{Policy, Sample, SampleConfig, check_samples, go_on};
 use model::{Completion, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
-    fs::OpenOptions,
+    fs,
     path::{Path, PathBuf},
 };
 
 /// The name of the file in a run directory.
 pub const FILE: &str = "prefixes.jsonl";
+
+/// The name of a run's copy of what `--from-prefixes` named: it goes on without that file.
+const COPY: &str = "from-prefixes.jsonl";
 
 /// A sample as token ids, with the places of the tokens that end its step prefixes, the whole of it last.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,15 +67,20 @@ pub struct PrefixArgs {
 }
 
 impl PrefixArgs {
-    /// Refuses a file that cannot be read, before anything is made.
+    /// Refuses more completions than can be held, and a file that cannot be read, before anything is made. A run that goes on with its
+    /// copy needs it no more.
     ///
     /// # Errors
-    /// Naming the file.
-    pub fn check(&self) -> Result<()> {
-        self.from_prefixes.as_deref().map_or(Ok(()), |file| read(file).map(|_| ()))
+    /// Naming the flag or the file.
+    pub fn check(&self, resumed: Option<&Path>) -> Result<()> {
+        check_completions("completions", self.completions)?;
+        match &self.from_prefixes {
+            Some(file) if !resumed.is_some_and(|dir| dir.join(COPY).is_file()) => read(file).map(|_| ()),
+            _ => Ok(()),
+        }
     }
 
-    /// The counts that labels are made of: none for those by outcome.
+    /// The counts that labels are made of, and how many completions the run has sampled for them: none for those by outcome.
     ///
     /// # Errors
     /// As [`count`].
@@ -84,14 +92,22 @@ impl PrefixArgs {
         samples: &[&Sample],
         (sampling, data, run_args): (&SamplingArgs, &DataArgs, &RunArgs),
         run: &Run,
-    ) -> Result<Counts> {
+    ) -> Result<(Counts, usize)> {
         if labels == Labels::Outcome {
-            return Ok(Counts::new());
+            return Ok((Counts::new(), 0));
         }
         let sampling = sampling.config(self.completions, data, run_args, &policy.model.device())?;
         let completing = Completing { sampling: &sampling, seed: run_args.seed, quiet: run_args.quiet };
         count(policy, problems, samples, self.from_prefixes.as_deref(), &completing, run)
     }
+}
+
+/// Refuses a number of completions of one prefix that cannot be held at once.
+///
+/// # Errors
+/// Naming the flag.
+pub fn check_completions(flag: &str, completions: usize) -> Result<()> {
+    check_samples(1, completions).with_context(|| format!("--{flag} {completions}"))
 }
 
 /// What a step prefix is labelled with.
@@ -157,7 +173,8 @@ impl Prefixed {
 }
 
 /// Counts the right ones among fresh completions of every unfinished prefix of samples, as the policy that sampled them is
-/// asked; what `from` has is not sampled again.
+/// asked; what `from` has is not sampled again. With the counts, how many completions the run has sampled, now or before it was
+/// resumed.
 ///
 /// # Errors
 /// A full disk, a malformed file, an interrupt.
@@ -168,9 +185,9 @@ pub fn count(
     from: Option<&Path>,
     completing: &Completing<'_>,
     run: &Run,
-) -> Result<Counts> {
+) -> Result<(Counts, usize)> {
     let by_id: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
-    let mut counts = from.map_or(Ok(Counts::new()), read)?;
+    let mut counts = from.map_or(Ok(Counts::new()), |file| read_copied(file, run))?;
     let mut seen = HashSet::new();
     let mut wanted: Vec<Wanted<'_>> = Vec::new();
     for sample in samples {
@@ -185,7 +202,7 @@ pub fn count(
         }
     }
     complete(policy, &wanted, completing, run, &mut counts)?;
-    Ok(counts)
+    Ok((counts, wanted.len() * completing.sampling.samples))
 }
 
 /// A prefix that is to be completed.
@@ -213,11 +230,7 @@ fn complete(
         "{} holds other prefixes than are wanted now: its samples or --from-prefixes have changed",
         path.display()
     );
-    let mut file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    let mut file = append_to(&path)?;
     let progress = Progress::new(wanted.len() * k, "complete prefixes", "completions", completing.quiet);
     progress.start_at(done.len() * k);
     let first = done.len();
@@ -259,6 +272,15 @@ fn read(path: &Path) -> Result<Counts> {
     Ok(counts)
 }
 
+/// Reads the counts of another run, of which this one keeps a copy.
+fn read_copied(path: &Path, run: &Run) -> Result<Counts> {
+    let copy = run.dir().join(COPY);
+    if !copy.is_file() {
+        eval::write_whole(&copy, fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)?;
+    }
+    read(&copy)
+}
+
 /// The whole chunks of an interrupted run; what stands behind them is dropped from the file.
 fn resume(path: &Path, chunk: usize, total: usize) -> Result<Vec<Counted>> {
     let mut lines: Vec<Counted> = Vec::new();
@@ -293,6 +315,7 @@ pub(crate) mod tests {
             correct: true,
             finish: Finish::Stop,
             tokens: 3,
+            greedy: false,
             given: 0,
             score: None,
         }

@@ -52,10 +52,18 @@ pub fn resume<S: DeserializeOwned>(dir: &Path, device: &Device) -> Result<(Polic
 /// # Errors
 /// If the directory exists, is no run, or cannot be written.
 pub fn open(args: &RunArgs, command: &str, benchmark: Benchmark, config: &impl Serialize, step: usize) -> Result<Run> {
-    let run = match &args.resume {
-        Some(dir) => Run::resume(dir, step)?,
-        None => Run::create(&run_dir(args, command, benchmark), command, config)?,
-    };
+    match &args.resume {
+        Some(dir) => go_on(Run::resume(dir, step)?, args, command, config),
+        None => Run::create(&run_dir(args, command, benchmark), command, config)?.with_tensorboard(args.tensorboard),
+    }
+}
+
+/// A run that was opened to go on with, with the configuration that it has now.
+///
+/// # Errors
+/// What the file system says.
+pub fn go_on(run: Run, args: &RunArgs, command: &str, config: &impl Serialize) -> Result<Run> {
+    run.keep_configuration(command, config)?;
     run.with_tensorboard(args.tensorboard)
 }
 

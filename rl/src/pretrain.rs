@@ -102,6 +102,7 @@ pub fn train(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
         label: "pretrain",
         conditioning: None,
         adapters: None,
+        sampled: None,
     };
     let threads = config.run.compute.threads(device);
     fit(model, &tokenizer, blocks, &context, &mut run, resumed, |model| {

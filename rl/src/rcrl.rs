@@ -11,7 +11,7 @@ use crate::{
     adapters::LoraArgs,
     args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
     dry_run,
-    harvest::SamplingArgs,
+    harvest::{Gathered, SamplingArgs},
     optim::Adam,
     order::permutation,
     prefix::{Counts, Labels, PrefixArgs, Prefixed},
@@ -58,7 +58,7 @@ pub struct RcrlConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub eval: EvalArgs,
-    /// What is fine-tuned [default: a base made for the benchmark and kept under runs/]
+    /// What is fine-tuned; needed beside --init [default: a base made for the benchmark and kept under runs/]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
@@ -98,10 +98,12 @@ pub fn train(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
     let before = table.before(&run, &sampler, &config.data.prompting(config.sampling.shots)?)?;
-    let samples = config.sampling.gather(&sampler, &problems, (&config.data, &config.run), &mut run, device)?;
+    let gathered = config.sampling.gather(&sampler, &problems, (&config.data, &config.run), &mut run, device)?;
+    gathered.check_differ()?;
+    let Gathered { samples, sampled } = gathered;
     let chosen = mixture(&samples, config.right_per_wrong, config.run.seed)?;
     let around = (&config.sampling, &config.data, &config.run);
-    let counts = config.prefixes.counts(config.labels, &sampler, &problems, &chosen, around, &run)?;
+    let (counts, completed) = config.prefixes.counts(config.labels, &sampler, &problems, &chosen, around, &run)?;
     let goals = goals_of(&chosen, &counts, &sampler, &config)?;
     let examples = examples(&chosen, &goals, &learner, &config)?;
     let context = FitContext {
@@ -112,6 +114,7 @@ pub fn train(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
         label: "rcrl",
         conditioning: learner.conditioning,
         adapters: config.base.as_deref().and_then(|base| config.lora.on(base)),
+        sampled: Some(sampled + completed),
     };
     fit_with_looks(learner, &examples, &validation, &config.data, &context, &mut run, resumed)?;
     let good = config.data.prompting(0)?;
@@ -155,10 +158,8 @@ fn set_up(config: &RcrlConfig, device: &Device) -> Result<Setup> {
     };
     let (learner, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
     let step = state.numbers.step;
-    let questions = config.data.load(Split::Train)?.len();
-    // Samples belong to step 1: before it, whole chunks of them stay.
-    let run = Run::resume_within(dir, step, config.sampling.blocks(questions))?;
-    let run = run.with_tensorboard(config.run.tensorboard)?;
+    let run = config.sampling.resume(dir, step, &config.data.load(Split::Train)?)?;
+    let run = prepare::go_on(run, &config.run, "rcrl", &config)?;
     Ok(Setup { config, sampler, learner, run, resumed: (step > 0).then_some(state) })
 }
 
@@ -243,18 +244,19 @@ fn examples(chosen: &[&Sample], goals: &[Vec<Goal>], learner: &Policy, config: &
 fn check(config: &RcrlConfig) -> Result<()> {
     config.fit.check()?;
     config.lora.check()?;
+    config.init.check_base(config.base.as_deref(), "what is fine-tuned")?;
     not_negative(&[("threshold", config.threshold), ("right-per-wrong", config.right_per_wrong)])?;
     ensure!(config.threshold <= 1.0, "--threshold {}: give a share from 0 to 1", config.threshold);
     ensure!(config.right_per_wrong > 0.0, "--right-per-wrong 0: give a number above 0");
-    config.sampling.check(config.labels)?;
-    config.prefixes.check()?;
+    config.sampling.check(config.labels, config.run.resume.as_deref())?;
+    config.prefixes.check(config.run.resume.as_deref())?;
+    config.data.prompting(config.sampling.shots)?;
     check_samples(config.data.load(Split::Train)?.len(), config.sampling.samples)?;
     check_samples(config.eval.test_problems, config.eval.test_samples)
 }
 
 fn dry_run(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
-    let problems = config.data.load(Split::Train)?.len();
-    let samples = problems * config.sampling.samples;
+    let (samples, planned) = config.sampling.planned(&config.data.load(Split::Train)?)?;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
@@ -262,15 +264,12 @@ fn dry_run(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
         extra_models: 1.0,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(samples),
-        sampled: samples.max(config.eval.rows()),
+        sampled: config.sampling.foreign.sampled(samples).max(config.eval.rows()),
         new_tokens: config.data.max_new_tokens(),
         samples,
     };
     dry_run::print("rcrl", config, &config.run, &shape, &work, device)?;
-    print_line(&format!(
-        "# samples               {samples} ({problems} questions x {}); steps if all of them are learnt",
-        config.sampling.samples
-    ))?;
+    print_line(&format!("# samples               {planned}; steps if all of them are learnt"))?;
     Ok(PathBuf::new())
 }
 

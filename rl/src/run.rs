@@ -60,6 +60,9 @@ impl Serialize for Metrics {
     }
 }
 
+/// How the first line of `config.toml` begins, after its `# `, in a run that is a part of another.
+pub(crate) const PART_OF: &str = "part of rl ";
+
 /// A run directory that is being written.
 pub struct Run {
     dir: PathBuf,
@@ -81,6 +84,11 @@ pub struct Blocks {
     pub total: usize,
 }
 
+impl Blocks {
+    /// Written at once: all of them stay.
+    pub const ALL: Self = Self { lines: 1, total: usize::MAX };
+}
+
 /// What a checkpoint holds beside the model: everything a resumed run needs to go on as if it had never stopped.
 #[derive(Clone, Debug)]
 pub struct TrainerState<S> {
@@ -96,9 +104,12 @@ impl Run {
     /// # Errors
     /// If the directory exists, or cannot be written; then nothing of it is left.
     pub fn create(dir: &Path, command: &str, config: &impl Serialize) -> Result<Self> {
+        Self::create_as(dir, &format!("rl {command}"), config)
+    }
+
+    fn create_as(dir: &Path, heading: &str, config: &impl Serialize) -> Result<Self> {
         ensure_new(dir)?;
-        let text = toml::to_string(config).context("cannot write the configuration")?;
-        let text = format!("# rl {command}\n{text}");
+        let text = configuration(heading, config)?;
         let make = || {
             fs::create_dir_all(dir.join("checkpoints"))
                 .with_context(|| format!("cannot make {}: give another --out", dir.display()))?;
@@ -129,7 +140,16 @@ impl Run {
         Self::open(dir)
     }
 
-    /// Makes or opens a run that is a part of this one, to go on after `step`; it lies in a folder of this run.
+    /// Writes `config.toml` anew where the flags given to go on have changed it: it says what the run does from now on.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn keep_configuration(&self, command: &str, config: &impl Serialize) -> Result<()> {
+        eval::write_whole(&self.dir.join("config.toml"), configuration(&format!("rl {command}"), config)?)
+    }
+
+    /// Makes or opens a run that is a part of this one, to go on after `step`; it lies in a folder of this run, which `rl COMMAND` has
+    /// made and alone can go on with.
     ///
     /// # Errors
     /// As [`Run::create`] and [`Run::resume`].
@@ -138,7 +158,7 @@ impl Run {
         let part = if step == 0 {
             // What stands there without a checkpoint has nothing to lose.
             remove_if_there(&dir)?;
-            Self::create(&dir, command, config)?
+            Self::create_as(&dir, &format!("{PART_OF}{command}"), config)?
         } else {
             Self::resume(&dir, step)?
         };
@@ -146,19 +166,11 @@ impl Run {
     }
 
     fn open(dir: &Path) -> Result<Self> {
-        let append = |name: &str| {
-            let path = dir.join(name);
-            OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(&path)
-                .with_context(|| format!("cannot write {}", path.display()))
-        };
         Ok(Self {
             dir: dir.to_path_buf(),
             whole: None,
-            metrics: append("metrics.jsonl")?,
-            samples: append("samples.jsonl")?,
+            metrics: append_to(&dir.join("metrics.jsonl"))?,
+            samples: append_to(&dir.join("samples.jsonl"))?,
             tensorboard: None,
             cpu_seconds: model::cpu_seconds(),
         })
@@ -218,6 +230,22 @@ impl Run {
             append_line(&mut self.samples, sample)
                 .with_context(|| format!("cannot write samples to {}", self.dir.display()))?;
         }
+        Ok(())
+    }
+
+    /// Appends to `samples.jsonl` the samples of a step that are there at once, whole or not at all.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write_samples_whole(&mut self, samples: &[Sample]) -> Result<()> {
+        let path = self.dir.join("samples.jsonl");
+        let mut bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        for sample in samples {
+            serde_json::to_writer(&mut bytes, sample)?;
+            bytes.push(b'\n');
+        }
+        eval::write_whole(&path, bytes)?;
+        self.samples = append_to(&path)?;
         Ok(())
     }
 
@@ -290,6 +318,11 @@ impl Run {
     }
 }
 
+/// What `config.toml` holds.
+fn configuration(heading: &str, config: &impl Serialize) -> Result<String> {
+    Ok(format!("# {heading}\n{}", toml::to_string(config).context("cannot write the configuration")?))
+}
+
 /// Refuses a run directory that exists.
 ///
 /// # Errors
@@ -354,6 +387,11 @@ pub fn stop_on_interrupt() -> Result<()> {
 /// Whether a stop was asked for.
 pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
+}
+
+pub(crate) fn append_to(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.with_context(|| format!("cannot write {}", path.display()))
 }
 
 pub(crate) fn append_line(file: &mut File, value: &impl Serialize) -> Result<()> {

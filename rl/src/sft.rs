@@ -71,6 +71,8 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
     }
     prepare::check_out(&config.run)?;
     let mut config = config.clone();
+    // What is wrong with the problems is found before a base is made.
+    let problems = config.data.load(Split::Train)?;
     let (policy, resumed) = match &config.run.resume {
         Some(dir) => {
             let (policy, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
@@ -84,7 +86,7 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
             (policy, None)
         }
     };
-    let examples = examples(&policy, config.data.prompt_style, &config.data.load(Split::Train)?)?;
+    let examples = examples(&policy, config.data.prompt_style, &problems)?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
     prepare::check_problems(&policy, &config.data, &config.data.prompting(0)?, &config.eval, &[Split::Validation])?;
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
@@ -97,6 +99,7 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         label: "sft",
         conditioning: None,
         adapters: config.init.init.as_deref().and_then(|init| config.lora.on(init)),
+        sampled: None,
     };
     fit_with_looks(policy, &examples, &validation, &config.data, &context, &mut run, resumed)?;
     Ok(finish(&run))

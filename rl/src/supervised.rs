@@ -169,6 +169,8 @@ pub struct FitContext<'a> {
     pub conditioning: Option<Conditioning>,
     /// What is trained of the language model, where that is not all of it.
     pub adapters: Option<Adapters>,
+    /// Solutions and completions that the run has sampled to make its examples, for its metrics; `None` for what never samples.
+    pub sampled: Option<usize>,
 }
 
 /// Trains `model` on examples and leaves checkpoints in `run`; the model of the last step, adapters added into its weights.
@@ -216,6 +218,9 @@ pub fn fit<M: Learner>(
             started.elapsed().as_secs_f64(),
             run_args,
         );
+        if let Some(sampled) = context.sampled {
+            metrics.put_count("sampled", sampled);
+        }
         metrics.put_memory(context.device);
         losses.push(outcome.loss);
 

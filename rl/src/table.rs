@@ -30,7 +30,10 @@ impl FinalTable<'_> {
     pub fn before(&self, run: &Run, initial: &Policy, prompting: &Prompting) -> Result<Report> {
         let path = run.dir().join("before.json");
         if let Ok(text) = std::fs::read_to_string(&path) {
-            return serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()));
+            let report = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+            if self.is_of_these(&report)? {
+                return Ok(report);
+            }
         }
         let report = self.test(initial, "before", prompting)?;
         eval::write_whole(&path, &serde_json::to_vec_pretty(&report)?)?;
@@ -63,6 +66,17 @@ impl FinalTable<'_> {
             eval::table(&rows),
             run.dir().display()
         ))
+    }
+
+    /// Whether a report is of as many problems and samples as are asked for now, drawn in the same way.
+    fn is_of_these(&self, report: &Report) -> Result<bool> {
+        let Self { data, eval, .. } = self;
+        let problems = data.load(Split::Test)?.len().min(eval.test_problems);
+        // One sample is the greedy one.
+        let temperature = if eval.test_samples == 1 { 0.0 } else { eval.test_temperature };
+        Ok(report.benchmark == data.benchmark
+            && (report.problems, report.samples) == (problems, eval.test_samples)
+            && report.temperature == Some(temperature))
     }
 
     fn test(&self, policy: &Policy, name: &str, prompting: &Prompting) -> Result<Report> {

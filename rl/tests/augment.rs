@@ -37,6 +37,13 @@ fn what_is_kept_is_new_and_is_learnt_with_the_other_problems() {
     }
     assert_eq!(learnt(&[]), 4);
     assert_eq!(learnt(&[&format!("--extra={}", all.join(FILE).display())]), 4 + problems.len());
+    // Solutions that are all right are as good to turn round.
+    let samples = fs::read_to_string(all.join("samples.jsonl")).unwrap();
+    let right: Vec<&str> = samples.lines().filter(|line| line.contains("\"correct\":true")).collect();
+    fs::write(folder.path().join("right.jsonl"), right.join("\n")).unwrap();
+    let file = format!("--from-samples={}", folder.path().join("right.jsonl").display());
+    let of_right = run_augment(&folder.path().join("right"), &["--agree=0", &file]).unwrap();
+    assert!(!right.is_empty() && metrics(&of_right)[0]["augment/solutions"].as_u64().unwrap() > 0);
     // Who asks for agreement keeps a part of the same.
     let some = run_augment(&folder.path().join("some"), &["--agree=0.5"]).unwrap();
     let kept = |dir: &Path| fs::read_to_string(dir.join(FILE)).unwrap();

@@ -57,6 +57,32 @@ fn flags_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn flags_that_together_do_something_else_are_told_of() {
+    let place = place();
+    let told = |more: &[&str]| {
+        let output = place.run(&ppo(&[["--dry-run"].as_slice(), more].concat()));
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let never = "the policy is never updated";
+    let warning = told(&["--value-warm-up=2"]);
+    assert!(
+        warning.contains(never) && warning.contains("--value-warm-up 2") && warning.contains("--steps 2"),
+        "{warning}"
+    );
+    for flag in ["--value-warm-up=1", "--advantage=rloo"] {
+        assert!(!told(&[flag]).contains(never), "{flag}");
+    }
+    let dense = ["--reward=dense-orm", "--orm=model"];
+    let sparse = "--reward dense-orm is sparse-orm here";
+    assert!(told(&[dense.as_slice(), &["--advantage=group"]].concat()).contains(sparse));
+    for more in ["--advantage=gae", "--orm-score=plain"] {
+        let flags = [dense.as_slice(), &["--advantage=rloo", more]].concat();
+        assert!(!told(&flags).contains(sparse), "{more}");
+    }
+}
+
+#[test]
 fn a_number_that_cannot_be_meant_is_refused() {
     let place = place();
     for flag in ["--learning-rate", "--value-learning-rate", "--max-grad-norm", "--epsilon", "--kl-coefficient"] {
@@ -92,10 +118,20 @@ fn flags_of_the_other_methods_are_checked_as_well() {
         let flags = [command, "--init=model", "--base=model", "--out=run", "--quiet", "--device=cpu", "--limit=4"];
         [flags.as_slice(), more].concat()
     };
+    for (command, what) in [("ei", "each round"), ("rcrl", "what is"), ("augment", "the backward model")] {
+        place.fails(&[command, "--init=model", "--out=run"], &["--init needs --base", what, "fine-tuned"]);
+    }
     let orm = |more: &[&'static str]| -> Vec<&'static str> {
         let flags = ["orm", "--init=model", "--out=run", "--quiet", "--device=cpu", "--limit=4"];
         [flags.as_slice(), more].concat()
     };
+    for (command, flag) in
+        [("ei", "--samples"), ("rcrl", "--samples"), ("rcrl", "--completions"), ("augment", "--samples")]
+    {
+        place.fails(&with(command, &[flag, "1000000000"]), &["1000000000 samples", "ask for fewer"]);
+    }
+    place.fails(&orm(&["--completions=1000000000"]), &["--completions 1000000000", "ask for fewer"]);
+    place.fails(&orm(&["--check-completions=1000000000"]), &["--check-completions 1000000000", "ask for fewer"]);
     place.fails(&orm(&["--held-out=1"]), &["--held-out 1", "between 0 and 1"]);
     place.fails(&orm(&["--temperature=0"]), &["--temperature 0", "equal samples"]);
     place.fails(&orm(&["--from-samples=none.jsonl"]), &["none.jsonl"]);
@@ -108,6 +144,8 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     place.fails(&with("rcrl", &["--right-per-wrong=0"]), &["--right-per-wrong 0", "above 0"]);
     place.fails(&with("augment", &["--agree=2"]), &["--agree 2", "from 0 to 1"]);
     place.fails(&with("ei", &["--orm-threshold=2"]), &["--orm-threshold 2", "from 0 to 1"]);
+    place.fails(&with("ei", &["--orm-threshold=0.9"]), &["--orm-threshold needs --orm"]);
+    place.fails(&with("ei", &["--shots=1"]), &["--shots is for --start base"]);
     place.fails(&orm(&["--likelihood-of=nowhere"]), &["nowhere does not exist"]);
     place.fails(&orm(&["--language-modelling=-1"]), &["--language-modelling"]);
     place.fails(&with("ei", &["--orm=model"]), &["model", "not a reward model", "rl orm"]);
@@ -207,6 +245,21 @@ fn a_place_that_cannot_be_written_is_refused_before_anything_is_made() {
     place.fails(&["ppo", "--out=taken", "--quiet"], &["taken exists already"]);
     place.fails(&["sft", "--out=taken", "--quiet"], &["taken exists already"]);
     place.fails(&["pretrain", "--out=taken", "--quiet"], &["taken exists already"]);
+}
+
+#[test]
+fn no_model_is_made_for_flags_that_cannot_be() {
+    let place = place();
+    for command in ["sft", "orm", "ei", "ppo", "rcrl", "augment"] {
+        place.fails(&[command, "--extra=none.jsonl"], &["none.jsonl"]);
+    }
+    for command in ["orm", "ppo", "rcrl", "augment"] {
+        place.fails(&[command, "--shots=100000"], &["100000"]);
+    }
+    place.fails(&["ppo", "--value-layers=9"], &["--value-layers 9 is more than the 4 blocks"]);
+    place.fails(&["ppo", "--reward=dense-orm", "--orm=nowhere"], &["nowhere does not exist"]);
+    place.fails(&["orm", "--likelihood-of=nowhere"], &["nowhere does not exist"]);
+    place.fails(&["orm", "--limit=1"], &["--limit 1", "to hold out"]);
 }
 
 #[test]

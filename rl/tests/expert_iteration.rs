@@ -47,6 +47,13 @@ fn a_round_learns_every_distinct_right_solution_that_any_round_has_found() {
     }
     assert!(pool.len() > PROBLEMS, "the policy of these tests is sometimes right");
     assert!(dir.join("eval.json").is_file() && dir.join("report.html").is_file());
+    for command in ["sft", "ei"] {
+        let error = resume(command, &dir.join("rounds/1")).unwrap_err().to_string();
+        assert!(
+            error.ends_with("rounds/1 is a part of a run of `rl ei`: go on with the run that it lies in"),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -89,11 +96,19 @@ fn a_run_that_died_while_it_sampled_goes_on_from_its_last_checkpoint() {
 }
 
 #[test]
-fn samples_of_another_run_stand_in_for_those_of_round_one() {
+fn samples_of_another_runs_first_round_stand_in_for_those_of_round_one() {
     let folder = tempfile::tempdir().unwrap();
     let first = run_ei(&folder.path().join("first"), &["--rounds=1"]).unwrap();
-    let file = format!("--from-samples={}", first.join("samples.jsonl").display());
+    // As if it had drawn a second round, which sampled from another policy.
+    let text = fs::read_to_string(first.join("samples.jsonl")).unwrap();
+    fs::write(folder.path().join("both.jsonl"), text.clone() + &text.replace("\"step\":1,", "\"step\":2,")).unwrap();
+    let file = format!("--from-samples={}", folder.path().join("both.jsonl").display());
     let again = run_ei(&folder.path().join("again"), &["--rounds=1", &file]).unwrap();
     assert!(samples(&again) == samples(&first));
     assert_eq!(metrics(&again)[0]["round/examples"], metrics(&first)[0]["round/examples"]);
+    let stopped = folder.path().join("stopped");
+    run_ei(&stopped, &["--rounds=1", &file, "--stop-after=1"]).unwrap_err();
+    fs::remove_file(folder.path().join("both.jsonl")).unwrap();
+    resume("ei", &stopped).unwrap();
+    assert_same_run(&stopped, &again);
 }

@@ -6,7 +6,9 @@ mod common;
 mod mistakes;
 
 use burn::tensor::Device;
-use common::{assert_same_run, metrics, problems, resume, run_ei, run_orm, run_ppo, start, start_with_steps};
+use common::{
+    PROBLEMS, assert_same_run, files, metrics, problems, resume, run, run_ei, run_orm, run_ppo, start, start_with_steps,
+};
 use data::{Example, Prompting, encode_written};
 use eval::{Calibration, Policy, Prediction, RewardModel, Sample, Weights, read_samples};
 use mistakes::copy;
@@ -107,10 +109,24 @@ fn labels_by_steps_complete_every_distinct_unfinished_prefix_once_and_nothing_th
     // The same samples and counts again: nothing is left to complete, and the same is learnt.
     let (file, prefixes) = (first.join("samples.jsonl"), first.join(FILE));
     let known = [format!("--from-samples={}", file.display()), format!("--from-prefixes={}", prefixes.display())];
+    let flags = [flags.as_slice(), &[&known[0], &known[1]]].concat();
     let again = folder.path().join("again");
-    run_orm(start_with_steps(), &again, &[flags.as_slice(), &[&known[0], &known[1]]].concat()).unwrap();
+    run_orm(start_with_steps(), &again, &flags).unwrap();
+    // What was taken from a file is the run's own from then on.
+    let stopped = folder.path().join("stopped");
+    run_orm(start_with_steps(), &stopped, &[flags.as_slice(), &["--stop-after=1"]].concat()).unwrap_err();
+    for path in [&file, &prefixes] {
+        fs::rename(path, path.with_extension("moved")).unwrap();
+    }
+    resume("orm", &stopped).unwrap();
+    assert_same_run(&stopped, &again);
     assert!(fs::read_to_string(again.join(FILE)).unwrap().is_empty());
-    assert_eq!(metrics(&again), metrics(&first));
+    let without_cost = |dir: &Path, sampled: usize| {
+        let mut lines = metrics(dir);
+        assert!(lines.iter_mut().all(|line| line.remove("sampled") == Some(sampled.into())), "{sampled}");
+        lines
+    };
+    assert_eq!(without_cost(&again, 0), without_cost(&first, PROBLEMS * 6 + counted.len() * 3));
 }
 
 #[test]
@@ -146,6 +162,15 @@ fn a_run_that_was_stopped_or_died_goes_on_as_if_it_had_not() {
     fs::remove_file(dir.join(FILE)).unwrap();
     let text = fs::read_to_string(dir.join("samples.jsonl")).unwrap();
     fs::write(dir.join("samples.jsonl"), &text[..text.len() / 2]).unwrap();
+    let before = files(&dir);
+    for flag in ["--samples=3", "--samples=12", "--limit=2"] {
+        let error = run(&["orm", &format!("--resume={}", dir.display()), "--quiet", flag]).unwrap_err().to_string();
+        assert!(
+            error.contains("was sampling other questions") && error.contains(flag.split_once('=').unwrap().0),
+            "{error}"
+        );
+        assert!(files(&dir) == before, "{flag} has changed the run");
+    }
     resume("orm", &dir).unwrap();
     assert_same_run(&dir, &straight);
 }
@@ -223,4 +248,7 @@ fn expert_iteration_with_a_reward_model_learns_only_what_it_finds_likely_to_be_r
     assert!(passed > 0.0 && passed <= right);
     let (_, none, dir) = run("1");
     assert_eq!((none, metrics(&dir)[0]["round/kept"].as_f64()), (0.0, Some(0.0)), "no probability is 1");
+    let from_base = ["--rounds=1", "--start=base", "--shots=0", &flag, "--orm-threshold=1"];
+    let error = run_ei(&folder.path().join("base"), &from_base).unwrap_err().to_string();
+    assert!(error.contains("are right, and none of these passes --orm; lower --orm-threshold 1"), "{error}");
 }

@@ -197,6 +197,7 @@ fn the_divergence_from_the_reference_policy_is_that_of_the_reference() {
             correct: false,
             finish: Finish::Stop,
             tokens: 0,
+            greedy: false,
             given: 0,
             score: None,
         },

@@ -9,6 +9,8 @@ use data::{Goal, PromptStyle, Prompting, encode_with_goals, goal::lines};
 use eval::{Policy, SampleConfig, complete};
 use model::{Finish, Key, Purpose, score, to_host};
 use rl::batch::{Row, pad};
+use serde_json::Value;
+use std::process::Command;
 
 #[test]
 fn what_is_written_after_labels_has_the_probability_that_is_learnt_behind_them() {
@@ -80,9 +82,34 @@ fn a_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
 }
 
 #[test]
-fn what_expects_labels_is_no_start_for_ppo() {
+fn what_expects_labels_is_no_start_for_ppo_and_has_them_where_it_writes_or_is_exported() {
     let folder = tempfile::tempdir().unwrap();
     let dir = run_rcrl(&folder.path().join("rcrl"), &["--steps=1"]).unwrap();
+    let exported = folder.path().join("exported");
+    let program = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_rl")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let paths = [format!("--checkpoint={}", dir.display()), format!("--out={}", exported.display())];
+    program(&["export", &paths[0], &paths[1]]);
+    let (problem, policy) = (&problems()[..1], Policy::load(&exported, &Device::default()).unwrap());
+    let (init, question) = (format!("--init={}", exported.display()), format!("--question={}", problem[0].question));
+    for (name, goal) in [("--goal=good", Goal::Good), ("--goal=bad", Goal::Bad)] {
+        let fixed = ["generate", &init, &question, "--temperature=0", "--max-new-tokens=32", "--device=cpu", "--json"];
+        let line: Value = serde_json::from_str(&program(&[fixed.as_slice(), &[name]].concat())).unwrap();
+        let config = SampleConfig {
+            samples: 1,
+            temperature: 0.0,
+            max_new_tokens: 32,
+            rows: 1,
+            threads: 1,
+            prompting: Prompting { goal, ..Prompting::default() },
+        };
+        let key = |_: usize, _: usize| Key::new(0, Purpose::Generate);
+        let (completions, _) = complete(&policy, problem, &config, key, &|_| ()).unwrap();
+        assert_eq!(line["tokens"], serde_json::json!(completions[0][0].tokens), "{name}");
+    }
     let init = format!("--init={}", dir.display());
     let error = common::run_ppo(&folder.path().join("ppo"), &[&init]).unwrap_err().to_string();
     assert!(error.contains("expects labels"), "{error}");

@@ -6,6 +6,7 @@ mod common;
 use common::{assert_same_run, files, metrics, resume, run, run_ppo, run_sft};
 use eval::{Sample, read_samples};
 use rl::run::Run;
+use serde_json::Value;
 use std::{collections::BTreeSet, fs, path::Path};
 
 fn weights(dir: &Path, step: usize) -> Vec<u8> {
@@ -108,6 +109,27 @@ fn a_run_repeats_from_its_own_configuration_file() {
     let out = format!("--out={}", folder.path().join("again").display());
     let again = run(&["sft", &config, &out, "--quiet"]).unwrap();
     assert_same_run(&again, &first);
+}
+
+#[test]
+fn a_run_that_goes_on_with_other_flags_has_them_in_its_configuration_and_is_compared_on_their_problems() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("run");
+    run_ppo(&dir, &["--stop-after=2"]).unwrap_err();
+    let configuration = || fs::read_to_string(dir.join("config.toml")).unwrap();
+    let before = configuration();
+    run(&["ppo", &format!("--resume={}", dir.display()), "--quiet", "--test-problems=3", "--test-samples=1"]).unwrap();
+    let changed =
+        before.replace("test_problems = 4", "test_problems = 3").replace("test_samples = 2", "test_samples = 1");
+    assert!(before != changed && configuration() == changed, "{}", configuration());
+    let evaluation: Value = serde_json::from_slice(&fs::read(dir.join("eval.json")).unwrap()).unwrap();
+    for part in ["before", "after"] {
+        let report = &evaluation[part];
+        assert_eq!(
+            (&report["problems"], &report["samples"], &report["temperature"]),
+            (&3.into(), &1.into(), &0.0.into())
+        );
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::{
     adapters::LoraArgs,
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     dry_run,
-    harvest::{Deduplicate, ForeignArgs},
+    harvest::{Deduplicate, ForeignArgs, Rounds},
     progress::print_line,
     supervised::FitArgs,
 };
@@ -14,7 +14,12 @@ use clap::{Args, ValueEnum};
 use data::{Prompting, Split};
 use eval::{RewardModel, check_samples};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// The default of `--shots`.
+const SHOTS: usize = 2;
+/// The default of `--orm-threshold`.
+const ORM_THRESHOLD: f64 = 0.5;
 
 /// Improve a policy by Expert Iteration
 #[derive(Args, Clone, Debug, Serialize)]
@@ -46,7 +51,8 @@ pub struct EiConfig {
     /// Whether there are reference solutions: round 1 samples from an SFT model and learns them too, or from the base
     #[arg(long, value_enum, default_value_t)]
     pub start: Start,
-    /// What every round is fine-tuned from [default: a base made for the benchmark and kept under runs/]
+    /// What every round is fine-tuned from; needed beside --init, but for --start base, where --init is the default [default: a
+    /// base made for the benchmark and kept under runs/]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
@@ -60,7 +66,7 @@ pub struct EiConfig {
     #[arg(long, default_value_t = 1.0, value_parser = crate::args::temperature)]
     pub temperature: f64,
     /// Solved problems shown in round 1 where it samples from the base
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = SHOTS)]
     pub shots: usize,
     /// When two right solutions of a question are one
     #[arg(long, value_enum, default_value = "text")]
@@ -76,7 +82,7 @@ pub struct EiConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orm: Option<PathBuf>,
     /// Probability from which on it does
-    #[arg(long, value_name = "P", default_value_t = 0.5)]
+    #[arg(long, value_name = "P", default_value_t = ORM_THRESHOLD)]
     pub orm_threshold: f64,
     /// What was drawn already.
     #[command(flatten)]
@@ -114,6 +120,11 @@ impl EiConfig {
     pub(super) fn first_prompting(&self) -> Result<Prompting> {
         self.data.prompting(if self.start == Start::Base { self.shots } else { 0 })
     }
+
+    /// What every round is fine-tuned from, where a flag says it: a base that round 1 samples from is that.
+    pub(super) fn given_base(&self) -> Option<&Path> {
+        self.base.as_deref().or(self.init.init.as_deref().filter(|_| self.start == Start::Base))
+    }
 }
 
 pub(super) fn check(config: &EiConfig) -> Result<()> {
@@ -124,7 +135,8 @@ pub(super) fn check(config: &EiConfig) -> Result<()> {
         "--temperature 0 would draw {} equal samples: give a temperature above 0",
         config.samples
     );
-    config.foreign.check()?;
+    config.init.check_base(config.given_base(), "what each round is fine-tuned from")?;
+    config.foreign.check(config.run.resume.as_deref())?;
     if let Some(orm) = &config.orm {
         RewardModel::load(orm, &config.run.device()?)?;
     }
@@ -133,11 +145,21 @@ pub(super) fn check(config: &EiConfig) -> Result<()> {
         "--orm-threshold {}: give a probability from 0 to 1",
         config.orm_threshold
     );
+    // A run's own configuration has the defaults.
+    ensure!(config.orm.is_some() || config.orm_threshold == ORM_THRESHOLD, "--orm-threshold needs --orm");
+    ensure!(
+        config.start == Start::Base || config.shots == SHOTS,
+        "--shots is for --start base: an SFT model is asked without solved problems"
+    );
+    config.first_prompting()?;
+    check_samples(config.data.load(Split::Train)?.len(), config.samples)?;
     check_samples(config.eval.test_problems, config.eval.test_samples)
 }
 
 pub(super) fn dry_run(config: &EiConfig, device: &Device) -> Result<PathBuf> {
-    let problems = config.data.load(Split::Train)?.len();
+    let problems = config.data.load(Split::Train)?;
+    let (samples, of_round_1) = config.foreign.planned(&problems, config.samples, Rounds::First)?;
+    let problems = problems.len();
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
@@ -147,9 +169,12 @@ pub(super) fn dry_run(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         steps: config.fit.total_steps(problems),
         sampled: (problems * config.samples).max(config.eval.rows()),
         new_tokens: config.data.max_new_tokens(),
-        samples: problems * config.samples,
+        samples: samples.max(problems * config.samples),
     };
     dry_run::print("ei", config, &config.run, &shape, &work, device)?;
+    if config.foreign.are_given() {
+        print_line(&format!("# samples of round 1    {of_round_1}"))?;
+    }
     print_line(&format!(
         "# samples of a round    {} ({problems} questions x {}); steps are those of {problems} examples",
         problems * config.samples,

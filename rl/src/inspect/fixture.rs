@@ -81,6 +81,7 @@ fn samples_of(step: usize) -> Vec<Sample> {
             correct,
             finish: if i == 15 { Finish::Length } else { Finish::Stop },
             tokens: 30 + i,
+            greedy: false,
             given: 0,
             score: None,
         }

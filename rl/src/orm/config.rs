@@ -5,7 +5,7 @@ use crate::{
     args::{DataArgs, InitArgs, RunArgs, not_negative},
     dry_run,
     harvest::{Deduplicate, SamplingArgs},
-    prefix::{Labels, PrefixArgs},
+    prefix::{Labels, PrefixArgs, check_completions},
     progress::print_line,
     supervised::FitArgs,
 };
@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use data::Split;
-use eval::check_samples;
+use eval::{check_samples, resolve_checkpoint};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -84,7 +84,7 @@ pub struct OrmConfig {
     /// Steps between two looks at held-out questions
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = crate::args::positive)]
     pub eval_every: usize,
-    /// Held-out questions of one look; the report at the end is of all
+    /// Held-out questions that looks are at, the first ones and at most half of them; the report at the end is of the others
     #[arg(long, value_name = "N", default_value_t = 150, value_parser = crate::args::positive)]
     pub eval_problems: usize,
     /// At the end, compare all kinds of labels with many completions of the prefixes of this many held-out samples
@@ -152,15 +152,21 @@ pub(super) fn check(config: &OrmConfig) -> Result<()> {
         "--held-out {}: give a share between 0 and 1",
         config.held_out
     );
-    config.sampling.check(config.labels)?;
-    config.prefixes.check()?;
+    config.sampling.check(config.labels, config.run.resume.as_deref())?;
+    config.prefixes.check(config.run.resume.as_deref())?;
+    check_completions("check-completions", config.check_completions)?;
+    config.data.prompting(config.sampling.shots)?;
+    if let Some(path) = &config.likelihood_of {
+        resolve_checkpoint(path)?;
+    }
     let problems = config.data.load(Split::Train)?.len();
+    ensure!(problems >= 2, "--limit {problems}: there must be questions to learn and to hold out");
     check_samples(problems, config.sampling.samples)
 }
 
 pub(super) fn dry_run(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
-    let problems = config.data.load(Split::Train)?.len();
-    let learnt = (problems as f64 * (1.0 - config.held_out)).round() as usize * config.sampling.samples;
+    let (samples, planned) = config.sampling.planned(&config.data.load(Split::Train)?)?;
+    let learnt = (samples as f64 * (1.0 - config.held_out)).round() as usize;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
@@ -168,16 +174,12 @@ pub(super) fn dry_run(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
         extra_models: if config.likelihood_of.is_some() { 2.0 } else { 1.0 },
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(learnt),
-        sampled: problems * config.sampling.samples,
+        sampled: config.sampling.foreign.sampled(samples),
         new_tokens: config.data.max_new_tokens(),
-        samples: problems * config.sampling.samples,
+        samples,
     };
     dry_run::print("orm", config, &config.run, &shape, &work, device)?;
-    print_line(&format!(
-        "# samples               {} ({problems} questions x {})",
-        problems * config.sampling.samples,
-        config.sampling.samples
-    ))?;
+    print_line(&format!("# samples               {planned}"))?;
     Ok(PathBuf::new())
 }
 

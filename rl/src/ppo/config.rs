@@ -6,12 +6,13 @@ use crate::{
     curriculum::CurriculumArgs,
     dry_run,
     progress::print_line,
-    reward::RewardArgs,
+    reward::{OrmScore, RewardArgs, RewardKind},
 };
 use anyhow::{Result, bail, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use eval::check_samples;
+use data::Split;
+use eval::{check_samples, resolve_checkpoint};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -100,7 +101,7 @@ pub struct PpoConfig {
     #[arg(long, value_name = "NATS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl_target: Option<f64>,
-    /// Samples over which β may double or halve, roughly
+    /// Samples over which β moves by at most 22 %, up or down
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = crate::args::positive)]
     pub kl_horizon: usize,
     /// ε, how far a ratio may move before its gradient is cut
@@ -140,6 +141,17 @@ pub enum AdvantageKind {
     Group,
     /// Against the mean of the question's other samples (RLOO); no critic.
     Rloo,
+}
+
+impl AdvantageKind {
+    /// As it is typed.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gae => "gae",
+            Self::Group => "group",
+            Self::Rloo => "rloo",
+        }
+    }
 }
 
 impl PpoConfig {
@@ -185,9 +197,38 @@ pub(super) fn dry_run(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         config.samples,
         samples * config.steps
     ))?;
+    warn(config);
     Ok(PathBuf::new())
 }
 
+/// Tells of flags that together do something else than each of them says.
+pub(super) fn warn(config: &PpoConfig) {
+    let (steps, alone) = (config.steps, config.critic_warm_up());
+    if steps <= alone {
+        tracing::warn!(
+            "the policy is never updated: in the first --value-warm-up {alone} of --steps {steps} the critic learns alone"
+        );
+    }
+    let RewardArgs { reward, orm_score, .. } = config.reward;
+    if (reward, orm_score) == (RewardKind::DenseOrm, OrmScore::Potential) && !config.has_critic() {
+        tracing::warn!(
+            "--reward dense-orm is sparse-orm here: --advantage {} sees sums, and what lines earn by --orm-score potential adds up to it",
+            config.advantage.name()
+        );
+    }
+}
+
+/// Refuses a critic with more blocks of its own than the model has.
+pub(super) fn check_value_layers(config: &PpoConfig, blocks: usize) -> Result<()> {
+    ensure!(
+        config.value_layers <= blocks,
+        "--value-layers {} is more than the {blocks} blocks of the model",
+        config.value_layers
+    );
+    Ok(())
+}
+
+/// All that can be known before a model is made.
 pub(super) fn check(config: &PpoConfig) -> Result<()> {
     config.lora.check()?;
     if config.top_k.is_some() || config.top_p.is_some() {
@@ -208,10 +249,18 @@ pub(super) fn check(config: &PpoConfig) -> Result<()> {
     ])?;
     config.reward.check()?;
     config.curriculum.check()?;
+    config.data.load(Split::Train)?;
+    config.data.prompting(config.shots)?;
+    if config.init.init.is_none() {
+        check_value_layers(config, dry_run::shape(None, config.init.model)?.num_hidden_layers)?;
+    }
+    if let Some(orm) = &config.reward.orm {
+        resolve_checkpoint(orm)?;
+    }
     ensure!(
         config.has_critic() || config.samples >= 2,
         "--advantage {} compares the samples of a question with each other: give --samples of at least 2",
-        if config.advantage == AdvantageKind::Group { "group" } else { "rloo" }
+        config.advantage.name()
     );
     for (flag, value) in [("gamma", config.gamma), ("lambda", config.lambda)] {
         ensure!((0.0..=1.0).contains(&value), "--{flag} {value}: give a number from 0 to 1");

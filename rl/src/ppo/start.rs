@@ -1,9 +1,9 @@
 //! What a run of PPO starts from: a fresh policy with its critic, reference and reward model, or those of a checkpoint. Computes
 //! nothing.
 
-use super::{CURRICULUM, PpoConfig, PpoNumbers, Trainer};
+use super::{CURRICULUM, PpoConfig, PpoNumbers, Trainer, config::check_value_layers};
 use crate::{curriculum::Curriculum, optim::Adam, prepare, rollout::RolloutConfig, run::Run};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use burn::tensor::Device;
 use data::Split;
 use eval::Policy;
@@ -39,12 +39,7 @@ pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
         false => None,
     };
     config.init.init = Some(init);
-    ensure!(
-        config.value_layers <= initial.model.blocks.len(),
-        "--value-layers {} is more than the {} blocks of the model",
-        config.value_layers,
-        initial.model.blocks.len()
-    );
+    check_value_layers(&config, initial.model.blocks.len())?;
     // Adam's epsilon is larger than for supervised work, as in every PPO that works on language models.
     let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);
     let adapters = config.init.init.as_deref().and_then(|init| config.lora.on(init));
@@ -89,6 +84,7 @@ pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
         curriculum,
         computing,
         adapters,
+        failures: 0,
     };
     Ok(Start { config, trainer, run, initial, numbers })
 }
