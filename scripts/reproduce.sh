@@ -227,7 +227,7 @@ run() {
 
 # keep NAME: its report on the test split, and all that is shown of it in one small file.
 keep() {
-  local name=$1 path=$dir/${of:-$1} report_of=() judged=()
+  local name=$1 path=$dir/${of:-$1} report_of=() judged=() drawn=()
   if [ "$name" != orm ]; then
     if [ "$judge" != none ]; then
       orm || exit
@@ -239,9 +239,14 @@ keep() {
       path=$path/checkpoints/$(sed -n 's/.*"last": *"\([^"]*\)".*/\1/p' "$path/checkpoints/index.json")
     fi
     mkdir -p "$dir/reports"
+    # Two reward models judge the same samples of the SFT model.
+    case $name in
+    sft) drawn=(--save-samples "$dir/reports/sft.jsonl") ;;
+    sft-likelihood) if [ -f "$dir/reports/sft.jsonl" ]; then drawn=(--from-samples "$dir/reports/sft.jsonl"); fi ;;
+    esac
     report_of=(--report "$dir/reports/$name.json" --by-question "$dir/reports/$name.by-question.json")
     # shellcheck disable=SC2086
-    "$bin/eval" run --checkpoint "$path" "${judged[@]}" --samples "$report_samples" --benchmark "$benchmark" "${data[@]}" \
+    "$bin/eval" run --checkpoint "$path" "${judged[@]}" "${drawn[@]}" --samples "$report_samples" --benchmark "$benchmark" "${data[@]}" \
       --out "${report_of[1]}" --by-question "${report_of[3]}" "${report[@]}" "${flags[@]}" ${asked:-}
   fi
   if [ -d "$dir/${run_of:-${of:-$1}}" ]; then report_of+=(--run "$dir/${run_of:-${of:-$1}}"); fi

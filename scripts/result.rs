@@ -43,7 +43,7 @@ pub struct RunResult {
 /// What a run has cost, as its `metrics.jsonl` tells. The final evaluation is not part of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// Solutions sampled; `None` for a supervised run.
+    /// Solutions sampled, and completions of their beginnings; `None` where a method samples nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<f64>,
     /// CPU time of all threads.
@@ -93,7 +93,7 @@ impl RunResult {
             // Where the run lay on this machine is no result.
             test: report.map(read::<Report>).transpose()?.map(|report| Report { checkpoint: None, ..report }),
             reward_model: evaluation.as_deref().map(read).transpose()?,
-            cost: cost(&lines, ["sft", "pretrain", "orm"].contains(&command.as_str())),
+            cost: cost(&lines, ["sft", "pretrain", "orm", "rcrl"].contains(&command.as_str())),
             looks: looks(&lines),
             flags,
             made: Made { commit: commit(), processor: processor() },
@@ -159,10 +159,11 @@ fn metrics(path: &Path) -> Result<Vec<Map<String, Value>>> {
     text.lines().enumerate().map(parse).collect()
 }
 
-/// Supervised runs count under `samples` the examples that they have seen.
+/// Supervised runs count under `samples` the examples that they have seen; under `sampled` what they had to sample for these.
 fn cost(lines: &[Map<String, Value>], is_supervised: bool) -> Cost {
     let number = |line: &Map<String, Value>, name: &str| line.get(name).and_then(Value::as_f64);
-    let samples = lines.iter().rev().find_map(|line| number(line, "samples")).filter(|_| !is_supervised);
+    let name = if is_supervised { "sampled" } else { "samples" };
+    let samples = lines.iter().rev().find_map(|line| number(line, name));
     // A run that was begun before this was counted has no sum.
     let seconds: Option<f64> = lines.iter().map(|line| number(line, "time/cpu_s")).sum();
     Cost { samples, cpu_seconds: seconds.filter(|_| !lines.is_empty()) }
@@ -245,6 +246,8 @@ mod tests {
         let run = run_with("sft", LINES);
         let of_sft = RunResult::of("sft", ("tiny", 3), Some(run.path()), None, None).unwrap();
         assert_eq!(of_sft.cost, Cost { samples: None, cpu_seconds: Some(3.5) });
+        let run = run_with("rcrl", &LINES.replace("\"samples\":16", "\"samples\":16,\"sampled\":300"));
+        assert_eq!(RunResult::of("rcrl", ("tiny", 3), Some(run.path()), None, None).unwrap().cost.samples, Some(300.0));
         let run = run_with("ppo", &format!("{{\"samples\":4}}\n{LINES}"));
         assert_eq!(RunResult::of("ppo", ("tiny", 3), Some(run.path()), None, None).unwrap().cost.cpu_seconds, None);
     }
