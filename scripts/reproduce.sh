@@ -183,6 +183,7 @@ try() {
 
 # Whether a run is still to do: counted in the first pass, done in the second.
 wanted() {
+  known+=" $1 $2 "
   [ ! -f "$dir/results/$1.json" ] && shown "$1 $2" || return 1
   if [ "$pass" = count ]; then left+=("$size $1") && return 1; fi
   echo "== $size, seed $seed: $1 ($((++number)) of ${#left[@]}$(expected))"
@@ -191,7 +192,6 @@ wanted() {
 # Whether any of some runs, tables and figures is asked for.
 shown() {
   local what
-  known+=" $1 "
   [ -n "$only" ] || return 0
   for what in $1; do [[ $only != *,$what,* ]] || return 0; done
   return 1
