@@ -20,8 +20,8 @@ const ROWS: [Row; 6] = [
 fn main() -> ExitCode {
     exit(print_methods(
         "table-2",
-        "Table 2. Without SFT data: what each method makes of a base model. Each is asked after as many solved problems as it has \
-         learnt after (`shots` in scripts/reproduce.sh); reward models are those of table 1, whose trunk is the SFT model.",
+        "Table 2. Without SFT data: what each method makes of a base model. The prompted base is asked after solved problems, EI \
+         without any, PPO after as many as it was trained with (scripts/reproduce.sh); reward models are those of table 1, whose trunk is the SFT model.",
         &ROWS,
         &TableArgs::parse(),
     ))
