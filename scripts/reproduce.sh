@@ -197,13 +197,18 @@ shown() {
   return 1
 }
 
-# How long what is left takes, by what the same runs of the same size have taken.
+# How long what is left takes, by what the same runs of the same size have taken: here, or else in the results that are kept.
 expected() {
-  [ -s "$out/times.tsv" ] || return 0
-  printf '%s\n' "${left[@]:number-1}" | awk -v times="$out/times.tsv" '
-    BEGIN { while ((getline line < times) > 0) { split(line, f, "\t"); sum[f[1]] += f[2]; count[f[1]]++ } }
-    ($0 in sum) { total += sum[$0] / count[$0]; next } { unknown++ }
-    END { printf ", %d min left", total / 60; if (unknown) printf " and %d runs of unknown length", unknown }'
+  local earlier=$here/../docs/results/$profile-$benchmark/times.tsv
+  cat "$earlier" "$out/times.tsv" 2>/dev/null |
+    kept=$(cat "$earlier" 2>/dev/null | wc -l) runs=$(printf '%s\n' "${left[@]:number-1}") awk -F '\t' '
+    NR > ENVIRON["kept"] + 0 && !($1 in here) { here[$1] = 1; sum[$1] = count[$1] = 0 }
+    { sum[$1] += $2; count[$1]++ }
+    END {
+      for (n = split(ENVIRON["runs"], run, "\n"); n > 0; n--) if (run[n] in sum) total += sum[run[n]] / count[run[n]]; else unknown++
+      printf ", %d min left", total / 60
+      if (unknown) printf " and %d runs of unknown length", unknown
+    }'
 }
 
 # run NAME COMMAND FLAG …: one run directory, gone on with where it was interrupted.
