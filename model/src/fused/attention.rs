@@ -8,7 +8,7 @@ use super::rows::{each, softmax, sum};
 use pulp::{Arch, Simd, WithSimd};
 
 /// Rows of a tile.
-const ROWS: usize = 4;
+pub(super) const ROWS: usize = 4;
 /// Most lanes of a vector that a tile is two of.
 pub(super) const MOST_LANES: usize = 16;
 
@@ -335,9 +335,9 @@ fn transpose(from: &[f32], from_width: usize, to: &mut [f32], to_width: usize, r
 
 /// A right-hand side, row by row.
 #[derive(Clone, Copy)]
-struct Matrix<'a> {
-    numbers: &'a [f32],
-    width: usize,
+pub(super) struct Matrix<'a> {
+    pub(super) numbers: &'a [f32],
+    pub(super) width: usize,
 }
 
 impl Matrix<'_> {
@@ -350,7 +350,7 @@ impl Matrix<'_> {
 /// [`ROWS`] rows of A B, in tiles of two vectors' width: `depth` products a number, at least the first `columns` columns. `a`
 /// comes with the distance between its rows and that between its columns.
 #[inline(always)]
-fn product<S: Simd>(
+pub(super) fn product<S: Simd>(
     simd: S,
     (a, row_stride, column_stride): (&[f32], usize, usize),
     b: Matrix<'_>,

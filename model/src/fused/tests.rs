@@ -75,28 +75,37 @@ fn loss_and_every_gradient_are_those_of_the_plain_forms() {
 
 #[test]
 fn completions_are_those_of_the_plain_forms() {
-    let config = ModelConfig {
-        hidden_size: 24,
-        intermediate_size: 37,
-        num_hidden_layers: 2,
-        num_attention_heads: 4,
-        num_key_value_heads: Some(2),
-        ..ModelConfig::of_size(ModelSize::Tiny, 29, 0)
-    };
-    let model = Transformer::init(&config, 1, &Device::default());
-    let prompts = [vec![1, 2, 3, 4, 5], vec![6], vec![7, 8]];
-    let key = |prompt: u64, sample: u64| Key::new(2, Purpose::Generate).with(prompt).with(sample);
-    let keys: Vec<Vec<Key>> = (0..3).map(|prompt| (0..40).map(|sample| key(prompt, sample)).collect()).collect();
-    // Rows end at different places, so that the cache is also cut down; where few are written together, others take their places.
-    for rows in [120, 5] {
-        let stops = vec![vec![3], vec![11], vec![17]];
-        let config = GenerateConfig { max_new_tokens: 40, temperature: 0.8, stops, rows, threads: 1 };
-        let generate = || crate::generate(&model, &prompts, &keys, &config, &|_| ()).0;
-        let (fused, plain) = (generate(), plainly(generate));
-        for (fused, plain) in fused.iter().flatten().zip(plain.iter().flatten()) {
-            assert_eq!(fused.tokens, plain.tokens);
-            for (fused, plain) in fused.log_probs.iter().zip(&plain.log_probs) {
-                assert!((fused - plain).abs() < 2e-5, "{fused} {plain}");
+    // Heads of less than a vector, of one or two (as the processor has them), and of a vector and a half or three.
+    for (heads, kv_heads, width) in [(4, 2, 24), (4, 1, 64), (2, 2, 64), (2, 1, 96)] {
+        let config = ModelConfig {
+            hidden_size: width,
+            intermediate_size: 37,
+            num_hidden_layers: 2,
+            num_attention_heads: heads,
+            num_key_value_heads: Some(kv_heads),
+            ..ModelConfig::of_size(ModelSize::Tiny, 29, 0)
+        };
+        let model = Transformer::init(&config, 1, &Device::default());
+        let long: Vec<u32> = (0..70).map(|place| place * 7919 % 29).collect();
+        let prompts = [vec![1, 2, 3, 4, 5], vec![6], long, vec![7, 8]];
+        let key = |prompt: u64, sample: u64| Key::new(2, Purpose::Generate).with(prompt).with(sample);
+        let keys: Vec<Vec<Key>> = [30, 31, 1, 40]
+            .iter()
+            .zip(0..)
+            .map(|(&n, prompt)| (0..n).map(|sample| key(prompt, sample)).collect())
+            .collect();
+        // Rows end at different places, so that the cache is also cut down; where few are written together, others take their
+        // places.
+        for rows in [120, 5] {
+            let stops = vec![vec![3], vec![11], vec![17]];
+            let config = GenerateConfig { max_new_tokens: 40, temperature: 0.8, stops, rows, threads: 1 };
+            let generate = || crate::generate(&model, &prompts, &keys, &config, &|_| ()).0;
+            let (fused, plain) = (generate(), plainly(generate));
+            for (fused, plain) in fused.iter().flatten().zip(plain.iter().flatten()) {
+                assert_eq!(fused.tokens, plain.tokens);
+                for (fused, plain) in fused.log_probs.iter().zip(&plain.log_probs) {
+                    assert!((fused - plain).abs() < 2e-5, "{fused} {plain}");
+                }
             }
         }
     }
