@@ -2,7 +2,8 @@
 # The paper's tables, figures and claims (Havrilla et al. 2024, arXiv 2403.04642), by one command:
 #
 #     scripts/reproduce.sh --profile smoke|cpu|gpu [--benchmark synthetic|gsm8k|svamp] [--data-dir DIR] [--out DIR]
-#       [--seeds N] [--only table-1,figure-rounds,ppo,…] [--small-only] [--init-small PATH] [--init-large PATH] [-- FLAG …]
+#       [--seeds N | --seed S] [--only table-1,figure-rounds,ppo,…] [--small-only | --large-only]
+#       [--init-small PATH] [--init-large PATH] [-- FLAG …]
 #
 # smoke   a few minutes: that all of it works, on sixteen problems; its figures mean nothing
 # cpu     two sizes of model and three seeds on two cores; the budgets are below, the hours in docs/results. With --init-small what
@@ -14,13 +15,14 @@
 # What has a result is not run again; what was interrupted goes on. So it can be stopped at any time, and moved to another
 # machine by copying the folders `results` alone: what a later run starts from is then made again, with the same seed (and to the same
 # digits, if the processor is of the same kind; so move between folders SIZE-seedS rather than within one).
-# FLAG … go to every command (--threads 1, say). The programs are those of this checkout, built first, or those of the folder BIN.
+# --seed S and --small-only or --large-only are for one folder SIZE-seedS at a time: several of the script may then work in one OUT, on a
+# core each. FLAG … go to every command (--threads 1, say). The programs are those of this checkout, built first, or those of the folder BIN.
 set -euo pipefail
-here=$(dirname "$0") profile=cpu benchmark=synthetic data=() out="" seeds="" only="" small_only="" inits=("" "") flags=()
+here=$(dirname "$0") profile=cpu benchmark=synthetic data=() out="" seeds="" only="" one_size="" first_seed=0 inits=("" "") flags=()
 fail() { echo "error: $1; see $0 --help" >&2 && exit 2; }
 while (($#)); do
   case $1 in
-  --profile | --benchmark | --data-dir | --out | --seeds | --only | --init-small | --init-large)
+  --profile | --benchmark | --data-dir | --out | --seeds | --seed | --only | --init-small | --init-large)
     (($# > 1)) || fail "$1 needs a value"
     ;;&
   --profile) profile=$2 && shift 2 ;;
@@ -28,8 +30,9 @@ while (($#)); do
   --data-dir) data=(--data-dir "$2") && shift 2 ;;
   --out) out=$2 && shift 2 ;;
   --seeds) [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "--seeds $2 is no number" && seeds=$2 && shift 2 ;;
+  --seed) [[ $2 =~ ^(0|[1-9][0-9]*)$ ]] || fail "--seed $2 is no number" && first_seed=$2 seeds=$(($2 + 1)) && shift 2 ;;
   --only) only=,$2, && shift 2 ;;
-  --small-only) small_only=yes && shift ;;
+  --small-only | --large-only) one_size=$1 && shift ;;
   --init-small) inits[0]=$2 && shift 2 ;;
   --init-large) inits[1]=$2 && shift 2 ;;
   --) shift && flags=("$@") && break ;;
@@ -86,7 +89,8 @@ gpu)
 esac
 ppo_shots=${ppo_shots:-$shots}
 if [ -n "${inits[0]}" ]; then sizes=(small-model large-model); fi
-if [ -n "$small_only" ] || { [ -n "${inits[0]}" ] && [ -z "${inits[1]}" ]; }; then sizes=("${sizes[0]}"); fi
+if [ -n "${inits[0]}" ] && [ -z "${inits[1]}" ]; then sizes=("${sizes[0]}"); fi
+if [ "$one_size" = --large-only ] && ((${#sizes[@]} < 2)); then fail "--large-only needs --init-large"; fi
 # The third table is of the second benchmark.
 third="" made=(table-1 table-2 table-4 table-5 table-6 figure-rounds figure-samples figure-epochs figure-value claims)
 if [ "$benchmark" = svamp ]; then third=table-3 made=(table-3 figure-rounds figure-samples claims); fi
@@ -276,8 +280,9 @@ fi
 left=() number=0 known=$third
 if [ "$profile" = smoke ]; then known=table-3; fi
 for pass in count run; do
-  for ((seed = 0; seed < seeds; seed++)); do
+  for ((seed = first_seed; seed < seeds; seed++)); do
     for place in "${!sizes[@]}"; do
+      case $one_size:$place in --small-only:1 | --large-only:0) continue ;; esac
       size=${sizes[place]} init=${inits[place]:-} dir=$out/${sizes[place]}-seed$seed
       model=(--model "$size") base=$dir/base
       if [ -n "$init" ]; then model=() base=$init; fi
