@@ -77,10 +77,7 @@ pub(super) fn with_cache(
             let (mut of_read, mut of_written) = (vec![0.0; ROWS * width], vec![0.0; width]);
             let mut order: Vec<usize> = (0..batch).collect();
             order.sort_by_key(|&row| prompts.of_row[row]);
-            let tiles = order.chunk_by(|&x, &y| prompts.of_row[x] == prompts.of_row[y]);
-            for (rows, kv_head) in
-                tiles.flat_map(|rows| rows.chunks(ROWS)).flat_map(|rows| (0..kv_heads).map(move |g| (rows, g)))
-            {
+            for (kv_head, rows) in tiles(&order, prompts.of_row, kv_heads) {
                 for &row in rows {
                     let (projected, filled) = (&qkv[row * shape.projected()..][..shape.projected()], filled[row]);
                     assert!(filled < slots, "token {filled} of a cache of {slots} slots");
@@ -133,6 +130,19 @@ pub(super) fn with_cache(
         }
     }
     Arch::new().dispatch(WithCache { qkv, rotary: Rotary { cos, sin }, written, prompts, shape })
+}
+
+/// Rows of one prompt, at most [`ROWS`], with each head: all rows of a prompt with one head before the next, so that its keys and
+/// values stay in the cache of a core.
+fn tiles<'a>(
+    order: &'a [usize],
+    prompt_of_row: &'a [usize],
+    kv_heads: usize,
+) -> impl Iterator<Item = (usize, &'a [usize])> {
+    let of_head = |rows: &'a [usize], head: usize| rows.chunks(ROWS).map(move |rows| (head, rows));
+    order
+        .chunk_by(|&x, &y| prompt_of_row[x] == prompt_of_row[y])
+        .flat_map(move |rows| (0..kv_heads).flat_map(move |head| of_head(rows, head)))
 }
 
 /// `rows` of A B, at most [`ROWS`]: together where they are several and whole tiles cover the columns. `a` comes with the distance
