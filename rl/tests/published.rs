@@ -11,7 +11,16 @@ use eval::Policy;
 use model::model_tensors;
 use place::{cut_in_half, place, ppo, sft};
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 fn edit_json(path: &Path, edit: impl FnOnce(&mut Value)) {
     let mut value: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
@@ -45,6 +54,80 @@ fn a_gguf_file_that_cannot_be_used_says_why_before_anything_is_made() {
 #[test]
 fn a_name_on_the_hub_that_is_none_is_refused_without_a_network() {
     place().fails(&["generate", "--init=hf:gpt2", "--prompt=1"], &["hf:gpt2: write it as hf:OWNER/NAME"]);
+}
+
+/// A hub that has one model, `us/small`, the files of a folder, until it is dropped; its address.
+struct Hub(String, Arc<AtomicBool>);
+
+impl Hub {
+    fn of(folder: PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, over) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let hub = Self(format!("http://{address}"), over.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().take_while(|_| !over.load(Ordering::Relaxed)) {
+                answer(stream.unwrap(), &folder);
+            }
+        });
+        hub
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.1.store(true, Ordering::Relaxed);
+        // Whoever is waiting for the next one looks up.
+        drop(TcpStream::connect(self.0.trim_start_matches("http://")));
+    }
+}
+
+/// Answers one request as the hub does: what files there are, or a part of one.
+fn answer(mut stream: TcpStream, folder: &Path) {
+    let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    let request: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    let Some(path) = request.first().and_then(|line| line.split(' ').nth(1)) else { return };
+    let mut respond = |status: &str, more: &str, body: &[u8]| {
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{more}\r\n");
+        let _ = stream.write_all(&[head.as_bytes(), body].concat());
+    };
+    if path.starts_with("/api/models/us/small") {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let files: Vec<Value> =
+            names.chain(["pytorch_model.bin".into()]).map(|name| json!({"rfilename": name})).collect();
+        return respond("200 OK", "", json!({"sha": "c0ffee", "siblings": files}).to_string().as_bytes());
+    }
+    let file = path.strip_prefix("/us/small/resolve/main/").map(|name| folder.join(name));
+    let Some(bytes) = file.and_then(|file| fs::read(file).ok()) else { return respond("404 Not Found", "", b"") };
+    let range = request.iter().find_map(|line| line.to_lowercase().strip_prefix("range: bytes=").map(str::to_string));
+    let (first, last) = range.as_deref().and_then(|range| range.split_once('-')).unwrap_or(("0", ""));
+    let (first, last) = (first.parse::<usize>().unwrap(), last.parse().unwrap_or(usize::MAX).min(bytes.len() - 1));
+    let head = format!(
+        "Content-Range: bytes {first}-{last}/{}\r\nETag: \"{}\"\r\nX-Repo-Commit: c0ffee\r\n",
+        bytes.len(),
+        path.replace('/', "-")
+    );
+    respond("206 Partial Content", &head, &bytes[first..=last]);
+}
+
+#[test]
+fn a_model_on_the_hub_is_fetched_and_found_again_without_a_network() {
+    let place = place();
+    let hub = Hub::of(place.path("model"));
+    let generate = |hub: &str, home: &str| {
+        let mut command = place.command(&["generate", "--init=hf:us/small", "--prompt=1", "--temperature=0", "--json"]);
+        command.env("HF_ENDPOINT", hub).env("HF_HOME", place.path(home));
+        command
+    };
+    let address = hub.0.clone();
+    let fetched = generate(&address, "home").output().unwrap();
+    let written = place.run(&["generate", "--init=model", "--prompt=1", "--temperature=0", "--json"]).stdout;
+    assert!(fetched.status.success() && !written.is_empty(), "{}", String::from_utf8_lossy(&fetched.stderr));
+    assert_eq!(String::from_utf8_lossy(&fetched.stdout), String::from_utf8_lossy(&written));
+    drop(hub);
+    assert!(generate(&address, "home").output().unwrap().stdout == written, "what was fetched before");
+    let without = ["cannot fetch us/small from the Hugging Face hub", "without a network, give a folder"];
+    place.refuses(generate(&address, "elsewhere"), 1, &without);
 }
 
 #[test]
