@@ -301,7 +301,7 @@ for what in "${made[@]}"; do
 done
 if [ "$profile" = smoke ] && [ "$benchmark" = synthetic ] && shown table-3; then
   BIN=$bin "$0" --profile smoke --benchmark svamp --data-dir "$here/../data/tests/fixtures" --out "$out-svamp" --only table-3 -- "${flags[@]}"
-  cp "$out-svamp"/tables/table-3.* "$out/tables"
+  mkdir -p "$out/tables" && cp "$out-svamp"/tables/table-3.* "$out/tables"
 fi
 page=$("$bin/index" "$out")
 echo "tables, figures and claims are in $out/tables, all of them on one page: $page"
