@@ -7,25 +7,27 @@ use common::{run_ppo, run_sft};
 use serde_json::{Map, Value};
 use std::{fs, path::Path};
 
-/// The highest resident size so far after each step, in MB; empty where the system does not say.
+/// The highest resident size so far after each step, in MB.
 fn peaks(run: &Path) -> Vec<f64> {
     let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let peak =
-        |line: &str| serde_json::from_str::<Map<String, Value>>(line).unwrap().get("time/peak_memory_mb")?.as_f64();
-    text.lines().filter_map(peak).collect()
+    let line = |line: &str| serde_json::from_str::<Map<String, Value>>(line).unwrap();
+    text.lines().map(line).map(|metrics| metrics["time/peak_memory_mb"].as_f64().unwrap()).collect()
 }
 
 #[test]
 fn memory_is_flat_over_two_hundred_steps_of_ppo_and_of_sft() {
+    if model::peak_memory_bytes().is_none() {
+        return;
+    }
     model::keep_pages();
     let folder = tempfile::tempdir().unwrap();
     // The smaller peak first: a peak never falls.
     for (name, run) in [("sft", run_sft as fn(&Path, &[&str]) -> _), ("ppo", run_ppo)] {
         let run = run(&folder.path().join(name), &["--steps=200", "--eval-every=20"]).unwrap();
         let peaks = peaks(&run);
-        let (Some(early), Some(last)) = (peaks.get(40), peaks.last()) else { return };
+        let (early, last) = (peaks[40], peaks[199]);
         // Measured: 2 MB of 44 for SFT and 0.1 of 46 for PPO; on a busy machine threads meet other arenas of the allocator, and
         // some MB more are touched. A graph that is kept weighs about 1 MB a step: 160 MB in all.
-        assert!(last - early < 32.0, "{name}: {early} MB after 40 steps, {last} MB after {}", peaks.len());
+        assert!(last - early < 32.0, "{name}: {early} MB after 40 steps, {last} MB after 200");
     }
 }

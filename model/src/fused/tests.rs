@@ -42,21 +42,25 @@ fn loss_and_gradients(model: &Transformer, tokens: &Tensor<2, Int>, temperature:
     named.found
 }
 
+/// Two blocks, a vocabulary of 29.
+fn config(heads: usize, kv_heads: usize, width: usize) -> ModelConfig {
+    ModelConfig {
+        hidden_size: width,
+        intermediate_size: 37,
+        num_hidden_layers: 2,
+        num_attention_heads: heads,
+        num_key_value_heads: Some(kv_heads),
+        ..ModelConfig::of_size(ModelSize::Tiny, 29, 0)
+    }
+}
+
 #[test]
 fn loss_and_every_gradient_are_those_of_the_plain_forms() {
     let device = Device::default();
     let shapes = [(4, 4, 32, false, 1.0), (4, 2, 24, true, 0.7), (6, 1, 84, true, 1.3), (1, 1, 8, false, 1.0)];
     for (index, (heads, kv_heads, width, bias, temperature)) in shapes.into_iter().enumerate() {
-        let config = ModelConfig {
-            hidden_size: width,
-            intermediate_size: 37,
-            num_hidden_layers: 2,
-            num_attention_heads: heads,
-            num_key_value_heads: Some(kv_heads),
-            attention_bias: bias,
-            tie_word_embeddings: index % 2 == 0,
-            ..ModelConfig::of_size(ModelSize::Tiny, 29, 0)
-        };
+        let config =
+            ModelConfig { attention_bias: bias, tie_word_embeddings: index % 2 == 0, ..config(heads, kv_heads, width) };
         let model = Transformer::init(&config, index as u64, &device);
         for (batch, time) in [(1, 1), (2, 5), (3, 33), (1, 70)] {
             let ids: Vec<i32> = (0..batch * time).map(|i| i * 7919 % 29).collect();
@@ -77,15 +81,7 @@ fn loss_and_every_gradient_are_those_of_the_plain_forms() {
 fn completions_are_those_of_the_plain_forms() {
     // Heads of less than a vector, of one or two (as the processor has them), and of a vector and a half or three.
     for (heads, kv_heads, width) in [(4, 2, 24), (4, 1, 64), (2, 2, 64), (2, 1, 96)] {
-        let config = ModelConfig {
-            hidden_size: width,
-            intermediate_size: 37,
-            num_hidden_layers: 2,
-            num_attention_heads: heads,
-            num_key_value_heads: Some(kv_heads),
-            ..ModelConfig::of_size(ModelSize::Tiny, 29, 0)
-        };
-        let model = Transformer::init(&config, 1, &Device::default());
+        let model = Transformer::init(&config(heads, kv_heads, width), 1, &Device::default());
         let long: Vec<u32> = (0..70).map(|place| place * 7919 % 29).collect();
         let prompts = [vec![1, 2, 3, 4, 5], vec![6], long, vec![7, 8]];
         let key = |prompt: u64, sample: u64| Key::new(2, Purpose::Generate).with(prompt).with(sample);
