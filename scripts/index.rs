@@ -19,13 +19,14 @@ use std::{
 
 const TEMPLATE: &str = include_str!("index.html.jinja");
 /// What is shown, in this order, where it is there.
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 12] = [
     "table-1",
     "table-2",
     "table-3",
     "table-4",
     "table-5",
     "table-6",
+    "table-numbers",
     "figure-rounds",
     "figure-samples",
     "figure-epochs",

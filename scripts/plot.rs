@@ -3,7 +3,7 @@
 
 mod draw;
 
-use crate::{Cell, Row, RunResult, Size, Written, csv_line, mean_over_seeds};
+use crate::{Cell, Row, RunResult, Size, Written, mean_over_seeds};
 use anyhow::{Result, anyhow, ensure};
 use draw::has_interval;
 use std::{collections::BTreeMap, fmt::Write};
@@ -175,10 +175,8 @@ impl Figure {
         let mut text = "model,series,x,metric,mean,half_width,seeds\n".to_string();
         for panel in &self.panels {
             for Series { label, metric, points } in &panel.series {
-                for Point { x, cell: Cell { mean, half_width, seeds } } in points {
-                    let numbers = [x.to_string(), format!("{mean:.5}"), format!("{half_width:.5}"), seeds.to_string()];
-                    let [x, mean, half_width, seeds] = &numbers;
-                    text += &csv_line(&[&panel.model, label, x, metric, mean, half_width, seeds]);
+                for Point { x, cell } in points {
+                    text += &cell.csv_line(&[&panel.model, label, &x.to_string(), metric]);
                 }
             }
         }

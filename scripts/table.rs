@@ -49,6 +49,23 @@ pub struct Written {
 const COLUMNS: [(MetricKind, Option<usize>); 4] =
     [(MetricKind::Maj, Some(1)), (MetricKind::Maj, None), (MetricKind::Rerank, None), (MetricKind::Pass, None)];
 
+impl Cell {
+    /// For people: the mean, and half of the interval where there is one.
+    pub fn shown(&self, digits: usize) -> String {
+        let Cell { mean, half_width, .. } = self;
+        match *half_width > 0.0 {
+            true => format!("{mean:.digits$} ± {half_width:.digits$}"),
+            false => format!("{mean:.digits$}"),
+        }
+    }
+
+    /// For programs: a line of a CSV file, the mean, half of the interval and the seeds behind what it is of.
+    pub fn csv_line(&self, of: &[&str]) -> String {
+        let numbers = [format!("{:.5}", self.mean), format!("{:.5}", self.half_width), self.seeds.to_string()];
+        csv_line(&[of, &numbers.each_ref().map(String::as_str)].concat())
+    }
+}
+
 impl Written {
     /// Prints the Markdown, and writes all forms as `NAME.md`, `NAME.csv`, `NAME.svg` where a folder is given.
     ///
@@ -120,10 +137,8 @@ fn of_size(rows: &[Row], size: &Size, written: &mut Written) -> Result<()> {
         let mut cells = Vec::new();
         for &column in &columns {
             let cell = size.cell(name, column);
-            if let Some(Cell { mean, half_width, seeds }) = cell {
-                let numbers = [format!("{mean:.5}"), format!("{half_width:.5}"), seeds.to_string()];
-                let [mean, half_width, seeds] = &numbers;
-                written.csv += &csv_line(&[&size.model, label, &column.to_string(), mean, half_width, seeds]);
+            if let Some(cell) = cell {
+                written.csv += &cell.csv_line(&[&size.model, label, &column.to_string()]);
             }
             let found = cell.map_or(0, |cell| cell.seeds);
             let note = match (found, size.of(name).count()) {
@@ -132,7 +147,7 @@ fn of_size(rows: &[Row], size: &Size, written: &mut Written) -> Result<()> {
                 (0, _) => footnote(&mut footnotes, format!("Run, but its report has no {column}.")),
                 (found, _) => footnote(&mut footnotes, format!("{found} of {seeds} seeds.")),
             };
-            cells.push(cell.map_or("—".into(), |cell| format!("{:.3} ± {:.3}", cell.mean, cell.half_width)) + &note);
+            cells.push(cell.map_or("—".into(), |cell| cell.shown(3)) + &note);
         }
         let costs = [size.cost(name, |cost| cost.samples), size.cost(name, |cost| cost.cpu_seconds)];
         let costs = costs.map(|cost| cost.map_or("—".into(), |cost| format!("{cost:.0}"))).join(" | ");

@@ -6,8 +6,8 @@
 
 use anyhow::Result;
 use clap::Parser;
-use eval::{Calibration, OrmReport};
-use scripts::{Cell, Row, Size, TableArgs, exit, mean_over_seeds, methods, read_studies};
+use eval::{Agreement, Calibration, LabelCheck, OrmReport};
+use scripts::{Row, Size, TableArgs, exit, mean_over_seeds, methods, read_studies};
 use std::{fmt::Write, process::ExitCode};
 
 const ROWS: [Row; 9] = [
@@ -38,24 +38,19 @@ fn run() -> Result<()> {
     table.put("table-1", &args.out)
 }
 
-/// What the reward models are worth on the finished solutions of held-out training questions.
+/// What the reward models are worth on the finished solutions of held-out training questions, and what labels of prefixes are.
 fn judged(sizes: &[Size], markdown: &mut String) -> Result<()> {
-    let heads = "| reward model | seeds | AUC | among one question | expected calibration error | accuracy |";
-    let mut rows = String::new();
+    let (mut models, mut labels) = (String::new(), String::new());
     for (size, (label, name)) in sizes.iter().flat_map(|size| JUDGES.map(|judge| (size, judge))) {
         let reports: Vec<&OrmReport> = size.of(name).filter_map(|run| run.reward_model.as_ref()).collect();
         let of = |what: &dyn Fn(&OrmReport) -> Option<f64>| {
             let values: Vec<f64> = reports.iter().filter_map(|report| what(report)).collect();
-            let shown = |cell: Cell| match cell.seeds {
-                1 => format!("{:.3}", cell.mean),
-                _ => format!("{:.3} ± {:.3}", cell.mean, cell.half_width),
-            };
-            mean_over_seeds(&values).map_or("—".into(), shown)
+            mean_over_seeds(&values).map_or("—".into(), |cell| cell.shown(3))
         };
         let finished = |what: fn(&Calibration) -> f64| of(&move |report| report.finished.as_ref().map(what));
         if !reports.is_empty() {
             writeln!(
-                rows,
+                models,
                 "| `{}`, {label} | {} | {} | {} | {} | {} |",
                 size.model,
                 reports.len(),
@@ -65,13 +60,38 @@ fn judged(sizes: &[Size], markdown: &mut String) -> Result<()> {
                 finished(|of| of.accuracy)
             )?;
         }
+        let checks: Vec<&LabelCheck> = reports.iter().filter_map(|report| report.labels.as_ref()).collect();
+        if name == "orm" && !checks.is_empty() {
+            let distance = |kind: fn(&LabelCheck) -> &Agreement| {
+                of(&|report| Some(kind(report.labels.as_ref()?).squared_distance))
+            };
+            writeln!(
+                labels,
+                "| `{}` | {} | {} | {} | {} | {} |",
+                size.model,
+                checks.len(),
+                checks.iter().map(|check| check.prefixes).sum::<usize>(),
+                distance(|check| &check.outcome),
+                distance(|check| &check.any),
+                distance(|check| &check.share)
+            )?;
+        }
     }
-    if !rows.is_empty() {
+    if !models.is_empty() {
         writeln!(
             markdown,
-            "\n{heads}\n| --- | --- | --- | --- | --- | --- |\n{rows}\nOn finished solutions of training questions that were held \
-             out; mean over seeds ± half of a 95 % interval over seeds, where there are several. Expert Iteration has learnt from the \
-             held-out questions too, so that its likelihood looks better there than on test questions."
+            "\n| reward model | seeds | AUC | among one question | expected calibration error | accuracy |\n\
+             | --- | --- | --- | --- | --- | --- |\n{models}\nOn finished solutions of training questions that were held out; mean \
+             over seeds ± half of a 95 % interval over seeds, where there are several. Expert Iteration has learnt from the held-out \
+             questions too, so that its likelihood looks better there than on test questions."
+        )?;
+    }
+    if !labels.is_empty() {
+        writeln!(
+            markdown,
+            "\n| labels of prefixes | seeds | prefixes | outcome | any right | share right |\n| --- | --- | --- | --- | --- | --- |\n\
+             {labels}\nMean squared distance of a prefix's label from the share of right ones among many completions of it: the outcome \
+             of its own sample, whether any of a few fresh completions is right (the paper's step labels), and their share."
         )?;
     }
     Ok(())

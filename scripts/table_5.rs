@@ -6,7 +6,7 @@
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use scripts::{Size, TableArgs, Written, csv_line, exit, mean_over_seeds, read_studies};
+use scripts::{Size, TableArgs, Written, exit, mean_over_seeds, read_studies};
 use std::fmt::Write;
 use std::process::ExitCode;
 
@@ -53,15 +53,9 @@ fn table(sizes: &[Size]) -> Result<Written> {
                         size.of(name).filter_map(|run| run.looks.get(round)?.get(metric).copied()).collect();
                     let cell = mean_over_seeds(&of_round);
                     if let Some(cell) = cell {
-                        let (mean, half_width, seeds) = (cell.mean, cell.half_width, cell.seeds);
-                        let numbers = [format!("{mean:.5}"), format!("{half_width:.5}"), seeds.to_string()];
-                        let (round, [mean, half_width, seeds]) = ((round + 1).to_string(), &numbers);
-                        written.csv += &csv_line(&[&size.model, start, &round, metric, mean, half_width, seeds]);
+                        written.csv += &cell.csv_line(&[&size.model, start, &(round + 1).to_string(), metric]);
                     }
-                    cells.push(cell.map_or("—".into(), |cell| match cell.seeds {
-                        1 => format!("{:.digits$}", cell.mean),
-                        _ => format!("{:.digits$} ± {:.digits$}", cell.mean, cell.half_width),
-                    }));
+                    cells.push(cell.map_or("—".into(), |cell| cell.shown(digits)));
                 }
                 let cells = cells.join(" | ");
                 writeln!(written.markdown, "| `{}`, {start} | {} | {reached} | {cells} |", size.model, round + 1)?;
