@@ -128,18 +128,20 @@ study() {
   with_orm=(--orm "$dir/orm") many=(--samples "$k" --rounds "$rounds")
   sparse=(--from-samples "$dir/rcrl/samples.jsonl" --labels outcome) drawn_of_base=(--from-samples "$dir/ei-base/samples.jsonl")
 
-  asked="--shots $shots" try base "table-2 $third claims" base
-  try sft "table-1 $third figure-epochs claims" sft
+  asked="--shots $shots" try base "table-2 table-numbers $third claims" base
+  try sft "table-1 table-numbers $third figure-epochs claims" sft
   try orm "claims" orm
   of=sft judge=orm-likelihood run_of=orm-likelihood try sft-likelihood "table-1" orm-likelihood
   # From SFT.
-  try ei "table-1 $third table-5 figure-rounds figure-samples claims" ei
-  try ppo "table-1 $third table-6 figure-samples figure-value claims" sft ppo "${of_sft[@]}"
-  try ppo-dense "table-1 claims" sft ppo "${of_sft[@]}" --reward dense
-  try ppo-sparse-orm "table-1 claims" orm ppo "${of_sft[@]}" --reward sparse-orm "${with_orm[@]}"
-  try ppo-dense-orm "table-1 claims" orm ppo "${of_sft[@]}" --reward dense-orm "${with_orm[@]}"
-  try ei-orm "table-1 claims" orm ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" "${with_orm[@]}" "${ei[@]}"
-  try rcrl "table-1 claims" rcrl
+  try ei "table-1 table-numbers $third table-5 figure-rounds figure-samples claims" ei
+  try ppo "table-1 table-numbers $third table-6 figure-samples figure-value claims" sft ppo "${of_sft[@]}"
+  try ppo-dense "table-1 table-numbers claims" sft ppo "${of_sft[@]}" --reward dense
+  try ppo-sparse-orm "table-1 table-numbers claims" orm ppo "${of_sft[@]}" --reward sparse-orm "${with_orm[@]}"
+  try ppo-dense-orm "table-1 table-numbers claims" orm ppo "${of_sft[@]}" --reward dense-orm "${with_orm[@]}"
+  try ei-orm "table-1 table-numbers claims" orm ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" "${with_orm[@]}" "${ei[@]}"
+  # Every chain of calculations once, however it is told: what keeps hard questions from being a small part of the examples.
+  try ei-trace "table-1 table-numbers" orm ei "${from_sft[@]}" "${drawn[@]}" --samples "$k" --rounds 2 --deduplicate trace "${ei[@]}"
+  try rcrl "table-1 table-numbers claims" rcrl
   asked="--goal bad" of=rcrl try rcrl-bad "claims" rcrl
   # From the base, after a few solved problems.
   try ei-base "table-2 $third table-5 figure-rounds figure-samples claims" ei-base

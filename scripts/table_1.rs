@@ -10,11 +10,12 @@ use eval::{Agreement, Calibration, LabelCheck, OrmReport};
 use scripts::{Row, Size, TableArgs, exit, mean_over_seeds, methods, read_studies};
 use std::{fmt::Write, process::ExitCode};
 
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 10] = [
     ("SFT", "sft"),
     ("SFT, reranked with likelihood", "sft-likelihood"),
     ("EI", "ei"),
     ("ORM EI", "ei-orm"),
+    ("EI, distinct calculations", "ei-trace"),
     ("RCRL", "rcrl"),
     ("Sparse PPO", "ppo"),
     ("Dense PPO", "ppo-dense"),

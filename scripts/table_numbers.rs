@@ -12,10 +12,11 @@ use eval::{Metric, MetricKind, Report};
 use scripts::{Cell, Crossed, Row, Size, TableArgs, Written, exit, metric, questions_of, read_studies};
 use std::{fmt::Write, process::ExitCode};
 
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 10] = [
     ("SFT", "sft"),
     ("EI", "ei"),
     ("ORM EI", "ei-orm"),
+    ("EI, distinct calculations", "ei-trace"),
     ("RCRL", "rcrl"),
     ("Sparse PPO", "ppo"),
     ("Dense PPO", "ppo-dense"),
