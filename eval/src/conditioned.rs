@@ -4,6 +4,7 @@
 use crate::{policy::Policy, sample::SampleConfig};
 use data::{Conditioning, Tokenizer};
 use model::{Completion, Finish, GenerateConfig, GenerateStats, Key, generate};
+use std::collections::HashMap;
 
 /// K completions of every prompt. `key` gives the random numbers of (problem, sample); each line has draws of its own.
 pub(crate) fn complete(
@@ -49,18 +50,18 @@ pub(crate) fn complete(
                 ended(1);
             }
         }
-        let open: Vec<usize> = (0..rows.len()).filter(|&row| rows[row].is_open).collect();
-        if open.is_empty() {
+        let alike = alike(&rows);
+        if alike.is_empty() {
             break;
         }
-        let beginnings: Vec<Vec<u32>> = open.iter().map(|&row| rows[row].read.clone()).collect();
-        let keys: Vec<Vec<Key>> = open.iter().map(|&row| vec![rows[row].key.with(line)]).collect();
+        let beginnings: Vec<Vec<u32>> = alike.iter().map(|group| rows[group[0]].read.clone()).collect();
+        let keys_of = |group: &Vec<usize>| group.iter().map(|&row| rows[row].key.with(line)).collect();
+        let keys: Vec<Vec<Key>> = alike.iter().map(keys_of).collect();
         let (lines, of_line) = generate(&policy.model, &beginnings, &keys, &generate_config, &|_| ());
         stats.prompt_tokens += of_line.prompt_tokens;
         stats.new_tokens += of_line.new_tokens;
         stats.padding_tokens += of_line.padding_tokens;
-        for (&row, mut line) in open.iter().zip(lines) {
-            let line = line.pop().expect("one sample of each");
+        for (&row, line) in alike.iter().flatten().zip(lines.into_iter().flatten()) {
             let row = &mut rows[row];
             row.append(line, config.max_new_tokens);
             let is_whole = stops.iter().any(|stop| row.written.tokens.ends_with(stop));
@@ -80,6 +81,19 @@ pub(crate) fn complete(
     });
     let completions = (0..prompts.len()).map(|_| written.by_ref().take(config.samples).collect()).collect();
     (completions, stats)
+}
+
+/// The open rows, those together that have read the same: samples of one prompt, which is read once.
+fn alike(rows: &[Row]) -> Vec<Vec<usize>> {
+    let (mut places, mut groups) = (HashMap::new(), Vec::<Vec<usize>>::new());
+    for (place, row) in rows.iter().enumerate().filter(|(_, row)| row.is_open) {
+        let group = *places.entry(&row.read).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        groups[group].push(place);
+    }
+    groups
 }
 
 struct Row {
@@ -106,4 +120,22 @@ impl Row {
 /// Every token that ends a line.
 fn tokens_with_line_end(tokenizer: &Tokenizer) -> Vec<u32> {
     (0..tokenizer.vocab_size() as u32).filter(|&id| tokenizer.decode(&[id]).contains('\n')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Purpose;
+
+    #[test]
+    fn open_rows_that_have_read_the_same_are_samples_of_one_prompt() {
+        let row = |read: &[u32], is_open| Row {
+            read: read.to_vec(),
+            written: Completion { tokens: Vec::new(), log_probs: Vec::new(), finish: Finish::Length },
+            key: Key::new(0, Purpose::Evaluation),
+            is_open,
+        };
+        let rows = [row(&[1], true), row(&[1, 2], true), row(&[1], false), row(&[1], true)];
+        assert_eq!(alike(&rows), [vec![0, 3], vec![1]]);
+    }
 }
