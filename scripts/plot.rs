@@ -218,7 +218,13 @@ mod tests {
 
     fn figure(size: &Size, scale: Scale) -> Figure {
         let panels = vec![Panel::of_looks(size, &ROWS, "samples", "validation/maj@1")];
-        Figure { title: "A & B", x: "samples", scale, panels, note: OVER_SEEDS.into() }
+        Figure {
+            title: "A & B",
+            x: "samples",
+            scale,
+            panels,
+            note: format!("{OVER_SEEDS} The first is the SFT model."),
+        }
     }
 
     #[test]
@@ -270,6 +276,7 @@ mod tests {
         let mut open = Vec::new();
         for tag in svg.split('<').skip(1) {
             let (tag, text) = tag.split_once('>').unwrap();
+            assert!(text.len() < 140, "it is cut at the margin: {text}");
             assert!(!text.contains('>') && tag.matches('"').count() % 2 == 0, "{tag}");
             match tag.strip_prefix('/') {
                 Some(name) => assert_eq!(open.pop(), Some(name)),

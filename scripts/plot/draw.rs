@@ -23,6 +23,8 @@ const ENTRIES_A_ROW: usize = 3;
 /// Between lines of text.
 const LINE_HEIGHT: u32 = 32;
 const MARGIN: i32 = 24;
+/// Letters of the note that stand beside each other, of a font that is not known here.
+const NOTE_LETTERS: usize = 130;
 
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const GRID: RGBColor = RGBColor(0xcc, 0xcc, 0xcc);
@@ -37,12 +39,16 @@ impl Figure {
         let lines: Vec<usize> = (0..self.panels[0].series.len()).filter(has_points).collect();
         let head_height = LINE_HEIGHT * (2 + lines.len().div_ceil(ENTRIES_A_ROW) as u32);
         let body_height = PANEL_HEIGHT * rows as u32;
-        let root = SVGBackend::with_string(svg, (WIDTH, head_height + body_height + LINE_HEIGHT)).into_drawing_area();
+        let note = textwrap::wrap(&self.note, NOTE_LETTERS);
+        let foot_height = LINE_HEIGHT * note.len().max(1) as u32;
+        let root = SVGBackend::with_string(svg, (WIDTH, head_height + body_height + foot_height)).into_drawing_area();
         root.fill(&WHITE)?;
         let (head, rest) = root.split_vertically(head_height);
         let (body, foot) = rest.split_vertically(body_height);
         head.draw(&Text::new(self.title, (MARGIN, 16), text(28)))?;
-        foot.draw(&Text::new(self.note.as_str(), (MARGIN, 4), text(19)))?;
+        for (line, words) in (0..).zip(note) {
+            foot.draw(&Text::new(words, (MARGIN, 4 + LINE_HEIGHT as i32 * line), text(19)))?;
+        }
         for (entry, &place) in lines.iter().enumerate() {
             let left = MARGIN + (entry % ENTRIES_A_ROW) as i32 * (WIDTH as i32 / ENTRIES_A_ROW as i32);
             let middle = LINE_HEIGHT as i32 * (2 + (entry / ENTRIES_A_ROW) as i32);
