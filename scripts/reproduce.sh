@@ -93,9 +93,9 @@ if [ -n "${inits[0]}" ]; then sizes=(small-model large-model); fi
 if [ -n "${inits[0]}" ] && [ -z "${inits[1]}" ]; then sizes=("${sizes[0]}"); fi
 if [ "$one_size" = --large-only ] && ((${#sizes[@]} < 2)); then fail "--large-only needs --init-large"; fi
 # The third table is of the second benchmark.
-third="" made=(table-1 table-2 table-4 table-5 table-6 figure-rounds figure-samples figure-epochs figure-value claims)
+third="" numbers="" made=(table-1 table-2 table-4 table-5 table-6 figure-rounds figure-samples figure-epochs figure-value claims)
 # Where methods gain and lose: problems that are known without a file.
-if [ "$benchmark" = synthetic ]; then made+=(table-numbers); fi
+if [ "$benchmark" = synthetic ]; then numbers=table-numbers made+=(table-numbers); fi
 if [ "$benchmark" = svamp ]; then third=table-3 made=(table-3 figure-rounds figure-samples claims); fi
 
 # What runs start from: each makes what it needs, once.
@@ -111,7 +111,7 @@ orm-likelihood() {
   ei
   if [ -f "$dir/orm-likelihood/counted" ]; then return; fi
   rm -rf "$dir/orm-likelihood" && cp -r "$dir/orm" "$dir/orm-likelihood" || exit
-  "$bin/rl" orm --resume "$dir/orm-likelihood" --likelihood-of "$dir/ei" "${flags[@]}" || exit
+  "$bin/rl" orm --resume "$dir/orm-likelihood" --likelihood-of "$dir/ei" --check-labels 0 "${flags[@]}" || exit
   touch "$dir/orm-likelihood/counted"
 }
 rcrl() { ei && run rcrl rcrl "${by_ei[@]}" --samples 4 --temperature 1 "${rcrl[@]}"; }
@@ -128,20 +128,20 @@ study() {
   with_orm=(--orm "$dir/orm") many=(--samples "$k" --rounds "$rounds")
   sparse=(--from-samples "$dir/rcrl/samples.jsonl" --labels outcome) drawn_of_base=(--from-samples "$dir/ei-base/samples.jsonl")
 
-  asked="--shots $shots" try base "table-2 table-numbers $third claims" base
-  try sft "table-1 table-numbers $third figure-epochs claims" sft
+  asked="--shots $shots" try base "table-2 $numbers $third claims" base
+  try sft "table-1 $numbers $third figure-epochs claims" sft
   try orm "claims" orm
   of=sft judge=orm-likelihood run_of=orm-likelihood try sft-likelihood "table-1" orm-likelihood
   # From SFT.
-  try ei "table-1 table-numbers $third table-5 figure-rounds figure-samples claims" ei
-  try ppo "table-1 table-numbers $third table-6 figure-samples figure-value claims" sft ppo "${of_sft[@]}"
-  try ppo-dense "table-1 table-numbers claims" sft ppo "${of_sft[@]}" --reward dense
-  try ppo-sparse-orm "table-1 table-numbers claims" orm ppo "${of_sft[@]}" --reward sparse-orm "${with_orm[@]}"
-  try ppo-dense-orm "table-1 table-numbers claims" orm ppo "${of_sft[@]}" --reward dense-orm "${with_orm[@]}"
-  try ei-orm "table-1 table-numbers claims" orm ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" "${with_orm[@]}" "${ei[@]}"
+  try ei "table-1 $numbers $third table-5 figure-rounds figure-samples claims" ei
+  try ppo "table-1 $numbers $third table-6 figure-samples figure-value claims" sft ppo "${of_sft[@]}"
+  try ppo-dense "table-1 $numbers claims" sft ppo "${of_sft[@]}" --reward dense
+  try ppo-sparse-orm "table-1 $numbers claims" orm ppo "${of_sft[@]}" --reward sparse-orm "${with_orm[@]}"
+  try ppo-dense-orm "table-1 $numbers claims" orm ppo "${of_sft[@]}" --reward dense-orm "${with_orm[@]}"
+  try ei-orm "table-1 $numbers claims" orm ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" "${with_orm[@]}" "${ei[@]}"
   # Every chain of calculations once, however it is told: what keeps hard questions from being a small part of the examples.
-  try ei-trace "table-1 table-numbers" orm ei "${from_sft[@]}" "${drawn[@]}" --samples "$k" --rounds 2 --deduplicate trace "${ei[@]}"
-  try rcrl "table-1 table-numbers claims" rcrl
+  try ei-trace "table-1 $numbers" orm ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" --deduplicate trace "${ei[@]}"
+  try rcrl "table-1 $numbers claims" rcrl
   asked="--goal bad" of=rcrl try rcrl-bad "claims" rcrl
   # From the base, after a few solved problems.
   try ei-base "table-2 $third table-5 figure-rounds figure-samples claims" ei-base
@@ -179,15 +179,16 @@ study() {
 
 # try NAME SHOWN-BY FROM COMMAND FLAG …: a run and what it is worth, where it is asked for and not done.
 try() {
-  local name=$1 shown_by=$2 from=$3 started
+  local name=$1 shown_by=$2 from=$3 started=$SECONDS fresh=yes
   shift 3
   wanted "$name" "$shown_by" || return 0
-  started=$SECONDS
+  if [ -d "$dir/$name" ]; then fresh=""; fi
   # Not `set -e` alone: it is off in whatever stands before an `&&`.
   "$from" || exit
   if (($#)); then run "$name" "$@"; fi
   keep "$name"
-  printf '%s %s\t%s\n' "$size" "$name" $((SECONDS - started)) >>"$out/times.tsv"
+  # What was gone on with took longer than this part of it.
+  if [ -n "$fresh" ]; then printf '%s %s\t%s\n' "$size" "$name" $((SECONDS - started)) >>"$out/times.tsv"; fi
 }
 
 # Whether a run is still to do: counted in the first pass, done in the second.

@@ -67,14 +67,18 @@ pub fn read_studies(args: &StudyArgs) -> Result<Vec<Size>> {
     Ok(sizes)
 }
 
+/// The reports on test questions of all results.
+pub fn reports(sizes: &[Size]) -> impl Iterator<Item = &Report> {
+    let runs = sizes.iter().flat_map(|size| &size.studies).flat_map(|study| study.runs.values());
+    runs.filter_map(|run| run.test.as_ref())
+}
+
 /// The test questions of all results: how many, of which benchmark and split.
 ///
 /// # Errors
 /// Where there are none, or results of different questions, which cannot be compared.
 pub fn questions_of(sizes: &[Size]) -> Result<String> {
-    let runs = sizes.iter().flat_map(|size| &size.studies).flat_map(|study| study.runs.values());
-    let reports = runs.filter_map(|run| run.test.as_ref());
-    let all: BTreeSet<String> = reports
+    let all: BTreeSet<String> = reports(sizes)
         .map(|report| format!("the {} questions of `{}`, {}", report.problems, report.benchmark, report.split))
         .collect();
     let all: Vec<String> = all.into_iter().collect();

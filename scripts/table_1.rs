@@ -84,7 +84,8 @@ fn judged(sizes: &[Size], markdown: &mut String) -> Result<()> {
             "\n| reward model | seeds | AUC | among one question | expected calibration error | accuracy |\n\
              | --- | --- | --- | --- | --- | --- |\n{models}\nOn finished solutions of training questions that were held out; mean \
              over seeds ± half of a 95 % interval over seeds, where there are several. Expert Iteration has learnt from the held-out \
-             questions too, so that its likelihood looks better there than on test questions."
+             questions too, so that its likelihood looks better there than on test questions. What that policy has cost is not in the costs of the row that is \
+             reranked with its likelihood."
         )?;
     }
     if !labels.is_empty() {
@@ -92,7 +93,7 @@ fn judged(sizes: &[Size], markdown: &mut String) -> Result<()> {
             markdown,
             "\n| labels of prefixes | seeds | prefixes | outcome | any right | share right |\n| --- | --- | --- | --- | --- | --- |\n\
              {labels}\nMean squared distance of a prefix's label from the share of right ones among many completions of it: the outcome \
-             of its own sample, whether any of a few fresh completions is right (the paper's step labels), and their share."
+             of its own sample, whether any of a few fresh completions is right (the paper's step labels), and their share. Mean over seeds; prefixes of all seeds."
         )?;
     }
     Ok(())

@@ -8,8 +8,10 @@
 use anyhow::{Result, ensure};
 use clap::Parser;
 use data::{Benchmark, DataOptions, Problem, Split, load};
-use eval::{Metric, MetricKind, Report};
-use scripts::{Cell, Crossed, Row, Size, TableArgs, Written, exit, metric, questions_of, read_studies};
+use eval::{Estimate, Metric, MetricKind, Report};
+use scripts::{
+    Cell, Crossed, Row, Size, TableArgs, Written, exit, metric, over_seeds, questions_of, read_studies, reports,
+};
 use std::{fmt::Write, process::ExitCode};
 
 const ROWS: [Row; 10] = [
@@ -24,8 +26,8 @@ const ROWS: [Row; 10] = [
     ("Dense ORM PPO", "ppo-dense-orm"),
     ("Base, prompted", "base"),
 ];
-/// The largest number of a question and its answer is at most so large.
-const CLASSES: [u64; 3] = [20, 99, u64::MAX];
+/// The largest number of a question and its answer, at most, but for the last class.
+const BOUNDS: [u64; 2] = [20, 99];
 const HEADS: [&str; 3] = ["to 20", "to 99", "larger"];
 
 fn main() -> ExitCode {
@@ -36,12 +38,8 @@ fn run() -> Result<()> {
     let args = TableArgs::parse();
     let sizes = read_studies(&args.studies)?;
     let problems = load(Benchmark::Synthetic, Split::Test, &DataOptions::default())?;
-    let reports = sizes.iter().flat_map(|size| &size.studies).flat_map(|study| study.runs.values());
     let is_known = |report: &Report| (report.benchmark, report.split) == (Benchmark::Synthetic, Split::Test);
-    ensure!(
-        reports.filter_map(|run| run.test.as_ref()).all(is_known),
-        "this table is of the embedded benchmark's test split"
-    );
+    ensure!(reports(&sizes).all(is_known), "this table is of the embedded benchmark's test split");
     let classes: Vec<usize> = problems.iter().map(class).collect();
     table(&sizes, &classes)?.put("table-numbers", &args.out)
 }
@@ -51,7 +49,7 @@ fn class(problem: &Problem) -> usize {
     let text = format!("{} {}", problem.question, problem.answer);
     let numbers = text.split(|letter: char| !letter.is_ascii_digit()).filter_map(|number| number.parse::<u64>().ok());
     let largest = numbers.max().unwrap_or(0);
-    CLASSES.iter().take_while(|&&bound| bound < largest).count()
+    BOUNDS.iter().take_while(|&&bound| bound < largest).count()
 }
 
 fn table(sizes: &[Size], classes: &[usize]) -> Result<Written> {
@@ -79,17 +77,15 @@ fn table(sizes: &[Size], classes: &[usize]) -> Result<Written> {
             writeln!(written.markdown)?;
         }
     }
-    let most = sizes.iter().flat_map(|size| &size.studies).flat_map(|study| study.runs.values());
-    let questions = most.filter_map(|run| run.test.as_ref()).map(|report| report.problems).max().unwrap_or(0);
-    let counts = [0, 1, 2].map(|class| classes.iter().take(questions).filter(|&&of| of == class).count());
+    let questions = reports(sizes).map(|report| report.problems).max().unwrap_or(0);
+    let count = |class: usize| classes.iter().take(questions).filter(|&&of| of == class).count();
+    let counts = HEADS.iter().enumerate().map(|(class, head)| format!("{} {head}", count(class))).collect::<Vec<_>>();
     writeln!(
         written.markdown,
-        "\nMeasured on {}: {} of them have numbers to 20, {} to 99, {} larger ones. Mean over seeds ± half of a 95 % interval over \
-         questions and seeds together; none where all score the same. —: not known, or of one question.",
+        "\nMeasured on {}: {}. Mean over seeds ± half of a 95 % interval over questions and seeds together; none where all of several \
+         seeds score the same. —: not known.",
         questions_of(sizes)?,
-        counts[0],
-        counts[1],
-        counts[2]
+        counts.join(", ")
     )?;
     Ok(written)
 }
@@ -100,7 +96,11 @@ fn of_class(size: &Size, name: &str, metric: Metric, is_of_it: impl Fn(usize) ->
         scores.into_iter().enumerate().filter(|(question, _)| is_of_it(*question)).map(|(_, score)| score).collect()
     };
     let scores: Vec<Vec<f64>> = size.of(name).filter_map(|run| run.scores(metric)).map(of_seed).collect();
-    Crossed::of(&scores).map(|crossed| crossed.cell())
+    match scores.as_slice() {
+        // As in the report of one seed, which knows shares near 0 and 1 better.
+        [of_seed] if !of_seed.is_empty() => over_seeds(&[Estimate::over_questions(of_seed)]),
+        _ => Crossed::of(&scores).map(|crossed| crossed.cell()),
+    }
 }
 
 #[cfg(test)]

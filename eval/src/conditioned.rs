@@ -50,18 +50,18 @@ pub(crate) fn complete(
                 ended(1);
             }
         }
-        let alike = alike(&rows);
-        if alike.is_empty() {
+        let groups = alike(&rows);
+        if groups.is_empty() {
             break;
         }
-        let beginnings: Vec<Vec<u32>> = alike.iter().map(|group| rows[group[0]].read.clone()).collect();
+        let beginnings: Vec<Vec<u32>> = groups.iter().map(|group| rows[group[0]].read.clone()).collect();
         let keys_of = |group: &Vec<usize>| group.iter().map(|&row| rows[row].key.with(line)).collect();
-        let keys: Vec<Vec<Key>> = alike.iter().map(keys_of).collect();
+        let keys: Vec<Vec<Key>> = groups.iter().map(keys_of).collect();
         let (lines, of_line) = generate(&policy.model, &beginnings, &keys, &generate_config, &|_| ());
         stats.prompt_tokens += of_line.prompt_tokens;
         stats.new_tokens += of_line.new_tokens;
         stats.padding_tokens += of_line.padding_tokens;
-        for (&row, line) in alike.iter().flatten().zip(lines.into_iter().flatten()) {
+        for (&row, line) in groups.iter().flatten().zip(lines.into_iter().flatten()) {
             let row = &mut rows[row];
             row.append(line, config.max_new_tokens);
             let is_whole = stops.iter().any(|stop| row.written.tokens.ends_with(stop));

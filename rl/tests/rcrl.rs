@@ -35,6 +35,10 @@ fn what_is_written_after_labels_has_the_probability_that_is_learnt_behind_them()
                 |problem: usize, sample: usize| Key::new(1, Purpose::Generate).with(problem as u64).with(sample as u64);
             let (completions, stats) = complete(&policy, &problems, &config, key, &|_| ()).unwrap();
             assert!(stats.new_tokens > 0);
+            // Samples of one prompt are read together, and each has its own draws all the same.
+            let one = SampleConfig { samples: 1, ..config.clone() };
+            let (alone, _) = complete(&policy, &problems[..1], &one, |_, _| key(0, 2), &|_| ()).unwrap();
+            assert_eq!(alone[0][0].tokens, completions[0][2].tokens);
             for (problem, completion) in
                 problems.iter().zip(&completions).flat_map(|(problem, row)| row.iter().map(move |c| (problem, c)))
             {

@@ -40,7 +40,7 @@ impl Figure {
         let head_height = LINE_HEIGHT * (2 + lines.len().div_ceil(ENTRIES_A_ROW) as u32);
         let body_height = PANEL_HEIGHT * rows as u32;
         let note = textwrap::wrap(&self.note, NOTE_LETTERS);
-        let foot_height = LINE_HEIGHT * note.len().max(1) as u32;
+        let foot_height = LINE_HEIGHT * note.len() as u32;
         let root = SVGBackend::with_string(svg, (WIDTH, head_height + body_height + foot_height)).into_drawing_area();
         root.fill(&WHITE)?;
         let (head, rest) = root.split_vertically(head_height);
