@@ -15,7 +15,7 @@ pub use interval::{Cell, Crossed, mean_over_seeds, over_seeds};
 pub use plot::{Figure, OVER_SEEDS, Panel, Point, Scale, Series, of_looks};
 pub use result::{Cost, Look, Made, RunResult, check_name};
 pub use study::{Size, Study, StudyArgs, metric, questions_of, read_studies, reports};
-pub use table::{OutArgs, Row, TableArgs, Written, csv_line, methods, print_methods};
+pub use table::{FROM_SFT, OutArgs, Row, TableArgs, Written, csv_line, methods, print_methods};
 
 /// How a program ends: well, or with one line that says what went wrong.
 pub fn exit(outcome: anyhow::Result<()>) -> ExitCode {

@@ -34,6 +34,19 @@ pub struct OutArgs {
 /// A row of a table: what it is called, and the name of its run in a study.
 pub type Row = (&'static str, &'static str);
 
+/// What SFT and the methods that start from it are called.
+pub const FROM_SFT: [Row; 9] = [
+    ("SFT", "sft"),
+    ("EI", "ei"),
+    ("ORM EI", "ei-orm"),
+    ("EI, distinct calculations", "ei-trace"),
+    ("RCRL", "rcrl"),
+    ("Sparse PPO", "ppo"),
+    ("Dense PPO", "ppo-dense"),
+    ("Sparse ORM PPO", "ppo-sparse-orm"),
+    ("Dense ORM PPO", "ppo-dense-orm"),
+];
+
 /// What a table or figure is, in all its forms.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Written {

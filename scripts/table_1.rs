@@ -7,21 +7,11 @@
 use anyhow::Result;
 use clap::Parser;
 use eval::{Agreement, Calibration, LabelCheck, OrmReport};
-use scripts::{Row, Size, TableArgs, exit, mean_over_seeds, methods, read_studies};
+use scripts::{FROM_SFT, Row, Size, TableArgs, exit, mean_over_seeds, methods, read_studies};
 use std::{fmt::Write, process::ExitCode};
 
-const ROWS: [Row; 10] = [
-    ("SFT", "sft"),
-    ("SFT, reranked with likelihood", "sft-likelihood"),
-    ("EI", "ei"),
-    ("ORM EI", "ei-orm"),
-    ("EI, distinct calculations", "ei-trace"),
-    ("RCRL", "rcrl"),
-    ("Sparse PPO", "ppo"),
-    ("Dense PPO", "ppo-dense"),
-    ("Sparse ORM PPO", "ppo-sparse-orm"),
-    ("Dense ORM PPO", "ppo-dense-orm"),
-];
+/// What a reward model chooses that knows Expert Iteration's policy.
+const RERANKED: Row = ("SFT, reranked with likelihood", "sft-likelihood");
 
 /// Reward models: what they are called, and where their report is.
 const JUDGES: [Row; 2] = [("reward model", "orm"), ("reward model with likelihood", "sft-likelihood")];
@@ -34,7 +24,7 @@ fn run() -> Result<()> {
     let args = TableArgs::parse();
     let sizes = read_studies(&args.studies)?;
     let title = "Table 1. From SFT: what each method makes of a fine-tuned model.";
-    let mut table = methods(title, &ROWS, &sizes)?;
+    let mut table = methods(title, &[&FROM_SFT[..], &[RERANKED]].concat(), &sizes)?;
     judged(&sizes, &mut table.markdown)?;
     table.put("table-1", &args.out)
 }
@@ -84,8 +74,8 @@ fn judged(sizes: &[Size], markdown: &mut String) -> Result<()> {
             "\n| reward model | seeds | AUC | among one question | expected calibration error | accuracy |\n\
              | --- | --- | --- | --- | --- | --- |\n{models}\nOn finished solutions of training questions that were held out; mean \
              over seeds ± half of a 95 % interval over seeds, where there are several. Expert Iteration has learnt from the held-out \
-             questions too, so that its likelihood looks better there than on test questions. What that policy has cost is not in the costs of the row that is \
-             reranked with its likelihood."
+             questions too, so that its likelihood looks better there than on test questions. What that policy has cost is not in \
+             the costs of the row that is reranked with its likelihood."
         )?;
     }
     if !labels.is_empty() {
@@ -93,7 +83,8 @@ fn judged(sizes: &[Size], markdown: &mut String) -> Result<()> {
             markdown,
             "\n| labels of prefixes | seeds | prefixes | outcome | any right | share right |\n| --- | --- | --- | --- | --- | --- |\n\
              {labels}\nMean squared distance of a prefix's label from the share of right ones among many completions of it: the outcome \
-             of its own sample, whether any of a few fresh completions is right (the paper's step labels), and their share. Mean over seeds; prefixes of all seeds."
+             of its own sample, whether any of a few fresh completions is right (the paper's step labels), and their share. \
+             Mean over seeds; prefixes of all seeds."
         )?;
     }
     Ok(())

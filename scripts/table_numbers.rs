@@ -10,22 +10,10 @@ use clap::Parser;
 use data::{Benchmark, DataOptions, Problem, Split, load};
 use eval::{Estimate, Metric, MetricKind, Report};
 use scripts::{
-    Cell, Crossed, Row, Size, TableArgs, Written, exit, metric, over_seeds, questions_of, read_studies, reports,
+    Cell, Crossed, FROM_SFT, Size, TableArgs, Written, exit, metric, over_seeds, questions_of, read_studies, reports,
 };
 use std::{fmt::Write, process::ExitCode};
 
-const ROWS: [Row; 10] = [
-    ("SFT", "sft"),
-    ("EI", "ei"),
-    ("ORM EI", "ei-orm"),
-    ("EI, distinct calculations", "ei-trace"),
-    ("RCRL", "rcrl"),
-    ("Sparse PPO", "ppo"),
-    ("Dense PPO", "ppo-dense"),
-    ("Sparse ORM PPO", "ppo-sparse-orm"),
-    ("Dense ORM PPO", "ppo-dense-orm"),
-    ("Base, prompted", "base"),
-];
 /// The largest number of a question and its answer, at most, but for the last class.
 const BOUNDS: [u64; 2] = [20, 99];
 const HEADS: [&str; 3] = ["to 20", "to 99", "larger"];
@@ -63,7 +51,8 @@ fn table(sizes: &[Size], classes: &[usize]) -> Result<Written> {
         let heads = metrics.iter().flat_map(|metric| HEADS.map(|head| format!("{metric}, {head}"))).collect::<Vec<_>>();
         writeln!(written.markdown, "\n| `{}` | seeds | {} |", size.model, heads.join(" | "))?;
         writeln!(written.markdown, "| --- | --- |{}", " --- |".repeat(heads.len()))?;
-        for (label, name) in ROWS.iter().filter(|(_, name)| size.of(name).next().is_some()) {
+        let base = [("Base, prompted", "base")];
+        for (label, name) in FROM_SFT.iter().chain(&base).filter(|(_, name)| size.of(name).next().is_some()) {
             write!(written.markdown, "| {label} | {} |", size.of(name).count())?;
             for metric in metrics {
                 for (class, head) in HEADS.iter().enumerate() {
