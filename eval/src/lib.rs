@@ -1,7 +1,6 @@
 //! How good is a policy: sampling, scoring, metrics, reports. Knows nothing of training.
 
 pub mod calibration;
-mod conditioned;
 pub mod diversity;
 mod files;
 mod hub;
@@ -29,8 +28,8 @@ pub use report::{About, Metric, MetricKind, Report, by_question};
 pub use reward_model::{Outcome, RewardModel};
 pub use reward_report::{Agreement, LabelCheck, OrmReport};
 pub use sample::{
-    Evaluation, Sample, SampleConfig, check_samples, complete, complete_prompts, encode_prompts, evaluate, go_on,
-    grade, greedy_accuracy, read_samples, score,
+    Evaluation, Sample, SampleConfig, check_samples, complete, complete_prompts, encode_prompts, evaluate, grade,
+    greedy_accuracy, read_samples, score,
 };
 pub use saved::evaluate_saved;
 pub use score::ScoreArgs;

@@ -4,7 +4,7 @@ use crate::hub;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use data::{Conditioning, GgufVocabulary, Prompting, SHOT_END, Tokenizer};
-use model::{Gguf, REWARD_HEAD, Transformer};
+use model::{Forced, Gguf, REWARD_HEAD, Transformer};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -149,6 +149,23 @@ impl Policy {
             stops.extend([self.tokenizer.encode(SHOT_END), in_pieces.collect()]);
         }
         stops
+    }
+
+    /// What stands between a prompt and a completion: the label of what is asked for, where the policy expects labels.
+    pub fn first_label(&self, prompting: &Prompting) -> Vec<u32> {
+        match self.conditioning {
+            Some(_) => self.tokenizer.encode(&prompting.goal.first_label(prompting.style)),
+            None => Vec::new(),
+        }
+    }
+
+    /// What the policy reads after each line that it writes, where it expects a label before each.
+    pub(crate) fn labels_of_lines(&self, prompting: &Prompting) -> Option<Forced> {
+        let ends_line = |&id: &u32| self.tokenizer.decode(&[id]).contains('\n');
+        (self.conditioning == Some(Conditioning::Lines)).then(|| Forced {
+            after: (0..self.tokenizer.vocab_size() as u32).filter(ends_line).collect(),
+            tokens: self.tokenizer.encode(&prompting.goal.label()),
+        })
     }
 
     /// Ids that end a sequence: the tokenizer's and the configuration's.

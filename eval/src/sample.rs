@@ -1,7 +1,6 @@
 //! A policy's completions of problems, graded; and the evaluation made of them. Knows nothing of training.
 
 use crate::{
-    conditioned,
     metrics::Graded,
     policy::Policy,
     report::{About, Metric, Report, by_question},
@@ -86,14 +85,16 @@ pub struct Sample {
     pub score: Option<f64>,
 }
 
-/// Prompts of problems as token ids.
+/// Prompts of problems as token ids, the first label included where the policy expects labels.
 ///
 /// # Errors
 /// A prompt that leaves no room for an answer in the model's context, named; a chat style without a template.
 pub fn encode_prompts(policy: &Policy, problems: &[Problem], prompting: &Prompting) -> Result<Vec<Vec<u32>>> {
     let context = policy.model.config.max_position_embeddings;
+    let label = policy.first_label(prompting);
     let encode = |problem: &Problem| {
-        let tokens = encode_prompt(&policy.tokenizer, prompting, &problem.question)?;
+        let mut tokens = encode_prompt(&policy.tokenizer, prompting, &problem.question)?;
+        tokens.extend(&label);
         ensure!(
             tokens.len() < context,
             "the prompt of {} has {} tokens, and the model's context is {context}",
@@ -121,22 +122,8 @@ pub fn complete(
     Ok(complete_prompts(policy, &prompts, config, key, ended))
 }
 
-/// As [`complete`], of prompts: after labels, where the policy expects them.
-pub fn complete_prompts(
-    policy: &Policy,
-    prompts: &[Vec<u32>],
-    config: &SampleConfig,
-    key: impl Fn(usize, usize) -> Key,
-    ended: &(dyn Fn(usize) + Sync),
-) -> (Vec<Vec<Completion>>, GenerateStats) {
-    match policy.conditioning {
-        Some(conditioning) => conditioned::complete(policy, conditioning, prompts, config, key, ended),
-        None => go_on(policy, prompts, config, key, ended),
-    }
-}
-
 /// K completions of every prompt, which may hold the beginning of a solution; otherwise as [`complete`].
-pub fn go_on(
+pub fn complete_prompts(
     policy: &Policy,
     prompts: &[Vec<u32>],
     config: &SampleConfig,
@@ -149,6 +136,7 @@ pub fn go_on(
         max_new_tokens: config.max_new_tokens,
         temperature: config.temperature,
         stops: policy.stops(&config.prompting),
+        forced: policy.labels_of_lines(&config.prompting),
         rows: config.rows,
         threads: config.threads,
     };

@@ -78,7 +78,8 @@ fn prompt_logits_and_log_probabilities_are_those_of_transformers() {
 fn the_likeliest_tokens_are_those_of_transformers() {
     let Some(policy) = policy() else { return };
     let reference = reference();
-    let config = GenerateConfig { max_new_tokens: 24, temperature: 0.0, stops: Vec::new(), rows: 1, threads: 1 };
+    let config =
+        GenerateConfig { max_new_tokens: 24, temperature: 0.0, stops: Vec::new(), forced: None, rows: 1, threads: 1 };
     let keys = vec![vec![Key::new(0, Purpose::Generate)]];
     let (completions, _) = generate(&policy.model, &[reference.input_ids], &keys, &config, &|_| ());
     assert_eq!(completions[0][0].tokens, reference.greedy_24_ids);

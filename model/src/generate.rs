@@ -13,6 +13,7 @@ use crate::{
 };
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 /// How to sample.
 #[derive(Clone, Debug)]
@@ -23,10 +24,21 @@ pub struct GenerateConfig {
     pub temperature: f64,
     /// What ends a row once it has been written: end-of-sequence tokens, each alone, or longer sequences.
     pub stops: Vec<Vec<u32>>,
+    /// What a row reads beside its prompt, while it writes.
+    pub forced: Option<Forced>,
     /// Most rows that are written together. Changes speed and memory, not the random numbers.
     pub rows: usize,
     /// Such batches worked on at once.
     pub threads: usize,
+}
+
+/// Tokens that a row reads after some of those that it writes. They are no part of the completion, and need room in the context.
+#[derive(Clone, Debug)]
+pub struct Forced {
+    /// The ids after which they are read, where the row is not over by it.
+    pub after: HashSet<u32>,
+    /// What is read.
+    pub tokens: Vec<u32>,
 }
 
 /// One sample of one prompt.
@@ -53,7 +65,7 @@ pub enum Finish {
 /// What the work consisted of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GenerateStats {
-    /// Tokens of prompts that were read, each prompt once for all its samples in a stream, padding not counted.
+    /// Tokens of prompts that were read, each prompt once for all its samples in a stream, padding not counted; and forced tokens.
     pub prompt_tokens: usize,
     /// Tokens that were written.
     pub new_tokens: usize,
@@ -151,9 +163,10 @@ struct Stream<'a> {
     prompts: &'a [Vec<u32>],
     config: &'a GenerateConfig,
     rows: &'a [Row],
-    /// Most tokens of each row.
-    rooms: Vec<usize>,
     completions: Vec<Completion>,
+    /// Forced tokens that each row has read, and those that it is to read next.
+    forced: Vec<usize>,
+    pending: Vec<&'a [u32]>,
     /// The next row that has not begun.
     next: usize,
     stats: GenerateStats,
@@ -161,21 +174,18 @@ struct Stream<'a> {
 
 impl<'a> Stream<'a> {
     fn new(model: &'a Transformer, prompts: &'a [Vec<u32>], config: &'a GenerateConfig, rows: &'a [Row]) -> Self {
-        let context = model.config.max_position_embeddings;
-        // A row's room depends on its own prompt alone, so that it does not depend on the rows beside it.
-        let room = |row: &Row| {
-            let length = prompts[row.prompt].len();
-            assert!(length > 0 && length < context, "prompts of 1 to {} tokens", context - 1);
-            config.max_new_tokens.min(context - length)
-        };
+        let most = model.config.max_position_embeddings - 1;
+        let fits = |row: &Row| (1..=most).contains(&prompts[row.prompt].len());
+        assert!(rows.iter().all(fits), "prompts of 1 to {most} tokens");
         let empty = Completion { tokens: Vec::new(), log_probs: Vec::new(), finish: Finish::Length };
         Self {
             model,
             prompts,
             config,
             rows,
-            rooms: rows.iter().map(room).collect(),
             completions: vec![empty; rows.len()],
+            forced: vec![0; rows.len()],
+            pending: vec![&[]; rows.len()],
             next: 0,
             stats: GenerateStats::default(),
         }
@@ -187,17 +197,29 @@ impl<'a> Stream<'a> {
             let key = |row: usize| keys[self.rows[row].prompt][self.rows[row].sample];
             let place = |row: usize| self.completions[row].tokens.len() as u64;
             let uniforms: Vec<f32> = live.iter().map(|&row| uniform(key(row), place(row))).collect();
-            let (tokens, log_probs) = sample(logits, self.config.temperature, &uniforms);
-            ended(self.write(&live, &tokens, &log_probs));
+            let (mut tokens, log_probs) = sample(logits, self.config.temperature, &uniforms);
+            ended(self.write(&live, &mut tokens, &log_probs));
             batch = self.advance(cache, read, live, tokens);
         }
         self.stats.new_tokens = self.completions.iter().map(|completion| completion.tokens.len()).sum();
+        self.stats.prompt_tokens += self.forced.iter().sum::<usize>();
         (self.completions, self.stats)
     }
 
     fn is_over(&self, row: usize) -> bool {
         let Completion { tokens, finish, .. } = &self.completions[row];
-        *finish == Finish::Stop || tokens.len() == self.rooms[row]
+        *finish == Finish::Stop || tokens.len() == self.config.max_new_tokens || self.room(row) == 0
+    }
+
+    /// Tokens that a row's context has room for. By what the row itself has read and written alone, whatever stands beside it.
+    fn room(&self, row: usize) -> usize {
+        let taken = self.length(row) + self.pending[row].len();
+        self.model.config.max_position_embeddings.saturating_sub(taken)
+    }
+
+    /// Tokens that a row has read and written.
+    fn length(&self, row: usize) -> usize {
+        self.prompts[self.rows[row].prompt].len() + self.completions[row].tokens.len() + self.forced[row]
     }
 
     /// Lets rows begin where enough of the places are free; `None` when all rows are over.
@@ -219,7 +241,8 @@ impl<'a> Stream<'a> {
 
     /// A batch of rows that begin together.
     fn begin(&mut self, rows: Vec<usize>) -> Batch {
-        let room = self.rooms[rows[0]..].iter().copied().max().unwrap_or(0);
+        let room = (rows[0]..self.rows.len()).map(|row| self.room(row)).max().unwrap_or(0);
+        let room = room.min(self.config.max_new_tokens);
         let (cache, read) = self.read(self.prompts_of(&rows));
         let of_row = self.places(&read, &rows);
         let slots = cache.filled() + room;
@@ -271,12 +294,17 @@ impl<'a> Stream<'a> {
         (cache, Read { prompts, logits })
     }
 
-    /// Writes a token to each row that is not over; how many are over by it.
-    fn write(&mut self, live: &[usize], tokens: &[u32], log_probs: &[f32]) -> usize {
+    /// Writes a token to each row that is not over, or puts one that it must read in its place; how many are over by it.
+    fn write(&mut self, live: &[usize], tokens: &mut [u32], log_probs: &[f32]) -> usize {
         let mut ended = 0;
         for (place, &row) in live.iter().enumerate() {
             if self.is_over(row) {
                 self.stats.padding_tokens += 1;
+                continue;
+            }
+            if let Some((&token, others)) = self.pending[row].split_first() {
+                (tokens[place], self.pending[row]) = (token, others);
+                self.forced[row] += 1;
                 continue;
             }
             let completion = &mut self.completions[row];
@@ -285,6 +313,10 @@ impl<'a> Stream<'a> {
             if self.config.stops.iter().any(|stop| completion.tokens.ends_with(stop)) {
                 completion.finish = Finish::Stop;
             }
+            self.pending[row] = match &self.config.forced {
+                Some(forced) if forced.after.contains(&tokens[place]) => &forced.tokens,
+                _ => &[],
+            };
             ended += usize::from(self.is_over(row));
         }
         ended
@@ -303,9 +335,7 @@ impl<'a> Stream<'a> {
             tokens = staying.iter().map(|&place| tokens[place]).collect();
             live = staying.iter().map(|&place| live[place]).collect();
         }
-        let position =
-            |&row: &usize| self.prompts[self.rows[row].prompt].len() + self.completions[row].tokens.len() - 1;
-        let positions: Vec<usize> = live.iter().map(position).collect();
+        let positions: Vec<usize> = live.iter().map(|&row| self.length(row) - 1).collect();
         let logits = decode(self.model, &tokens, &positions, &mut cache);
         Some(Batch { cache, read, live, logits })
     }
@@ -396,7 +426,7 @@ mod tests {
         let keys: Vec<Vec<Key>> = vec![(0..128).map(|i| Key::new(i, Purpose::Rollout)).collect()];
         // So warm that rows end at places of their own, not all at the last.
         let stops = (3..8).map(|id| vec![id]).collect();
-        let config = GenerateConfig { max_new_tokens: 12, temperature: 5.0, stops, rows: 8, threads: 1 };
+        let config = GenerateConfig { max_new_tokens: 12, temperature: 5.0, stops, forced: None, rows: 8, threads: 1 };
         let steps = std::sync::atomic::AtomicUsize::new(0);
         let step = |_| _ = steps.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (completions, stats) = generate(&model, &[vec![1, 2]], &keys, &config, &step);
@@ -414,7 +444,14 @@ mod tests {
     #[test]
     fn positions_that_belong_to_no_row_are_counted_as_padding() {
         let model = narrow_model();
-        let config = GenerateConfig { max_new_tokens: 4, temperature: 1.0, stops: Vec::new(), rows: 8, threads: 1 };
+        let config = GenerateConfig {
+            max_new_tokens: 4,
+            temperature: 1.0,
+            stops: Vec::new(),
+            forced: None,
+            rows: 8,
+            threads: 1,
+        };
         let keys = vec![vec![Key::new(0, Purpose::Rollout)]; 2];
         let (_, stats) = generate(&model, &[vec![1; 5], vec![1; 2]], &keys, &config, &|_| ());
         assert_eq!(stats, GenerateStats { prompt_tokens: 7, new_tokens: 8, padding_tokens: 3 });
@@ -434,8 +471,14 @@ mod tests {
     fn a_row_that_has_ended_leaves_at_once_or_where_the_cache_is_copied_once_half_of_them_have() {
         let model = narrow_model();
         let keys: Vec<Vec<Key>> = vec![(0..8).map(|i| Key::new(i, Purpose::Rollout)).collect()];
-        let config =
-            GenerateConfig { max_new_tokens: 12, temperature: 1.0, stops: vec![vec![3], vec![4]], rows: 8, threads: 1 };
+        let config = GenerateConfig {
+            max_new_tokens: 12,
+            temperature: 1.0,
+            stops: vec![vec![3], vec![4]],
+            forced: None,
+            rows: 8,
+            threads: 1,
+        };
         let generate = || generate(&model, &[vec![1, 2]], &keys, &config, &|_| ());
         assert_eq!(generate().1.padding_tokens, 0);
         let (completions, stats) = fused::plainly(generate);

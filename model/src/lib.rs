@@ -46,7 +46,7 @@ pub use device::{
     peak_memory_bytes, streams, threads,
 };
 pub use fused::{AdamWStep, adamw};
-pub use generate::{Completion, Finish, GenerateConfig, GenerateStats, generate};
+pub use generate::{Completion, Finish, Forced, GenerateConfig, GenerateStats, generate};
 pub use gguf::Gguf;
 pub use heads::{ActorCritic, ActorCriticOutput, ValueBranch};
 pub use judge::{REWARD_HEAD, solutions};

@@ -6,10 +6,10 @@ use burn::{
     tensor::{Device, Int, Tensor, TensorData},
 };
 use model::{
-    Cache, Completion, Compute, Finish, GenerateConfig, GenerateStats, Key, ModelConfig, ModelSize, Purpose,
+    Cache, Completion, Compute, Finish, Forced, GenerateConfig, GenerateStats, Key, ModelConfig, ModelSize, Purpose,
     Transformer, generate, load_model, to_host, token_log_probs,
 };
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 const SAMPLES: usize = 3;
 
@@ -49,7 +49,14 @@ fn keys(prompts: usize, samples: usize) -> Vec<Vec<Key>> {
 }
 
 fn config(temperature: f64, rows: usize, threads: usize) -> GenerateConfig {
-    GenerateConfig { max_new_tokens: 20, temperature, stops: vec![vec![0], vec![5], vec![17]], rows, threads }
+    GenerateConfig {
+        max_new_tokens: 20,
+        temperature,
+        stops: vec![vec![0], vec![5], vec![17]],
+        forced: None,
+        rows,
+        threads,
+    }
 }
 
 fn run(model: &Transformer, config: &GenerateConfig) -> (Vec<Vec<Completion>>, GenerateStats) {
@@ -131,6 +138,59 @@ fn reported_log_probs_are_those_of_the_full_forward_pass_at_temperature_one() {
             }
         }
     }
+}
+
+#[test]
+fn forced_tokens_are_read_after_their_ids_and_are_no_part_of_what_is_written() {
+    let after = (20..40).collect();
+    let tokens = vec![50, 1, 51];
+    for model in models() {
+        for (rows, threads) in [(64, 1), (4, 2)] {
+            let forced = Some(Forced { after: HashSet::clone(&after), tokens: tokens.clone() });
+            let config = GenerateConfig { forced, ..config(1.0, rows, threads) };
+            let (completions, stats) = run(&model, &config);
+            let mut read = 0;
+            for (prompt, completion) in
+                prompts().iter().zip(&completions).flat_map(|(p, of_prompt)| of_prompt.iter().map(move |c| (p, c)))
+            {
+                let mut row = prompt.clone();
+                for (place, (&token, &log_prob)) in completion.tokens.iter().zip(&completion.log_probs).enumerate() {
+                    if place > 0 && after.contains(&completion.tokens[place - 1]) {
+                        row.extend(&tokens);
+                        read += tokens.len();
+                    }
+                    let last = to_host(model.forward(tensor(&[&row]))).values[(row.len() - 1) * 61..].to_vec();
+                    let last = Tensor::from_data(TensorData::new(last, [1, 61]), &Device::default());
+                    let expected = to_host(token_log_probs(last, tensor(&[&[token]]).reshape([1]), 1.0)).values;
+                    assert_close(&[log_prob], &expected, 1e-4, "after forced tokens");
+                    row.push(token);
+                }
+            }
+            assert!(read > 100, "the test needs rows with forced tokens: {read}");
+            if rows == 64 {
+                assert_eq!(stats.prompt_tokens, read + prompts().iter().map(Vec::len).sum::<usize>());
+            }
+        }
+    }
+}
+
+#[test]
+fn forced_tokens_fill_the_context_and_rows_with_many_outgrow_the_cache_that_was_made_for_them() {
+    let mut model = model();
+    let forced = |count| Some(Forced { after: (0..61).collect(), tokens: vec![7; count] });
+    let prompts = vec![vec![9; 41], vec![8; 3]];
+    let config = |count| GenerateConfig { stops: Vec::new(), forced: forced(count), ..config(1.0, 64, 1) };
+    let lengths = |model: &Transformer, count| -> Vec<usize> {
+        let completions = generate(model, &prompts, &keys(2, 1), &config(count), &|_| ()).0;
+        assert!(completions.iter().flatten().all(|completion| completion.finish == Finish::Length));
+        completions.iter().map(|of_prompt| of_prompt[0].tokens.len()).collect()
+    };
+    // A token and four to read are five places of the 23 and 61 that the context of 64 has left.
+    assert_eq!(lengths(&model, 4), [5, 13]);
+    assert_eq!(lengths(&model, 0), [20, 20]);
+    // Twenty tokens and seven times as many behind them, of which those after the last are not read.
+    model.config.max_position_embeddings = 512;
+    assert_eq!(lengths(&model, 7), [20, 20]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use data::{Answer, Benchmark, Example, Problem, Split, encode_reversed, encode_reversed_prompt, extract_answer};
-use eval::{Policy, Sample, SampleConfig, check_samples, complete, go_on};
+use eval::{Policy, Sample, SampleConfig, check_samples, complete, complete_prompts};
 use model::{Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -249,7 +249,7 @@ fn ask(
     let prompts: Vec<Vec<u32>> = prompted.iter().map(|(_, prompt)| prompt.clone()).collect();
     let progress = Progress::new(prompts.len(), "find questions", "questions", config.run.quiet);
     let key = |place: usize, _: usize| Key::new(config.run.seed, Purpose::Questions).with(place as u64);
-    let (completions, _) = go_on(backward, &prompts, &sampling, key, &|ended| progress.advance(ended));
+    let (completions, _) = complete_prompts(backward, &prompts, &sampling, key, &|ended| progress.advance(ended));
     let pairs = prompted.iter().zip(&completions).filter_map(|(((solution, answer), _), completions)| {
         let completion = completions.first().filter(|completion| completion.finish == Finish::Stop)?;
         let question = backward.tokenizer.decode(&completion.tokens).trim().to_string();

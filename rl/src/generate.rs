@@ -68,10 +68,11 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
     let device = args.compute.choose_device()?;
     let policy = Policy::load(&args.init, &device)?;
     let prompting = Prompting { goal: args.goal, ..Prompting::bare(args.prompt_style) };
-    let (prompts, encoded) = prompts(args, &policy, &prompting)?;
-    let context = policy.model.config.max_position_embeddings;
-    for tokens in &encoded {
+    let (prompts, mut encoded) = prompts(args, &policy, &prompting)?;
+    let (context, label) = (policy.model.config.max_position_embeddings, policy.first_label(&prompting));
+    for tokens in &mut encoded {
         ensure!(!tokens.is_empty(), "a prompt is empty: there is nothing to go on from");
+        tokens.extend(&label);
         ensure!(tokens.len() < context, "a prompt has {} tokens, and the model's context is {context}", tokens.len());
     }
     check_samples(prompts.len(), args.samples)?;

@@ -14,7 +14,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use data::{Example, Problem, Prompting, Tokenizer, encode_written, extract_answer, prefix_ends};
-use eval::{Policy, Sample, SampleConfig, check_samples, go_on};
+use eval::{Policy, Sample, SampleConfig, check_samples, complete_prompts};
 use model::{Completion, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -243,7 +243,8 @@ fn complete(
         let key = |prefix: usize, sample: usize| {
             Key::new(completing.seed, Purpose::Prefixes).with((place + prefix) as u64).with(sample as u64)
         };
-        let (completions, _) = go_on(policy, &prompts, completing.sampling, key, &|ended| progress.advance(ended));
+        let (completions, _) =
+            complete_prompts(policy, &prompts, completing.sampling, key, &|ended| progress.advance(ended));
         for (Wanted { problem, text, .. }, completions) in chunk.iter().zip(completions) {
             let is_right = |completion: &&Completion| {
                 let whole = format!("{text}{}", policy.tokenizer.decode(&completion.tokens));

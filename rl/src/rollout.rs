@@ -6,7 +6,7 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use data::{Example, Problem, Prompting, encode_beginning};
-use eval::{Policy, RewardModel, Sample, SampleConfig, encode_prompts, go_on, grade};
+use eval::{Policy, RewardModel, Sample, SampleConfig, complete_prompts, encode_prompts, grade};
 use model::{
     ActorCritic, Completion, GenerateStats, Key, Purpose, Transformer, output_entropy, parallel_map, score,
     score_with_values,
@@ -89,7 +89,7 @@ pub fn sample_rollouts(
     };
     let prompting = &config.sampling.prompting;
     let prompts = prompts(policy, asked, prompting)?;
-    let (completions, stats) = go_on(policy, &prompts, &config.sampling, key, &|_| ());
+    let (completions, stats) = complete_prompts(policy, &prompts, &config.sampling, key, &|_| ());
     let mut judged = judge(policy, asked, &completions, config)?.into_iter();
     let mut rollouts = Vec::with_capacity(asked.len() * config.sampling.samples);
     for ((question, prompt), completions) in asked.iter().zip(&prompts).zip(completions) {
