@@ -1,6 +1,6 @@
 //! Folders of results as studies: everything that was done with one size and one seed.
 
-use crate::{Cell, Cost, Crossed, RunResult, over_seeds};
+use crate::{Cell, Cost, Crossed, ERROR, RunResult, over_seeds};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use eval::{Estimate, Metric, MetricKind, Report};
@@ -123,12 +123,12 @@ impl Size {
         let scores = self.of(name).filter_map(|run| run.scores(metric)).collect::<Vec<_>>();
         // The report's own interval of one seed knows shares near 0 and 1 better.
         let is_better = |crossed: &Crossed| {
-            crossed.seeds > 1 && crossed.seeds == estimates.len() && crossed.cell().half_width > 0.0
+            crossed.seeds > 1 && crossed.seeds == estimates.len() && crossed.cell(ERROR).half_width > 0.0
         };
         let crossed = Crossed::of(&scores).filter(is_better);
-        let cell = over_seeds(&estimates)?;
+        let cell = over_seeds(&estimates, ERROR)?;
         // Scores by question are rounded to thousandths.
-        Some(crossed.map_or(cell, |crossed| Cell { mean: cell.mean, ..crossed.cell() }))
+        Some(crossed.map_or(cell, |crossed| Cell { mean: cell.mean, ..crossed.cell(ERROR) }))
     }
 
     /// The mean over seeds of something that a run has cost.

@@ -10,7 +10,8 @@ use clap::Parser;
 use data::{Benchmark, DataOptions, Problem, Split, load};
 use eval::{Estimate, Metric, MetricKind, Report};
 use scripts::{
-    Cell, Crossed, FROM_SFT, Size, TableArgs, Written, exit, metric, over_seeds, questions_of, read_studies, reports,
+    Cell, Crossed, ERROR, FROM_SFT, Size, TableArgs, Written, exit, metric, over_seeds, questions_of, read_studies,
+    reports,
 };
 use std::{fmt::Write, process::ExitCode};
 
@@ -87,8 +88,8 @@ fn of_class(size: &Size, name: &str, metric: Metric, is_of_it: impl Fn(usize) ->
     let scores: Vec<Vec<f64>> = size.of(name).filter_map(|run| run.scores(metric)).map(of_seed).collect();
     match scores.as_slice() {
         // As in the report of one seed, which knows shares near 0 and 1 better.
-        [of_seed] if !of_seed.is_empty() => over_seeds(&[Estimate::over_questions(of_seed)]),
-        _ => Crossed::of(&scores).map(|crossed| crossed.cell()),
+        [of_seed] if !of_seed.is_empty() => over_seeds(&[Estimate::over_questions(of_seed)], ERROR),
+        _ => Crossed::of(&scores).map(|crossed| crossed.cell(ERROR)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What claims compare: one number a run, with its interval over questions where a report has one. Knows no claim.
 
 use eval::{Estimate, Metric};
-use scripts::{RunResult, Study};
+use scripts::{ERROR, RunResult, Study, normal};
 
 /// One number of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,22 @@ impl Measure {
         }
     }
 
-    /// Reads it; an interval of no width where results hold none.
+    /// The least and the most that it can come to, whatever the looks show: by when they were. `None` where that bounds nothing.
+    pub fn bounds(self, name: &str, study: &Study) -> Option<[f64; 2]> {
+        let run = study.runs.get(name)?;
+        let looks = looks(run);
+        // The last one is none at which a run is known to have converged.
+        let first = usize::from(self == Self::Needed && run.command == "ei");
+        let [first, last] = [looks.get(first)?, looks.get(looks.len().checked_sub(2)?)?];
+        match self {
+            Self::Samples | Self::Needed => Some([first[1].log10(), last[1].log10()]),
+            Self::Rounds => Some([first[0], last[0]]),
+            _ => None,
+        }
+    }
+
+    /// Reads it; an interval of no width where results hold none. A look is at as many questions as the run says, and two looks
+    /// are taken to be at different ones, so that the interval is too wide.
     ///
     /// # Errors
     /// What is lacking, as a sentence for the table.
@@ -65,7 +80,10 @@ impl Measure {
                 let test = run.test.as_ref().and_then(|report| report.metrics.get(&metric));
                 return test.copied().ok_or_else(|| lacks(&metric.to_string()));
             }
-            Self::Fall => run.best_and_last(LOOK).map(|[best, last]| best - last).ok_or_else(|| lacks("look"))?,
+            Self::Fall => {
+                let [best, last] = run.best_and_last(LOOK).ok_or_else(|| lacks("look"))?;
+                return Ok(of_looks(run, &[(1.0, best), (-1.0, last)]));
+            }
             Self::Samples => settled(name, study)?[1].log10(),
             Self::Needed => {
                 let [round, samples, _] = settled(name, study)?;
@@ -79,9 +97,13 @@ impl Measure {
                 let plain = looks(self::run("ppo", study)?);
                 let [_, until, _] = plain[converged("ppo", study)?];
                 let early: Vec<f64> = looks(run).iter().filter(|look| look[1] <= until).map(|look| look[2]).collect();
-                mean(&early).ok_or_else(|| lacks("look until `ppo` has converged"))?
+                let early = mean(&early).ok_or_else(|| lacks("look until `ppo` has converged"))?;
+                return Ok(of_looks(run, &[(1.0, early)]));
             }
-            Self::AfterTwoRounds => after_two_rounds(&looks(run)).ok_or_else(|| still_rising(name, study))?,
+            Self::AfterTwoRounds => {
+                let [later, until] = after_two_rounds(&looks(run)).ok_or_else(|| still_rising(name, study))?;
+                return Ok(of_looks(run, &[(1.0, later), (-1.0, until)]));
+            }
             Self::Distinct => {
                 let first = run.looks.first().and_then(|look| look.get("diversity/distinct_traces"));
                 first.copied().ok_or_else(|| lacks("diversity"))?
@@ -134,15 +156,23 @@ fn start(name: &str, study: &Study) -> Result<f64, String> {
     best_and_last.map(|[best, _]| best).ok_or_else(|| "`sft` has no look".into())
 }
 
-/// `None` where there is no later look although the last was the best. One that was not is how Expert Iteration finds out that
+/// The best look after the second round and the best until then. `None` where there is no later look although the last was the best. One that was not is how Expert Iteration finds out that
 /// it is done.
-fn after_two_rounds(looks: &[[f64; 3]]) -> Option<f64> {
+fn after_two_rounds(looks: &[[f64; 3]]) -> Option<[f64; 2]> {
     let best = |looks: &[[f64; 3]]| looks.iter().map(|look| look[2]).fold(f64::NEG_INFINITY, f64::max);
     let (first, later) = looks.split_at(looks.iter().take_while(|look| look[0] <= 2.0).count());
     if !later.is_empty() {
-        return Some(best(later) - best(first));
+        return Some([best(later), best(first)]);
     }
-    first.last().map(|last| last[2] - best(first)).filter(|fall| *fall < 0.0)
+    first.last().map(|last| [last[2], best(first)]).filter(|[last, best]| last < best)
+}
+
+/// A sum of shares that looks of a run have seen, each with its weight.
+fn of_looks(run: &RunResult, shares: &[(f64, f64)]) -> Estimate {
+    let value = shares.iter().map(|(weight, share)| weight * share).sum::<f64>();
+    let variance = shares.iter().map(|(weight, share)| weight * weight * share * (1.0 - share)).sum::<f64>();
+    let half = run.looked_at().map_or(0.0, |questions| normal(ERROR) * (variance / questions).sqrt());
+    Estimate { value, ci95: [value - half, value + half] }
 }
 
 fn mean(values: &[f64]) -> Option<f64> {
@@ -158,7 +188,7 @@ mod tests {
         let added = |accuracies: &[f64]| {
             let looks: Vec<[f64; 3]> =
                 (1..).zip(accuracies).map(|(round, maj)| [f64::from(round), 0.0, *maj]).collect();
-            after_two_rounds(&looks)
+            after_two_rounds(&looks).map(|[later, until]| later - until)
         };
         let is = |found: Option<f64>, expected: f64| found.is_some_and(|found| (found - expected).abs() < 1e-12);
         assert!(is(added(&[0.4, 0.5, 0.45, 0.53]), 0.03));

@@ -2,7 +2,7 @@
 
 use crate::measure::Measure;
 use eval::Estimate;
-use scripts::{Cell, Crossed, Size, Study, over_seeds};
+use scripts::{Cell, Crossed, ERROR, Size, Study, over_seeds};
 use std::fmt;
 
 /// The smallest effect of interest, as a share of questions: two points.
@@ -60,12 +60,24 @@ pub struct Part {
     pub terms: Vec<(f64, &'static str)>,
     /// Runs that `terms` were chosen from.
     pub candidates: Vec<&'static str>,
+    /// What the choice stands for.
+    pub chosen: Option<Chosen>,
     /// The number that is compared.
     pub measure: Measure,
     /// Where the sum has to lie.
     pub asked: Asked,
     /// Whether it is enough that either this part or the one before holds.
     pub or: bool,
+}
+
+/// Runs that are compared because of what they scored: which verdict the choice favours, and of how many comparisons. That verdict
+/// is asked of an interval that misses in none of them as often as another does in one (Bonferroni).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chosen {
+    /// The part says it of every one, and the one that speaks most against it was taken.
+    Every(usize),
+    /// The part says it of some, and the one that speaks most for it was taken.
+    Some(usize),
 }
 
 /// What was found of a part.
@@ -87,49 +99,99 @@ pub struct Answer {
 struct Measured {
     /// The measure of each term.
     terms: Vec<Cell>,
-    /// Their weighted sum.
-    sum: Cell,
+    /// Their weighted sum, by seed.
+    sums: Vec<Estimate>,
     /// The sum by seed and question, where all runs tell what each question scores: what is hard for all of them takes no part.
     crossed: Option<Crossed>,
 }
 
+impl Measured {
+    fn sum(&self, error: f64) -> Cell {
+        let sum = over_seeds(&self.sums, error).expect("some seed has all runs");
+        match &self.crossed {
+            Some(crossed) => Cell { half_width: crossed.cell(error).half_width, ..sum },
+            None => sum,
+        }
+    }
+}
+
 /// Asks the studies of one size.
 pub fn ask(part: &Part, size: &Size) -> Answer {
-    let measured = measured(part, size).map(|measured| (measured.terms, measured.sum));
-    answer(measured, part.asked, not_run(part, [size]))
+    let found = measured(part, size).map(|measured| {
+        let sums = part.errors().map(|error| measured.sum(error));
+        (measured.terms, sums)
+    });
+    let answer = answer(part, found, not_run(part, [size]));
+    match decided_by_budgets(part, size) {
+        Some(why) if answer.difference.is_some() && answer.not_run.is_empty() => {
+            Answer { verdict: Verdict::CannotTell, why: Some(why), ..answer }
+        }
+        _ => answer,
+    }
 }
 
 /// Asks whether the sum is larger at one size than at another. Seeds of different sizes have nothing in common; the questions are
 /// the same.
 pub fn ask_across(part: &Part, large: &Size, small: &Size) -> Answer {
-    let difference = measured(part, large).and_then(|large| {
+    let found = measured(part, large).and_then(|large| {
         let small = measured(part, small)?;
-        let apart = Cell {
-            mean: large.sum.mean - small.sum.mean,
-            half_width: large.sum.half_width.hypot(small.sum.half_width),
-            seeds: large.sum.seeds.min(small.sum.seeds),
+        let paired = large.crossed.as_ref().zip(small.crossed.as_ref()).and_then(|(large, small)| large.minus(small));
+        let difference = |error: f64| {
+            let [large, small] = [&large, &small].map(|of_size| of_size.sum(error));
+            let apart = large.half_width.hypot(small.half_width);
+            let half_width = paired.as_ref().map_or(apart, |paired| paired.cell(error).half_width);
+            Cell { mean: large.mean - small.mean, half_width, seeds: large.seeds.min(small.seeds) }
         };
-        let paired = large.crossed.zip(small.crossed).and_then(|(large, small)| large.minus(&small));
-        Ok((vec![large.sum, small.sum], paired.map_or(apart, |paired| Cell { mean: apart.mean, ..paired.cell() })))
+        Ok((vec![large.sum(ERROR), small.sum(ERROR)], part.errors().map(difference)))
     });
-    answer(difference, part.asked, not_run(part, [large, small]))
+    answer(part, found, not_run(part, [large, small]))
 }
 
-fn answer(measured: Result<(Vec<Cell>, Cell), String>, asked: Asked, not_run: Vec<&'static str>) -> Answer {
-    let (verdict, mut why) = match &measured {
-        Ok((_, Cell { seeds: 1, .. })) => {
-            (Verdict::CannotTell, Some("one seed, and what others would give is not known".into()))
+/// What follows from a difference: its 95 % interval, and the one for what the choice of runs favours.
+fn answer(part: &Part, found: Result<(Vec<Cell>, [Cell; 2]), String>, not_run: Vec<&'static str>) -> Answer {
+    let open = |why: &str| (Verdict::CannotTell, Some(why.to_string()));
+    let (verdict, mut why) = match &found {
+        Ok((_, [Cell { seeds: 1, .. }, _])) => open("one seed, and what others would give is not known"),
+        Ok((_, [Cell { half_width: 0.0, .. }, _])) => {
+            open("all seeds have found the same, and how far from it others would lie is not known")
         }
-        Ok((_, difference)) => (asked.verdict(difference), None),
-        Err(why) => (Verdict::CannotTell, Some(why.clone())),
+        Ok((_, [usual, strict])) => {
+            let [holds, is_refuted] = match part.chosen {
+                None => [usual, usual],
+                Some(Chosen::Every(_)) => [usual, strict],
+                Some(Chosen::Some(_)) => [strict, usual],
+            };
+            (part.asked.verdict(holds, is_refuted), None)
+        }
+        Err(why) => open(why),
     };
     let verdict = if not_run.is_empty() { verdict } else { Verdict::CannotTell };
     if !not_run.is_empty() {
         let verb = if not_run.len() == 1 { "was" } else { "were" };
         why = Some(format!("`{}` {verb} not run", not_run.join("`, `")));
     }
-    let (terms, difference) = measured.map_or((Vec::new(), None), |(terms, difference)| (terms, Some(difference)));
+    let (terms, difference) = found.map_or((Vec::new(), None), |(terms, [difference, _])| (terms, Some(difference)));
     Answer { terms, difference, verdict, why, not_run }
+}
+
+/// Says so where the looks that runs were given leave one verdict only, whatever they had shown.
+fn decided_by_budgets(part: &Part, size: &Size) -> Option<String> {
+    let (mut ends, mut seeds) = ([0.0; 2], 0.0);
+    for study in &size.studies {
+        let bounds = part.terms.iter().map(|(weight, name)| {
+            let [low, high] = part.measure.bounds(name, study)?;
+            Some(if *weight < 0.0 { [weight * high, weight * low] } else { [weight * low, weight * high] })
+        });
+        if let Some(bounds) = bounds.collect::<Option<Vec<_>>>() {
+            seeds += 1.0;
+            bounds.iter().for_each(|[low, high]| ends = [ends[0] + low, ends[1] + high]);
+        }
+    }
+    let [low, high] = ends.map(|sum| Cell { mean: sum / seeds, half_width: 0.0, seeds: 1 });
+    let whole = Cell { mean: (low.mean + high.mean) / 2.0, half_width: (high.mean - low.mean) / 2.0, seeds: 1 };
+    // Of one run, what was given bounds the answer and does not make it.
+    let is_decided = seeds > 0.0 && part.terms.len() > 1 && part.asked.verdict(&whole, &whole) != Verdict::CannotTell;
+    is_decided.then(|| "the samples that the runs were given leave no other answer, whatever they had shown".into())
 }
 
 fn not_run<const N: usize>(part: &Part, sizes: [&Size; N]) -> Vec<&'static str> {
@@ -143,17 +205,17 @@ fn measured(part: &Part, size: &Size) -> Result<Measured, String> {
     let studies: Vec<&Study> = size.studies.iter().filter(has_all).collect();
     let of_study = |study: &&Study| part.terms.iter().map(|(_, name)| part.measure.of(name, study)).collect();
     let seeds: Vec<Vec<Estimate>> = studies.iter().map(of_study).collect::<Result<_, String>>()?;
-    let none = || "no seed has all of these runs".to_string();
-    let of_term = |term: usize| over_seeds(&seeds.iter().map(|seed| seed[term]).collect::<Vec<_>>()).ok_or_else(none);
-    let terms = (0..part.terms.len()).map(of_term).collect::<Result<_, String>>()?;
-    let sums: Vec<Estimate> = seeds.iter().map(|seed| weighted_sum(&part.terms, seed)).collect();
-    let mut sum = over_seeds(&sums).ok_or_else(none)?;
+    // A term that all seeds have is told as in the tables.
+    let of_term = |(term, (_, name)): (usize, &(f64, &'static str))| match part.measure {
+        Measure::Test(metric) if size.of(name).count() == studies.len() => size.cell(name, metric),
+        _ => over_seeds(&seeds.iter().map(|seed| seed[term]).collect::<Vec<_>>(), ERROR),
+    };
+    let terms: Option<Vec<Cell>> = part.terms.iter().enumerate().map(of_term).collect();
+    let sums = seeds.iter().map(|seed| weighted_sum(&part.terms, seed)).collect();
     let crossed = studies.iter().map(|study| scores(part, study)).collect::<Option<Vec<_>>>();
     let crossed = crossed.and_then(|scores| Crossed::of(&scores));
-    if let Some(crossed) = &crossed {
-        sum.half_width = crossed.cell().half_width;
-    }
-    Ok(Measured { terms, sum, crossed })
+    let terms = terms.ok_or("no seed has all of these runs")?;
+    Ok(Measured { terms, sums, crossed })
 }
 
 /// The weighted sum of one seed, question by question.
@@ -182,19 +244,33 @@ fn weighted_sum(terms: &[(f64, &str)], estimates: &[Estimate]) -> Estimate {
     Estimate { value, ci95: [value - half, value + half] }
 }
 
-impl Asked {
-    /// Where an interval lies.
-    pub fn verdict(self, difference: &Cell) -> Verdict {
-        let (low, high) = (difference.mean - difference.half_width, difference.mean + difference.half_width);
-        let (holds, is_refuted) = match self {
-            Self::Above { than, smallest } => (low > than, high <= than + smallest),
-            Self::NotAbove { than, margin } => (low <= than && high <= than + margin, low > than),
-            Self::Close { margin } => (-margin <= low && high <= margin, low > margin || high < -margin),
+impl Part {
+    /// How often the usual interval may miss, and the one for the verdict that the choice of runs favours.
+    fn errors(&self) -> [f64; 2] {
+        let comparisons = match self.chosen {
+            None => 1,
+            Some(Chosen::Every(count) | Chosen::Some(count)) => count,
         };
-        match (holds, is_refuted) {
-            (true, _) => Verdict::Holds,
-            (false, true) => Verdict::DoesNotHold,
-            (false, false) => Verdict::CannotTell,
+        [ERROR, ERROR / comparisons as f64]
+    }
+}
+
+impl Asked {
+    /// Where intervals lie: whether one holds, and whether another is refuted.
+    pub fn verdict(self, holds: &Cell, is_refuted: &Cell) -> Verdict {
+        if self.lies(holds)[0] {
+            return Verdict::Holds;
+        }
+        if self.lies(is_refuted)[1] { Verdict::DoesNotHold } else { Verdict::CannotTell }
+    }
+
+    /// Whether an interval lies where the part says, and whether it lies where that cannot be.
+    fn lies(self, difference: &Cell) -> [bool; 2] {
+        let (low, high) = (difference.mean - difference.half_width, difference.mean + difference.half_width);
+        match self {
+            Self::Above { than, smallest } => [low > than, high <= than + smallest],
+            Self::NotAbove { than, margin } => [low <= than && high <= than + margin, low > than],
+            Self::Close { margin } => [-margin <= low && high <= margin, low > margin || high < -margin],
         }
     }
 }
@@ -235,7 +311,8 @@ mod tests {
     use Verdict::{CannotTell, DoesNotHold, Holds};
 
     fn verdict(asked: Asked, mean: f64, half_width: f64) -> Verdict {
-        asked.verdict(&Cell { mean, half_width, seeds: 3 })
+        let cell = Cell { mean, half_width, seeds: 3 };
+        asked.verdict(&cell, &cell)
     }
 
     #[test]
