@@ -18,7 +18,7 @@ use anyhow::Result;
 use clap::Parser;
 use list::{CLAIMS, Claim};
 use measure::{CONVERGED, Unit};
-use scripts::{Cell, Size, TableArgs, Written, csv_line, exit, questions_of, read_studies};
+use scripts::{Cell, Size, TableArgs, Written, csv_line, exit, questions_of, read_studies, samples_of_ei};
 use std::{collections::BTreeMap, fmt::Write, process::ExitCode};
 use test::{Answer, CLOSE, Part, SMALLEST, Verdict, ask, ask_across};
 
@@ -142,9 +142,10 @@ impl Found {
 fn measured_on(sizes: &[Size]) -> Result<String> {
     let of_size = |size: &Size| {
         let seeds = size.studies.iter().map(|study| study.seed.to_string()).collect::<Vec<_>>().join(", ");
-        format!("`{}` (seed(s) {seeds}; K = {})", size.model, size.most_samples())
+        format!("`{}` (seed(s) {seeds}; K of maj@K and pass@K is {})", size.model, size.most_samples())
     };
-    Ok(format!("Measured on {}: {}.", questions_of(sizes)?, sizes.iter().map(of_size).collect::<Vec<_>>().join("; ")))
+    let of_sizes = sizes.iter().map(of_size).collect::<Vec<_>>().join("; ");
+    Ok(format!("Measured on {}: {of_sizes}.{}", questions_of(sizes)?, samples_of_ei(sizes)))
 }
 
 fn summary(found: &[Found], sizes: &[Size], markdown: &mut String) -> Result<()> {

@@ -12,10 +12,10 @@ mod table;
 use std::process::ExitCode;
 
 pub use interval::{Cell, Crossed, ERROR, mean_over_seeds, normal, over_seeds};
-pub use plot::{Figure, OVER_SEEDS, Panel, Point, Scale, Series, of_looks};
+pub use plot::{Figure, OVER_SEEDS, Panel, Point, Scale, Series};
 pub use result::{Cost, Look, Made, RunResult, check_name};
 pub use study::{Size, Study, StudyArgs, metric, questions_of, read_studies, reports};
-pub use table::{FROM_SFT, OutArgs, Row, TableArgs, Written, csv_line, methods, print_methods};
+pub use table::{FROM_SFT, OutArgs, Row, TableArgs, Written, csv_line, methods, print_methods, samples_of_ei};
 
 /// How a program ends: well, or with one line that says what went wrong.
 pub fn exit(outcome: anyhow::Result<()>) -> ExitCode {

@@ -100,10 +100,23 @@ impl Panel {
         panel
     }
 
+    /// Before their first looks, lines of runs from SFT stand where that does: they go on from the checkpoint of its best look. Of
+    /// the base nobody has asked.
+    pub fn begin_with_sft(&mut self, size: &Size, rows: &[Row]) {
+        const LOOK: &str = "validation/maj@1";
+        let of_sft: Vec<f64> = size.of("sft").filter_map(|run| Some(run.best_and_last(LOOK)?[0])).collect();
+        let problems = size.of("sft").find_map(RunResult::looked_at);
+        for (series, (_, run)) in self.series.iter_mut().zip(rows) {
+            let is_from_sft = !run.split('-').any(|part| part == "base") && !series.points.is_empty();
+            let start = of_looks(&of_sft, problems).filter(|_| is_from_sft).map(|cell| Point { x: 0.0, cell });
+            series.points.splice(..0, start);
+        }
+    }
+
     /// Says so below the figure where not all seeds have a run.
     pub fn found(&mut self, run: &str, seeds: usize) {
         match seeds {
-            0 => self.missing.push(format!("`{run}` of `{}` is missing.", self.model)),
+            0 => self.missing.push(format!("`{run}` was not run on `{}`.", self.model)),
             some if some < self.seeds => {
                 self.missing.push(format!("`{run}` of `{}` has {some} of {} seeds.", self.model, self.seeds));
             }
@@ -118,26 +131,34 @@ impl Panel {
 
 /// The mean of one look of each seed. Where it is a share of problems, their part of the interval is that of a share; all seeds look
 /// at the same problems, so that more seeds do not make more of them.
-pub fn of_looks(values: &[f64], problems: Option<f64>) -> Option<Cell> {
+fn of_looks(values: &[f64], problems: Option<f64>) -> Option<Cell> {
     let cell = mean_over_seeds(values)?;
     let of_problems = problems.map_or(0.0, |problems| 1.96 * (cell.mean * (1.0 - cell.mean) / problems).sqrt());
     Some(Cell { half_width: cell.half_width.hypot(of_problems), ..cell })
 }
 
 impl Figure {
-    /// In all its forms. A size without a point has no panel.
+    /// In all its forms. A size that has only the first of several lines, which the others are compared with, has no panel, where
+    /// another size has more.
     ///
     /// # Errors
     /// Where nothing is there to be drawn, and what the drawing library says.
     pub fn written(mut self) -> Result<Written> {
+        let has = |panel: &Panel, from: usize| {
+            panel.series.iter().skip(from).any(|series| !self.scale.placed(series).is_empty())
+        };
+        let from = usize::from(self.panels.iter().any(|panel| has(panel, 1)));
+        let (shown, left_out): (Vec<Panel>, Vec<Panel>) = self.panels.into_iter().partition(|panel| has(panel, from));
+        let told = if shown.is_empty() { &left_out } else { &shown };
         let mut missing: Vec<String> = Vec::new();
-        for sentence in self.panels.iter().flat_map(|panel| &panel.missing) {
-            if !missing.contains(sentence) {
-                missing.push(sentence.clone());
+        let sentences = told.iter().flat_map(|panel| panel.missing.iter().cloned());
+        for sentence in sentences.chain(left_out.iter().map(|panel| format!("Not run on `{}`.", panel.model))) {
+            if !missing.contains(&sentence) {
+                missing.push(sentence);
             }
         }
-        self.panels.retain(|panel| panel.series.iter().any(|series| !self.scale.placed(series).is_empty()));
-        ensure!(!self.panels.is_empty(), "nothing to draw: {}", missing.join(" "));
+        ensure!(!shown.is_empty(), "nothing to draw: {}", missing.join(" "));
+        self.panels = shown;
         let mut svg = String::new();
         self.draw(&mut svg).map_err(|error| anyhow!("cannot draw {}: {error}", self.title))?;
         Ok(Written { markdown: self.markdown(&missing)?, csv: self.csv()?, svg: Some(svg) })
@@ -251,12 +272,39 @@ mod tests {
     fn a_run_that_is_missing_is_told_of_below_and_is_an_error_only_if_all_are() {
         let size = size("ppo", &[&[(1.0, 0.3)], &[]]);
         let markdown = figure(&size, Scale::Linear).written().unwrap().markdown;
-        assert!(markdown.contains("\n`ei-k4` of `tiny` is missing."), "{markdown}");
+        assert!(markdown.contains("\n`ei-k4` was not run on `tiny`."), "{markdown}");
         assert!(markdown.contains("\n`ppo` of `tiny` has 1 of 2 seeds."), "{markdown}");
         assert!(markdown.contains("\n| `tiny`, validation maj@1 by samples | PPO |\n"), "{markdown}");
         let nothing = Size { model: "tiny".into(), studies: Vec::new() };
         let error = figure(&nothing, Scale::Linear).written().unwrap_err().to_string();
         assert!(error.contains("`ei-k4`") && error.contains("`ppo`"), "{error}");
+    }
+
+    #[test]
+    fn a_size_that_has_nothing_to_compare_has_no_panel() {
+        let (first, second) = (size("ei-k4", &[&[(1.0, 0.3)]]), size("ppo", &[&[(1.0, 0.3)]]));
+        let drawn = |sizes: &[&Size]| {
+            let panels = sizes.iter().map(|size| Panel::of_looks(size, &ROWS, "samples", "validation/maj@1")).collect();
+            Figure { panels, ..figure(&first, Scale::Linear) }.written().unwrap().markdown
+        };
+        assert!(drawn(&[&first]).contains("| `tiny`, validation maj@1"), "there is nothing else");
+        let other = Size { model: "nano".into(), ..first.clone() };
+        let told = drawn(&[&other, &second]);
+        assert!(!told.contains("| `nano`") && told.contains("\nNot run on `nano`."), "{told}");
+    }
+
+    #[test]
+    fn what_starts_from_sft_begins_where_sft_was_best() {
+        let mut size = size("ppo", &[&[(1.0, 0.3)]]);
+        let mut sft = size.studies[0].runs["ppo"].clone();
+        sft.name = "sft".into();
+        size.studies[0].runs.insert("sft".into(), sft);
+        let rows = [("PPO", "ppo"), ("PPO from the base", "ppo-base"), ("EI", "ei")];
+        let mut panel = Panel::of_looks(&size, &rows, "samples", "validation/maj@1");
+        panel.begin_with_sft(&size, &rows);
+        let xs: Vec<Vec<f64>> =
+            panel.series.iter().map(|series| series.points.iter().map(|point| point.x).collect()).collect();
+        assert_eq!(xs, [vec![0.0, 8.0], vec![], vec![]]);
     }
 
     #[test]

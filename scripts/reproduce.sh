@@ -142,7 +142,7 @@ study() {
   # Every chain of calculations once, however it is told: what keeps hard questions from being a small part of the examples.
   try ei-trace "table-1 $numbers" orm ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" --deduplicate trace "${ei[@]}"
   try rcrl "table-1 $numbers claims" rcrl
-  asked="--goal bad" of=rcrl try rcrl-bad "claims" rcrl
+  asked="--goal bad" of=rcrl try rcrl-bad "table-1 claims" rcrl
   # From the base, after a few solved problems.
   try ei-base "table-2 $third table-5 figure-rounds figure-samples claims" ei-base
   asked="--shots $ppo_shots" try ppo-base "table-2 $third figure-samples claims" base ppo "${prompted[@]}" --temperature "$warmth"

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser};
 use eval::{Metric, MetricKind};
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     fs,
     io::{self, Write as _},
@@ -127,9 +128,11 @@ pub fn methods(title: &str, rows: &[Row], sizes: &[Size]) -> Result<Written> {
     writeln!(
         written.markdown,
         "\nMeasured on {}: mean over seeds ± half of a 95 % interval over questions and seeds together. Samples and CPU seconds are the \
-         method's own, beyond what it starts from: what is sampled once for several methods counts as samples of each and as CPU \
-         seconds of the first, a reward model. —: it samples nothing, or that was not counted.",
-        questions_of(sizes)?
+         method's own, beyond what it starts from. EI that goes on from samples of another run counts them as samples, but not as CPU \
+         seconds (from SFT they are those of the reward model, without SFT data those of EI for ORM EI); RCRL that does counts \
+         neither. —: it samples nothing, or that was not counted.{}",
+        questions_of(sizes)?,
+        samples_of_ei(sizes)
     )?;
     Ok(written)
 }
@@ -171,6 +174,17 @@ fn of_size(rows: &[Row], size: &Size, written: &mut Written) -> Result<()> {
         writeln!(written.markdown, "\n<sup>{number}</sup> {text}")?;
     }
     Ok(())
+}
+
+/// How many samples a question Expert Iteration draws in a round, as a sentence; empty where it was not run.
+pub fn samples_of_ei(sizes: &[Size]) -> String {
+    let runs = sizes.iter().flat_map(|size| ["ei", "ei-base"].into_iter().flat_map(|name| size.of(name)));
+    let drawn: BTreeSet<u64> = runs.filter_map(|run| run.flags.get("samples")?.as_u64()).collect();
+    let drawn: Vec<String> = drawn.iter().map(u64::to_string).collect();
+    match drawn.is_empty() {
+        true => String::new(),
+        false => format!(" EI draws {} samples a question in a round, where nothing else is said.", drawn.join(" or ")),
+    }
 }
 
 /// The mark of a footnote; the same text has the same mark.

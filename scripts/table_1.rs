@@ -10,6 +10,9 @@ use eval::{Agreement, Calibration, LabelCheck, OrmReport};
 use scripts::{FROM_SFT, Row, Size, TableArgs, exit, mean_over_seeds, methods, read_studies};
 use std::{fmt::Write, process::ExitCode};
 
+/// The policy of return-conditioned RL, asked for what is wrong.
+const ASKED_FOR_BAD: Row = ("RCRL, after [BAD]", "rcrl-bad");
+
 /// What a reward model chooses that knows Expert Iteration's policy.
 const RERANKED: Row = ("SFT, reranked with likelihood", "sft-likelihood");
 
@@ -24,7 +27,7 @@ fn run() -> Result<()> {
     let args = TableArgs::parse();
     let sizes = read_studies(&args.studies)?;
     let title = "Table 1. From SFT: what each method makes of a fine-tuned model.";
-    let mut table = methods(title, &[&FROM_SFT[..], &[RERANKED]].concat(), &sizes)?;
+    let mut table = methods(title, &[&FROM_SFT[..], &[ASKED_FOR_BAD, RERANKED]].concat(), &sizes)?;
     judged(&sizes, &mut table.markdown)?;
     table.put("table-1", &args.out)
 }

@@ -20,8 +20,10 @@ const ROWS: [Row; 6] = [
 fn main() -> ExitCode {
     exit(print_methods(
         "table-2",
-        "Table 2. Without SFT data: what each method makes of a base model. The prompted base is asked after solved problems, EI \
-         without any, PPO after as many as it was trained with (scripts/reproduce.sh); reward models are those of table 1, whose trunk is the SFT model.",
+        "Table 2. Without SFT data: what each method makes of a base model. The prompted base is asked after two solved \
+         problems (in the profile smoke after none), EI's policies after none, those of PPO after as many as they were trained with: none \
+         in the profiles smoke and cpu, two in gpu and with --init-small. Reward models are those of table 1, whose trunk is the SFT \
+         model.",
         &ROWS,
         &TableArgs::parse(),
     ))

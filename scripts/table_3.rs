@@ -1,4 +1,4 @@
-//! Table 3 of Havrilla et al. 2024. The methods of tables 1 and 2 on a second benchmark: SVAMP there.
+//! Table 3 of Havrilla et al. 2024. SFT, EI and PPO, with SFT data and without, on a second benchmark: SVAMP there.
 //!
 //! ```sh
 //! scripts/reproduce.sh --benchmark svamp --data-dir DIR …
@@ -19,5 +19,5 @@ const ROWS: [Row; 6] = [
 ];
 
 fn main() -> ExitCode {
-    exit(print_methods("table-3", "Table 3. The methods on a second benchmark.", &ROWS, &TableArgs::parse()))
+    exit(print_methods("table-3", "Table 3. SFT, EI and PPO on a second benchmark.", &ROWS, &TableArgs::parse()))
 }
