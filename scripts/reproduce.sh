@@ -1,14 +1,24 @@
 #!/usr/bin/env bash
 # The paper's tables, figures and claims (Havrilla et al. 2024, arXiv 2403.04642), by one command:
 #
-#     scripts/reproduce.sh --profile smoke|cpu|gpu [--benchmark synthetic|gsm8k|svamp] [--data-dir DIR] [--out DIR]
+#     scripts/reproduce.sh [--profile smoke|cpu|gpu] [--benchmark synthetic|gsm8k|svamp] [--data-dir DIR] [--out DIR]
 #       [--seeds N | --seed S] [--only table-1,figure-rounds,ppo,…] [--small-only | --large-only]
 #       [--init-small PATH] [--init-large PATH] [-- FLAG …]
+#
+# For example: all of it in a few minutes; two tables, for the first seed alone; a benchmark and models of others:
+#
+#     scripts/reproduce.sh --profile smoke
+#     scripts/reproduce.sh --only table-1,table-6 --seed 0
+#     scripts/reproduce.sh --profile gpu --benchmark gsm8k --data-dir DATA --init-small HuggingFaceTB/SmolLM2-135M
 #
 # smoke   a few minutes: that all of it works, on sixteen problems; its figures mean nothing
 # cpu     two sizes of model and three seeds on two cores; the budgets are below, the hours in docs/results. With --init-small what
 #         fits a few hours of one core: adapters for a small pretrained model
 # gpu     the paper's own settings, for published models (--init-small, --init-large)
+#
+# Without flags: cpu, synthetic, three seeds (smoke: one; two decide little), into runs/reproduce-PROFILE-BENCHMARK, followed by the name of
+# --init-small where one is given. The other benchmarks are read from --data-dir. --only takes names of runs, table-1 to table-6,
+# table-numbers, figure-rounds, figure-samples, figure-epochs, figure-value and claims.
 #
 # Every line of `study` below is one run: its name, the tables and figures that show it, what it starts from, and the command.
 # A run leaves OUT/SIZE-seedS/NAME (its directory) and OUT/SIZE-seedS/results/NAME.json (what it came to, a few kilobytes).
@@ -16,9 +26,10 @@
 # machine by copying the folders `results` alone: what a later run starts from is then made again, with the same seed (and to the same
 # digits, if the processor is of the same kind; so move between folders SIZE-seedS rather than within one).
 # --seed S and --small-only or --large-only are for one folder SIZE-seedS at a time: several of the script may then work in one OUT, on a
-# core each. FLAG … go to every command (--threads 1, say). The programs are those of this checkout, built first, or those of the folder BIN.
+# core each. The minutes that it tells are of the runs themselves; what they start from, where that is still to be made, comes on top.
+# FLAG … go to every command (--threads 1, say). The programs are those of this checkout, built first, or those of the folder BIN.
 set -euo pipefail
-here=$(dirname "$0") profile=cpu benchmark=synthetic data=() out="" seeds="" only="" one_size="" first_seed=0 inits=("" "") flags=()
+here=$(dirname "$0") profile=cpu benchmark=synthetic data=() out="" seeds="" one_seed="" only="" one_size="" first_seed=0 inits=("" "") flags=()
 fail() { echo "error: $1; see $0 --help" >&2 && exit 2; }
 while (($#)); do
   case $1 in
@@ -29,9 +40,9 @@ while (($#)); do
   --benchmark) benchmark=$2 && shift 2 ;;
   --data-dir) data=(--data-dir "$2") && shift 2 ;;
   --out) out=$2 && shift 2 ;;
-  --seeds) [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "--seeds $2 is no number" && seeds=$2 && shift 2 ;;
-  --seed) [[ $2 =~ ^(0|[1-9][0-9]*)$ ]] || fail "--seed $2 is no number" && first_seed=$2 seeds=$(($2 + 1)) && shift 2 ;;
-  --only) only=,$2, && shift 2 ;;
+  --seeds) [[ $2 =~ ^[1-9][0-9]*$ ]] || fail "--seeds $2 is no number above 0" && seeds=$2 && shift 2 ;;
+  --seed) [[ $2 =~ ^(0|[1-9][0-9]*)$ ]] || fail "--seed $2 is no number" && one_seed=$2 && shift 2 ;;
+  --only) only=,${2// /}, && shift 2 ;;
   --small-only | --large-only) one_size=$1 && shift ;;
   --init-small) inits[0]=$2 && shift 2 ;;
   --init-large) inits[1]=$2 && shift 2 ;;
@@ -43,7 +54,13 @@ done
 case $profile in smoke | cpu | gpu) ;; *) fail "no profile $profile: smoke, cpu or gpu" ;; esac
 if [ -n "${inits[1]}" ] && [ -z "${inits[0]}" ]; then fail "--init-large needs --init-small"; fi
 if [ "$profile" = gpu ] && [ -z "${inits[0]}" ]; then fail "the profile gpu is for published models: give --init-small"; fi
-out=${out:-runs/reproduce-$profile-$benchmark} bin=${BIN:-$here/../target/release}
+if [ -n "$one_seed" ]; then
+  [ -z "$seeds" ] || fail "--seed and --seeds exclude each other"
+  first_seed=$one_seed seeds=$((one_seed + 1))
+fi
+case $benchmark:${data[*]} in gsm8k: | svamp:) [ -n "${RL_DATA_DIR:-}" ] || fail "--benchmark $benchmark needs --data-dir" ;; esac
+# Results of other models are other results.
+out=${out:-runs/reproduce-$profile-$benchmark${inits[0]:+-$(basename "${inits[0]}")}} bin=${BIN:-$here/../target/release}
 if [ -z "${BIN:-}" ]; then cargo build --quiet --release --workspace --manifest-path "$here/../Cargo.toml"; fi
 
 # The budgets. K of Expert Iteration, which the reward model learns from as well; samples of a report; what differs from the
@@ -296,7 +313,7 @@ for pass in count run; do
     done
   done
   if [ "$pass" = count ]; then
-    for what in ${only//,/ }; do [[ " $known " == *" $what "* ]] || fail "--only $what names no run, table or figure"; done
+    for what in ${only//,/ }; do [[ " $known " == *" $what "* ]] || fail "--only $what names no run, table or figure of what is made here"; done
     echo "${#left[@]} runs to do in $out"
   fi
 done
@@ -309,4 +326,5 @@ if [ "$profile" = smoke ] && [ "$benchmark" = synthetic ] && shown table-3; then
   mkdir -p "$out/tables" && cp "$out-svamp"/tables/table-3.* "$out/tables"
 fi
 page=$("$bin/index" "$out")
-echo "tables, figures and claims are in $out/tables, all of them on one page: $page"
+if [ -d "$out/tables" ]; then echo "tables, figures and claims are in $out/tables"; fi
+echo "all that was made is on one page: $page"

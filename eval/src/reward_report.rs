@@ -74,7 +74,7 @@ impl Agreement {
         .sqrt();
         Self {
             squared_distance: moment(&|label, value| (label - value).powi(2)),
-            same_side: moment(&|label, value| f64::from(u8::from((label > 0.5) == (value > 0.5)))),
+            same_side: moment(&|label, value| f64::from(u8::from((label >= 0.5) == (value >= 0.5)))),
             correlation: if deviations > 0.0 { covariance / deviations } else { 0.0 },
         }
     }

@@ -1,7 +1,8 @@
 //! The command line: which commands there are, their flags, and where the flags of a configuration file come in.
 
 use crate::{
-    augment, bench, config_file, expert_iteration, export, generate, inspect, orm, ppo, pretrain, rcrl, sft, verify,
+    augment, bench, config_file, expert_iteration, export, generate, idle::idle, inspect, orm, ppo, pretrain, rcrl,
+    sft, verify,
 };
 use anyhow::Result;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -88,13 +89,14 @@ impl Command {
 /// A `clap::Error` for what clap refuses (also `--help`), anything else about the configuration file.
 pub fn parse(arguments: Vec<OsString>) -> Result<Command> {
     let program = program();
-    let arguments = config_file::expand(arguments, &program)?;
-    let matches = program.try_get_matches_from(arguments)?;
+    let expanded = config_file::expand(arguments.clone(), &program)?;
+    let matches = program.try_get_matches_from(expanded)?;
+    idle(&arguments, &matches).iter().for_each(|sentence| tracing::warn!("{sentence}"));
     Ok(Cli::from_arg_matches(&matches)?.command)
 }
 
 /// The command line with the defaults that differ between commands.
-fn program() -> clap::Command {
+pub(crate) fn program() -> clap::Command {
     let mut program = Cli::command();
     let commands = [
         ("pretrain", pretrain::DEFAULTS, pretrain::BY_SIZE),

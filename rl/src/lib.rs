@@ -17,6 +17,7 @@ pub mod export;
 pub mod generate;
 pub mod harvest;
 pub mod html;
+mod idle;
 pub mod inspect;
 pub mod loss;
 pub mod optim;

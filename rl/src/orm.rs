@@ -325,7 +325,8 @@ fn check_labels(
 ) -> Result<LabelCheck> {
     let chosen = report::spread_over(unseen, config.check_labels);
     let count = |name: &str, completions: usize, seed: u64| {
-        let part = run.part(name, "orm", config, 0)?;
+        // What was completed before an interrupt, or at the end of a run that is gone on with, is not completed again.
+        let part = run.part(name, "orm", config, usize::from(run.has_part(name, "orm", config)?))?;
         let sampling = config.sampling.config(completions, &config.data, &config.run, device)?;
         let completing = Completing { sampling: &sampling, seed, quiet: config.run.quiet };
         prefix::count(policy, problems, &chosen, None, &completing, &part).map(|(counts, _)| counts)

@@ -11,7 +11,7 @@ use crate::{
     progress::Progress,
     run::{Run, append_line, append_to},
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use data::{Example, Problem, Prompting, Tokenizer, encode_written, extract_answer, prefix_ends};
 use eval::{Policy, Sample, SampleConfig, check_samples, complete_prompts};
@@ -188,6 +188,10 @@ pub fn count(
 ) -> Result<(Counts, usize)> {
     let by_id: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
     let mut counts = from.map_or(Ok(Counts::new()), |file| read_copied(file, run))?;
+    let k = completing.sampling.samples;
+    if let Some((from, (_, of))) = from.zip(counts.values().find(|(_, of)| *of != k)) {
+        bail!("{} has prefixes with {of} completions, and --completions is {k}: they must agree", from.display());
+    }
     let mut seen = HashSet::new();
     let mut wanted: Vec<Wanted<'_>> = Vec::new();
     for sample in samples {
@@ -225,7 +229,9 @@ fn complete(
     let path = run.dir().join(FILE);
     let done = resume(&path, chunk, wanted.len())?;
     ensure!(
-        done.iter().zip(wanted).all(|(done, wanted)| done.id == wanted.problem.id && done.prefix == wanted.text)
+        done.iter()
+            .zip(wanted)
+            .all(|(done, wanted)| { done.id == wanted.problem.id && done.prefix == wanted.text && done.of == k })
             && done.len() <= wanted.len(),
         "{} holds other prefixes than are wanted now: its samples or --from-prefixes have changed",
         path.display()

@@ -171,7 +171,9 @@ fn mixture(samples: &[Sample], right_per_wrong: f64, seed: u64) -> Result<Vec<&S
     let (right, wrong): (Vec<&Sample>, Vec<&Sample>) = distinct.partition(|sample| sample.correct);
     ensure!(
         !right.is_empty() && !wrong.is_empty(),
-        "{} distinct solutions are right and {} wrong: both are needed",
+        "of {} samples, {} distinct solutions that were written to their end are right and {} wrong: both are needed; sample more \
+         (--samples), more problems (--limit) or longer ones (--max-new-tokens)",
+        samples.len(),
         right.len(),
         wrong.len()
     );

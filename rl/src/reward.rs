@@ -93,6 +93,8 @@ pub struct Done<'a> {
     pub tokens: &'a [u32],
     /// What the reward model says after each token; empty where none is asked.
     pub judged: &'a [f32],
+    /// What it says after what was given; 0 where nothing was, or none is asked.
+    pub judged_given: f32,
 }
 
 /// The environment's rewards of a completion, one a token.
@@ -103,14 +105,14 @@ pub struct Done<'a> {
 ///   equals one of them; each counts once, in any order.
 /// - sparse-orm: besides, `orm_weight` p(S_1..S_L) on the last token.
 /// - dense-orm: besides, at the token that ends line i `orm_weight` (p(S_1..S_i) - p(S_1..S_{i-1})) with 0 before the first
-///   line, so that the sum is that of sparse-orm; or, plain, `orm_weight` p(S_1..S_i).
+///   line, so that the sum is that of sparse-orm, less what given lines are worth; or, plain, `orm_weight` p(S_1..S_i).
 ///
 /// # Panics
 /// If the reward asks a reward model and `judged` does not have one entry a token.
 pub fn task_rewards(
     args: &RewardArgs,
     tokenizer: &Tokenizer,
-    &Done { problem, given, tokens, judged }: &Done<'_>,
+    &Done { problem, given, tokens, judged, judged_given }: &Done<'_>,
     correct: bool,
 ) -> Vec<f32> {
     let mut rewards = vec![0.0; tokens.len()];
@@ -132,10 +134,11 @@ pub fn task_rewards(
         }
         RewardKind::SparseOrm => *last += args.orm_weight * judged[judged.len() - 1],
         RewardKind::DenseOrm => {
-            let mut before = 0.0;
+            let potential = |judged: f32| if args.orm_score == OrmScore::Potential { judged } else { 0.0 };
+            let mut before = potential(judged_given);
             for end in prefix_ends(tokenizer, tokens) {
                 rewards[end] += args.orm_weight * (judged[end] - before);
-                before = if args.orm_score == OrmScore::Potential { judged[end] } else { 0.0 };
+                before = potential(judged[end]);
             }
         }
     }
@@ -187,7 +190,7 @@ mod tests {
         let mut tokens = tokenizer.encode(text);
         tokens.push(tokenizer.eos_ids()[0]);
         let judged: Vec<f32> = (1..=tokens.len()).map(|place| 0.01 * place as f32).collect();
-        let done = Done { problem: &problem(), given: "", tokens: &tokens, judged: &judged };
+        let done = Done { problem: &problem(), given: "", tokens: &tokens, judged: &judged, judged_given: 0.0 };
         (task_rewards(args, &tokenizer, &done, correct), tokens)
     }
 
@@ -243,11 +246,32 @@ mod tests {
         let given = "6*4 = <<6*4=24>>24 nuts.\n";
         let rewards = |text: &str| {
             let tokens = tokenizer.encode(text);
-            let done = Done { problem: &problem, given, tokens: &tokens, judged: &[] };
+            let done = Done { problem: &problem, given, tokens: &tokens, judged: &[], judged_given: 0.0 };
             task_rewards(&args(RewardKind::Dense), &tokenizer, &done, false).iter().sum::<f32>()
         };
         assert_eq!(rewards("6*4 = <<6*4=24>>24 nuts.\n#### 24"), 0.0);
         assert_eq!(rewards("24-3 = <<24-3=21>>21 nuts.\n#### 21"), 0.25);
+    }
+
+    #[test]
+    fn lines_after_some_that_were_given_earn_what_they_add_to_these() {
+        let (tokenizer, problem) = (tokenizer(), problem());
+        let tokens = tokenizer.encode("24-3 = <<24-3=21>>21 nuts.\n#### 21");
+        let judged: Vec<f32> = (0..tokens.len()).map(|place| 0.5 + 0.01 * place as f32).collect();
+        let sum = |args: &RewardArgs, judged_given: f32| {
+            let done = Done {
+                problem: &problem,
+                given: "6*4 = <<6*4=24>>24 nuts.\n",
+                tokens: &tokens,
+                judged: &judged,
+                judged_given,
+            };
+            task_rewards(args, &tokenizer, &done, false).iter().sum::<f32>()
+        };
+        let dense = args(RewardKind::DenseOrm);
+        assert!((sum(&dense, 0.4) - 2.0 * (judged[tokens.len() - 1] - 0.4)).abs() < 1e-5);
+        let plain = RewardArgs { orm_score: OrmScore::Plain, ..dense };
+        assert_eq!(sum(&plain, 0.4), sum(&plain, 0.0));
     }
 
     #[test]

@@ -100,9 +100,10 @@ pub fn sample_rollouts(
             let mut sample = grade(policy, question.problem, &whole);
             sample.tokens = tokens.len();
             sample.given = policy.tokenizer.decode(&given).len();
-            let judged = judged.next().unwrap_or_default();
+            let (judged_given, judged) = judged.next().unwrap_or_default();
             let (reward, tokenizer) = (&config.reward, &policy.tokenizer);
-            let done = Done { problem: question.problem, given: question.beginning, tokens: &tokens, judged: &judged };
+            let (problem, given) = (question.problem, question.beginning);
+            let done = Done { problem, given, tokens: &tokens, judged: &judged, judged_given };
             let rewards = task_rewards(reward, tokenizer, &done, sample.correct);
             // Steps count from 1 in what a run writes, here as in its metrics.
             sample.step = Some(step + 1);
@@ -140,7 +141,8 @@ fn prompts(policy: &Policy, asked: &[Asked<'_>], prompting: &Prompting) -> Resul
     Ok(prompts)
 }
 
-/// What the reward model says after each token of each completion, in one pass over all; nothing without one. It reads what
+/// What the reward model says after what each completion was given, and after each of its tokens, in one pass over all; nothing
+/// without one. It reads what
 /// it has learnt from: no solved problems before a question, and the end of the sequence where a completion that came after
 /// some ended with what stands between them.
 fn judge(
@@ -148,7 +150,7 @@ fn judge(
     asked: &[Asked<'_>],
     completions: &[Vec<Completion>],
     config: &RolloutConfig,
-) -> Result<Vec<Vec<f32>>> {
+) -> Result<Vec<(f32, Vec<f32>)>> {
     let Some(reward_model) = &config.reward_model else { return Ok(Vec::new()) };
     let prompts = prompts(policy, asked, &Prompting::bare(config.sampling.prompting.style))?;
     let eos = policy.tokenizer.eos_ids().first().copied();
@@ -159,20 +161,27 @@ fn judge(
         let ends = separators.iter().find(|separator| completion.tokens.ends_with(separator));
         ends.filter(|_| eos.is_some()).map_or(0, Vec::len)
     };
-    let row = |prompt: &[u32], completion: &Completion| {
+    let row = |prompt: &[u32], given: usize, completion: &Completion| {
         let cut = separator(completion);
         let mut tokens = [prompt, &completion.tokens[..completion.tokens.len() - cut]].concat();
         tokens.extend(eos.filter(|_| cut > 0));
-        Example::new(tokens, prompt.len())
+        Example::new(tokens, prompt.len() - given)
     };
-    let all = || prompts.iter().zip(completions).flat_map(|(prompt, all)| all.iter().map(move |one| (prompt, one)));
-    let rows: Vec<Example> = all().map(|(prompt, completion)| row(prompt, completion)).collect();
-    let mut judged = reward_model.probabilities(&rows, config.sampling.rows, config.sampling.threads);
-    for (judged, (_, completion)) in judged.iter_mut().zip(all()) {
+    let given = asked
+        .iter()
+        .map(|question| encode_beginning(&policy.tokenizer, config.sampling.prompting.style, question.beginning).len());
+    let of_questions: Vec<(&Vec<u32>, usize, &Vec<Completion>)> =
+        prompts.iter().zip(given).zip(completions).map(|((prompt, given), all)| (prompt, given, all)).collect();
+    let all = || of_questions.iter().flat_map(|&(prompt, given, all)| all.iter().map(move |one| (prompt, given, one)));
+    let rows: Vec<Example> = all().map(|(prompt, given, completion)| row(prompt, given, completion)).collect();
+    let judged = reward_model.probabilities(&rows, config.sampling.rows, config.sampling.threads);
+    let parts = judged.into_iter().zip(all()).map(|(mut judged, (_, given, completion))| {
         let last = judged.last().copied().unwrap_or(0.0);
-        judged.resize(completion.tokens.len(), last);
-    }
-    Ok(judged)
+        judged.resize(given + completion.tokens.len(), last);
+        let of_completion = judged.split_off(given);
+        (judged.last().copied().unwrap_or(0.0), of_completion)
+    });
+    Ok(parts.collect())
 }
 
 /// Fills in what policy, critic and reference say of the samples, in one pass of each without gradients.

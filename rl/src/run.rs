@@ -148,6 +148,15 @@ impl Run {
         eval::write_whole(&self.dir.join("config.toml"), configuration(&format!("rl {command}"), config)?)
     }
 
+    /// Whether a part of this run is there, made with the same configuration.
+    ///
+    /// # Errors
+    /// A configuration that cannot be written as text.
+    pub fn has_part(&self, name: &str, command: &str, config: &impl Serialize) -> Result<bool> {
+        let text = configuration(&format!("{PART_OF}{command}"), config)?;
+        Ok(fs::read_to_string(self.dir.join(name).join("config.toml")).is_ok_and(|there| there == text))
+    }
+
     /// Makes or opens a run that is a part of this one, to go on after `step`; it lies in a folder of this run, which `rl COMMAND` has
     /// made and alone can go on with.
     ///

@@ -83,6 +83,21 @@ fn a_run_that_was_stopped_in_a_fit_and_resumed_is_the_run_that_never_stopped() {
 }
 
 #[test]
+fn a_run_that_was_stopped_between_rounds_and_resumed_is_the_run_that_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, flags) in [("from-base", vec!["--start=base", "--shots=1"]), ("last", vec!["--reset-to=last"])] {
+        let straight = run_ei(&folder.path().join(name), &flags).unwrap();
+        let dir = folder.path().join(format!("{name}-stopped"));
+        // A run that ends after its first round, made to go on to the third: it stands between two.
+        run_ei(&dir, &[flags.as_slice(), &["--rounds=1"]].concat()).unwrap();
+        assert_eq!(metrics(&dir).len(), 1);
+        common::run(&["ei", &format!("--resume={}", dir.display()), "--quiet", "--rounds=3"]).unwrap();
+        assert_same_run(&dir, &straight);
+        assert!(metrics(&dir).len() > 1, "the test needs a second round");
+    }
+}
+
+#[test]
 fn a_run_that_died_while_it_sampled_goes_on_from_its_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let straight = run_ei(&folder.path().join("straight"), &[]).unwrap();

@@ -252,3 +252,24 @@ fn expert_iteration_with_a_reward_model_learns_only_what_it_finds_likely_to_be_r
     let error = run_ei(&folder.path().join("base"), &from_base).unwrap_err().to_string();
     assert!(error.contains("are right, and none of these passes --orm; lower --orm-threshold 1"), "{error}");
 }
+
+#[test]
+fn labels_are_checked_with_completions_that_are_made_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--check-labels=6", "--check-completions=3", "--temperature=1.3", "--max-new-tokens=64"];
+    let dir = run_orm(start_with_steps(), &folder.path().join("run"), &flags).unwrap();
+    let report = fs::read_to_string(dir.join("eval.json")).unwrap();
+    let part = dir.join("check/value");
+    let made = counted(&part);
+    assert!(!made.is_empty() && made.iter().all(|counted| counted.of == 3), "{made:?}");
+    // As if it had been interrupted in the check, of which one prefix had come out otherwise.
+    let mark = |counted: Counted| Counted { right: counted.of - counted.right, ..counted };
+    let lines: Vec<String> = made.into_iter().map(|counted| serde_json::to_string(&mark(counted)).unwrap()).collect();
+    fs::write(part.join(FILE), lines.join("\n") + "\n").unwrap();
+    resume("orm", &dir).unwrap();
+    let kept = counted(&part).iter().map(|counted| serde_json::to_string(counted).unwrap()).collect::<Vec<_>>();
+    assert!(kept == lines && fs::read_to_string(dir.join("eval.json")).unwrap() != report);
+    // With other completions it is made anew.
+    run(&["orm", &format!("--resume={}", dir.display()), "--quiet", "--check-completions=2"]).unwrap();
+    assert!(counted(&part).iter().all(|counted| counted.of == 2));
+}

@@ -73,6 +73,25 @@ fn an_sft_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
 }
 
 #[test]
+fn a_base_model_whose_training_was_stopped_and_resumed_is_the_one_that_never_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = concat!("--data-dir=", env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures");
+    let flags = ["--benchmark=svamp", data, "--model=nano", "--context=32", "--device=cpu", "--quiet"];
+    let pretrain = |name: &str, more: &[&str]| {
+        let out = format!("--out={}", folder.path().join(name).display());
+        let own = ["pretrain", &out, "--steps=4", "--eval-every=2", "--threads=2", "--seed=3"];
+        run(&[own.as_slice(), &flags, more].concat())
+    };
+    let straight = pretrain("straight", &[]).unwrap();
+    for step in ["1", "2"] {
+        let name = format!("stopped-after-{step}");
+        pretrain(&name, &[&format!("--stop-after={step}")]).unwrap_err();
+        let dir = resume("pretrain", &folder.path().join(name)).unwrap();
+        assert_same_run(&dir, &straight);
+    }
+}
+
+#[test]
 fn what_was_written_after_the_last_checkpoint_is_dropped_and_written_again() {
     let folder = tempfile::tempdir().unwrap();
     let straight = run_ppo(&folder.path().join("straight"), &[]).unwrap();

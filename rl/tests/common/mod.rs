@@ -15,7 +15,7 @@ use rl::{
     command::{Command, parse},
     expert_iteration,
     optim::{Adam, Computing},
-    orm, ppo, rcrl, sft,
+    orm, ppo, pretrain, rcrl, sft,
     supervised::update,
 };
 use serde_json::{Map, Value};
@@ -105,6 +105,7 @@ pub fn policy() -> Policy {
 pub fn run(arguments: &[&str]) -> Result<PathBuf> {
     let arguments: Vec<OsString> = ["rl"].iter().chain(arguments).map(OsString::from).collect();
     match parse(arguments)? {
+        Command::Pretrain(config) => pretrain::train(&config, &config.run.device()?),
         Command::Sft(config) => sft::train(&config, &config.run.device()?),
         Command::Orm(config) => orm::train(&config, &config.run.device()?),
         Command::Ei(config) => expert_iteration::train(&config, &config.run.device()?),
