@@ -100,7 +100,8 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
             ResetTo::Base => (prepare::policy(&base, device)?, base.clone()),
             ResetTo::Last => (policy, last_folder(run.dir())?),
         };
-        policy = learn((from, &path), &pool.solved, &validation, round, &config, &run, device, &mut metrics)?;
+        policy = learn((from, &path), &pool.solved, &validation, round, &config, &run, device, &mut metrics)
+            .inspect_err(|_| run.keep_spent())?;
         let (accuracy, _) =
             greedy_accuracy(&policy, &validation, &SampleConfig { prompting: prompting.clone(), ..sampling })?;
         metrics.put("validation/maj@1", accuracy);

@@ -73,7 +73,12 @@ pub struct Run {
     tensorboard: Option<TensorBoard>,
     /// Of this process, when the last line was logged.
     cpu_seconds: Option<f64>,
+    /// What the run had spent since its last line when it was interrupted.
+    spent_before: f64,
 }
+
+/// The file of a run that holds the CPU seconds since its last line, while it is interrupted.
+const SPENT: &str = "interrupted-cpu-seconds";
 
 /// How the samples of a step are written that takes long: `lines` at a time, `total` in all.
 #[derive(Clone, Copy, Debug)]
@@ -182,6 +187,7 @@ impl Run {
             samples: append_to(&dir.join("samples.jsonl"))?,
             tensorboard: None,
             cpu_seconds: model::cpu_seconds(),
+            spent_before: fs::read_to_string(dir.join(SPENT)).ok().and_then(|text| text.parse().ok()).unwrap_or(0.0),
         })
     }
 
@@ -201,8 +207,19 @@ impl Run {
         &self.dir
     }
 
+    /// Keeps what was spent since the last line, so that the next one of a run that is gone on with has it. What is killed
+    /// cannot say what it has spent.
+    pub fn keep_spent(&self) {
+        if let (None, Some(now), Some(before)) = (&self.whole, model::cpu_seconds(), self.cpu_seconds) {
+            let spent = self.spent_before + now - before;
+            // That it cannot be written is no reason to end otherwise.
+            let _ = eval::write_whole(&self.dir.join(SPENT), spent.to_string());
+        }
+    }
+
     /// The error that ends an interrupted run, naming what it can go on from.
     pub fn interruption(&self) -> anyhow::Error {
+        self.keep_spent();
         let checkpoints = self.dir.join("checkpoints");
         let last = read_index(&checkpoints.join("index.json")).unwrap_or_default().last;
         anyhow::anyhow!(
@@ -220,9 +237,16 @@ impl Run {
     pub fn log(&mut self, metrics: &Metrics) -> Result<()> {
         let (now, mut metrics) = (model::cpu_seconds(), metrics.clone());
         if let (Some(now), Some(before)) = (now, self.cpu_seconds) {
-            metrics.put("time/cpu_s", now - before);
+            metrics.put("time/cpu_s", self.spent_before + now - before);
         }
         self.cpu_seconds = now;
+        if self.spent_before > 0.0 {
+            self.spent_before = 0.0;
+            fs::remove_file(self.dir.join(SPENT)).or_else(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })?;
+        }
         if let Some(tensorboard) = &mut self.tensorboard {
             tensorboard.log_metrics(&metrics)?;
         }

@@ -77,7 +77,15 @@ fn a_run_that_was_stopped_in_a_fit_and_resumed_is_the_run_that_never_stopped() {
         let error = run_ei(&dir, &[&format!("--stop-after={step}")]).unwrap_err().to_string();
         assert!(error.ends_with(&format!("--resume {}", dir.display())), "{error}");
         assert!(metrics(&dir).is_empty(), "it was stopped in round 1");
+        let spent = dir.join("interrupted-cpu-seconds");
+        assert!(fs::read_to_string(&spent).unwrap().parse::<f64>().unwrap() > 0.0);
+        fs::write(&spent, "1000").unwrap();
         resume("ei", &dir).unwrap();
+        let lines = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+        let of_round = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["time/cpu_s"].as_f64();
+        let of_rounds: Vec<f64> = lines.lines().filter_map(of_round).collect();
+        assert!(of_rounds[0] > 1000.0 && of_rounds[1..].iter().all(|&seconds| seconds < 1000.0), "{of_rounds:?}");
+        assert!(!spent.exists());
         assert_same_run(&dir, &straight);
     }
 }
