@@ -249,7 +249,7 @@ run() {
     rm -rf "$path"
     case $command in
     pretrain) ;;
-    orm) more=("${looks[@]}") ;;
+    sft | orm) more=("${looks[@]}") ;;
     *) more=("${looks[@]}" "${tests[@]}") ;;
     esac
     "$bin/rl" "$command" --seed "$seed" "${model[@]}" "${all[@]}" "${more[@]}" --out "$path" "${flags[@]}" "$@" || exit
@@ -296,7 +296,7 @@ if [ "$profile" = smoke ] && [ -z "${inits[0]}" ]; then
     steps=120
     if [ "$benchmark" = svamp ]; then steps=50; fi
     "$bin/rl" sft "${all[@]}" --init "$out/pretrained" --steps $steps --batch-size 8 --learning-rate 4e-3 --eval-every $steps \
-      "${looks[@]}" "${tests[@]}" --out "$out/knows" "${flags[@]}"
+      "${looks[@]}" --out "$out/knows" "${flags[@]}"
     touch "$out/knows/finished"
   fi
 fi

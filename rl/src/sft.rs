@@ -3,7 +3,7 @@
 
 use crate::{
     adapters::LoraArgs,
-    args::{DataArgs, EvalArgs, InitArgs, RunArgs},
+    args::{DataArgs, InitArgs, RunArgs},
     dry_run, prepare,
     run::{Run, TrainerState, finish},
     supervised::{FitArgs, FitContext, FitNumbers, Look, fit},
@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use data::{Example, Problem, PromptStyle, Split, encode_example};
-use eval::{Policy, greedy_accuracy};
+use eval::{Policy, encode_prompts, greedy_accuracy};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -39,10 +39,12 @@ pub struct SftConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,
-    /// What is looked at.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub eval: EvalArgs,
+    /// Steps between two looks at the validation split
+    #[arg(long, value_name = "N", default_value_t = 150, value_parser = crate::args::positive)]
+    pub eval_every: usize,
+    /// Validation problems of one look
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = crate::args::positive)]
+    pub eval_problems: usize,
 }
 
 /// What differs from the defaults of the flattened groups.
@@ -87,15 +89,15 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         }
     };
     let examples = examples(&policy, config.data.prompt_style, &problems)?;
-    let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
-    prepare::check_problems(&policy, &config.data, &config.data.prompting(0)?, &config.eval, &[Split::Validation])?;
+    let validation = prepare::validation(&config.data, config.eval_problems)?;
+    encode_prompts(&policy, &validation, &config.data.prompting(0)?)?;
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
     let mut run = prepare::open(&config.run, "sft", config.data.benchmark, &config, step)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
         device,
-        look_every: config.eval.eval_every,
+        look_every: config.eval_every,
         label: "sft",
         conditioning: None,
         adapters: config.init.init.as_deref().and_then(|init| config.lora.on(init)),
@@ -137,7 +139,7 @@ fn dry_run(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         extra_models: 0.0,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(problems.len()),
-        sampled: config.eval.eval_problems,
+        sampled: config.eval_problems,
         new_tokens: config.data.max_new_tokens(),
         samples: 0,
     };

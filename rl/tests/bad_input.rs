@@ -130,7 +130,7 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     {
         place.fails(&with(command, &[flag, "1000000000"]), &["1000000000 samples", "ask for fewer"]);
     }
-    place.fails(&orm(&["--completions=1000000000"]), &["--completions 1000000000", "ask for fewer"]);
+    place.fails(&orm(&["--labels=steps", "--completions=1000000000"]), &["--completions 1000000000", "ask for fewer"]);
     place.fails(&orm(&["--check-completions=1000000000"]), &["--check-completions 1000000000", "ask for fewer"]);
     place.fails(&orm(&["--held-out=1"]), &["--held-out 1", "between 0 and 1"]);
     place.fails(&orm(&["--temperature=0"]), &["--temperature 0", "equal samples"]);
@@ -153,8 +153,8 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     place.fails(&ppo(&["--orm=model", "--reward=dense-orm"]), &["not a reward model"]);
     place.fails(&ppo(&["--reward=sparse-orm"]), &["--init", "rl orm", "--orm"]);
     place.fails(&ppo(&["--advantage=rloo", "--samples=1", "--mini-batch=1"]), &["--advantage rloo", "at least 2"]);
-    place.fails(&ppo(&["--replay=1.5"]), &["--replay 1.5", "from 0 to 1"]);
-    place.fails(&ppo(&["--replay-temperature=0"]), &["--replay-temperature 0", "above 0"]);
+    place.fails(&ppo(&["--curriculum=plr", "--replay=1.5"]), &["--replay 1.5", "from 0 to 1"]);
+    place.fails(&ppo(&["--curriculum=plr", "--replay-temperature=0"]), &["--replay-temperature 0", "above 0"]);
     place.refuses_usage(&ppo(&["--lora-rank=0"]), &["--lora-rank", "at least 1"]);
 }
 

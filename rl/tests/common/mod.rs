@@ -139,6 +139,11 @@ const SMALL: &[&str] = &[
     "--learning-rate=2e-3",
 ];
 
+/// [`SMALL`] for a command that ends without an evaluation on the test split.
+fn small() -> Vec<&'static str> {
+    SMALL.iter().filter(|flag| !flag.starts_with("--test-")).copied().collect()
+}
+
 /// [`run`] of a small `rl ppo` from [`start`] into `out`.
 pub fn run_ppo(out: &Path, more: &[&str]) -> Result<PathBuf> {
     let own = [
@@ -165,7 +170,9 @@ pub fn run_ppo(out: &Path, more: &[&str]) -> Result<PathBuf> {
 
 /// [`run`] of a small `rl sft` from [`start`] into `out`.
 pub fn run_sft(out: &Path, more: &[&str]) -> Result<PathBuf> {
-    run_small("sft", out, &["--batch-size=6", "--weight-decay=0.01", "--beta-2=0.98"], more)
+    let (init, out) = (format!("--init={}", start().display()), format!("--out={}", out.display()));
+    run(&[&["sft", &init, &out], small().as_slice(), &["--batch-size=6", "--weight-decay=0.01", "--beta-2=0.98"], more]
+        .concat())
 }
 
 /// [`run`] of a small `rl ei` from [`start`] into `out`.
@@ -178,8 +185,7 @@ pub fn run_ei(out: &Path, more: &[&str]) -> Result<PathBuf> {
 /// [`run`] of a small `rl orm` from `init` into `out`.
 pub fn run_orm(init: &Path, out: &Path, more: &[&str]) -> Result<PathBuf> {
     let (init, out) = (format!("--init={}", init.display()), format!("--out={}", out.display()));
-    let evaluations = |flag: &&&str| !flag.starts_with("--test-");
-    let small: Vec<&str> = SMALL.iter().filter(evaluations).copied().collect();
+    let small = small();
     let own = ["--batch-size=6", "--samples=6", "--held-out=0.25", "--temperature=1"];
     run(&[&["orm", &init, &out], small.as_slice(), &own, more].concat())
 }
@@ -197,8 +203,7 @@ pub fn run_augment(out: &Path, more: &[&str]) -> Result<PathBuf> {
     let start = start_with_steps().display();
     let out = format!("--out={}", out.display());
     let (init, base) = (format!("--init={start}"), format!("--base={start}"));
-    let evaluations = |flag: &&&str| !flag.starts_with("--test-");
-    let small: Vec<&str> = SMALL.iter().filter(evaluations).copied().collect();
+    let small = small();
     let own = ["--steps=20", "--samples=8", "--temperature=0.9", "--max-new-tokens=120", "--verify=2"];
     run(&[&["augment", &init, &base, &out], small.as_slice(), &own, more].concat())
 }
