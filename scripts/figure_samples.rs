@@ -6,9 +6,7 @@
 
 use anyhow::Result;
 use clap::Parser;
-use scripts::{
-    Figure, OVER_SEEDS, Panel, Row, Scale, Size, TableArgs, exit, mean_over_seeds, read_studies, samples_of_ei,
-};
+use scripts::{Figure, OVER_SEEDS, Panel, Row, Scale, Size, TableArgs, exit, read_studies, samples_of_ei};
 use std::process::ExitCode;
 
 /// The dashed half of the colours is what starts from the base.
@@ -28,12 +26,13 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let args = TableArgs::parse();
     let sizes = read_studies(&args.studies)?;
+    let panels: Vec<Panel> = sizes.iter().map(panel).collect();
     let figure = Figure {
         title: "Sample complexity: validation maj@1 after so many samples",
         x: "samples drawn",
         scale: Scale::Log,
-        panels: sizes.iter().map(panel).collect(),
-        note: format!("{OVER_SEEDS}{}{}", levels(&sizes), samples_of_ei(&sizes)),
+        note: format!("{OVER_SEEDS}{}{}", levels(&panels), samples_of_ei(&sizes)),
+        panels,
     };
     figure.written()?.put("figure-samples", &args.out)
 }
@@ -44,14 +43,13 @@ fn panel(size: &Size) -> Panel {
     panel
 }
 
-/// What SFT has reached at each size: a logarithm has no place for no sample.
-fn levels(sizes: &[Size]) -> String {
-    let level = |size: &Size| {
-        let of_seeds: Vec<f64> =
-            size.of("sft").filter_map(|run| Some(run.best_and_last("validation/maj@1")?[0])).collect();
-        mean_over_seeds(&of_seeds).map(|cell| format!("{:.3} (`{}`)", cell.mean, size.model))
+/// What SFT has reached at each size, the beginning of what starts from it: a logarithm has no place for no sample.
+fn levels(panels: &[Panel]) -> String {
+    let level = |panel: &Panel| {
+        let start = panel.series.iter().flat_map(|series| &series.points).find(|point| point.x == 0.0)?;
+        Some(format!("{:.3} ({})", start.cell.mean, panel.model))
     };
-    let levels = sizes.iter().filter_map(level).collect::<Vec<_>>().join(" and ");
+    let levels = panels.iter().filter_map(level).collect::<Vec<_>>().join(" and ");
     if levels.is_empty() {
         levels
     } else {
