@@ -19,7 +19,7 @@ use std::{
 
 const TEMPLATE: &str = include_str!("index.html.jinja");
 /// What is shown, in this order, where it is there.
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
     "table-1",
     "table-2",
     "table-3",
@@ -27,6 +27,7 @@ const PARTS: [&str; 12] = [
     "table-5",
     "table-6",
     "table-numbers",
+    "table-differences",
     "figure-rounds",
     "figure-samples",
     "figure-epochs",

@@ -18,7 +18,8 @@
 #
 # Without flags: cpu, synthetic, three seeds (smoke: one; two decide little), into runs/reproduce-PROFILE-BENCHMARK, followed by the name of
 # --init-small where one is given. The other benchmarks are read from --data-dir. --only takes names of runs, table-1 to table-6,
-# table-numbers, figure-rounds, figure-samples, figure-epochs, figure-value and claims.
+# table-numbers, figure-rounds, figure-samples, figure-epochs, figure-value and claims; and table-differences, for which nothing is run:
+# it is of what there is.
 #
 # Every line of `study` below is one run: its name, the tables and figures that show it, what it starts from, and the command.
 # A run leaves OUT/SIZE-seedS/NAME (its directory) and OUT/SIZE-seedS/results/NAME.json (what it came to, a few kilobytes).
@@ -110,10 +111,11 @@ if [ -n "${inits[0]}" ]; then sizes=(small-model large-model); fi
 if [ -n "${inits[0]}" ] && [ -z "${inits[1]}" ]; then sizes=("${sizes[0]}"); fi
 if [ "$one_size" = --large-only ] && ((${#sizes[@]} < 2)); then fail "--large-only needs --init-large"; fi
 # The third table is of the second benchmark.
-third="" numbers="" made=(table-1 table-2 table-4 table-5 table-6 figure-rounds figure-samples figure-epochs figure-value claims)
+third="" numbers="" made=(table-1 table-2 table-4 table-5 table-6 figure-rounds figure-samples figure-epochs figure-value)
 # Where methods gain and lose: problems that are known without a file.
 if [ "$benchmark" = synthetic ]; then numbers=table-numbers made+=(table-numbers); fi
-if [ "$benchmark" = svamp ]; then third=table-3 made=(table-3 figure-rounds figure-samples claims); fi
+if [ "$benchmark" = svamp ]; then third=table-3 made=(table-3 figure-rounds figure-samples); fi
+made+=(table-differences claims)
 
 # What runs start from: each makes what it needs, once.
 base() { if [ -z "$init" ]; then run base pretrain; fi; }
@@ -300,8 +302,8 @@ if [ "$profile" = smoke ] && [ -z "${inits[0]}" ]; then
     touch "$out/knows/finished"
   fi
 fi
-left=() number=0 known=$third
-if [ "$profile" = smoke ]; then known=table-3; fi
+left=() number=0 known="table-differences $third"
+if [ "$profile" = smoke ]; then known+=" table-3"; fi
 for pass in count run; do
   for ((seed = first_seed; seed < seeds; seed++)); do
     for place in "${!sizes[@]}"; do

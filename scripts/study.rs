@@ -105,6 +105,22 @@ fn results_below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+impl Study {
+    /// The weighted sum of what runs score of each question of the test split; `None` where one does not tell, or was asked others.
+    pub fn scores(&self, terms: &[(f64, &str)], metric: Metric) -> Option<Vec<f64>> {
+        let mut sums: Vec<f64> = Vec::new();
+        for (weight, name) in terms {
+            let scores = self.runs.get(*name)?.scores(metric)?;
+            sums.resize(scores.len().max(sums.len()), 0.0);
+            if scores.len() != sums.len() {
+                return None;
+            }
+            sums.iter_mut().zip(scores).for_each(|(sum, score)| *sum += weight * score);
+        }
+        Some(sums)
+    }
+}
+
 impl Size {
     /// The results of a run, one a seed that has it.
     pub fn of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a RunResult> + 'a {

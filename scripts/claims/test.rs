@@ -212,25 +212,13 @@ fn measured(part: &Part, size: &Size) -> Result<Measured, String> {
     };
     let terms: Option<Vec<Cell>> = part.terms.iter().enumerate().map(of_term).collect();
     let sums = seeds.iter().map(|seed| weighted_sum(&part.terms, seed)).collect();
-    let crossed = studies.iter().map(|study| scores(part, study)).collect::<Option<Vec<_>>>();
-    let crossed = crossed.and_then(|scores| Crossed::of(&scores));
+    let scores = |study: &&Study| match part.measure {
+        Measure::Test(metric) => study.scores(&part.terms, metric),
+        _ => None,
+    };
+    let crossed = studies.iter().map(scores).collect::<Option<Vec<_>>>().and_then(|scores| Crossed::of(&scores));
     let terms = terms.ok_or("no seed has all of these runs")?;
     Ok(Measured { terms, sums, crossed })
-}
-
-/// The weighted sum of one seed, question by question.
-fn scores(part: &Part, study: &Study) -> Option<Vec<f64>> {
-    let Measure::Test(metric) = part.measure else { return None };
-    let mut sums: Vec<f64> = Vec::new();
-    for (weight, name) in &part.terms {
-        let scores = study.runs.get(*name)?.scores(metric)?;
-        sums.resize(scores.len().max(sums.len()), 0.0);
-        if scores.len() != sums.len() {
-            return None;
-        }
-        sums.iter_mut().zip(scores).for_each(|(sum, score)| *sum += weight * score);
-    }
-    Some(sums)
 }
 
 /// Of one seed. Half-widths add as those of independent numbers: reports on the same questions are correlated, and a
