@@ -3,15 +3,17 @@
 //!
 //! The solutions are samples of the policy: a wrong solution of one question is a right one of another. The backward model is
 //! the base, fine-tuned on the training pairs turned round. A pair is kept if at least a share of K fresh answers to the new
-//! question equals the answer of the solution. What is kept is written in GSM8K's format, for `--extra` of other commands.
+//! question equals the answer of the solution. What is kept is written in GSM8K's format, for `--extra` of other commands. Questions
+//! and answers are written as they come, as `questions.jsonl` and `verified.jsonl`, and taken up again by a run that goes on.
 
 use crate::{
     args::{DataArgs, InitArgs, RunArgs},
+    chunks::Chunked,
     dry_run,
-    harvest::{Gathered, SamplingArgs},
+    harvest::{self, Gathered, SamplingArgs},
     prefix::Labels,
     prepare,
-    progress::{Progress, print_line},
+    progress::print_line,
     run::{Metrics, Run, TrainerState, finish},
     supervised::{FitArgs, FitContext, FitNumbers, Look, fit, mean_loss},
 };
@@ -20,7 +22,7 @@ use burn::tensor::Device;
 use clap::Args;
 use data::{Answer, Benchmark, Example, Problem, Split, encode_reversed, encode_reversed_prompt, extract_answer};
 use eval::{Policy, Sample, SampleConfig, check_samples, complete, complete_prompts};
-use model::{Finish, Key, Purpose};
+use model::{Completion, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
@@ -93,6 +95,25 @@ struct Pair {
     answer: Answer,
 }
 
+/// A line of `questions.jsonl`.
+#[derive(Serialize, Deserialize)]
+struct Asked {
+    solution: String,
+    /// That was made for it; none where it had no end.
+    question: Option<String>,
+}
+
+/// A line of `verified.jsonl`.
+#[derive(Serialize, Deserialize)]
+struct Verified {
+    question: String,
+    solution: String,
+    /// Fresh answers to the question that equal the solution's.
+    agreed: usize,
+    /// Fresh answers.
+    of: usize,
+}
+
 /// Samples, turns round, verifies, and leaves a run directory with what was kept; its path.
 ///
 /// # Errors
@@ -109,15 +130,11 @@ pub fn train(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
     let solutions = distinct_solutions(&samples);
     ensure!(!solutions.is_empty(), "no sample has an answer that can be read: there is nothing to find questions for");
     let backward = learn_backwards(base, &problems, &config, &run, device)?;
-    let goes_on = || if crate::run::interrupted() { Err(run.interruption()) } else { Ok(()) };
-    goes_on()?;
-    let pairs = ask(&backward, &solutions, &config, device)?;
-    goes_on()?;
+    let pairs = ask(&backward, &solutions, &config, &run, device)?;
     let written = pairs.len();
     let new = unknown(pairs, &config.data)?;
     let distinct = new.len();
-    let kept = verify(&forward, new, &config, device)?;
-    goes_on()?;
+    let kept = verify(&forward, new, &config, &run, device)?;
     let mut metrics = Metrics::of_step(1);
     for (name, count) in [
         ("augment/solutions", solutions.len()),
@@ -235,26 +252,41 @@ fn ask(
     backward: &Policy,
     solutions: &[(String, Answer)],
     config: &AugmentConfig,
+    run: &Run,
     device: &Device,
 ) -> Result<Vec<Pair>> {
     let context = backward.model.config.max_position_embeddings;
     let sampling = config.sampling.config(1, &config.data, &config.run, device)?;
     let sampling = SampleConfig { prompting: config.data.prompting(0)?, ..sampling };
     let encode = |solution: &(String, Answer)| encode_reversed_prompt(&backward.tokenizer, &solution.0);
-    let prompted: Vec<(&(String, Answer), Vec<u32>)> = solutions
+    let (asked, prompts): (Vec<&(String, Answer)>, Vec<Vec<u32>>) = solutions
         .iter()
         .map(|solution| (solution, encode(solution)))
         .filter(|(_, prompt)| prompt.len() < context)
-        .collect();
-    let prompts: Vec<Vec<u32>> = prompted.iter().map(|(_, prompt)| prompt.clone()).collect();
-    let progress = Progress::new(prompts.len(), "find questions", "questions", config.run.quiet);
-    let key = |place: usize, _: usize| Key::new(config.run.seed, Purpose::Questions).with(place as u64);
-    let (completions, _) = complete_prompts(backward, &prompts, &sampling, key, &|ended| progress.advance(ended));
-    let pairs = prompted.iter().zip(&completions).filter_map(|(((solution, answer), _), completions)| {
-        let completion = completions.first().filter(|completion| completion.finish == Finish::Stop)?;
-        let question = backward.tokenizer.decode(&completion.tokens).trim().to_string();
-        let pair = Pair { question, solution: solution.clone(), answer: answer.clone() };
-        (!pair.question.is_empty()).then_some(pair)
+        .unzip();
+    let work = Chunked {
+        run,
+        file: "questions.jsonl",
+        chunk: harvest::chunk(1),
+        label: "find questions",
+        unit: "questions",
+        per_line: 1,
+        quiet: config.run.quiet,
+    };
+    let belongs = |place: usize, line: &Asked| line.solution == asked[place].0;
+    let lines = work.lines(prompts.len(), belongs, |places, progress| {
+        let (first, prompts, asked) = (places.start, &prompts[places.clone()], &asked[places]);
+        let key = |place: usize, _: usize| Key::new(config.run.seed, Purpose::Questions).with((first + place) as u64);
+        let (completions, _) = complete_prompts(backward, prompts, &sampling, key, &|ended| progress.advance(ended));
+        let line = |(solution, completions): (&&(String, Answer), Vec<Completion>)| {
+            let whole = completions.into_iter().next().filter(|completion| completion.finish == Finish::Stop);
+            let question = whole.map(|whole| backward.tokenizer.decode(&whole.tokens).trim().to_string());
+            Asked { solution: solution.0.clone(), question: question.filter(|question| !question.is_empty()) }
+        };
+        Ok(asked.iter().zip(completions).map(line).collect())
+    })?;
+    let pairs = asked.into_iter().zip(lines).filter_map(|((_, answer), Asked { solution, question })| {
+        Some(Pair { question: question?, solution, answer: answer.clone() })
     });
     Ok(pairs.collect())
 }
@@ -271,28 +303,46 @@ fn unknown(pairs: Vec<Pair>, data: &DataArgs) -> Result<Vec<Pair>> {
 }
 
 /// Keeps the pairs whose answer the policy comes to from the question alone.
-fn verify(forward: &Policy, pairs: Vec<Pair>, config: &AugmentConfig, device: &Device) -> Result<Vec<Pair>> {
+fn verify(forward: &Policy, pairs: Vec<Pair>, config: &AugmentConfig, run: &Run, device: &Device) -> Result<Vec<Pair>> {
     let problem = |pair: &Pair| Problem {
         id: String::new(),
         question: pair.question.clone(),
         solution: pair.solution.clone(),
         answer: pair.answer.clone(),
     };
-    let sampling = config.sampling.config(config.verify, &config.data, &config.run, device)?;
+    let k = config.verify;
+    let sampling = config.sampling.config(k, &config.data, &config.run, device)?;
     // A question that leaves no room for an answer cannot be verified.
     let fits = |pair: &Pair| eval::encode_prompts(forward, &[problem(pair)], &sampling.prompting).is_ok();
     let pairs: Vec<Pair> = pairs.into_iter().filter(fits).collect();
     let problems: Vec<Problem> = pairs.iter().map(problem).collect();
-    let progress = Progress::new(problems.len() * config.verify, "verify", "answers", config.run.quiet);
-    let key =
-        |place: usize, sample: usize| Key::new(config.run.seed, Purpose::Verify).with(place as u64).with(sample as u64);
-    let (completions, _) = complete(forward, &problems, &sampling, key, &|ended| progress.advance(ended))?;
-    let agreed = pairs.into_iter().zip(completions).filter(|(pair, completions)| {
-        let answers =
-            completions.iter().map(|completion| extract_answer(&forward.tokenizer.decode(&completion.tokens)));
-        let same = answers.filter(|answer| answer.as_ref() == Some(&pair.answer)).count();
-        same as f64 >= config.agree * config.verify as f64
-    });
+    let work = Chunked {
+        run,
+        file: "verified.jsonl",
+        chunk: harvest::chunk(k),
+        label: "verify",
+        unit: "answers",
+        per_line: k,
+        quiet: config.run.quiet,
+    };
+    let belongs = |place: usize, line: &Verified| {
+        let Pair { question, solution, .. } = &pairs[place];
+        line.question == *question && line.solution == *solution && line.of == k
+    };
+    let lines = work.lines(pairs.len(), belongs, |places, progress| {
+        let (first, problems) = (places.start, &problems[places]);
+        let key = |place: usize, sample: usize| {
+            Key::new(config.run.seed, Purpose::Verify).with((first + place) as u64).with(sample as u64)
+        };
+        let (completions, _) = complete(forward, problems, &sampling, key, &|ended| progress.advance(ended))?;
+        let line = |(problem, completions): (&Problem, Vec<Completion>)| {
+            let answers = completions.iter().map(|whole| extract_answer(&forward.tokenizer.decode(&whole.tokens)));
+            let agreed = answers.filter(|answer| answer.as_ref() == Some(&problem.answer)).count();
+            Verified { question: problem.question.clone(), solution: problem.solution.clone(), agreed, of: k }
+        };
+        Ok(problems.iter().zip(completions).map(line).collect())
+    })?;
+    let agreed = pairs.into_iter().zip(lines).filter(|(_, line)| line.agreed as f64 >= config.agree * k as f64);
     Ok(agreed.map(|(pair, _)| pair).collect())
 }
 

@@ -7,6 +7,7 @@ pub mod args;
 pub mod augment;
 pub mod batch;
 pub mod bench;
+pub mod chunks;
 pub mod command;
 pub mod config_file;
 pub mod curriculum;

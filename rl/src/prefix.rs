@@ -1,15 +1,14 @@
 //! How good the beginnings of solutions are: fresh completions of every step prefix, and how many of them are right. Knows not
 //! what it is for; step labels of reward models and of return-conditioned RL are made of it.
 //!
-//! What was counted is written to the run's `prefixes.jsonl` as it comes. An interrupted run takes up whole chunks of it again,
-//! so that the batches of a resumed run are those of the run that never stopped.
+//! What was counted is written to the run's `prefixes.jsonl` as it comes.
 
 use crate::{
     args::{DataArgs, RunArgs},
+    chunks::Chunked,
     harvest::{self, SamplingArgs},
     inspect::read::json_lines,
-    progress::Progress,
-    run::{Run, append_line, append_to},
+    run::Run,
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -225,43 +224,38 @@ fn complete(
     counts: &mut Counts,
 ) -> Result<()> {
     let k = completing.sampling.samples;
-    let chunk = harvest::chunk(k);
-    let path = run.dir().join(FILE);
-    let done = resume(&path, chunk, wanted.len())?;
-    ensure!(
-        done.iter()
-            .zip(wanted)
-            .all(|(done, wanted)| { done.id == wanted.problem.id && done.prefix == wanted.text && done.of == k })
-            && done.len() <= wanted.len(),
-        "{} holds other prefixes than are wanted now: its samples or --from-prefixes have changed",
-        path.display()
-    );
-    let mut file = append_to(&path)?;
-    let progress = Progress::new(wanted.len() * k, "complete prefixes", "completions", completing.quiet);
-    progress.start_at(done.len() * k);
-    let first = done.len();
-    counts.extend(done.into_iter().map(|line| ((line.id, line.prefix), (line.right, line.of))));
-    for (place, chunk) in (first..).step_by(chunk).zip(wanted[first..].chunks(chunk)) {
-        if crate::run::interrupted() {
-            return Err(run.interruption());
-        }
-        let prompts: Vec<Vec<u32>> = chunk.iter().map(|wanted| wanted.prompt.clone()).collect();
+    let work = Chunked {
+        run,
+        file: FILE,
+        chunk: harvest::chunk(k),
+        label: "complete prefixes",
+        unit: "completions",
+        per_line: k,
+        quiet: completing.quiet,
+    };
+    let belongs = |place: usize, line: &Counted| {
+        let Wanted { problem, text, .. } = &wanted[place];
+        line.id == problem.id && line.prefix == *text && line.of == k
+    };
+    let lines = work.lines(wanted.len(), belongs, |places, progress| {
+        let (first, wanted) = (places.start, &wanted[places]);
+        let prompts: Vec<Vec<u32>> = wanted.iter().map(|wanted| wanted.prompt.clone()).collect();
         let key = |prefix: usize, sample: usize| {
-            Key::new(completing.seed, Purpose::Prefixes).with((place + prefix) as u64).with(sample as u64)
+            Key::new(completing.seed, Purpose::Prefixes).with((first + prefix) as u64).with(sample as u64)
         };
         let (completions, _) =
             complete_prompts(policy, &prompts, completing.sampling, key, &|ended| progress.advance(ended));
-        for (Wanted { problem, text, .. }, completions) in chunk.iter().zip(completions) {
+        let counted = wanted.iter().zip(completions).map(|(Wanted { problem, text, .. }, completions)| {
             let is_right = |completion: &&Completion| {
                 let whole = format!("{text}{}", policy.tokenizer.decode(&completion.tokens));
                 extract_answer(&whole).as_ref() == Some(&problem.answer)
             };
             let right = completions.iter().filter(is_right).count();
-            let line = Counted { id: problem.id.clone(), prefix: text.clone(), right, of: k };
-            append_line(&mut file, &line).with_context(|| format!("cannot write {}", path.display()))?;
-            counts.insert((line.id, line.prefix), (right, k));
-        }
-    }
+            Counted { id: problem.id.clone(), prefix: text.clone(), right, of: k }
+        });
+        Ok(counted.collect())
+    })?;
+    counts.extend(lines.into_iter().map(|line| ((line.id, line.prefix), (line.right, line.of))));
     Ok(())
 }
 
@@ -286,23 +280,6 @@ fn read_copied(path: &Path, run: &Run) -> Result<Counts> {
         eval::write_whole(&copy, fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)?;
     }
     read(&copy)
-}
-
-/// The whole chunks of an interrupted run; what stands behind them is dropped from the file.
-fn resume(path: &Path, chunk: usize, total: usize) -> Result<Vec<Counted>> {
-    let mut lines: Vec<Counted> = Vec::new();
-    json_lines(path, |_, line| {
-        lines.push(line);
-        Ok(())
-    })?;
-    if lines.len() < total {
-        lines.truncate(lines.len() / chunk * chunk);
-    }
-    if path.exists() {
-        let kept: Vec<String> = lines.iter().map(serde_json::to_string).collect::<Result<_, _>>()?;
-        eval::write_whole(path, kept.iter().flat_map(|line| [line.as_str(), "\n"]).collect::<String>().as_bytes())?;
-    }
-    Ok(lines)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{assert_same_run, metrics, resume, run_augment};
+use common::{assert_same_run, metrics, resume, run, run_augment};
 use data::{Benchmark, DataOptions, Split, read_problems};
 use rl::{
     augment::FILE,
@@ -62,4 +62,14 @@ fn a_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
     resume("augment", &dir).unwrap();
     assert_same_run(&dir, &straight);
     assert_eq!(fs::read(dir.join(FILE)).unwrap(), fs::read(straight.join(FILE)).unwrap());
+    // Questions and answers that are there are not drawn again: it keeps what they say, whatever it would find now.
+    let verified = dir.join("verified.jsonl");
+    let text = fs::read_to_string(&verified).unwrap();
+    assert_eq!(text, fs::read_to_string(straight.join("verified.jsonl")).unwrap());
+    let none: String = text.lines().map(|line| line.replace("\"agreed\":2", "\"agreed\":0") + "\n").collect();
+    fs::write(&verified, none.replace("\"agreed\":1", "\"agreed\":0")).unwrap();
+    let questions = fs::read(dir.join("questions.jsonl")).unwrap();
+    run(&["augment", &format!("--resume={}", dir.display()), "--agree=0.5", "--quiet"]).unwrap();
+    assert_eq!(fs::read_to_string(dir.join(FILE)).unwrap(), "", "no answer agrees");
+    assert_eq!(fs::read(dir.join("questions.jsonl")).unwrap(), questions);
 }
