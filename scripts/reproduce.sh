@@ -68,7 +68,7 @@ if [ -z "${BIN:-}" ]; then cargo build --quiet --release --workspace --manifest-
 # defaults of each command.
 k=96 rounds=4 base_rounds=5 shots=2 report_samples=96 sizes=(nano tiny)
 all=(--benchmark "$benchmark" "${data[@]}") looks=() tests=(--test-problems 100 --test-samples 1) report=()
-sft=() orm=() ei=() rcrl=() ppo=()
+sft=() orm=() ei=() rcrl=() ppo=() critic=()
 # PPO from the base: its temperature, another to compare with, solved problems before a question, and what else differs.
 warmth=0.2 other=(hot 0.7) ppo_shots="" ppo_base=()
 budget=$profile
@@ -79,7 +79,7 @@ smoke)
   all+=(--limit 16 --max-new-tokens 96) looks=(--eval-problems 4) tests=(--test-problems 4 --test-samples 1)
   report=(--limit 8 --max-new-tokens 96)
   sft=(--steps 4 --eval-every 2) orm=(--steps 4 --check-labels 4 --check-completions 4) ei=("${sft[@]}") rcrl=("${sft[@]}")
-  ppo=(--steps 2 --value-warm-up 0 --questions 4 --samples 2 --mini-batch 4 --eval-every 1)
+  ppo=(--steps 2 --questions 4 --samples 2 --mini-batch 4 --eval-every 1) critic=(--value-warm-up 0)
   ;;
 cpu)
   seeds=${seeds:-3} k=16 rounds=3 base_rounds=3 looks=(--eval-problems 400)
@@ -96,14 +96,14 @@ pretrained)
   adapters=(--lora-rank 16 --lora-alpha 32) report=(--limit 100 --max-new-tokens 64)
   sft=("${adapters[@]}" --learning-rate 5e-4 --epochs 3 --eval-every 63) ei=("${sft[@]}") rcrl=("${sft[@]}")
   orm=("${adapters[@]}" --learning-rate 5e-4 --steps 40 --eval-every 20)
-  ppo=("${adapters[@]}" --learning-rate 5e-5 --value-learning-rate 2e-4 --temperature 1 --steps 30 --questions 16 --samples 4)
-  ppo+=(--mini-batch 32 --ppo-epochs 1 --value-layers 4 --eval-every 10)
+  ppo=("${adapters[@]}" --learning-rate 5e-5 --temperature 1 --steps 30 --questions 16 --samples 4)
+  ppo+=(--mini-batch 32 --ppo-epochs 1 --eval-every 10) critic=(--value-learning-rate 2e-4 --value-layers 4)
   ;;
 gpu)
   seeds=${seeds:-3}
   sft=(--batch-size 128 --learning-rate 2e-5) ei=("${sft[@]}") rcrl=("${sft[@]}") orm=("${sft[@]}" --check-labels 200)
-  ppo=(--questions 256 --ppo-epochs 4 --mini-batch 256 --learning-rate 1e-6 --value-layers 4 --lambda 0.95 --lora-rank 128)
-  ppo+=(--steps 1000 --value-learning-rate 1e-6 --value-warm-up 0)
+  ppo=(--questions 256 --ppo-epochs 4 --mini-batch 256 --learning-rate 1e-6 --lora-rank 128 --steps 1000)
+  critic=(--value-layers 4 --lambda 0.95 --value-learning-rate 1e-6 --value-warm-up 0)
   ;;
 esac
 ppo_shots=${ppo_shots:-$shots}
@@ -142,8 +142,8 @@ study() {
   local judge=orm
   from_sft=(--init "$dir/sft" --base "$base") from_base=(--init "$base" --base "$base" --start base --shots "$shots")
   drawn=(--from-samples "$dir/orm/samples.jsonl") by_ei=(--init "$dir/ei" --base "$base")
-  per_question=--from-samples-per-question prompted=(--init "$base" --shots "$ppo_shots" "${ppo[@]}" "${ppo_base[@]}")
-  of_sft=(--init "$dir/sft" "${ppo[@]}")
+  per_question=--from-samples-per-question prompted=(--init "$base" --shots "$ppo_shots" "${ppo[@]}" "${critic[@]}" "${ppo_base[@]}")
+  of_sft=(--init "$dir/sft" "${ppo[@]}" "${critic[@]}") no_critic=(--init "$dir/sft" "${ppo[@]}")
   with_orm=(--orm "$dir/orm") many=(--samples "$k" --rounds "$rounds")
   sparse=(--from-samples "$dir/rcrl/samples.jsonl" --labels outcome) drawn_of_base=(--from-samples "$dir/ei-base/samples.jsonl")
 
@@ -157,6 +157,10 @@ study() {
   try ppo-dense "table-1 $numbers claims" sft ppo "${of_sft[@]}" --reward dense
   try ppo-sparse-orm "table-1 $numbers claims" orm ppo "${of_sft[@]}" --reward sparse-orm "${with_orm[@]}"
   try ppo-dense-orm "table-1 $numbers claims" orm ppo "${of_sft[@]}" --reward dense-orm "${with_orm[@]}"
+  # The same without a critic: GRPO's advantages, and RLOO's.
+  for kind in group rloo; do
+    try ppo-$kind "table-1 $numbers" sft ppo "${no_critic[@]}" --advantage $kind
+  done
   try ei-orm "table-1 $numbers claims" orm ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" "${with_orm[@]}" "${ei[@]}"
   # Every chain of calculations once, however it is told: what keeps hard questions from being a small part of the examples.
   try ei-trace "table-1 $numbers" orm ei "${from_sft[@]}" "${drawn[@]}" "${many[@]}" --deduplicate trace "${ei[@]}"

@@ -35,8 +35,8 @@ pub struct OutArgs {
 /// A row of a table: what it is called, and the name of its run in a study.
 pub type Row = (&'static str, &'static str);
 
-/// What SFT and the methods that start from it are called.
-pub const FROM_SFT: [Row; 9] = [
+/// What SFT and the methods that start from it are called. EI of distinct calculations, GRPO and RLOO are not in the paper.
+pub const FROM_SFT: [Row; 11] = [
     ("SFT", "sft"),
     ("EI", "ei"),
     ("ORM EI", "ei-orm"),
@@ -46,6 +46,8 @@ pub const FROM_SFT: [Row; 9] = [
     ("Dense PPO", "ppo-dense"),
     ("Sparse ORM PPO", "ppo-sparse-orm"),
     ("Dense ORM PPO", "ppo-dense-orm"),
+    ("GRPO", "ppo-group"),
+    ("RLOO", "ppo-rloo"),
 ];
 
 /// What a table or figure is, in all its forms.

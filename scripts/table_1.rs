@@ -26,7 +26,8 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let args = TableArgs::parse();
     let sizes = read_studies(&args.studies)?;
-    let title = "Table 1. From SFT: what each method makes of a fine-tuned model.";
+    let title = "Table 1. From SFT: what each method makes of a fine-tuned model. EI of distinct calculations, GRPO, RLOO and the \
+                 last two rows are not in the paper's.";
     let mut table = methods(title, &[&FROM_SFT[..], &[ASKED_FOR_BAD, RERANKED]].concat(), &sizes)?;
     judged(&sizes, &mut table.markdown)?;
     table.put("table-1", &args.out)

@@ -9,17 +9,16 @@
 use anyhow::{Result, anyhow, ensure};
 use clap::Parser;
 use eval::{Metric, MetricKind};
-use scripts::{Cell, Crossed, ERROR, Size, Study, TableArgs, Written, exit, metric, questions_of, read_studies};
+use scripts::{
+    Cell, Crossed, ERROR, FROM_SFT, Size, Study, TableArgs, Written, exit, metric, questions_of, read_studies,
+};
 use std::{fmt::Write, process::ExitCode};
 
-/// Runs that are compared where nothing else is asked for: what differs between them is one thing.
+/// What is compared where nothing else is asked for, beside each method from SFT with the SFT model: a run, and others with it.
 const PAIRS: &[(&str, &[&str])] = &[
-    ("sft", &["ei", "ei-orm", "ei-trace", "rcrl", "rcrl-bad", "ppo", "ppo-dense", "ppo-sparse-orm", "ppo-dense-orm"]),
     ("ei", &["ppo", "ei-orm", "ei-trace", "ei-k4", "ei-last", "ei-minimal"]),
-    (
-        "ppo",
-        &["ppo-dense", "ppo-sparse-orm", "ppo-dense-orm", "ppo-plr", "ppo-backtracking", "ppo-shared", "ppo-no-kl"],
-    ),
+    ("ppo", &["ppo-dense", "ppo-sparse-orm", "ppo-dense-orm", "ppo-group", "ppo-rloo"]),
+    ("ppo", &["ppo-plr", "ppo-backtracking", "ppo-shared", "ppo-no-kl"]),
     ("rcrl-bad", &["rcrl"]),
     ("rcrl-1", &["rcrl-100", "rcrl-10"]),
     ("rcrl-1-bad", &["rcrl-1"]),
@@ -57,7 +56,9 @@ fn run() -> Result<()> {
     for name in pair.iter().flat_map(|(run, other)| [run, other]) {
         ensure!(is_known(name), "no result is called {name}");
     }
-    let usual = PAIRS.iter().flat_map(|(other, runs)| runs.iter().map(|run| (run.to_string(), other.to_string())));
+    let of_sft = FROM_SFT[1..].iter().map(|(_, run)| (*run, "sft"));
+    let usual = of_sft.chain(PAIRS.iter().flat_map(|(other, runs)| runs.iter().map(|run| (*run, *other))));
+    let usual = usual.map(|(run, other)| (run.to_string(), other.to_string()));
     let is_usual = pair.is_empty();
     let pairs: Vec<(String, String)> = if is_usual { usual.collect() } else { pair };
     table(&pairs, is_usual, &sizes)?.put("table-differences", &args.out)
