@@ -7,6 +7,7 @@ pub mod answer;
 pub mod equation;
 pub mod goal;
 mod gsm8k;
+pub mod load;
 pub mod problem;
 pub mod prompt;
 pub mod steps;
@@ -17,7 +18,8 @@ pub mod tokenizer;
 pub use answer::{Answer, extract_answer};
 pub use goal::{Conditioning, Goal, encode_with_goals};
 pub use gsm8k::read_problems;
-pub use problem::{Benchmark, DataOptions, Problem, Split, SvampSolutions, load, shots};
+pub use load::{load, shots};
+pub use problem::{Benchmark, DataOptions, Problem, Split, SvampSolutions};
 pub use prompt::{
     Example, PromptStyle, Prompting, SHOT_END, completion_text, encode_beginning, encode_example, encode_prompt,
     encode_reversed, encode_reversed_prompt, encode_written, few_shot_prompt, question_prompt,

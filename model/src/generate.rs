@@ -8,7 +8,8 @@ use crate::{
     cache::{Cache, row_index},
     padding::pad_right,
     parallel::parallel_map,
-    sampling::{Key, sample, uniform},
+    random::{Key, uniform},
+    sampling::sample,
     transformer::Transformer,
 };
 use burn::tensor::{Int, Tensor, TensorData};
@@ -388,7 +389,7 @@ mod tests {
     use crate::{
         config::{ModelConfig, ModelSize},
         fused,
-        sampling::Purpose,
+        random::Purpose,
     };
     use burn::tensor::Device;
 

@@ -28,6 +28,7 @@ mod logits;
 mod lora;
 mod padding;
 mod parallel;
+mod random;
 mod recompute;
 mod sampling;
 mod score;
@@ -54,8 +55,9 @@ pub use logits::{LOGITS_TOGETHER, entropy, output_entropy, output_log_probs, tok
 pub use lora::{LoraConfig, LoraTargets, load_adapters, merged, save_adapters, with_adapters};
 pub use padding::pad_right;
 pub use parallel::{parallel_for_each, parallel_map};
+pub use random::{Key, Purpose, uniform};
 pub use recompute::{Recorded, recorded};
-pub use sampling::{Key, Purpose, uniform};
+
 pub use score::{Padded, Scored, score, score_with_values};
 pub use tensors::{HostTensor, HostTensors, NumberFormat, read_tensors, to_host, to_host_together, write_tensors};
 pub use transformer::{Block, Rotary, Transformer};

@@ -7,7 +7,7 @@
 
 use crate::{
     checkpoint::{QKV, qkv_widths},
-    sampling::{Key, Purpose},
+    random::{Key, Purpose},
     tensors::{HostTensor, HostTensors, read_tensors, split_rows, to_host, transposed, write_tensors},
     transformer::{Block, Transformer},
 };

@@ -7,8 +7,9 @@ use crate::{
     cache::{Cache, causal_mask},
     compute::Compute,
     config::ModelConfig,
-    fused, recompute,
-    sampling::{Key, Purpose},
+    fused,
+    random::{Key, Purpose},
+    recompute,
 };
 use burn::{
     module::{Module, ModuleMapper, Param},

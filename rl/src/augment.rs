@@ -10,11 +10,11 @@ use crate::{
     args::{DataArgs, InitArgs, RunArgs},
     chunks::Chunked,
     dry_run,
-    harvest::{self, Gathered, SamplingArgs},
-    prefix::Labels,
+    harvest::{Gathered, SamplingArgs},
+    metrics::Metrics,
     prepare,
     progress::print_line,
-    run::{Metrics, Run, TrainerState, finish},
+    run::{Run, TrainerState, finish},
     supervised::{FitArgs, FitContext, FitNumbers, Look, fit, mean_loss},
 };
 use anyhow::{Context, Result, ensure};
@@ -267,7 +267,6 @@ fn ask(
     let work = Chunked {
         run,
         file: "questions.jsonl",
-        chunk: harvest::chunk(1),
         label: "find questions",
         unit: "questions",
         per_line: 1,
@@ -316,15 +315,8 @@ fn verify(forward: &Policy, pairs: Vec<Pair>, config: &AugmentConfig, run: &Run,
     let fits = |pair: &Pair| eval::encode_prompts(forward, &[problem(pair)], &sampling.prompting).is_ok();
     let pairs: Vec<Pair> = pairs.into_iter().filter(fits).collect();
     let problems: Vec<Problem> = pairs.iter().map(problem).collect();
-    let work = Chunked {
-        run,
-        file: "verified.jsonl",
-        chunk: harvest::chunk(k),
-        label: "verify",
-        unit: "answers",
-        per_line: k,
-        quiet: config.run.quiet,
-    };
+    let work =
+        Chunked { run, file: "verified.jsonl", label: "verify", unit: "answers", per_line: k, quiet: config.run.quiet };
     let belongs = |place: usize, line: &Verified| {
         let Pair { question, solution, .. } = &pairs[place];
         line.question == *question && line.solution == *solution && line.of == k
@@ -357,7 +349,7 @@ fn check(config: &AugmentConfig) -> Result<()> {
     config.fit.check()?;
     config.init.check_base(config.base.as_deref(), "what the backward model is fine-tuned from")?;
     ensure!((0.0..=1.0).contains(&config.agree), "--agree {}: give a share from 0 to 1", config.agree);
-    config.sampling.check(Labels::Steps, config.run.resume.as_deref())?;
+    config.sampling.check(true, config.run.resume.as_deref())?;
     config.data.prompting(config.sampling.shots)?;
     check_samples(config.data.load(Split::Train)?.len(), config.sampling.samples.max(config.verify))
 }

@@ -11,19 +11,25 @@ use anyhow::{Context, Result, ensure};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{ops::Range, path::Path};
 
+/// Rows that are sampled and written at a time: what an interrupt can lose.
+const CHUNK_ROWS: usize = 1024;
+
+/// Questions, or beginnings, of a chunk with so many samples each.
+pub(crate) fn chunk(samples: usize) -> usize {
+    CHUNK_ROWS.div_ceil(samples)
+}
+
 /// How work is done in chunks.
 pub struct Chunked<'a> {
     /// Whose it is.
     pub run: &'a Run,
     /// The name of the file in the run directory.
     pub file: &'static str,
-    /// Lines that are made at a time: what an interrupt can lose.
-    pub chunk: usize,
     /// What the bar is called.
     pub label: &'static str,
     /// What it counts.
     pub unit: &'static str,
-    /// How many of them there are to a line.
+    /// How many of them there are to a line: rows that are sampled.
     pub per_line: usize,
     /// No bar.
     pub quiet: bool,
@@ -42,7 +48,7 @@ impl Chunked<'_> {
         mut make: impl FnMut(Range<usize>, &Progress) -> Result<Vec<L>>,
     ) -> Result<Vec<L>> {
         let path = self.run.dir().join(self.file);
-        let mut lines: Vec<L> = taken_up(&path, self.chunk, total)?;
+        let mut lines: Vec<L> = taken_up(&path, chunk(self.per_line), total)?;
         ensure!(
             lines.len() <= total && lines.iter().enumerate().all(|(place, line)| belongs(place, line)),
             "{} is of other work than is to be done now: what the run was begun with has changed",
@@ -55,7 +61,7 @@ impl Chunked<'_> {
             if crate::run::interrupted() {
                 return Err(self.run.interruption());
             }
-            let places = lines.len()..total.min(lines.len() + self.chunk);
+            let places = lines.len()..total.min(lines.len() + chunk(self.per_line));
             let made = make(places, &progress)?;
             for line in &made {
                 append_line(&mut file, line).with_context(|| format!("cannot write {}", path.display()))?;
@@ -89,15 +95,9 @@ mod tests {
     use std::{cell::RefCell, fs};
 
     fn squares(run: &Run, total: usize, made: &RefCell<Vec<usize>>) -> Result<Vec<[usize; 2]>> {
-        let work = Chunked {
-            run,
-            file: "squares.jsonl",
-            chunk: 2,
-            label: "square",
-            unit: "numbers",
-            per_line: 1,
-            quiet: true,
-        };
+        // Two lines a chunk.
+        let per_line = CHUNK_ROWS / 2;
+        let work = Chunked { run, file: "squares.jsonl", label: "square", unit: "numbers", per_line, quiet: true };
         let belongs = |place: usize, [number, _]: &[usize; 2]| *number == place;
         work.lines(total, belongs, |places, _| {
             made.borrow_mut().extend(places.clone());

@@ -1,6 +1,6 @@
 //! What is worth knowing of a PPO step. Numbers in, numbers out; nothing here changes training.
 
-use crate::{batch::Row, rollout::Rollout, run::Metrics};
+use crate::{batch::Row, metrics::Metrics, rollout::Rollout};
 use burn::tensor::Tensor;
 use model::{Finish, to_host_together};
 

@@ -12,9 +12,10 @@ mod config;
 use crate::{
     args::InitArgs,
     harvest::{self, Deduplicate, Distinct, Harvest, Rounds},
+    metrics::Metrics,
     prepare,
     progress::sparkline,
-    run::{Blocks, Metrics, Run, TrainerState, finish, last_folder},
+    run::{Blocks, Run, TrainerState, finish, last_folder},
     sft::{examples, fit_with_looks},
     supervised::{FitContext, FitNumbers},
     table::FinalTable,

@@ -5,10 +5,11 @@
 
 use crate::{
     args::{DataArgs, RunArgs},
+    chunks::chunk,
     inspect::read::json_lines,
-    prefix::Labels,
+    metrics::Metrics,
     progress::Progress,
-    run::{Blocks, Metrics, Run},
+    run::{Blocks, Run},
 };
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
@@ -23,9 +24,6 @@ use std::{
     path::{Path, PathBuf},
     time::Instant,
 };
-
-/// Rows that are sampled and written at a time: what an interrupt can lose.
-const CHUNK_ROWS: usize = 1024;
 
 /// Solutions of the training questions that a command learns from: sampled, or taken from another run.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -178,13 +176,14 @@ impl ForeignArgs {
 }
 
 impl SamplingArgs {
-    /// Refuses samples that would all be equal, and a file that cannot be read, before anything is made.
+    /// Refuses samples that would all be equal, and a file that cannot be read, before anything is made. `completes`: something else is
+    /// drawn at the temperature as well, beside solutions that a file may have.
     ///
     /// # Errors
     /// Naming the flag or the file.
-    pub fn check(&self, labels: Labels, resumed: Option<&Path>) -> Result<()> {
+    pub fn check(&self, completes: bool, resumed: Option<&Path>) -> Result<()> {
         ensure!(
-            self.temperature > 0.0 || self.foreign.are_given() && labels == Labels::Outcome,
+            self.temperature > 0.0 || self.foreign.are_given() && !completes,
             "--temperature 0 would draw equal samples: give a temperature above 0"
         );
         self.foreign.check(resumed)
@@ -260,11 +259,6 @@ pub struct Harvest<'a> {
     pub label: &'a str,
     /// No bar.
     pub quiet: bool,
-}
-
-/// Questions of a chunk.
-pub(crate) fn chunk(samples: usize) -> usize {
-    CHUNK_ROWS.div_ceil(samples)
 }
 
 /// How the lines of a harvest of so many questions are written, for [`Run::resume_within`].

@@ -21,6 +21,7 @@ pub mod html;
 mod idle;
 pub mod inspect;
 pub mod loss;
+pub mod metrics;
 pub mod optim;
 pub mod order;
 pub mod orm;

@@ -16,13 +16,14 @@ use crate::{
     curriculum::{Curriculum, CurriculumKind, beginning},
     diagnostics::{self, PolicyStats},
     loss::{ppo_policy, ppo_value},
+    metrics::Metrics,
     optim::{Adam, Computing, gradients, learning_rate},
     order::permutation,
     prepare,
     progress::{Progress, sparkline},
     reward::{adapted_beta, with_kl_penalty},
     rollout::{Asked, Rollout, RolloutConfig, look, sample_rollouts},
-    run::{Metrics, Run, TrainerState, finish},
+    run::{Run, TrainerState, finish},
     table::FinalTable,
 };
 use anyhow::{Result, ensure};

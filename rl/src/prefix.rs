@@ -6,7 +6,7 @@
 use crate::{
     args::{DataArgs, RunArgs},
     chunks::Chunked,
-    harvest::{self, SamplingArgs},
+    harvest::SamplingArgs,
     inspect::read::json_lines,
     run::Run,
 };
@@ -227,7 +227,6 @@ fn complete(
     let work = Chunked {
         run,
         file: FILE,
-        chunk: harvest::chunk(k),
         label: "complete prefixes",
         unit: "completions",
         per_line: k,

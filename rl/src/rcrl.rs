@@ -250,7 +250,7 @@ fn check(config: &RcrlConfig) -> Result<()> {
     not_negative(&[("threshold", config.threshold), ("right-per-wrong", config.right_per_wrong)])?;
     ensure!(config.threshold <= 1.0, "--threshold {}: give a share from 0 to 1", config.threshold);
     ensure!(config.right_per_wrong > 0.0, "--right-per-wrong 0: give a number above 0");
-    config.sampling.check(config.labels, config.run.resume.as_deref())?;
+    config.sampling.check(config.labels == Labels::Steps, config.run.resume.as_deref())?;
     config.prefixes.check(config.run.resume.as_deref())?;
     config.data.prompting(config.sampling.shots)?;
     check_samples(config.data.load(Split::Train)?.len(), config.sampling.samples)?;

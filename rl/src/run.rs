@@ -1,8 +1,7 @@
 //! A run is a directory, written as it goes and never overwritten: configuration, metrics, samples, checkpoints, report.
 
-use crate::{html, tensorboard::TensorBoard};
+use crate::{html, metrics::Metrics, tensorboard::TensorBoard};
 use anyhow::{Context, Result, bail, ensure};
-use burn::tensor::Device;
 use data::Tokenizer;
 use eval::{CheckpointIndex, Report, Sample, read_index};
 use model::{HostTensors, Transformer, read_tensors, save_model, write_tensors};
@@ -14,51 +13,6 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
-
-/// One line of `metrics.jsonl`: names and numbers in the order they were put in.
-#[derive(Clone, Debug, Default)]
-pub struct Metrics(Vec<(String, Value)>);
-
-impl Metrics {
-    /// The metrics of a step.
-    pub fn of_step(step: usize) -> Self {
-        Self(vec![("step".into(), step.into())])
-    }
-
-    /// Adds a number; one that is not finite becomes null.
-    pub fn put(&mut self, name: &str, value: f64) {
-        self.0.push((name.into(), value.into()));
-    }
-
-    /// Adds a count.
-    pub fn put_count(&mut self, name: &str, value: usize) {
-        self.0.push((name.into(), value.into()));
-    }
-
-    /// Adds the most memory that the process has held so far, and what it holds on a GPU, in millions of bytes.
-    pub fn put_memory(&mut self, device: &Device) {
-        let held = [
-            ("time/peak_memory_mb", model::peak_memory_bytes()),
-            ("device/memory_mb", model::device_memory_bytes(device)),
-        ];
-        for (name, bytes) in held {
-            if let Some(bytes) = bytes {
-                self.put(name, bytes as f64 / 1e6);
-            }
-        }
-    }
-
-    /// A number that was put in.
-    pub fn get(&self, name: &str) -> Option<f64> {
-        self.0.iter().find(|(known, _)| known == name).and_then(|(_, value)| value.as_f64())
-    }
-}
-
-impl Serialize for Metrics {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
-    }
-}
 
 /// How the first line of `config.toml` begins, after its `# `, in a run that is a part of another.
 pub(crate) const PART_OF: &str = "part of rl ";

@@ -6,10 +6,11 @@ use crate::{
     args::{RunArgs, not_negative},
     batch::{Row, micro_batches, pad, padding_share},
     loss::negative_log_likelihood,
+    metrics::Metrics,
     optim::{Adam, Computing, gradients, learning_rate},
     order::batch_of_step,
     progress::{Progress, sparkline},
-    run::{Metrics, Run, TrainerState, last_folder},
+    run::{Run, TrainerState, last_folder},
 };
 use anyhow::{Result, ensure};
 use burn::{

@@ -4,7 +4,7 @@
 //! need five fields of the schema (`tensorflow/core/util/event.proto`, `framework/summary.proto`), so they are written
 //! here: the crates that write event files want `protoc` at build time, or bring codecs of images.
 
-use crate::run::Metrics;
+use crate::metrics::Metrics;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::{
