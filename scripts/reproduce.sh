@@ -68,7 +68,7 @@ if [ -z "${BIN:-}" ]; then cargo build --quiet --release --workspace --manifest-
 # defaults of each command.
 k=96 rounds=4 base_rounds=5 shots=2 report_samples=96 sizes=(nano tiny)
 all=(--benchmark "$benchmark" "${data[@]}") looks=() tests=(--test-problems 100 --test-samples 1) report=()
-sft=() orm=() ei=() rcrl=() ppo=() critic=()
+sft=() orm=() ei=() rcrl=() ppo=() critic=() augment=()
 # PPO from the base: its temperature, another to compare with, solved problems before a question, and what else differs.
 warmth=0.2 other=(hot 0.7) ppo_shots="" ppo_base=()
 budget=$profile
@@ -79,6 +79,7 @@ smoke)
   all+=(--limit 16 --max-new-tokens 96) looks=(--eval-problems 4) tests=(--test-problems 4 --test-samples 1)
   report=(--limit 8 --max-new-tokens 96)
   sft=(--steps 4 --eval-every 2) orm=(--steps 4 --check-labels 4 --check-completions 4) ei=("${sft[@]}") rcrl=("${sft[@]}")
+  augment=("${sft[@]}" --agree 0)
   ppo=(--steps 2 --questions 4 --samples 2 --mini-batch 4 --eval-every 1) critic=(--value-warm-up 0)
   ;;
 cpu)
@@ -95,13 +96,14 @@ pretrained)
   seeds=${seeds:-1} k=8 rounds=1 base_rounds=1 report_samples=8 all+=(--limit 1000 --max-new-tokens 64) looks=(--eval-problems 50)
   adapters=(--lora-rank 16 --lora-alpha 32) report=(--limit 100 --max-new-tokens 64)
   sft=("${adapters[@]}" --learning-rate 5e-4 --epochs 3 --eval-every 63) ei=("${sft[@]}") rcrl=("${sft[@]}")
-  orm=("${adapters[@]}" --learning-rate 5e-4 --steps 40 --eval-every 20)
+  orm=("${adapters[@]}" --learning-rate 5e-4 --steps 40 --eval-every 20) augment=(--learning-rate 5e-5)
   ppo=("${adapters[@]}" --learning-rate 5e-5 --temperature 1 --steps 30 --questions 16 --samples 4)
   ppo+=(--mini-batch 32 --ppo-epochs 1 --eval-every 10) critic=(--value-learning-rate 2e-4 --value-layers 4)
   ;;
 gpu)
   seeds=${seeds:-3}
   sft=(--batch-size 128 --learning-rate 2e-5) ei=("${sft[@]}") rcrl=("${sft[@]}") orm=("${sft[@]}" --check-labels 200)
+  augment=("${sft[@]}")
   ppo=(--questions 256 --ppo-epochs 4 --mini-batch 256 --learning-rate 1e-6 --lora-rank 128 --steps 1000)
   critic=(--value-layers 4 --lambda 0.95 --value-learning-rate 1e-6 --value-warm-up 0)
   ;;
@@ -134,6 +136,8 @@ orm-likelihood() {
   touch "$dir/orm-likelihood/counted"
 }
 rcrl() { ei && run rcrl rcrl "${by_ei[@]}" --samples 4 --temperature 1 "${rcrl[@]}"; }
+# More problems, made of the SFT model's samples.
+augment() { orm && run augment augment --init "$dir/sft" --base "$base" "${drawn[@]}" $per_question 2 --temperature 1 "${augment[@]}"; }
 rcrl-1() { rcrl && run rcrl-1 rcrl "${by_ei[@]}" "${sparse[@]}" --right-per-wrong 1 "${rcrl[@]}"; }
 ei-base() { base && run ei-base ei "${from_base[@]}" --samples "$k" --rounds "$base_rounds" "${ei[@]}"; }
 
@@ -182,6 +186,7 @@ study() {
     last=yes try sft-$passes "figure-epochs claims" base sft --init "$base" "${sft[@]}" --epochs $passes
   done
   last=yes of=sft try sft-4 "figure-epochs" sft
+  try sft-augmented "" augment sft --init "$base" "${sft[@]}" --extra "$dir/augment/augmented.jsonl"
   try ppo-plr "table-6 claims" sft ppo "${of_sft[@]}" --curriculum plr
   try ppo-backtracking "table-6 claims" sft ppo "${of_sft[@]}" --curriculum backtracking
   try ppo-shared "figure-value claims" sft ppo "${of_sft[@]}" --value-shares-trunk
@@ -255,7 +260,7 @@ run() {
     rm -rf "$path"
     case $command in
     pretrain) ;;
-    sft | orm) more=("${looks[@]}") ;;
+    sft | orm | augment) more=("${looks[@]}") ;;
     *) more=("${looks[@]}" "${tests[@]}") ;;
     esac
     "$bin/rl" "$command" --seed "$seed" "${model[@]}" "${all[@]}" "${more[@]}" --out "$path" "${flags[@]}" "$@" || exit

@@ -16,6 +16,8 @@ use std::{fmt::Write, process::ExitCode};
 
 /// What is compared where nothing else is asked for, beside each method from SFT with the SFT model: a run, and others with it.
 const PAIRS: &[(&str, &[&str])] = &[
+    ("sft", &["sft-augmented"]),
+    ("sft-8", &["sft-augmented", "ei", "ppo"]),
     ("ei", &["ppo", "ei-orm", "ei-trace", "ei-k4", "ei-last", "ei-minimal"]),
     ("ppo", &["ppo-dense", "ppo-sparse-orm", "ppo-dense-orm", "ppo-group", "ppo-rloo"]),
     ("ppo", &["ppo-plr", "ppo-backtracking", "ppo-shared", "ppo-no-kl"]),

@@ -166,7 +166,7 @@ fn decimal_text(value: &Answer) -> Option<String> {
 
 /// Whether the published answer is the value, rounded to the decimals it is published with, or off by the noise of a
 /// binary fraction (one part in 10^12).
-fn rounds_to(value: &Answer, answer: &Answer, published: &str) -> bool {
+pub(crate) fn rounds_to(value: &Answer, answer: &Answer, published: &str) -> bool {
     let places = published.split_once('.').map_or(0, |(_, decimals)| decimals.len() as u32);
     let within = || {
         let difference = magnitude(&value.checked_sub(answer)?);

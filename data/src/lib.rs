@@ -4,6 +4,7 @@
 //! [`encode_example`]); a completion becomes an answer ([`extract_answer`]) and the steps that led to it ([`steps()`]).
 
 pub mod answer;
+mod arithmetic;
 pub mod equation;
 pub mod goal;
 mod gsm8k;
@@ -24,5 +25,5 @@ pub use prompt::{
     Example, PromptStyle, Prompting, SHOT_END, completion_text, encode_beginning, encode_example, encode_prompt,
     encode_reversed, encode_reversed_prompt, encode_written, few_shot_prompt, question_prompt,
 };
-pub use steps::{Step, calculation_trace, matched_steps, prefix_ends, reference_results, steps};
+pub use steps::{Step, calculation_trace, calculations_hold, matched_steps, prefix_ends, reference_results, steps};
 pub use tokenizer::{GgufVocabulary, Tokenizer};

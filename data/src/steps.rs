@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::{Answer, Tokenizer};
+use crate::{Answer, Tokenizer, arithmetic, equation::rounds_to};
 
 /// A line of a solution.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +65,17 @@ pub fn matched_steps(completion: &str, reference: &str) -> Vec<usize> {
 /// each operation, so that two ways to write a calculation are one.
 pub fn calculation_trace(solution: &str) -> Vec<String> {
     lines(solution).flat_map(|(_, line)| calculations(line)).map(|calculation| calculation.text).collect()
+}
+
+/// Whether no calculation of a solution states another value than it comes to, but for rounding. What cannot be read as one, a
+/// percentage say, is not held against it.
+pub fn calculations_hold(solution: &str) -> bool {
+    let holds = |Calculation { text, value }: Calculation| {
+        let Some((expression, stated)) = text.rsplit_once('=') else { return true };
+        let worked = arithmetic::value(expression);
+        value.zip(worked).is_none_or(|(value, worked)| rounds_to(&worked, &value, stated))
+    };
+    lines(solution).flat_map(|(_, line)| calculations(line)).all(holds)
 }
 
 /// A calculation as it stands in a line.
@@ -240,5 +251,25 @@ mod tests {
         assert_eq!(calculation_trace("12 x 2 = <<12*2=24>>24\n24 + 1200 = <<24+1200=1224>>1224\n#### 1224"), trace);
         assert_eq!(calculation_trace("12 × 2 = 24\n$24 + $1,200 = $1,224\n#### 1224"), trace);
         assert_eq!(calculation_trace("12 rows x 2 seats/row = 24\n24 seats + 1,200 seats = 1224 seats"), trace);
+    }
+
+    #[test]
+    fn a_solution_holds_where_all_its_calculations_come_out() {
+        for right in [
+            REFERENCE,
+            "12 x 2 = <<12*2=24>>24\n24 + 1200 = <<24+1200=1224>>1224\n#### 1224",
+            "It costs $1,200 + $300 = $1,500.",
+            "100/3 = <<100/3=33.33>>33.33",
+            "20% * 50 = 10 and no more",
+            "nothing is worked out\n#### 7",
+            "2 rows x 5 seats = 10 seats\n#### 11",
+        ] {
+            assert!(calculations_hold(right), "{right}");
+        }
+        for wrong in
+            ["12+12 = <<12+12=20>>20\n#### 20", "2*3 = <<2*3=6>>6\n14-6 = <<14-6=9>>9", "100/3 = 33.5", "1+1 = 3"]
+        {
+            assert!(!calculations_hold(wrong), "{wrong}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! More problems by backtranslation (Havrilla et al. 2024, section on data augmentation; Li et al. 2023, arXiv 2308.06259): a model
 //! A → Q writes the question to a solution, and a policy Q → A must come to the same answer for the pair to be kept.
 //!
-//! The solutions are samples of the policy: a wrong solution of one question is a right one of another. The backward model is
+//! The solutions are samples of the policy: a wrong solution of one question is a right one of another, if it calculates rightly. The backward model is
 //! the base, fine-tuned on the training pairs turned round. A pair is kept if at least a share of K fresh answers to the new
 //! question equals the answer of the solution. What is kept is written in GSM8K's format, for `--extra` of other commands. Questions
 //! and answers are written as they come, as `questions.jsonl` and `verified.jsonl`, and taken up again by a run that goes on.
@@ -20,7 +20,10 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
-use data::{Answer, Benchmark, Example, Problem, Split, encode_reversed, encode_reversed_prompt, extract_answer};
+use data::{
+    Answer, Benchmark, Example, Problem, Split, calculations_hold, encode_reversed, encode_reversed_prompt,
+    extract_answer,
+};
 use eval::{Policy, Sample, SampleConfig, check_samples, complete, complete_prompts};
 use model::{Completion, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
@@ -185,13 +188,14 @@ fn set_up(config: &AugmentConfig, device: &Device) -> Result<Setup> {
     Ok(Setup { config, forward, base, run })
 }
 
-/// Solutions that were written to their end and have an answer, each text once.
+/// Solutions that were written to their end, have an answer and calculate rightly, each text once. A wrong operation may be right for
+/// another question; a wrong sum is right for none.
 fn distinct_solutions(samples: &[Sample]) -> Vec<(String, Answer)> {
     let mut known = HashSet::new();
     let whole = samples.iter().filter(|sample| sample.finish == Finish::Stop);
     let solutions = whole.filter_map(|sample| {
         let solution = sample.completion.trim().to_string();
-        let answer = extract_answer(&solution).filter(|_| solution.contains("####"))?;
+        let answer = extract_answer(&solution).filter(|_| solution.contains("####") && calculations_hold(&solution))?;
         known.insert(solution.clone()).then_some((solution, answer))
     });
     solutions.collect()
@@ -389,6 +393,7 @@ mod tests {
             sample(" 3+4 = <<3+4=7>>7\n#### 7", Finish::Stop),
             sample(" 3+4 = <<3+4=7>>7\n#### 7", Finish::Stop),
             sample(" 3+4 = <<3+4=7>>7", Finish::Stop),
+            sample(" 3+4 = <<3+4=8>>8\n#### 8", Finish::Stop),
             sample(" #### 8", Finish::Length),
             sample(" #### 9", Finish::Stop),
         ];
