@@ -142,9 +142,8 @@ fn prompts(policy: &Policy, asked: &[Asked<'_>], prompting: &Prompting) -> Resul
 }
 
 /// What the reward model says after what each completion was given, and after each of its tokens, in one pass over all; nothing
-/// without one. It reads what
-/// it has learnt from: no solved problems before a question, and the end of the sequence where a completion that came after
-/// some ended with what stands between them.
+/// without one. It reads what it has learnt from: no solved problems before a question, and the end of the sequence where a completion
+/// that came after some ended with what stands between them.
 fn judge(
     policy: &Policy,
     asked: &[Asked<'_>],
