@@ -93,13 +93,23 @@ pub fn over_seeds(estimates: &[Estimate], error: f64) -> Option<Cell> {
 
 /// The mean of numbers, one a seed, with Student's interval; of half-width 0 where there is one seed only.
 pub fn mean_over_seeds(values: &[f64]) -> Option<Cell> {
-    let seeds = values.len();
-    let half_width = match seeds {
-        0 => return None,
-        1 => 0.0,
-        _ => student_t(seeds, ERROR) * (variance(values) / seeds as f64).sqrt(),
+    means_over_seeds(&[values]).pop()
+}
+
+/// The same of the points of a line, for which the same seeds have numbers, or some of them: with the deviation that all points have
+/// together, so that chance does not make one wide and its neighbour narrow. Points of a line are not independent: it is as well known
+/// as that of one point. A point without a number is left out.
+pub fn means_over_seeds(points: &[&[f64]]) -> Vec<Cell> {
+    let points = points.iter().filter(|values| !values.is_empty());
+    let freedom: usize = points.clone().map(|values| values.len() - 1).sum();
+    let squares: f64 = points.clone().map(|values| squares(values)).sum();
+    let most = points.clone().map(|values| values.len()).max().unwrap_or(1);
+    let deviation = if freedom == 0 { 0.0 } else { (squares / freedom as f64).sqrt() };
+    let cell = |values: &&[f64]| {
+        let seeds = values.len();
+        Cell { mean: mean(values), half_width: student_t(most, ERROR) * deviation / (seeds as f64).sqrt(), seeds }
     };
-    Some(Cell { mean: mean(values), half_width, seeds })
+    points.map(cell).collect()
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -108,8 +118,13 @@ fn mean(values: &[f64]) -> f64 {
 
 /// Of two numbers at least.
 fn variance(values: &[f64]) -> f64 {
+    squares(values) / (values.len() - 1) as f64
+}
+
+/// Sum of the squared distances from the mean.
+fn squares(values: &[f64]) -> f64 {
     let mean = mean(values);
-    values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (values.len() - 1) as f64
+    values.iter().map(|value| (value - mean).powi(2)).sum()
 }
 
 /// What a normal variable exceeds in size with the probability `error`, in standard deviations.
@@ -136,6 +151,18 @@ mod tests {
         let cell = over_seeds(&[estimate(0.4)], ERROR).unwrap();
         assert!((cell.mean - 0.4).abs() < 1e-12 && (cell.half_width - 0.03).abs() < 1e-12);
         assert_eq!(over_seeds(&[], ERROR), None);
+    }
+
+    #[test]
+    fn points_of_a_line_have_one_deviation() {
+        // Deviations 0.02 and 0 of three seeds each: sqrt(2 * 0.0004 / 4) = 0.01414, 4.303 * 0.01414 / sqrt(3) = 0.0351.
+        let cells = means_over_seeds(&[&[0.38, 0.4, 0.42], &[], &[0.5, 0.5, 0.5], &[0.6]]);
+        assert_eq!(cells.iter().map(|cell| cell.seeds).collect::<Vec<_>>(), [3, 3, 1]);
+        assert!(cells[..2].iter().all(|cell| (cell.half_width - 0.0351).abs() < 1e-4), "{cells:?}");
+        assert!((cells[2].half_width - 0.0608).abs() < 1e-4, "{cells:?}");
+        let own = mean_over_seeds(&[0.38, 0.4, 0.42]).unwrap();
+        assert!((own.half_width - 0.0497).abs() < 1e-4, "{own:?}");
+        assert_eq!((mean_over_seeds(&[0.4]).unwrap().half_width, mean_over_seeds(&[])), (0.0, None));
     }
 
     #[test]

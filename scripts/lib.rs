@@ -11,7 +11,7 @@ mod table;
 
 use std::process::ExitCode;
 
-pub use interval::{Cell, Crossed, ERROR, mean_over_seeds, normal, over_seeds};
+pub use interval::{Cell, Crossed, ERROR, mean_over_seeds, means_over_seeds, normal, over_seeds};
 pub use plot::{Figure, OVER_SEEDS, Panel, Point, Scale, Series};
 pub use result::{Cost, Look, Made, RunResult, check_name};
 pub use study::{Size, Study, StudyArgs, metric, questions_of, read_studies, reports};

@@ -3,14 +3,14 @@
 
 mod draw;
 
-use crate::{Cell, Row, RunResult, Size, Written, mean_over_seeds};
+use crate::{Cell, ERROR, Row, RunResult, Size, Written, mean_over_seeds, means_over_seeds, normal};
 use anyhow::{Result, anyhow, ensure};
 use draw::has_interval;
 use std::{collections::BTreeMap, fmt::Write};
 
 /// How to read a figure whose points are means of looks at the validation split.
-pub const OVER_SEEDS: &str = "Mean over seeds; 95 % interval over seeds, where there are several, and validation problems. Hollow: fewer \
-                              seeds than at other points of the line.";
+pub const OVER_SEEDS: &str = "Mean over seeds; 95 % interval over seeds, where there are several, with the spread that they have along \
+                              the line, and over validation problems. Hollow: fewer seeds than at other points of the line.";
 
 /// Panels that share a legend. All of them have the same lines, in the same order.
 #[derive(Clone, Debug)]
@@ -90,9 +90,11 @@ impl Panel {
                 }
             }
             let problems = size.of(run).find_map(RunResult::looked_at).filter(|_| metric.starts_with("validation/"));
-            let points = steps
-                .values()
-                .filter_map(|(xs, ys)| Some(Point { x: mean_over_seeds(xs)?.mean, cell: of_looks(ys, problems)? }));
+            let scores: Vec<&[f64]> = steps.values().map(|(_, ys)| ys.as_slice()).collect();
+            let points = steps.values().zip(means_over_seeds(&scores)).map(|((xs, _), cell)| {
+                let x = xs.iter().sum::<f64>() / xs.len() as f64;
+                Point { x, cell: with_problems(cell, problems) }
+            });
             let points: Vec<Point> = points.collect();
             panel.found(run, points.iter().map(|point| point.cell.seeds).max().unwrap_or(0));
             panel.series.push(Series { label, metric: metric.into(), points });
@@ -108,7 +110,8 @@ impl Panel {
         let problems = size.of("sft").find_map(RunResult::looked_at);
         for (series, (_, run)) in self.series.iter_mut().zip(rows) {
             let is_from_sft = !run.split('-').any(|part| part == "base") && !series.points.is_empty();
-            let start = of_looks(&of_sft, problems).filter(|_| is_from_sft).map(|cell| Point { x: 0.0, cell });
+            let start = mean_over_seeds(&of_sft).filter(|_| is_from_sft);
+            let start = start.map(|cell| Point { x: 0.0, cell: with_problems(cell, problems) });
             series.points.splice(..0, start);
         }
     }
@@ -131,10 +134,10 @@ impl Panel {
 
 /// The mean of one look of each seed. Where it is a share of problems, their part of the interval is that of a share; all seeds look
 /// at the same problems, so that more seeds do not make more of them.
-fn of_looks(values: &[f64], problems: Option<f64>) -> Option<Cell> {
-    let cell = mean_over_seeds(values)?;
-    let of_problems = problems.map_or(0.0, |problems| 1.96 * (cell.mean * (1.0 - cell.mean) / problems).sqrt());
-    Some(Cell { half_width: cell.half_width.hypot(of_problems), ..cell })
+fn with_problems(cell: Cell, problems: Option<f64>) -> Cell {
+    let share = cell.mean * (1.0 - cell.mean);
+    let of_problems = problems.map_or(0.0, |problems| normal(ERROR) * (share / problems).sqrt());
+    Cell { half_width: cell.half_width.hypot(of_problems), ..cell }
 }
 
 impl Figure {
@@ -257,15 +260,17 @@ mod tests {
         let cell = points[0].cell;
         assert!((cell.mean - 0.4).abs() < 1e-12 && (cell.half_width - 1.2706).abs() < 1e-4, "{cell:?}");
         let csv = figure(&size, Scale::Linear).written().unwrap().csv;
-        assert_eq!(csv.lines().last(), Some("tiny,PPO,16,validation/maj@1,0.50000,0.00000,1"));
+        // The other point has one seed, and the deviation of the line.
+        assert_eq!(csv.lines().last(), Some("tiny,PPO,16,validation/maj@1,0.50000,1.79693,1"));
     }
 
     #[test]
     fn one_look_at_many_problems_has_the_interval_of_a_share() {
         // 1.96 * sqrt(0.4 * 0.6 / 400) = 0.0480.
-        let cell = of_looks(&[0.4], Some(400.0)).unwrap();
+        let look = mean_over_seeds(&[0.4]).unwrap();
+        let cell = with_problems(look, Some(400.0));
         assert!((cell.half_width - 0.0480).abs() < 1e-4, "{cell:?}");
-        assert_eq!(of_looks(&[0.4], None).unwrap().half_width, 0.0);
+        assert_eq!(with_problems(look, None).half_width, 0.0);
     }
 
     #[test]
