@@ -1,6 +1,7 @@
 //! How good is a policy: sampling, scoring, metrics, reports. Knows nothing of training.
 
 pub mod calibration;
+pub mod compare;
 pub mod diversity;
 mod files;
 mod hub;
@@ -18,6 +19,7 @@ pub mod table;
 pub mod terminal;
 
 pub use calibration::{Bin, Calibration, Prediction};
+pub use compare::CompareArgs;
 pub use diversity::Diversity;
 pub use files::write_whole;
 pub use likelihood::{Likelihood, Signal, Weights};

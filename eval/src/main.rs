@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use data::{Benchmark, DataOptions, Goal, PromptStyle, Prompting, Split};
 use eval::{
-    About, Diversity, Policy, RewardModel, Sample, SampleConfig, ScoreArgs, check_samples, diversity_table, evaluate,
-    evaluate_saved, read_samples, score, table,
+    About, CompareArgs, Diversity, Policy, RewardModel, Sample, SampleConfig, ScoreArgs, check_samples, compare,
+    diversity_table, evaluate, evaluate_saved, read_samples, score, table,
     terminal::{fail, log_to_stderr},
     write_whole,
 };
@@ -35,6 +35,8 @@ enum Command {
     Run(RunArgs),
     /// Score completions from a file; needs no model
     Score(ScoreArgs),
+    /// What one policy scores more than another on the same problems
+    Compare(CompareArgs),
     /// How different the right solutions of a question are
     Diversity(DiversityArgs),
 }
@@ -93,7 +95,7 @@ struct RunArgs {
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write what each problem scores, in their order, by every metric, as JSON: two policies are compared by that
+    /// Write what each problem scores, in their order, by every metric, as JSON: `eval compare` tells two policies apart by that
     #[arg(long, value_name = "FILE")]
     by_question: Option<PathBuf>,
     /// Score the samples of an earlier `eval run --save-samples` with the same policy and flags instead of sampling, by another --orm
@@ -132,6 +134,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Score(args) => score::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Diversity(args) => diversity(&args),
     };
     match outcome {

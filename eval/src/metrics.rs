@@ -140,7 +140,7 @@ impl Estimate {
 }
 
 /// The 97.5 % quantile of the normal distribution.
-const Z95: f64 = 1.959963984540054;
+pub(crate) const Z95: f64 = 1.959963984540054;
 
 /// Centre and half width of Wilson's interval for the mean of n values that are 0 or 1.
 fn wilson(mean: f64, n: f64) -> (f64, f64) {
