@@ -1,6 +1,6 @@
 //! From text to token ids: problems, their answers and steps, prompts, tokenizers. Knows no tensors and no models.
 //!
-//! A benchmark becomes a list of [`Problem`]s ([`load`]); a problem becomes token ids ([`encode_prompt`],
+//! A benchmark becomes a list of [`Problem`]s ([`load()`]); a problem becomes token ids ([`encode_prompt`],
 //! [`encode_example`]); a completion becomes an answer ([`extract_answer`]) and the steps that led to it ([`steps()`]).
 
 pub mod answer;
@@ -8,7 +8,7 @@ mod arithmetic;
 pub mod equation;
 pub mod goal;
 mod gsm8k;
-pub mod load;
+mod load;
 pub mod problem;
 pub mod prompt;
 pub mod steps;
