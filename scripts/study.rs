@@ -1,6 +1,6 @@
 //! Folders of results as studies: everything that was done with one size and one seed.
 
-use crate::{Cell, Cost, Crossed, ERROR, RunResult, over_seeds};
+use crate::{Cell, Cost, Crossed, ERROR, RunResult, mean_over_seeds, over_seeds};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use eval::{Estimate, Metric, MetricKind, Report};
@@ -147,10 +147,9 @@ impl Size {
         Some(crossed.map_or(cell, |crossed| Cell { mean: cell.mean, ..crossed.cell(ERROR) }))
     }
 
-    /// The mean over seeds of something that a run has cost.
-    pub fn cost(&self, name: &str, of: impl Fn(&Cost) -> Option<f64>) -> Option<f64> {
-        let known: Vec<f64> = self.of(name).filter_map(|run| of(&run.cost)).collect();
-        (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
+    /// Something that a run has cost, over the seeds where that is known.
+    pub fn cost(&self, name: &str, of: impl Fn(&Cost) -> Option<f64>) -> Option<Cell> {
+        mean_over_seeds(&self.of(name).filter_map(|run| of(&run.cost)).collect::<Vec<_>>())
     }
 
     /// K of maj@K: the most samples of a problem that any report has.

@@ -169,7 +169,10 @@ fn of_size(rows: &[Row], size: &Size, written: &mut Written) -> Result<()> {
             cells.push(cell.map_or("—".into(), |cell| cell.shown(3)) + &note);
         }
         let costs = [size.cost(name, |cost| cost.samples), size.cost(name, |cost| cost.cpu_seconds)];
-        let costs = costs.map(|cost| cost.map_or("—".into(), |cost| format!("{cost:.0}"))).join(" | ");
+        for (what, cost) in ["samples", "cpu_seconds"].iter().zip(costs) {
+            written.csv += &cost.map(|cost| cost.csv_line(&[&size.model, label, what])).unwrap_or_default();
+        }
+        let costs = costs.map(|cost| cost.map_or("—".into(), |cost| format!("{:.0}", cost.mean))).join(" | ");
         writeln!(written.markdown, "| {label} | {} | {costs} |", cells.join(" | "))?;
     }
     for (number, text) in (1..).zip(footnotes) {
