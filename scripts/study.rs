@@ -106,11 +106,12 @@ fn results_below(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Study {
-    /// The weighted sum of what runs score of each question of the test split; `None` where one does not tell, or was asked others.
-    pub fn scores(&self, terms: &[(f64, &str)], metric: Metric) -> Option<Vec<f64>> {
+    /// The sum of what runs score of each question of the test split, each by its metric and with its weight; `None` where one does not
+    /// tell, or was asked others.
+    pub fn scores<'a>(&self, terms: impl IntoIterator<Item = (f64, &'a str, Metric)>) -> Option<Vec<f64>> {
         let mut sums: Vec<f64> = Vec::new();
-        for (weight, name) in terms {
-            let scores = self.runs.get(*name)?.scores(metric)?;
+        for (weight, name, metric) in terms {
+            let scores = self.runs.get(name)?.scores(metric)?;
             sums.resize(scores.len().max(sums.len()), 0.0);
             if scores.len() != sums.len() {
                 return None;

@@ -109,13 +109,9 @@ fn table(pairs: &[(String, String)], with_reranked: bool, sizes: &[Size]) -> Res
 }
 
 /// The first minus the second, over the seeds that have both; `None` where none has.
-fn difference(size: &Size, [first, second]: [(&str, Metric); 2]) -> Option<Cell> {
-    let of_study = |study: &Study| {
-        let [a, b] = [first, second].map(|(run, metric)| study.scores(&[(1.0, run)], metric));
-        let (a, b) = a.zip(b).filter(|(a, b)| a.len() == b.len())?;
-        Some(a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f64>>())
-    };
-    let scores: Vec<Vec<f64>> = size.studies.iter().filter_map(of_study).collect();
+fn difference(size: &Size, [(run, metric), (other, others)]: [(&str, Metric); 2]) -> Option<Cell> {
+    let scores = |study: &Study| study.scores([(1.0, run, metric), (-1.0, other, others)]);
+    let scores: Vec<Vec<f64>> = size.studies.iter().filter_map(scores).collect();
     Crossed::of(&scores).map(|crossed| crossed.cell(ERROR))
 }
 

@@ -54,6 +54,16 @@ impl Answer {
         safe.then(|| Answer(Ratio::new(numerator, denominator)))
     }
 
+    /// What one of `+ - * /` makes of two numbers; `None` where it does not fit, and of a division by 0.
+    pub(crate) fn checked(&self, operator: char, other: &Answer) -> Option<Answer> {
+        match operator {
+            '+' => self.checked_add(other),
+            '-' => self.checked_sub(other),
+            '*' => self.checked_mul(other),
+            _ => self.checked_div(other),
+        }
+    }
+
     /// self + other, or `None` where it does not fit.
     pub fn checked_add(&self, other: &Answer) -> Option<Answer> {
         let ((a, b), (c, d)) = (self.as_fraction(), other.as_fraction());

@@ -28,21 +28,16 @@ impl Reader<'_> {
     }
 
     fn sum(&mut self) -> Option<Answer> {
-        let mut sum = self.product()?;
-        while let Some(sign) = self.take(&['+', '-']) {
-            let term = self.product()?;
-            sum = if sign == '+' { sum.checked_add(&term) } else { sum.checked_sub(&term) }?;
-        }
-        Some(sum)
+        self.joined(['+', '-'], |reader| reader.joined(['*', '/'], Self::factor))
     }
 
-    fn product(&mut self) -> Option<Answer> {
-        let mut product = self.factor()?;
-        while let Some(sign) = self.take(&['*', '/']) {
-            let factor = self.factor()?;
-            product = if sign == '*' { product.checked_mul(&factor) } else { product.checked_div(&factor) }?;
+    /// Parts with some signs between them, from left to right.
+    fn joined(&mut self, signs: [char; 2], part: fn(&mut Self) -> Option<Answer>) -> Option<Answer> {
+        let mut value = part(self)?;
+        while let Some(sign) = self.take(&signs) {
+            value = value.checked(sign, &part(self)?)?;
         }
-        Some(product)
+        Some(value)
     }
 
     fn factor(&mut self) -> Option<Answer> {

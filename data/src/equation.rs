@@ -136,12 +136,7 @@ fn work(expression: &Expression, lines: &mut Vec<Line>) -> Option<Worked> {
         Expression::Number(text, value) => return Some(Worked { value: value.clone(), text: text.clone() }),
         Expression::Operation(operator, left, right) => (*operator, work(left, lines)?, work(right, lines)?),
     };
-    let value = match operator {
-        '+' => left.value.checked_add(&right.value)?,
-        '-' => left.value.checked_sub(&right.value)?,
-        '*' => left.value.checked_mul(&right.value)?,
-        _ => left.value.checked_div(&right.value)?,
-    };
+    let value = left.value.checked(operator, &right.value)?;
     let result = decimal_text(&value)?;
     lines.push(Line { left: operand(left.text), operator, right: operand(right.text), result: result.clone() });
     Some(Worked { value, text: result })

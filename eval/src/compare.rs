@@ -1,7 +1,7 @@
 //! Is one policy better than another? Their scores question by question: what is hard for both takes no part in the difference, so
 //! that its interval is narrower than those of the two reports.
 
-use crate::report::Metric;
+use crate::{metrics::normal, report::Metric};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
@@ -79,8 +79,7 @@ impl Compared {
         let mean = |values: &[f64]| values.iter().sum::<f64>() / count;
         let differences: Vec<f64> = first.iter().zip(second).map(|(first, second)| second - first).collect();
         let difference = mean(&differences);
-        let squares: f64 = differences.iter().map(|value| (value - difference).powi(2)).sum();
-        let half = crate::metrics::Z95 * (squares / (count - 1.0) / count).sqrt();
+        let half = normal(&differences, difference);
         let ci95 = [difference - half, difference + half];
         Self { first: mean(first), second: mean(second), difference, ci95 }
     }

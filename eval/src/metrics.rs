@@ -130,8 +130,7 @@ impl Estimate {
         } else if values.len() == 1 {
             (0.5, 0.5)
         } else {
-            let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
-            (mean, Z95 * (variance / n).sqrt())
+            (mean, normal(values, mean))
         };
         // Rounding must not push the value itself out of its interval.
         let ci95 = [(centre - half).clamp(0.0, mean), (centre + half).clamp(mean, 1.0)];
@@ -139,8 +138,15 @@ impl Estimate {
     }
 }
 
+/// Half of the normal 95 % interval of a mean of two values at least, z sqrt(s² / n) with the unbiased sample variance s².
+pub(crate) fn normal(values: &[f64], mean: f64) -> f64 {
+    let n = values.len() as f64;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    Z95 * (variance / n).sqrt()
+}
+
 /// The 97.5 % quantile of the normal distribution.
-pub(crate) const Z95: f64 = 1.959963984540054;
+const Z95: f64 = 1.959963984540054;
 
 /// Centre and half width of Wilson's interval for the mean of n values that are 0 or 1.
 fn wilson(mean: f64, n: f64) -> (f64, f64) {

@@ -1,9 +1,9 @@
 //! More problems by backtranslation (Havrilla et al. 2024, section on data augmentation; Li et al. 2023, arXiv 2308.06259): a model
 //! A → Q writes the question to a solution, and a policy Q → A must come to the same answer for the pair to be kept.
 //!
-//! The solutions are samples of the policy: a wrong solution of one question is a right one of another, if it calculates rightly. The backward model is
-//! the base, fine-tuned on the training pairs turned round. A pair is kept if at least a share of K fresh answers to the new
-//! question equals the answer of the solution. What is kept is written in GSM8K's format, for `--extra` of other commands. Questions
+//! The solutions are samples of the policy: a wrong solution of one question is a right one of another, if it calculates rightly. The
+//! backward model is the base, fine-tuned on the training pairs turned round. A pair is kept if at least a share of K fresh answers to
+//! the new question equals the answer of the solution. What is kept is written in GSM8K's format, for `--extra` of other commands. Questions
 //! and answers are written as they come, as `questions.jsonl` and `verified.jsonl`, and taken up again by a run that goes on.
 
 use crate::{

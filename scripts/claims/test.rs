@@ -213,7 +213,7 @@ fn measured(part: &Part, size: &Size) -> Result<Measured, String> {
     let terms: Option<Vec<Cell>> = part.terms.iter().enumerate().map(of_term).collect();
     let sums = seeds.iter().map(|seed| weighted_sum(&part.terms, seed)).collect();
     let scores = |study: &&Study| match part.measure {
-        Measure::Test(metric) => study.scores(&part.terms, metric),
+        Measure::Test(metric) => study.scores(part.terms.iter().map(|&(weight, name)| (weight, name, metric))),
         _ => None,
     };
     let crossed = studies.iter().map(scores).collect::<Option<Vec<_>>>().and_then(|scores| Crossed::of(&scores));
