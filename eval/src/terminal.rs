@@ -7,10 +7,14 @@ use tracing_subscriber::EnvFilter;
 /// told by us, in one line.
 const FILTER: &str = "warn,model::device=info,cubecl_common=error";
 
-/// Sends the log to standard error, warnings and above, or what `RUST_LOG` asks for.
+/// Sends the log to standard error, warnings and above, or what `RUST_LOG` asks for. The compiler of CUDA's kernels tells every form
+/// of each, gigabytes of them, at `info`: only where it is named.
 pub fn log_to_stderr() {
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let asked = Some(asked).filter(|asked| !asked.is_empty());
+    let filter = asked.and_then(|asked| EnvFilter::try_new(format!("pliron=warn,{asked}")).ok());
     tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER)))
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(FILTER)))
         .with_writer(std::io::stderr)
         .without_time()
         .init();

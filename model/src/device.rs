@@ -32,6 +32,7 @@ pub enum DeviceKind {
 /// of a device, or has not the numbers asked for.
 pub fn choose_device(kind: DeviceKind, compute: Compute) -> Result<Device> {
     compute_in(compute);
+    keep_kernels();
     let compiled = |device: fn() -> Option<Device>, name, feature| device().ok_or_else(|| missing(name, feature));
     let device = match kind {
         DeviceKind::Auto => best_device()?,
@@ -44,6 +45,22 @@ pub fn choose_device(kind: DeviceKind, compute: Compute) -> Result<Device> {
         "--dtype bf16: this device has none ({device:?}); leave it out"
     );
     Ok(device)
+}
+
+/// What a GPU's kernels were compiled to, and which was the fastest, is kept on disk: both take minutes, and the next process has
+/// them. In `target/environment` under the workspace, or in the user's cache outside of one. Shapes are told apart at cubecl's
+/// least level, for those of rollouts and batches are many, unless `CUBECL_AUTOTUNE_LEVEL` says otherwise.
+fn keep_kernels() {
+    #[cfg(any(feature = "cuda", feature = "wgpu"))]
+    {
+        use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig, autotune::AutotuneLevel};
+        let mut config = CubeClRuntimeConfig::from_current_dir();
+        config.autotune.level = AutotuneLevel::Minimal;
+        config = config.override_from_env();
+        config.compilation.cache = true;
+        // The first choice of a device decides; a later one finds it done.
+        CubeClRuntimeConfig::try_set(config);
+    }
 }
 
 /// Whether a device multiplies in bf16. WGSL, which wgpu speaks, has no such numbers.

@@ -40,8 +40,8 @@ pub use config::{AdvantageKind, DEFAULTS, PpoConfig};
 
 /// Ratios further from 1 than this before any update mean that sampling and training disagree about the policy.
 const RATIO_TOLERANCE: f32 = 1e-4;
-/// The same where products are computed in bf16.
-const RATIO_TOLERANCE_BF16: f32 = 2e-2;
+/// The same where products are computed in bf16, or in TF32 for f32.
+const RATIO_TOLERANCE_SHORT: f32 = 2e-2;
 
 /// What a checkpoint keeps of the curriculum.
 const CURRICULUM: &str = "trainer/curriculum.json";
@@ -195,7 +195,9 @@ impl Trainer {
                     .collect();
                 let seen = self.mini_batch(&parts, &rates, config);
                 if stats.updates == 0 {
-                    check_first_ratio(&seen, config.run.compute.dtype)?;
+                    let short = config.run.compute.dtype == Compute::Bf16
+                        || model::has_short_products(&self.model.policy.device());
+                    check_first_ratio(&seen, if short { RATIO_TOLERANCE_SHORT } else { RATIO_TOLERANCE })?;
                 }
                 skipped += usize::from(!seen.is_finite());
                 self.failures = if seen.is_finite() { 0 } else { self.failures + 1 };
@@ -358,9 +360,8 @@ fn next_beta(beta: f64, rollouts: &[Rollout], config: &PpoConfig) -> f64 {
 }
 
 /// Before the first update of a step the policy is the one that was looked at: every ratio is 1 (`numerics` 1).
-fn check_first_ratio(seen: &PolicyStats, compute: Compute) -> Result<()> {
+fn check_first_ratio(seen: &PolicyStats, tolerance: f32) -> Result<()> {
     let distance = (seen.max_ratio - 1.0).max(1.0 - seen.min_ratio);
-    let tolerance = if compute == Compute::F32 { RATIO_TOLERANCE } else { RATIO_TOLERANCE_BF16 };
     ensure!(
         distance <= tolerance,
         "a ratio to the old policy is {distance:.1e} away from 1 before any update: the training pass and the look \
