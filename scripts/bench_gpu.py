@@ -38,7 +38,7 @@ SHAPES = {
     "qwen2-0.5b": (QWEN, (151_936, 896, 24, 14, 2, 4864)),
 }
 # Kernels are kept in target/environment of the workspace that a process is started in, or else elsewhere.
-BESIDE_THE_KERNELS = "target" if Path("target").is_dir() else None
+BESIDE_THE_KERNELS = Path("target").resolve() if Path("target").is_dir() else None
 # What cubecl runs to know a device before it tunes kernels for it.
 MEASURING = ("MemoryDirectThroughput", "ComputeDirectThroughput", "LaunchOverhead", "PrimeBuffer")
 
