@@ -40,8 +40,8 @@ pub use config::{AdvantageKind, DEFAULTS, PpoConfig};
 
 /// Ratios further from 1 than this before any update mean that sampling and training disagree about the policy.
 const RATIO_TOLERANCE: f32 = 1e-4;
-/// The same where products are computed in bf16, or in TF32 for f32.
-const RATIO_TOLERANCE_SHORT: f32 = 2e-2;
+/// The same of their root mean square, where products are computed in bf16, or in TF32 for f32.
+const RATIO_TOLERANCE_SHORT: f32 = 0.1;
 
 /// What a checkpoint keeps of the curriculum.
 const CURRICULUM: &str = "trainer/curriculum.json";
@@ -197,7 +197,7 @@ impl Trainer {
                 if stats.updates == 0 {
                     let short = config.run.compute.dtype == Compute::Bf16
                         || model::has_short_products(&self.model.policy.device());
-                    check_first_ratio(&seen, if short { RATIO_TOLERANCE_SHORT } else { RATIO_TOLERANCE })?;
+                    check_first_ratio(&seen, short)?;
                 }
                 skipped += usize::from(!seen.is_finite());
                 self.failures = if seen.is_finite() { 0 } else { self.failures + 1 };
@@ -359,11 +359,19 @@ fn next_beta(beta: f64, rollouts: &[Rollout], config: &PpoConfig) -> f64 {
     adapted_beta(beta, kl, target, rollouts.len(), config.kl_horizon)
 }
 
-/// Before the first update of a step the policy is the one that was looked at: every ratio is 1 (`numerics` 1).
-fn check_first_ratio(seen: &PolicyStats, tolerance: f32) -> Result<()> {
-    let distance = (seen.max_ratio - 1.0).max(1.0 - seen.min_ratio);
+/// Before the first update of a step the policy is the one that was looked at: every ratio is 1 (`numerics` 1). Of short products their
+/// root mean square distance from it is asked: in bf16 the rounding of thirty blocks moves some tokens by 0.15, and all by 0.04
+/// (SmolLM2-135M, SVAMP, temperature 1), where rows that are read in other company round otherwise. Rows out of step are off by far more.
+fn check_first_ratio(seen: &PolicyStats, short_products: bool) -> Result<()> {
+    let (distance, tolerance) = if short_products {
+        // k3 is half of the square, near 1.
+        ((2.0 * seen.old_kl).sqrt() as f32, RATIO_TOLERANCE_SHORT)
+    } else {
+        ((seen.max_ratio - 1.0).max(1.0 - seen.min_ratio), RATIO_TOLERANCE)
+    };
+    // What is not finite is the next one's to tell.
     ensure!(
-        distance <= tolerance,
+        distance.is_nan() || distance <= tolerance,
         "a ratio to the old policy is {distance:.1e} away from 1 before any update: the training pass and the look \
          disagree about the policy"
     );
@@ -385,4 +393,30 @@ fn line(step: usize, metrics: &Metrics, curve: &[f64]) -> String {
 fn note(metrics: &Metrics) -> String {
     let get = |name: &str| metrics.get(name).unwrap_or(f64::NAN);
     format!("reward {:.3} · kl {:.4} · entropy {:.3}", get("reward/mean"), get("kl/k3"), get("entropy"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounding_of_short_products_is_let_through_and_rows_out_of_step_are_not() {
+        let seen = |log_ratios: &[f32]| {
+            let k3 = |x: f32| f64::from(x).exp_m1() - f64::from(x);
+            let ratios = log_ratios.iter().map(|x| x.exp());
+            PolicyStats {
+                old_kl: log_ratios.iter().map(|&x| k3(x)).sum::<f64>() / log_ratios.len() as f64,
+                max_ratio: ratios.clone().fold(f32::NEG_INFINITY, f32::max),
+                min_ratio: ratios.fold(f32::INFINITY, f32::min),
+                ..PolicyStats::default()
+            }
+        };
+        let rounded = seen(&[0.14, -0.03, 0.01, 0.02, -0.05, 0.0]);
+        assert!(check_first_ratio(&rounded, true).is_ok());
+        assert!(check_first_ratio(&rounded, false).is_err());
+        assert!(check_first_ratio(&seen(&[5e-5, -5e-5]), false).is_ok());
+        for short in [true, false] {
+            assert!(check_first_ratio(&seen(&[0.4, -0.2, 0.1, 0.0]), short).is_err());
+        }
+    }
 }
