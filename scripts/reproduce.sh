@@ -260,7 +260,7 @@ run() {
     rm -rf "$path"
     case $command in
     pretrain) ;;
-    sft | orm | augment) more=("${looks[@]}") ;;
+    orm | augment) more=("${looks[@]}") ;;
     *) more=("${looks[@]}" "${tests[@]}") ;;
     esac
     "$bin/rl" "$command" --seed "$seed" "${model[@]}" "${all[@]}" "${more[@]}" --out "$path" "${flags[@]}" "$@" || exit
@@ -307,7 +307,7 @@ if [ "$profile" = smoke ] && [ -z "${inits[0]}" ]; then
     steps=120
     if [ "$benchmark" = svamp ]; then steps=50; fi
     "$bin/rl" sft "${all[@]}" --init "$out/pretrained" --steps $steps --batch-size 8 --learning-rate 4e-3 --eval-every $steps \
-      "${looks[@]}" --out "$out/knows" "${flags[@]}"
+      "${looks[@]}" "${tests[@]}" --out "$out/knows" "${flags[@]}"
     touch "$out/knows/finished"
   fi
 fi

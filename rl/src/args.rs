@@ -131,8 +131,8 @@ pub struct EvalArgs {
     /// Validation problems of one look
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = positive)]
     pub eval_problems: usize,
-    /// Test problems of the final table
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = positive)]
+    /// Test problems of the final table and of eval.json; 0 for neither
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = count)]
     pub test_problems: usize,
     /// K of maj@K and pass@K in the final table; 1 is the greedy sample
     #[arg(long, value_name = "K", default_value_t = 16, value_parser = positive)]
@@ -247,13 +247,20 @@ impl DataArgs {
     }
 }
 
-/// A whole number of at least 1. The upper bound keeps products of two of them from overflow.
-pub fn positive(text: &str) -> Result<usize, String> {
+/// A whole number. The upper bound keeps products of two of them from overflow.
+pub fn count(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
-        Ok(0) => Err("must be at least 1".into()),
         Ok(value) if value > MOST => Err(format!("must be at most {MOST}")),
         Ok(value) => Ok(value),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A whole number of at least 1, and otherwise a [`count`].
+pub fn positive(text: &str) -> Result<usize, String> {
+    match count(text)? {
+        0 => Err("must be at least 1".into()),
+        value => Ok(value),
     }
 }
 

@@ -122,7 +122,7 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
             return Err(run.interruption());
         }
     }
-    table.after(&run, &before, &prompting)?;
+    table.after(&run, before.as_ref(), &prompting)?;
     Ok(finish(&run))
 }
 

@@ -110,7 +110,7 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         progress.advance(1);
     }
     drop(progress);
-    table.after(&run, &before, &trainer.rollout.sampling.prompting)?;
+    table.after(&run, before.as_ref(), &trainer.rollout.sampling.prompting)?;
     Ok(finish(&run))
 }
 

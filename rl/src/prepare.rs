@@ -218,6 +218,10 @@ fn made_once(
             if let Some(data_dir) = &data.data_dir {
                 arguments.extend(["--data-dir".into(), data_dir.clone().into()]);
             }
+            // The command that needs it has a table of its own.
+            if kind == "sft" {
+                arguments.extend(["--test-problems".into(), "0".into()]);
+            }
         }
         if let Some(threads) = run.compute.threads {
             arguments.extend(["--threads".into(), threads.to_string().into()]);
@@ -251,7 +255,8 @@ pub fn check_problems(
     eval: &EvalArgs,
     splits: &[Split],
 ) -> Result<()> {
-    for &split in splits {
+    let asked = splits.iter().filter(|&&split| split != Split::Test || eval.test_problems > 0);
+    for &split in asked {
         let mut problems = data.load(split)?;
         match split {
             Split::Validation => problems.truncate(eval.eval_problems),

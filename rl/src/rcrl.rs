@@ -119,7 +119,7 @@ pub fn train(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
     fit_with_looks(learner, &examples, &validation, &config.data, &context, &mut run, resumed)?;
     let good = config.data.prompting(0)?;
     let bad = Prompting { goal: Goal::Bad, ..good.clone() };
-    table.after_each(&run, &before, &[("after", &good), ("bad", &bad)])?;
+    table.after_each(&run, before.as_ref(), &[("after", &good), ("bad", &bad)])?;
     Ok(finish(&run))
 }
 

@@ -3,16 +3,17 @@
 
 use crate::{
     adapters::LoraArgs,
-    args::{DataArgs, InitArgs, RunArgs},
+    args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     dry_run, prepare,
     run::{Run, TrainerState, finish},
     supervised::{FitArgs, FitContext, FitNumbers, Look, fit},
+    table::FinalTable,
 };
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use data::{Example, Problem, PromptStyle, Split, encode_example};
-use eval::{Policy, encode_prompts, greedy_accuracy};
+use eval::{Policy, check_samples, greedy_accuracy};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -39,12 +40,10 @@ pub struct SftConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,
-    /// Steps between two looks at the validation split
-    #[arg(long, value_name = "N", default_value_t = 150, value_parser = crate::args::positive)]
-    pub eval_every: usize,
-    /// Validation problems of one look
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = crate::args::positive)]
-    pub eval_problems: usize,
+    /// Looks, and the final table.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub eval: EvalArgs,
 }
 
 /// What differs from the defaults of the flattened groups.
@@ -55,19 +54,21 @@ pub const DEFAULTS: &[(&str, &str)] = &[
     ("epochs", "4"),
     ("warm_up", "40"),
     ("eval_every", "150"),
+    ("test_samples", "1"),
 ];
 
 /// What differs for other sizes than `tiny`, as in pretraining. The learning rate of `small` is scaled by the width, not measured.
 pub const BY_SIZE: &[(&str, &str, &str)] =
     &[("learning_rate", "nano", "2.5e-3"), ("learning_rate", "medium", "8e-4"), ("learning_rate", "small", "5e-4")];
 
-/// Trains and leaves a run directory; its path.
+/// Trains, evaluates before and after on the test split, and leaves a run directory; its path.
 ///
 /// # Errors
 /// Missing data, an unusable --init, a full disk, an interrupt.
 pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
     config.fit.check()?;
     config.lora.check()?;
+    check_samples(config.eval.test_problems, config.eval.test_samples)?;
     if config.run.dry_run {
         return dry_run(config, device);
     }
@@ -75,35 +76,39 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
     let mut config = config.clone();
     // What is wrong with the problems is found before a base is made.
     let problems = config.data.load(Split::Train)?;
+    let init = prepare::base(&config.init, &config.data, &config.run, device)?;
+    // Reference solutions have no labels: who learns them expects none.
+    let initial = Policy { conditioning: None, ..Policy::load(&init, device)? };
+    config.init.init = Some(init);
     let (policy, resumed) = match &config.run.resume {
         Some(dir) => {
             let (policy, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
             (policy, Some(state))
         }
-        None => {
-            let init = prepare::base(&config.init, &config.data, &config.run, device)?;
-            // Reference solutions have no labels: who learns them expects none.
-            let policy = Policy { conditioning: None, ..Policy::load(&init, device)? };
-            config.init.init = Some(init);
-            (policy, None)
-        }
+        None => (initial.clone(), None),
     };
     let examples = examples(&policy, config.data.prompt_style, &problems)?;
-    let validation = prepare::validation(&config.data, config.eval_problems)?;
-    encode_prompts(&policy, &validation, &config.data.prompting(0)?)?;
+    let prompting = config.data.prompting(0)?;
+    prepare::check_problems(&policy, &config.data, &prompting, &config.eval, &[Split::Validation, Split::Test])?;
+    let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
     let mut run = prepare::open(&config.run, "sft", config.data.benchmark, &config, step)?;
+    let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
+    let before = table.before(&run, &initial, &prompting)?;
+    // Its weights are not needed any more; those that are trained are others after the first step.
+    drop(initial);
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
         device,
-        look_every: config.eval_every,
+        look_every: config.eval.eval_every,
         label: "sft",
         conditioning: None,
         adapters: config.init.init.as_deref().and_then(|init| config.lora.on(init)),
         sampled: None,
     };
     fit_with_looks(policy, &examples, &validation, &config.data, &context, &mut run, resumed)?;
+    table.after(&run, before.as_ref(), &prompting)?;
     Ok(finish(&run))
 }
 
@@ -139,7 +144,7 @@ fn dry_run(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         extra_models: 0.0,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(problems.len()),
-        sampled: config.eval_problems,
+        sampled: config.eval.rows(),
         new_tokens: config.data.max_new_tokens(),
         samples: 0,
     };

@@ -23,28 +23,31 @@ pub struct FinalTable<'a> {
 }
 
 impl FinalTable<'_> {
-    /// Evaluates the starting policy, or reads what an earlier part of the run found.
+    /// Evaluates the starting policy, or reads what an earlier part of the run found; nothing where no table is asked for.
     ///
     /// # Errors
     /// Missing data, a full disk.
-    pub fn before(&self, run: &Run, initial: &Policy, prompting: &Prompting) -> Result<Report> {
+    pub fn before(&self, run: &Run, initial: &Policy, prompting: &Prompting) -> Result<Option<Report>> {
+        if self.eval.test_problems == 0 {
+            return Ok(None);
+        }
         let path = run.dir().join("before.json");
         if let Ok(text) = std::fs::read_to_string(&path) {
             let report = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
             if self.is_of_these(&report)? {
-                return Ok(report);
+                return Ok(Some(report));
             }
         }
         let report = self.test(initial, "before", prompting)?;
         eval::write_whole(&path, &serde_json::to_vec_pretty(&report)?)?;
-        Ok(report)
+        Ok(Some(report))
     }
 
-    /// Evaluates the best checkpoint, writes `eval.json` and prints the table.
+    /// Evaluates the best checkpoint, writes `eval.json` and prints the table, where there is a row before.
     ///
     /// # Errors
     /// Missing data, a full disk.
-    pub fn after(&self, run: &Run, before: &Report, prompting: &Prompting) -> Result<()> {
+    pub fn after(&self, run: &Run, before: Option<&Report>, prompting: &Prompting) -> Result<()> {
         self.after_each(run, before, &[("after", prompting)])
     }
 
@@ -52,7 +55,8 @@ impl FinalTable<'_> {
     ///
     /// # Errors
     /// Missing data, a full disk.
-    pub fn after_each(&self, run: &Run, before: &Report, ways: &[(&str, &Prompting)]) -> Result<()> {
+    pub fn after_each(&self, run: &Run, before: Option<&Report>, ways: &[(&str, &Prompting)]) -> Result<()> {
+        let Some(before) = before else { return Ok(()) };
         let best = Policy::load(run.dir(), self.device)?;
         let test = |(name, prompting): &(&str, &Prompting)| self.test(&best, name, prompting);
         let after = ways.iter().map(test).collect::<Result<Vec<Report>>>()?;

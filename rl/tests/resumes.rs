@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{assert_same_run, files, metrics, resume, run, run_ppo, run_sft};
+use common::{assert_same_run, files, metrics, resume, run, run_ei, run_ppo, run_rcrl, run_sft};
 use eval::{Sample, read_samples};
 use rl::run::Run;
 use serde_json::Value;
@@ -148,6 +148,20 @@ fn a_run_that_goes_on_with_other_flags_has_them_in_its_configuration_and_is_comp
             (&report["problems"], &report["samples"], &report["temperature"]),
             (&3.into(), &1.into(), &0.0.into())
         );
+    }
+}
+
+#[test]
+fn where_no_test_problems_are_asked_for_there_is_no_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = [run_sft, run_ppo, run_ei, run_rcrl];
+    for (name, run) in ["sft", "ppo", "ei", "rcrl"].iter().zip(runs) {
+        for (problems, table) in [("1", true), ("0", false)] {
+            let dir = folder.path().join(format!("{name}-{problems}"));
+            run(&dir, &[&format!("--test-problems={problems}")]).unwrap();
+            let has = |file: &str| dir.join(file).is_file();
+            assert_eq!((has("eval.json"), has("before.json"), has("report.html")), (table, table, true), "{name}");
+        }
     }
 }
 

@@ -170,9 +170,7 @@ pub fn run_ppo(out: &Path, more: &[&str]) -> Result<PathBuf> {
 
 /// [`run`] of a small `rl sft` from [`start`] into `out`.
 pub fn run_sft(out: &Path, more: &[&str]) -> Result<PathBuf> {
-    let (init, out) = (format!("--init={}", start().display()), format!("--out={}", out.display()));
-    run(&[&["sft", &init, &out], small().as_slice(), &["--batch-size=6", "--weight-decay=0.01", "--beta-2=0.98"], more]
-        .concat())
+    run_small("sft", out, &["--batch-size=6", "--weight-decay=0.01", "--beta-2=0.98"], more)
 }
 
 /// [`run`] of a small `rl ei` from [`start`] into `out`.
