@@ -9,14 +9,14 @@
 #
 #     scripts/reproduce.sh --profile smoke
 #     scripts/reproduce.sh --only table-1,table-6 --seed 0
-#     scripts/reproduce.sh --profile gpu --benchmark gsm8k --data-dir DATA --init-small HuggingFaceTB/SmolLM2-135M
+#     scripts/reproduce.sh --profile gpu --benchmark gsm8k --data-dir DATA --init-small hf:HuggingFaceTB/SmolLM2-135M
 #
 # smoke   a few minutes: that all of it works, on sixteen problems; its figures mean nothing
 # cpu     two sizes of model and three seeds on two cores; the budgets are below, the hours in docs/results. With --init-small what
 #         fits a few hours of one core: adapters for a small pretrained model
 # gpu     the paper's own settings, for published models (--init-small, --init-large)
 #
-# Without flags: cpu, synthetic, three seeds (smoke: one; two decide little), into runs/reproduce-PROFILE-BENCHMARK, followed by the name of
+# Without flags: cpu, synthetic, three seeds (one with smoke and with --init-small; two decide little), into runs/reproduce-PROFILE-BENCHMARK, followed by the name of
 # --init-small where one is given. The other benchmarks are read from --data-dir. --only takes names of runs, table-1 to table-6,
 # table-numbers, figure-rounds, figure-samples, figure-epochs, figure-value and claims; and table-differences, for which nothing is run:
 # it is of what there is.

@@ -108,7 +108,7 @@ struct RunArgs {
     /// Rows that are sampled together
     #[arg(long, value_name = "N", default_value = "128")]
     rollout_batch: NonZeroUsize,
-    /// Threads [default: all cores; 1 on a GPU]
+    /// Threads [default: all cores; 2 on a GPU]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// Where to compute: auto, cpu, cuda, wgpu
@@ -181,7 +181,7 @@ fn run(args: &RunArgs) -> Result<()> {
         prompting: Prompting { style: args.prompt_style, shots, goal: args.goal },
     };
     let scored = if reward_model.is_some() { config.samples } else { 0 };
-    let drawn = if args.from_samples.is_none() { 1 + config.samples } else { 0 };
+    let drawn = if args.from_samples.is_none() { config.drawn() } else { 0 };
     let bar = bar(problems.len() * (drawn + scored), args.quiet);
     let ended = |samples: usize| bar.inc(samples as u64);
     let judge = reward_model.as_ref();

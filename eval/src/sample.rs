@@ -34,6 +34,13 @@ pub struct SampleConfig {
     pub prompting: Prompting,
 }
 
+impl SampleConfig {
+    /// How many completions [`evaluate`] draws of each problem: the greedy one beside K, and of one sample that alone.
+    pub fn drawn(&self) -> usize {
+        if self.samples == 1 { 1 } else { 1 + self.samples }
+    }
+}
+
 /// Samples that a reward model scores between two signs of life.
 const SCORED_AT_ONCE: usize = 1024;
 /// More samples at once than this are a slip of the keyboard, and no memory holds what is known of them.

@@ -1,4 +1,4 @@
-//! What numbers matrix products are computed with: chosen once for a process, in `main`, and kept by every model.
+//! What numbers matrix products are computed with: chosen once for a process, where a command begins, and kept by every model.
 
 use anyhow::{Result, bail};
 use burn::tensor::{FloatDType, Tensor};

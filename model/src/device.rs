@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 use std::sync::{Mutex, PoisonError};
 
-/// Where tensors live, chosen once in `main`.
+/// Where tensors live, chosen once, where a command begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
@@ -24,7 +24,7 @@ pub enum DeviceKind {
     Wgpu,
 }
 
-/// The device of a kind, and what products are computed in there: chosen once, in `main`. A GPU is
+/// The device of a kind, and what products are computed in there: chosen once, where a command begins. A GPU is
 /// given only after it has computed something.
 ///
 /// # Errors

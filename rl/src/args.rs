@@ -131,7 +131,7 @@ pub struct EvalArgs {
     /// Validation problems of one look
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = positive)]
     pub eval_problems: usize,
-    /// Test problems of the final table and of eval.json; 0 for neither
+    /// Test problems of the table before and after; 0 for none, and no eval.json
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = count)]
     pub test_problems: usize,
     /// K of maj@K and pass@K in the final table; 1 is the greedy sample
@@ -155,8 +155,9 @@ impl InitArgs {
 
 impl EvalArgs {
     /// Rows that a look or the final table samples in one go, at most.
-    pub fn rows(&self) -> usize {
-        self.eval_problems.max(self.test_problems * self.test_samples)
+    pub fn rows(&self, data: &DataArgs) -> usize {
+        let most = data.limit.unwrap_or(usize::MAX);
+        self.eval_problems.min(most).max(self.test_problems.min(most) * self.test_samples)
     }
 }
 

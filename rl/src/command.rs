@@ -158,6 +158,18 @@ mod tests {
     }
 
     #[test]
+    fn only_sft_has_a_table_of_greedy_samples_alone() {
+        let samples = |line: &str| match parse(line.split(' ').map(OsString::from).collect()).unwrap() {
+            Command::Sft(config) => config.eval.test_samples,
+            Command::Ei(config) => config.eval.test_samples,
+            Command::Ppo(config) => config.eval.test_samples,
+            Command::Rcrl(config) => config.eval.test_samples,
+            _ => unreachable!("no other is asked"),
+        };
+        assert_eq!(["rl sft", "rl ei", "rl ppo", "rl rcrl"].map(samples), [1, 16, 16, 16]);
+    }
+
+    #[test]
     fn the_text_that_a_base_model_reads_goes_by_its_size_unless_it_is_given() {
         let steps = |line: &str| match parse(line.split(' ').map(OsString::from).collect()).unwrap() {
             Command::Pretrain(config) => config.fit.steps,

@@ -106,7 +106,7 @@ impl Curriculum {
         Self { fresh: 0, met: BTreeMap::new(), given: 1.0 }
     }
 
-    /// The places of the `questions` that a step takes, no one twice as long as there are enough of them.
+    /// The places of the `questions` that a step takes; the end of one turn and the beginning of the next may share some.
     pub fn choose(
         &mut self,
         args: &CurriculumArgs,
@@ -116,7 +116,11 @@ impl Curriculum {
         seed: u64,
     ) -> Vec<usize> {
         let replayed = match args.curriculum {
-            CurriculumKind::Plr => ((args.replay * questions as f64).round() as usize).min(self.met.len()),
+            CurriculumKind::Plr => {
+                // A run that goes on may have fewer problems than before.
+                self.met.retain(|&place, _| place < problems);
+                ((args.replay * questions as f64).round() as usize).min(self.met.len())
+            }
             CurriculumKind::None | CurriculumKind::Backtracking => 0,
         };
         let mut places = in_turn(problems, self.fresh..self.fresh + questions - replayed, seed);
@@ -252,6 +256,15 @@ mod tests {
         assert_eq!(again.len(), 4);
         // Rank r has the weight r^-10: those with the four highest scores, but for a chance of about one in ten.
         assert!(again.contains(&first[7]) && again.contains(&first[6]), "{again:?} of {first:?}");
+    }
+
+    #[test]
+    fn of_fewer_problems_none_is_taken_that_is_not_there() {
+        let plr = args(CurriculumKind::Plr);
+        let mut curriculum = Curriculum::new();
+        curriculum.learn(&plr, &[1, 50, 99], &[1.0, 9.0, 9.0], 0.5, 0);
+        let places = curriculum.choose(&plr, 10, 8, 1, 1);
+        assert!(places.len() == 8 && places.iter().all(|&place| place < 10), "{places:?}");
     }
 
     #[test]

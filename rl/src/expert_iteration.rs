@@ -48,7 +48,7 @@ struct EiNumbers {
 /// Missing data, an unusable `--init` or `--base`, contradictory flags, a full disk, an interrupt, a policy that is never
 /// right.
 pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
-    config::check(config)?;
+    config::check(config, device)?;
     if config.run.dry_run {
         return config::dry_run(config, device);
     }
@@ -57,7 +57,7 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
     let (first_prompting, prompting) = (config.first_prompting()?, config.data.prompting(0)?);
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
-    let before = table.before(&run, &initial, &first_prompting)?;
+    let before = table.before(&mut run, || Ok(initial.clone()), &first_prompting)?;
     let filter = Filter::of(&config, device)?;
     let mut pool = Pool::new(&problems, config.start, config.deduplicate);
     let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
@@ -159,10 +159,13 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
     };
     let (policy, state, _) = prepare::resume::<EiNumbers>(dir, device)?;
     let round = state.numbers.round;
+    let problems = config.data.load(Split::Train)?;
     let run = match round == 0 && config.foreign.are_given() {
-        true => Run::resume_within(dir, round, Blocks::ALL)?,
+        true => {
+            harvest::check_taken(dir, &problems)?;
+            Run::resume_within(dir, round, Blocks::ALL)?
+        }
         false => {
-            let problems = config.data.load(Split::Train)?;
             harvest::check_drawn(dir, round + 1, &problems, config.samples)?;
             Run::resume_within(dir, round, harvest::blocks(problems.len(), config.samples))?
         }

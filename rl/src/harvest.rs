@@ -211,6 +211,7 @@ impl SamplingArgs {
     /// If the directory is no run, or its samples are not those that these flags ask for.
     pub fn resume(&self, dir: &Path, step: usize, problems: &[Problem]) -> Result<Run> {
         if self.foreign.are_given() {
+            check_taken(dir, problems)?;
             return Run::resume_within(dir, step, Blocks::ALL);
         }
         check_drawn(dir, 1, problems, self.samples)?;
@@ -328,6 +329,22 @@ pub fn check_drawn(dir: &Path, step: usize, problems: &[Problem], k: usize) -> R
             );
             drawn += 1;
         }
+        Ok(())
+    })
+}
+
+/// Refuses to go on with samples that were taken from a file where one is of none of these problems.
+///
+/// # Errors
+/// Naming the flags that may have changed.
+pub fn check_taken(dir: &Path, problems: &[Problem]) -> Result<()> {
+    let known: HashSet<&str> = problems.iter().map(|problem| problem.id.as_str()).collect();
+    json_lines(&dir.join("samples.jsonl"), |_, Sample { id, .. }: Sample| {
+        ensure!(
+            known.contains(id.as_str()),
+            "{} has samples of {id}, which is not among its problems now: give --limit and --extra as it was begun with",
+            dir.display()
+        );
         Ok(())
     })
 }

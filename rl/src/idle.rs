@@ -28,8 +28,8 @@ const RULES: [(&str, &[Rule]); 3] = [
             (&["dense-scale"], "reward", &["dense"]),
             (&["orm-weight"], "reward", &["sparse-orm", "dense-orm"]),
             (&["orm-score"], "reward", &["dense-orm"]),
-            (&["replay", "replay-temperature", "staleness", "saturation"], "curriculum", &["plr"]),
-            (&["backtrack", "backtrack-until"], "curriculum", &["backtracking"]),
+            (&["replay", "replay-temperature", "staleness"], "curriculum", &["plr"]),
+            (&["saturation", "backtrack", "backtrack-until"], "curriculum", &["backtracking"]),
         ],
     ),
     ("orm", &[(&["step-label", "completions", "from-prefixes"], "labels", &["steps"])]),
@@ -86,6 +86,7 @@ mod tests {
                 "--orm-weight does nothing with --reward dense: it is of --reward sparse-orm or dense-orm",
             ]
         );
+        assert_eq!(told("rl ppo --saturation 0.5 --curriculum plr").len(), 1);
         assert_eq!(told("rl orm --step-label any").len(), 1);
         assert_eq!(told("rl rcrl --labels outcome --threshold 0.3").len(), 1);
     }
@@ -93,6 +94,7 @@ mod tests {
     #[test]
     fn a_flag_that_has_its_effect_and_one_that_was_not_typed_are_not() {
         assert!(told("rl ppo --lambda 0.5 --replay 0.3 --curriculum plr").is_empty());
+        assert!(told("rl ppo --saturation 0.5 --curriculum backtracking").is_empty());
         assert!(told("rl ppo --advantage group").is_empty());
         assert!(told("rl orm --completions 8 --check-labels 20").is_empty());
         assert!(told("rl generate --init x --prompt y").is_empty());

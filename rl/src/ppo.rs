@@ -68,7 +68,7 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
     let problems = config.data.load(Split::Train)?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
-    let before = table.before(&run, &initial, &trainer.rollout.sampling.prompting)?;
+    let before = table.before(&mut run, || Ok(initial.clone()), &trainer.rollout.sampling.prompting)?;
     let progress = Progress::new(config.steps, "ppo", "steps", config.run.quiet);
     progress.start_at(numbers.step);
     let mut curve = Vec::new();

@@ -82,7 +82,7 @@ pub struct RcrlConfig {
 }
 
 /// What differs from the defaults of the flattened groups: it is an SFT.
-pub const DEFAULTS: &[(&str, &str)] = crate::sft::DEFAULTS;
+pub const DEFAULTS: &[(&str, &str)] = crate::sft::FITTING;
 
 /// Samples, labels, trains, evaluates after both labels, and leaves a run directory; its path.
 ///
@@ -97,7 +97,7 @@ pub fn train(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
     let problems = config.data.load(Split::Train)?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
-    let before = table.before(&run, &sampler, &config.data.prompting(config.sampling.shots)?)?;
+    let before = table.before(&mut run, || Ok(sampler.clone()), &config.data.prompting(config.sampling.shots)?)?;
     let gathered = config.sampling.gather(&sampler, &problems, (&config.data, &config.run), &mut run, device)?;
     gathered.check_differ()?;
     let Gathered { samples, sampled } = gathered;
@@ -167,7 +167,7 @@ fn set_up(config: &RcrlConfig, device: &Device) -> Result<Setup> {
 fn mixture(samples: &[Sample], right_per_wrong: f64, seed: u64) -> Result<Vec<&Sample>> {
     let mut known = HashSet::new();
     let whole = samples.iter().filter(|sample| sample.finish == Finish::Stop && !sample.completion.trim().is_empty());
-    let distinct = whole.filter(|sample| known.insert((sample.id.as_str(), sample.completion.as_str())));
+    let distinct = whole.filter(|sample| known.insert((sample.id.as_str(), sample.completion.trim_end())));
     let (right, wrong): (Vec<&Sample>, Vec<&Sample>) = distinct.partition(|sample| sample.correct);
     ensure!(
         !right.is_empty() && !wrong.is_empty(),
@@ -266,7 +266,7 @@ fn dry_run(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
         extra_models: 1.0,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(samples),
-        sampled: config.sampling.foreign.sampled(samples).max(config.eval.rows()),
+        sampled: config.sampling.foreign.sampled(samples).max(config.eval.rows(&config.data)),
         new_tokens: config.data.max_new_tokens(),
         samples,
     };

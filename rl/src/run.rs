@@ -32,6 +32,8 @@ pub struct Run {
 }
 
 /// The file of a run that holds the CPU seconds since its last line, while it is interrupted.
+/// What the starting policy came to on the test split.
+pub const BEFORE: &str = "before.json";
 const SPENT: &str = "interrupted-cpu-seconds";
 
 /// How the samples of a step are written that takes long: `lines` at a time, `total` in all.
@@ -99,12 +101,19 @@ impl Run {
         Self::open(dir)
     }
 
-    /// Writes `config.toml` anew where the flags given to go on have changed it: it says what the run does from now on.
+    /// Writes `config.toml` anew where the flags given to go on have changed it: it says what the run does from now on. What the
+    /// starting policy came to is then found out again.
     ///
     /// # Errors
     /// What the file system says.
     pub fn keep_configuration(&self, command: &str, config: &impl Serialize) -> Result<()> {
-        eval::write_whole(&self.dir.join("config.toml"), configuration(&format!("rl {command}"), config)?)
+        let (path, text) = (self.dir.join("config.toml"), configuration(&format!("rl {command}"), config)?);
+        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        // What the start came to in other ways is not to be compared with.
+        remove_file_if_there(&self.dir.join(BEFORE))?;
+        eval::write_whole(&path, text)
     }
 
     /// Whether a part of this run is there, made with the same configuration.
@@ -171,6 +180,16 @@ impl Run {
         }
     }
 
+    /// Does something whose CPU time is no part of what the run costs.
+    pub fn uncounted<T>(&mut self, something: impl FnOnce() -> T) -> T {
+        let started = model::cpu_seconds();
+        let done = something();
+        if let (Some(started), Some(now), Some(counted_to)) = (started, model::cpu_seconds(), &mut self.cpu_seconds) {
+            *counted_to += now - started;
+        }
+        done
+    }
+
     /// The error that ends an interrupted run, naming what it can go on from.
     pub fn interruption(&self) -> anyhow::Error {
         self.keep_spent();
@@ -196,10 +215,7 @@ impl Run {
         self.cpu_seconds = now;
         if self.spent_before > 0.0 {
             self.spent_before = 0.0;
-            fs::remove_file(self.dir.join(SPENT)).or_else(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            })?;
+            remove_file_if_there(&self.dir.join(SPENT))?;
         }
         if let Some(tensorboard) = &mut self.tensorboard {
             tensorboard.log_metrics(&metrics)?;
@@ -389,6 +405,13 @@ pub(crate) fn append_line(file: &mut File, value: &impl Serialize) -> Result<()>
 
 fn remove_if_there(dir: &Path) -> Result<()> {
     if dir.exists() { Ok(fs::remove_dir_all(dir)?) } else { Ok(()) }
+}
+
+fn remove_file_if_there(file: &Path) -> Result<()> {
+    fs::remove_file(file).or_else(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error.into()),
+    })
 }
 
 /// Drops the lines of a JSON-lines file whose "step" is past `step`, but for whole blocks of the next one, and a line that

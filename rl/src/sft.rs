@@ -15,7 +15,7 @@ use clap::Args;
 use data::{Example, Problem, PromptStyle, Split, encode_example};
 use eval::{Policy, check_samples, greedy_accuracy};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Fine-tune on the reference solutions of the training split
 #[derive(Args, Clone, Debug, Serialize)]
@@ -46,16 +46,19 @@ pub struct SftConfig {
     pub eval: EvalArgs,
 }
 
-/// What differs from the defaults of the flattened groups.
+/// What differs from the defaults of the flattened groups: a table that costs little, and [`FITTING`].
 pub const DEFAULTS: &[(&str, &str)] = &[
+    ("test_samples", "1"),
     ("learning_rate", "1.5e-3"),
     ("batch_size", "16"),
     ("micro_batch", "4"),
     ("epochs", "4"),
     ("warm_up", "40"),
     ("eval_every", "150"),
-    ("test_samples", "1"),
 ];
+
+/// What the methods that end in an SFT take over.
+pub const FITTING: &[(&str, &str)] = DEFAULTS.split_at(1).1;
 
 /// What differs for other sizes than `tiny`, as in pretraining. The learning rate of `small` is scaled by the width, not measured.
 pub const BY_SIZE: &[(&str, &str, &str)] =
@@ -76,16 +79,17 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
     let mut config = config.clone();
     // What is wrong with the problems is found before a base is made.
     let problems = config.data.load(Split::Train)?;
-    let init = prepare::base(&config.init, &config.data, &config.run, device)?;
-    // Reference solutions have no labels: who learns them expects none.
-    let initial = Policy { conditioning: None, ..Policy::load(&init, device)? };
-    config.init.init = Some(init);
     let (policy, resumed) = match &config.run.resume {
         Some(dir) => {
             let (policy, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
             (policy, Some(state))
         }
-        None => (initial.clone(), None),
+        None => {
+            let init = prepare::base(&config.init, &config.data, &config.run, device)?;
+            let policy = initial(&init, device)?;
+            config.init.init = Some(init);
+            (policy, None)
+        }
     };
     let examples = examples(&policy, config.data.prompt_style, &problems)?;
     let prompting = config.data.prompting(0)?;
@@ -94,9 +98,13 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
     let mut run = prepare::open(&config.run, "sft", config.data.benchmark, &config, step)?;
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
-    let before = table.before(&run, &initial, &prompting)?;
-    // Its weights are not needed any more; those that are trained are others after the first step.
-    drop(initial);
+    let before = match &resumed {
+        None => table.before(&mut run, || Ok(policy.clone()), &prompting)?,
+        Some(_) => {
+            let initial = || initial(&prepare::base(&config.init, &config.data, &config.run, device)?, device);
+            table.before(&mut run, initial, &prompting)?
+        }
+    };
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -110,6 +118,11 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
     fit_with_looks(policy, &examples, &validation, &config.data, &context, &mut run, resumed)?;
     table.after(&run, before.as_ref(), &prompting)?;
     Ok(finish(&run))
+}
+
+/// What is fine-tuned. Reference solutions have no labels: who learns them expects none.
+fn initial(init: &Path, device: &Device) -> Result<Policy> {
+    Ok(Policy { conditioning: None, ..Policy::load(init, device)? })
 }
 
 /// [`fit`] with looks at the greedy accuracy on validation problems.
@@ -144,7 +157,7 @@ fn dry_run(config: &SftConfig, device: &Device) -> Result<PathBuf> {
         extra_models: 0.0,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(problems.len()),
-        sampled: config.eval.rows(),
+        sampled: config.eval.rows(&config.data),
         new_tokens: config.data.max_new_tokens(),
         samples: 0,
     };

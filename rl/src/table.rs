@@ -3,7 +3,7 @@
 use crate::{
     args::{DataArgs, EvalArgs, RunArgs},
     progress::{Progress, print_line},
-    run::Run,
+    run::{BEFORE, Run},
 };
 use anyhow::{Context, Result};
 use burn::tensor::Device;
@@ -23,22 +23,26 @@ pub struct FinalTable<'a> {
 }
 
 impl FinalTable<'_> {
-    /// Evaluates the starting policy, or reads what an earlier part of the run found; nothing where no table is asked for.
+    /// Evaluates the starting policy, or reads what an earlier part of the run found with the same configuration; nothing where no
+    /// table is asked for. It is no part of what the run costs.
     ///
     /// # Errors
-    /// Missing data, a full disk.
-    pub fn before(&self, run: &Run, initial: &Policy, prompting: &Prompting) -> Result<Option<Report>> {
+    /// What `initial` says, missing data, a full disk.
+    pub fn before(
+        &self,
+        run: &mut Run,
+        initial: impl FnOnce() -> Result<Policy>,
+        prompting: &Prompting,
+    ) -> Result<Option<Report>> {
         if self.eval.test_problems == 0 {
             return Ok(None);
         }
-        let path = run.dir().join("before.json");
+        let path = run.dir().join(BEFORE);
         if let Ok(text) = std::fs::read_to_string(&path) {
             let report = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
-            if self.is_of_these(&report)? {
-                return Ok(Some(report));
-            }
+            return Ok(Some(report));
         }
-        let report = self.test(initial, "before", prompting)?;
+        let report = run.uncounted(|| self.test(&initial()?, "before", prompting))?;
         eval::write_whole(&path, &serde_json::to_vec_pretty(&report)?)?;
         Ok(Some(report))
     }
@@ -72,17 +76,6 @@ impl FinalTable<'_> {
         ))
     }
 
-    /// Whether a report is of as many problems and samples as are asked for now, drawn in the same way.
-    fn is_of_these(&self, report: &Report) -> Result<bool> {
-        let Self { data, eval, .. } = self;
-        let problems = data.load(Split::Test)?.len().min(eval.test_problems);
-        // One sample is the greedy one.
-        let temperature = if eval.test_samples == 1 { 0.0 } else { eval.test_temperature };
-        Ok(report.benchmark == data.benchmark
-            && (report.problems, report.samples) == (problems, eval.test_samples)
-            && report.temperature == Some(temperature))
-    }
-
     fn test(&self, policy: &Policy, name: &str, prompting: &Prompting) -> Result<Report> {
         let Self { data, eval, run_args, device } = self;
         let mut problems = data.load(Split::Test)?;
@@ -98,7 +91,7 @@ impl FinalTable<'_> {
             mean_tokens: None,
         };
         let label = format!("evaluate {name}");
-        let progress = Progress::new(problems.len() * (1 + eval.test_samples), &label, "samples", run_args.quiet);
+        let progress = Progress::new(problems.len() * config.drawn(), &label, "samples", run_args.quiet);
         let ended = |samples| progress.advance(samples);
         let evaluation = evaluate(policy, &problems, about, &config, run_args.seed, None, &ended)?;
         Ok(evaluation.report)

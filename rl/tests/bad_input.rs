@@ -94,6 +94,7 @@ fn a_number_that_cannot_be_meant_is_refused() {
     }
     place.fails(&ppo(&["--gamma=1.5"]), &["--gamma 1.5", "from 0 to 1"]);
     place.fails(&ppo(&["--kl-target=0"]), &["--kl-target 0", "above 0"]);
+    place.fails(&ppo(&["--kl-target=1", "--kl-horizon=3"]), &["--kl-horizon 3", "4 samples of a step"]);
     place.fails(&sft(&["--epochs=inf"]), &["--epochs inf", "at least 0"]);
     place.fails(&sft(&["--beta-2=1"]), &["--beta-2 1", "below 1"]);
 }

@@ -118,6 +118,11 @@ fn labels_by_steps_complete_every_distinct_unfinished_prefix_once_and_nothing_th
     for path in [&file, &prefixes] {
         fs::rename(path, path.with_extension("moved")).unwrap();
     }
+    let before = files(&stopped);
+    let error =
+        run(&["orm", &format!("--resume={}", stopped.display()), "--quiet", "--limit=2"]).unwrap_err().to_string();
+    assert!(error.contains("not among its problems now") && error.contains("--limit"), "{error}");
+    assert!(files(&stopped) == before, "it is as it was");
     resume("orm", &stopped).unwrap();
     assert_same_run(&stopped, &again);
     assert!(fs::read_to_string(again.join(FILE)).unwrap().is_empty());

@@ -166,6 +166,21 @@ fn where_no_test_problems_are_asked_for_there_is_no_table() {
 }
 
 #[test]
+fn an_sft_run_goes_on_without_what_it_started_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let (init, dir) = (folder.path().join("init"), folder.path().join("run"));
+    fs::create_dir(&init).unwrap();
+    for file in fs::read_dir(common::start()).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), init.join(file.file_name())).unwrap();
+    }
+    run_sft(&dir, &[&format!("--init={}", init.display()), "--stop-after=2"]).unwrap_err();
+    fs::remove_dir_all(&init).unwrap();
+    resume("sft", &dir).unwrap();
+    assert!(dir.join("eval.json").is_file());
+}
+
+#[test]
 fn a_run_directory_is_never_overwritten() {
     let folder = tempfile::tempdir().unwrap();
     let dir = run_sft(&folder.path().join("run"), &["--steps=1"]).unwrap();

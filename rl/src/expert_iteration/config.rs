@@ -113,7 +113,7 @@ pub enum ResetTo {
 }
 
 /// What differs from the defaults of the flattened groups: every round is an SFT.
-pub const DEFAULTS: &[(&str, &str)] = crate::sft::DEFAULTS;
+pub const DEFAULTS: &[(&str, &str)] = crate::sft::FITTING;
 
 impl EiConfig {
     /// How round 1 puts its questions: to a base after some solved problems.
@@ -127,7 +127,7 @@ impl EiConfig {
     }
 }
 
-pub(super) fn check(config: &EiConfig) -> Result<()> {
+pub(super) fn check(config: &EiConfig, device: &Device) -> Result<()> {
     config.fit.check()?;
     config.lora.check()?;
     ensure!(
@@ -138,7 +138,7 @@ pub(super) fn check(config: &EiConfig) -> Result<()> {
     config.init.check_base(config.given_base(), "what each round is fine-tuned from")?;
     config.foreign.check(config.run.resume.as_deref())?;
     if let Some(orm) = &config.orm {
-        RewardModel::load(orm, &config.run.device()?)?;
+        RewardModel::load(orm, device)?;
     }
     ensure!(
         (0.0..=1.0).contains(&config.orm_threshold),
@@ -167,7 +167,7 @@ pub(super) fn dry_run(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         extra_models: 1.0,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(problems),
-        sampled: (problems * config.samples).max(config.eval.rows()),
+        sampled: (problems * config.samples).max(config.eval.rows(&config.data)),
         new_tokens: config.data.max_new_tokens(),
         samples: samples.max(problems * config.samples),
     };

@@ -1,6 +1,7 @@
 //! Reads what a run directory holds, of a finished run or of one that is still being written. Does not know how it is
 //! shown, and never writes.
 
+use crate::run::BEFORE;
 use anyhow::{Context, Result, bail, ensure};
 use eval::{OrmReport, Report, Sample};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -30,7 +31,7 @@ pub struct RunFiles {
 }
 
 /// What tells a run directory from any other.
-const FILES: [&str; 5] = ["config.toml", "metrics.jsonl", "samples.jsonl", "eval.json", "before.json"];
+const FILES: [&str; 5] = ["config.toml", "metrics.jsonl", "samples.jsonl", "eval.json", BEFORE];
 
 /// The keys of a configuration that say the most of a run.
 const TELLING: [&str; 16] = [
@@ -236,7 +237,7 @@ fn read_reward_model(dir: &Path) -> Result<Option<OrmReport>> {
 fn read_reports(dir: &Path) -> Result<Vec<(String, Report)>> {
     let path = dir.join("eval.json");
     let Some(text) = text_if_there(&path)? else {
-        let path = dir.join("before.json");
+        let path = dir.join(BEFORE);
         let Some(text) = text_if_there(&path)? else { return Ok(Vec::new()) };
         return Ok(vec![("before".into(), parse(&path, &text)?)]);
     };

@@ -101,7 +101,7 @@ pub struct PpoConfig {
     #[arg(long, value_name = "NATS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl_target: Option<f64>,
-    /// Samples over which β moves by at most 22 %, up or down
+    /// Samples over which β moves by at most 22 %, up or down; not less than those of a step
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = crate::args::positive)]
     pub kl_horizon: usize,
     /// ε, how far a ratio may move before its gradient is cut
@@ -186,7 +186,7 @@ pub(super) fn dry_run(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         extra_models: reference + 5.0 * config.critic_layers() as f64 / shape.num_hidden_layers as f64,
         trained: config.lora.parameters(&shape),
         steps: config.steps * config.ppo_epochs * samples.div_ceil(config.mini_batch),
-        sampled: samples.max(config.eval.rows()),
+        sampled: samples.max(config.eval.rows(&config.data)),
         new_tokens: config.data.max_new_tokens(),
         samples,
     };
@@ -265,10 +265,16 @@ pub(super) fn check(config: &PpoConfig) -> Result<()> {
     for (flag, value) in [("gamma", config.gamma), ("lambda", config.lambda)] {
         ensure!((0.0..=1.0).contains(&value), "--{flag} {value}: give a number from 0 to 1");
     }
+    check_samples(config.questions, config.samples)?;
     if let Some(target) = config.kl_target {
         ensure!(target.is_finite() && target > 0.0, "--kl-target {target}: give a number above 0");
+        ensure!(
+            config.kl_horizon >= config.questions * config.samples,
+            "--kl-horizon {} is less than the {} samples of a step: β would jump",
+            config.kl_horizon,
+            config.questions * config.samples
+        );
     }
-    check_samples(config.questions, config.samples)?;
     check_samples(config.eval.test_problems, config.eval.test_samples)?;
     ensure!(
         config.mini_batch <= config.questions * config.samples,
