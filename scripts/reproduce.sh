@@ -25,7 +25,7 @@
 # A run leaves OUT/SIZE-seedS/NAME (its directory) and OUT/SIZE-seedS/results/NAME.json (what it came to, a few kilobytes).
 # What has a result is not run again; what was interrupted goes on. So it can be stopped at any time, and moved to another
 # machine by copying the folders `results` alone: what a later run starts from is then made again, with the same seed (and to the same
-# digits, if the processor's vectors are as wide: seen between two makes, docs/results).
+# digits between two makes of processor, not between any two: docs/results).
 # --seed S and --small-only or --large-only are for one folder SIZE-seedS at a time: several of the script may then work in one OUT, on a
 # core each. The minutes that it tells are of the runs themselves; what they start from, where that is still to be made, comes on top.
 # FLAG … go to every command (--threads 1, say). The programs are those of this checkout, built first, or those of the folder BIN.

@@ -98,13 +98,11 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
     let mut run = prepare::open(&config.run, "sft", config.data.benchmark, &config, step)?;
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
-    let before = match &resumed {
-        None => table.before(&mut run, || Ok(policy.clone()), &prompting)?,
-        Some(_) => {
-            let initial = || initial(&prepare::base(&config.init, &config.data, &config.run, device)?, device);
-            table.before(&mut run, initial, &prompting)?
-        }
+    let start = || match &resumed {
+        None => Ok(policy.clone()),
+        Some(_) => initial(&prepare::base(&config.init, &config.data, &config.run, device)?, device),
     };
+    let before = table.before(&mut run, start, &prompting)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
