@@ -43,6 +43,11 @@ pub fn evaluate_saved(
             first.iter().chain(&drawn).all(|s| s.question == problem.question && s.expected == expected),
             "{name}: {id} has another question or answer than the problem of this name: it is of other problems"
         );
+        let is_told = |s: &Sample| s.correct == (s.answer.as_deref() == Some(expected.as_str()));
+        ensure!(
+            first.iter().chain(&drawn).all(is_told),
+            "{name}: a sample of {id} says that it is right where its answer is not, or the other way round"
+        );
         let first = first.with_context(|| {
             format!("{name} has no greedy sample of {id}: give a file that `eval run --save-samples` has written")
         })?;
@@ -116,6 +121,9 @@ mod tests {
         assert!(error(&[problem(7)], 2).contains("no sample of test/7: it is of other problems"));
         let other = Problem { question: "two?".into(), ..problem(1) };
         assert!(error(&[other], 2).contains("test/1 has another question"));
+        let (wrong, right) = ("\"correct\":false", "\"correct\":true");
+        std::fs::write(&file, text.replacen(wrong, right, 1)).unwrap();
+        assert!(error(&problems, 5).contains("says that it is right where its answer is not"));
         let without: String =
             text.lines().filter(|line| !line.contains("greedy")).map(|line| format!("{line}\n")).collect();
         std::fs::write(&file, without).unwrap();

@@ -126,13 +126,16 @@ pub fn load_value_branch(
     let mut load = Loader { source: &mut tensors, device };
     let d = config.hidden_size;
     let mut branch = || -> Result<ValueBranch> {
-        Ok(ValueBranch {
+        let branch = ValueBranch {
             blocks: (0..layers).map(|layer| load.block(&format!("layers.{layer}"), config)).collect::<Result<_>>()?,
             norm: load.vector("norm.weight", d)?,
             head: load.matrix(&["head.weight"], &[1], d)?,
             head_bias: load.vector("head.bias", 1)?,
             detach,
-        })
+        };
+        let left = load.source.left();
+        ensure!(left.is_empty(), "it has more blocks than {layers}: {}", left.join(", "));
+        Ok(branch)
     };
     branch().with_context(|| format!("{} is not the value branch of this model", path.display()))
 }

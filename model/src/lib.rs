@@ -52,7 +52,7 @@ pub use gguf::Gguf;
 pub use heads::{ActorCritic, ActorCriticOutput, ValueBranch};
 pub use judge::{REWARD_HEAD, solutions};
 pub use logits::{LOGITS_TOGETHER, entropy, output_entropy, output_log_probs, token_log_probs};
-pub use lora::{LoraConfig, LoraTargets, load_adapters, merged, save_adapters, with_adapters};
+pub use lora::{LoraConfig, LoraTargets, adapters_config, load_adapters, merged, save_adapters, with_adapters};
 pub use padding::pad_right;
 pub use parallel::{parallel_for_each, parallel_map};
 pub use random::{Key, Purpose, uniform};

@@ -148,11 +148,11 @@ pub fn save_adapters(folder: &Path, model: &Transformer, base: &str) -> Result<(
     write_tensors(&folder.join("adapter_model.safetensors"), &tensors)
 }
 
-/// Puts the adapters that [`save_adapters`] wrote on a model without any.
+/// Rank, scale and places of the adapters that [`save_adapters`] wrote.
 ///
 /// # Errors
-/// A missing or malformed file, adapters of another model or with an A of their own for query, key and value.
-pub fn load_adapters(folder: &Path, model: Transformer) -> Result<Transformer> {
+/// A missing or malformed file, other adapters than plain LoRA.
+pub fn adapters_config(folder: &Path) -> Result<LoraConfig> {
     let path = folder.join("adapter_config.json");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let config: AdapterConfig =
@@ -162,15 +162,24 @@ pub fn load_adapters(folder: &Path, model: Transformer) -> Result<Transformer> {
         "{}: only plain LoRA without biases is supported",
         path.display()
     );
-    let path = folder.join("adapter_model.safetensors");
-    let tensors = read_tensors(&path)?;
     let has = |module: &str| config.target_modules.iter().any(|name| name == module);
     let targets = match (has("q_proj"), has("gate_proj")) {
         (true, true) => LoraTargets::All,
         (true, false) => LoraTargets::Attention,
         (false, _) => LoraTargets::FeedForward,
     };
-    let adapted = with_adapters(model, LoraConfig { rank: config.r, alpha: config.lora_alpha, targets }, 0);
+    Ok(LoraConfig { rank: config.r, alpha: config.lora_alpha, targets })
+}
+
+/// Puts the adapters that [`save_adapters`] wrote on a model without any.
+///
+/// # Errors
+/// A missing or malformed file, adapters of another model or with an A of their own for query, key and value.
+pub fn load_adapters(folder: &Path, model: Transformer) -> Result<Transformer> {
+    let config = adapters_config(folder)?;
+    let path = folder.join("adapter_model.safetensors");
+    let tensors = read_tensors(&path)?;
+    let adapted = with_adapters(model, config, 0);
     let mut values = BTreeMap::new();
     for (layer, block) in adapted.blocks.iter().enumerate() {
         for Part { matrix, adapter, names, widths } in parts(block, &adapted) {

@@ -5,7 +5,8 @@ use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use model::{
-    LoraConfig, LoraTargets, ModelConfig, Transformer, load_adapters, load_model, save_adapters, with_adapters,
+    LoraConfig, LoraTargets, ModelConfig, Transformer, adapters_config, load_adapters, load_model, save_adapters,
+    with_adapters,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -100,9 +101,16 @@ impl Adapters {
     /// Those of a checkpoint, on the weights that they were trained on.
     ///
     /// # Errors
-    /// If either cannot be read, or they do not fit.
+    /// If either cannot be read, they do not fit, or are others than the flags say.
     pub fn load(&self, checkpoint: &Path, device: &Device) -> Result<Transformer> {
-        load_adapters(&checkpoint.join(FOLDER), load_model(&self.base, device)?)
+        let folder = checkpoint.join(FOLDER);
+        let found = adapters_config(&folder)?;
+        ensure!(
+            found == self.config,
+            "--lora-rank, --lora-alpha and --lora-targets are others than those of {}: a run goes on with the adapters that it has",
+            folder.display()
+        );
+        load_adapters(&folder, load_model(&self.base, device)?)
     }
 
     /// Writes those of a model into a checkpoint.

@@ -152,6 +152,10 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
     let initial = prepare::policy(&init, device)?;
     let splits = [Split::Train, Split::Validation, Split::Test];
     prepare::check_problems(&initial, &config.data, &config.first_prompting()?, &config.eval, &splits)?;
+    if config.reset_to == ResetTo::Base && base != init {
+        let base = prepare::policy(&base, device)?;
+        prepare::check_problems(&base, &config.data, &config.data.prompting(0)?, &config.eval, &splits)?;
+    }
     let Some(dir) = &config.run.resume else {
         let run = prepare::open(&config.run, "ei", config.data.benchmark, &config, 0)?;
         checkpoint(&run, &initial, false, EiNumbers::default())?;
@@ -251,7 +255,10 @@ fn fate(samples: &[Sample], config: &EiConfig) -> String {
     let right = samples.iter().filter(|sample| sample.correct).count();
     let whole = samples.iter().filter(|sample| sample.correct && sample.finish == Finish::Stop).count();
     match (right, whole) {
-        (0, _) => format!("none of {all} samples is right; ask for more --samples or other --shots"),
+        (0, _) if config.start == Start::Base => {
+            format!("none of {all} samples is right; ask for more --samples or other --shots")
+        }
+        (0, _) => format!("none of {all} samples is right; ask for more --samples"),
         (_, 0) => format!("{right} of {all} samples are right, and none of these is whole; raise --max-new-tokens"),
         _ => format!(
             "{right} of {all} samples are right, and none of these passes --orm; lower --orm-threshold {}",

@@ -4,36 +4,62 @@
 use clap::ArgMatches;
 use std::ffi::OsString;
 
-/// A flag does nothing unless another has one of these values.
-type Rule = (&'static [&'static str], &'static str, &'static [&'static str]);
+/// What another flag must be for some flags to do anything.
+enum Needed {
+    /// One of these values.
+    Is(&'static [&'static str]),
+    /// Anything above 0.
+    Given,
+    /// Nothing: it takes their place.
+    NotGiven,
+}
+use Needed::{Given, Is, NotGiven};
+
+/// Flags that do nothing unless another is what they need.
+type Rule = (&'static [&'static str], &'static str, Needed);
+
+/// They are of the critic, or of what it alone makes of rewards.
+const OF_CRITIC: [&str; 8] = [
+    "lambda",
+    "gamma",
+    "value-layers",
+    "value-shares-trunk",
+    "value-learning-rate",
+    "value-warm-up",
+    "value-weight",
+    "value-clip",
+];
+const OF_ADAPTERS: Rule = (&["lora-alpha", "lora-targets"], "lora-rank", Given);
+const OF_SAMPLING: Rule = (&["samples"], "from-samples", NotGiven);
 
 /// By command.
-const RULES: [(&str, &[Rule]); 3] = [
+const RULES: [(&str, &[Rule]); 6] = [
     (
         "ppo",
         &[
-            (
-                &[
-                    "lambda",
-                    "value-layers",
-                    "value-shares-trunk",
-                    "value-learning-rate",
-                    "value-warm-up",
-                    "value-weight",
-                    "value-clip",
-                ],
-                "advantage",
-                &["gae"],
-            ),
-            (&["dense-scale"], "reward", &["dense"]),
-            (&["orm-weight"], "reward", &["sparse-orm", "dense-orm"]),
-            (&["orm-score"], "reward", &["dense-orm"]),
-            (&["replay", "replay-temperature", "staleness"], "curriculum", &["plr"]),
-            (&["saturation", "backtrack", "backtrack-until"], "curriculum", &["backtracking"]),
+            (&OF_CRITIC, "advantage", Is(&["gae"])),
+            (&["dense-scale"], "reward", Is(&["dense"])),
+            (&["orm-weight"], "reward", Is(&["sparse-orm", "dense-orm"])),
+            (&["orm-score"], "reward", Is(&["dense-orm"])),
+            (&["replay", "replay-temperature", "staleness"], "curriculum", Is(&["plr"])),
+            (&["saturation", "backtrack", "backtrack-until"], "curriculum", Is(&["backtracking"])),
+            (&["kl-horizon"], "kl-target", Given),
+            OF_ADAPTERS,
         ],
     ),
-    ("orm", &[(&["step-label", "completions", "from-prefixes"], "labels", &["steps"])]),
-    ("rcrl", &[(&["completions", "from-prefixes", "threshold"], "labels", &["steps"])]),
+    (
+        "orm",
+        &[
+            (&["step-label", "completions", "from-prefixes"], "labels", Is(&["steps"])),
+            (&["check-completions"], "check-labels", Given),
+            OF_SAMPLING,
+            OF_ADAPTERS,
+        ],
+    ),
+    ("rcrl", &[(&["completions", "from-prefixes", "threshold"], "labels", Is(&["steps"])), OF_SAMPLING, OF_ADAPTERS]),
+    ("augment", &[OF_SAMPLING]),
+    ("ei", &[OF_ADAPTERS]),
+    ("sft", &[OF_ADAPTERS]),
 ];
 
 /// A sentence for each flag among `typed` that does nothing in this command line. What stands in a configuration file is not
@@ -53,13 +79,18 @@ pub fn idle(typed: &[OsString], matches: &ArgMatches) -> Vec<String> {
         typed.iter().filter_map(|argument| argument.to_str()).any(|argument| names(&argument))
     };
     let mut sentences = Vec::new();
-    for &(flags, other, needed) in rules {
-        let Some(value) = value(other).filter(|value| !needed.contains(&value.as_str())) else { continue };
+    for (flags, other, needed) in rules {
+        let value = value(other);
+        let of = match (needed, value) {
+            (Is(needed), Some(value)) if !needed.contains(&value.as_str()) => {
+                format!("with --{other} {value}: it is of --{other} {}", needed.join(" or "))
+            }
+            (Given, value) if value.as_deref().is_none_or(|value| value == "0") => format!("without --{other}"),
+            (NotGiven, Some(_)) => format!("with --{other}"),
+            _ => continue,
+        };
         for flag in flags.iter().filter(|flag| is_typed(flag) && !(compares && **flag == "completions")) {
-            sentences.push(format!(
-                "--{flag} does nothing with --{other} {value}: it is of --{other} {}",
-                needed.join(" or ")
-            ));
+            sentences.push(format!("--{flag} does nothing {of}"));
         }
     }
     sentences
@@ -89,6 +120,11 @@ mod tests {
         assert_eq!(told("rl ppo --saturation 0.5 --curriculum plr").len(), 1);
         assert_eq!(told("rl orm --step-label any").len(), 1);
         assert_eq!(told("rl rcrl --labels outcome --threshold 0.3").len(), 1);
+        assert_eq!(told("rl ppo --kl-horizon 400"), ["--kl-horizon does nothing without --kl-target"]);
+        assert_eq!(told("rl ppo --advantage group --gamma 0.9").len(), 1);
+        assert_eq!(told("rl sft --lora-alpha 32"), ["--lora-alpha does nothing without --lora-rank"]);
+        assert_eq!(told("rl orm --check-completions 8"), ["--check-completions does nothing without --check-labels"]);
+        assert_eq!(told("rl rcrl --from-samples f --samples 4"), ["--samples does nothing with --from-samples"]);
     }
 
     #[test]
@@ -96,6 +132,9 @@ mod tests {
         assert!(told("rl ppo --lambda 0.5 --replay 0.3 --curriculum plr").is_empty());
         assert!(told("rl ppo --saturation 0.5 --curriculum backtracking").is_empty());
         assert!(told("rl ppo --advantage group").is_empty());
+        assert!(told("rl ppo --kl-target 2 --kl-horizon 400 --lora-rank 4 --lora-alpha 8").is_empty());
+        assert!(told("rl ei --from-samples f --samples 4").is_empty(), "later rounds sample");
+        assert!(told("rl orm --check-labels 9 --check-completions 8 --samples 4").is_empty());
         assert!(told("rl orm --completions 8 --check-labels 20").is_empty());
         assert!(told("rl generate --init x --prompt y").is_empty());
     }

@@ -50,6 +50,9 @@ const CURRICULUM: &str = "trainer/curriculum.json";
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct PpoNumbers {
     step: usize,
+    /// Drawn so far.
+    #[serde(default)]
+    samples: usize,
     beta: f64,
     best: Option<f64>,
 }
@@ -78,6 +81,8 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         let (args, seed) = (&config.curriculum, config.run.seed);
         let places = trainer.curriculum.choose(args, problems.len(), config.questions, step, seed);
         let rollouts = trainer.experience(&problems, &places, step, &config, &mut metrics)?;
+        numbers.samples += rollouts.len();
+        metrics.put_count("samples", numbers.samples);
         run.write_samples(rollouts.iter().map(|rollout| &rollout.sample))?;
         let surprise = trainer.update(&rollouts, step, numbers.beta, &config, &mut metrics)?;
         let accuracy = metrics.get("accuracy").unwrap_or(0.0);
@@ -163,8 +168,9 @@ impl Trainer {
             config.run.compute.micro_batch,
             self.computing.threads,
         );
-        metrics.put_count("samples", (step + 1) * config.questions * config.samples);
         diagnostics::of_rollouts(&rollouts, config.reward.answer_weight, metrics);
+        let k3 = metrics.get("kl/k3").unwrap_or(0.0);
+        check_divergence(k3, step <= config.critic_warm_up(), self.has_short_products(config))?;
         metrics.put("padding", padding_share(&rollouts, config.run.compute.micro_batch));
         metrics.put("time/rollout_s", sampled);
         metrics.put("time/look_s", started.elapsed().as_secs_f64() - sampled);
@@ -195,9 +201,7 @@ impl Trainer {
                     .collect();
                 let seen = self.mini_batch(&parts, &rates, config);
                 if stats.updates == 0 {
-                    let short = config.run.compute.dtype == Compute::Bf16
-                        || model::has_short_products(&self.model.policy.device());
-                    check_first_ratio(&seen, short)?;
+                    check_first_ratio(&seen, self.has_short_products(config))?;
                 }
                 skipped += usize::from(!seen.is_finite());
                 self.failures = if seen.is_finite() { 0 } else { self.failures + 1 };
@@ -214,6 +218,10 @@ impl Trainer {
         }
         metrics.put("time/update_s", started.elapsed().as_secs_f64());
         Ok(surprise)
+    }
+
+    fn has_short_products(&self, config: &PpoConfig) -> bool {
+        config.run.compute.dtype == Compute::Bf16 || model::has_short_products(&self.model.policy.device())
     }
 
     /// One optimiser step.
@@ -357,6 +365,21 @@ fn next_beta(beta: f64, rollouts: &[Rollout], config: &PpoConfig) -> f64 {
     let Some(target) = config.kl_target else { return beta };
     let kl = diagnostics::kl_per_completion(rollouts);
     adapted_beta(beta, kl, target, rollouts.len(), config.kl_horizon)
+}
+
+/// Whatever the policy is, its divergence from the reference is none below 0, and before its first update there is none at all
+/// (`numerics` 2): both are the model that the run starts from.
+fn check_divergence(k3: f64, untrained: bool, short_products: bool) -> Result<()> {
+    let tolerance = if short_products { RATIO_TOLERANCE_SHORT } else { RATIO_TOLERANCE };
+    // k3 is half of the square, near 1. What is not finite is the loss's to tell.
+    let [least, most] = [-1e-9, if untrained { f64::from(tolerance).powi(2) / 2.0 } else { f64::INFINITY }];
+    ensure!(
+        k3.is_nan() || (least..=most).contains(&k3),
+        "the divergence from the reference (k3) is {k3:.1e} nats a token {}: policy and reference are not read in the same way, or are \
+         not the same model",
+        if untrained { "before the policy's first update" } else { "and cannot be below 0" }
+    );
+    Ok(())
 }
 
 /// Before the first update of a step the policy is the one that was looked at: every ratio is 1 (`numerics` 1). Of short products their

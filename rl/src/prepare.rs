@@ -72,10 +72,7 @@ pub fn go_on(run: Run, args: &RunArgs, command: &str, config: &impl Serialize) -
 /// # Errors
 /// An unusable `--init`, or what pretraining says.
 pub fn base(init: &InitArgs, data: &DataArgs, run: &RunArgs, device: &Device) -> Result<PathBuf> {
-    made_once(init, data, run, "base", |arguments| match parse(arguments)? {
-        Command::Pretrain(config) => pretrain::train(&config, device),
-        _ => unreachable!("the arguments name pretrain"),
-    })
+    made_once(init, data, run, "base", device)
 }
 
 /// The SFT model to improve by RL: `--init`, or one that is fine-tuned once from the [`base()`].
@@ -83,10 +80,7 @@ pub fn base(init: &InitArgs, data: &DataArgs, run: &RunArgs, device: &Device) ->
 /// # Errors
 /// An unusable `--init`, or what SFT says.
 pub fn sft(init: &InitArgs, data: &DataArgs, run: &RunArgs, device: &Device) -> Result<PathBuf> {
-    made_once(init, data, run, "sft", |arguments| match parse(arguments)? {
-        Command::Sft(config) => sft::train(&config, device),
-        _ => unreachable!("the arguments name sft"),
-    })
+    made_once(init, data, run, "sft", device)
 }
 
 /// The [`base()`] to fine-tune and the [`sft()`] model to sample from, of a command that has both; the flags then name them.
@@ -117,10 +111,7 @@ pub fn orm(orm: &Option<PathBuf>, init: &InitArgs, data: &DataArgs, run: &RunArg
          it with --orm"
     );
     let init = InitArgs { init: orm.clone(), model: init.model };
-    made_once(&init, data, run, "orm", |arguments| match parse(arguments)? {
-        Command::Orm(config) => orm::train(&config, device),
-        _ => unreachable!("the arguments name orm"),
-    })
+    made_once(&init, data, run, "orm", device)
 }
 
 /// Loads a policy to train, or to sample from.
@@ -156,9 +147,9 @@ pub fn reward_model(path: &Path, policy: &Policy, device: &Device) -> Result<Rew
 /// Loads a language model that is to say how likely a policy's tokens are to it.
 ///
 /// # Errors
-/// What is no policy, or reads other tokens than the policy writes.
+/// What is no policy, expects labels, or reads other tokens than the policy writes.
 pub fn writer(path: &Path, policy: &Policy, device: &Device) -> Result<Transformer> {
-    let writer = Policy::load(path, device)?;
+    let writer = self::policy(path, device)?;
     reads_like(policy, &writer.tokenizer, &writer.model, &format!("the policy {}", path.display()))?;
     Ok(writer.model)
 }
@@ -178,26 +169,24 @@ fn reads_like(policy: &Policy, tokenizer: &Tokenizer, model: &Transformer, who: 
 
 /// Resolves `--init`, or makes `runs/KIND-BENCHMARK-SIZE-seedSEED` where it is not there yet. An earlier attempt
 /// that was interrupted is resumed.
-fn made_once(
-    init: &InitArgs,
-    data: &DataArgs,
-    run: &RunArgs,
-    kind: &str,
-    make: impl Fn(Vec<OsString>) -> Result<PathBuf>,
-) -> Result<PathBuf> {
+fn made_once(init: &InitArgs, data: &DataArgs, run: &RunArgs, kind: &str, device: &Device) -> Result<PathBuf> {
     if let Some(path) = &init.init {
         return resolve_checkpoint(path);
     }
     let dir = Path::new(RUNS).join(format!("{kind}-{}-{}-seed{}", data.benchmark, init.model, run.seed));
     let finished = dir.join("finished");
     let problems = fingerprint(data)?;
-    if let Ok(made_for) = std::fs::read_to_string(&finished) {
+    let check = |made_for: &str| {
         ensure!(
             made_for == problems,
             "{} was made for other problems than `{}` has now: move it away, or name it with --init",
             dir.display(),
             data.benchmark
         );
+        Ok(())
+    };
+    if let Ok(made_for) = std::fs::read_to_string(&finished) {
+        check(&made_for)?;
     } else {
         let command = if kind == "base" { "pretrain" } else { kind };
         let mut arguments: Vec<OsString> = vec!["rl".into(), command.into()];
@@ -229,7 +218,16 @@ fn made_once(
         if run.quiet {
             arguments.push("--quiet".into());
         }
-        make(arguments).with_context(|| format!("cannot make the {kind} model {}", dir.display()))?;
+        // One that was begun earlier has problems of its own.
+        let made = match parse(arguments)? {
+            Command::Pretrain(config) => {
+                check(&fingerprint(&config.data)?).and_then(|()| pretrain::train(&config, device))
+            }
+            Command::Sft(config) => check(&fingerprint(&config.data)?).and_then(|()| sft::train(&config, device)),
+            Command::Orm(config) => check(&fingerprint(&config.data)?).and_then(|()| orm::train(&config, device)),
+            _ => unreachable!("{command} is one of these"),
+        };
+        made.with_context(|| format!("cannot make the {kind} model {}", dir.display()))?;
         std::fs::write(&finished, problems)?;
     }
     resolve_checkpoint(&dir)

@@ -157,6 +157,11 @@ fn set_up(config: &RcrlConfig, device: &Device) -> Result<Setup> {
         return Ok(Setup { config, sampler, learner, run, resumed: None });
     };
     let (learner, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
+    ensure!(
+        learner.conditioning == Some(conditioning),
+        "{} was begun with other --labels, which its policy writes behind: give those",
+        dir.display()
+    );
     let step = state.numbers.step;
     let run = config.sampling.resume(dir, step, &config.data.load(Split::Train)?)?;
     let run = prepare::go_on(run, &config.run, "rcrl", &config)?;

@@ -193,12 +193,17 @@ impl Run {
     /// The error that ends an interrupted run, naming what it can go on from.
     pub fn interruption(&self) -> anyhow::Error {
         self.keep_spent();
-        let checkpoints = self.dir.join("checkpoints");
-        let last = read_index(&checkpoints.join("index.json")).unwrap_or_default().last;
+        let whole = self.whole.as_ref().unwrap_or(&self.dir);
+        let of = |dir: &Path| {
+            let checkpoints = dir.join("checkpoints");
+            Some(checkpoints.join(read_index(&checkpoints.join("index.json")).ok()?.last))
+        };
+        // A part that only samples has none of its own.
+        let last = of(&self.dir).or_else(|| of(whole)).unwrap_or_default();
         anyhow::anyhow!(
             "interrupted; the last checkpoint is {}; go on with --resume {}",
-            checkpoints.join(last).display(),
-            self.whole.as_ref().unwrap_or(&self.dir).display()
+            last.display(),
+            whole.display()
         )
     }
 

@@ -4,7 +4,7 @@ mod common;
 #[path = "common/place.rs"]
 mod place;
 
-use common::run_ppo;
+use common::{run, run_ppo};
 use place::{
     mistakes::{Place, copy, error_of},
     place, ppo, sft,
@@ -132,9 +132,15 @@ fn flags_of_the_other_methods_are_checked_as_well() {
         place.fails(&with(command, &[flag, "1000000000"]), &["1000000000 samples", "ask for fewer"]);
     }
     place.fails(&orm(&["--labels=steps", "--completions=1000000000"]), &["--completions 1000000000", "ask for fewer"]);
-    place.fails(&orm(&["--check-completions=1000000000"]), &["--check-completions 1000000000", "ask for fewer"]);
+    place.fails(
+        &orm(&["--check-labels=1", "--check-completions=1000000000"]),
+        &["--check-completions 1000000000", "ask for fewer"],
+    );
     place.fails(&orm(&["--held-out=1"]), &["--held-out 1", "between 0 and 1"]);
     place.fails(&orm(&["--temperature=0"]), &["--temperature 0", "equal samples"]);
+    place.write("samples.jsonl", "");
+    let of_file = ["--from-samples=samples.jsonl", "--temperature=0", "--check-labels=4"];
+    place.fails(&orm(&of_file), &["--temperature 0", "equal samples"]);
     place.fails(&orm(&["--from-samples=none.jsonl"]), &["none.jsonl"]);
     place.fails(&orm(&["--labels=steps", "--from-prefixes=none.jsonl"]), &["none.jsonl"]);
     place.fails(&with("ei", &["--from-samples=none.jsonl"]), &["none.jsonl"]);
@@ -150,6 +156,7 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     place.fails(&orm(&["--likelihood-of=nowhere"]), &["nowhere does not exist"]);
     place.fails(&orm(&["--language-modelling=-1"]), &["--language-modelling"]);
     place.fails(&with("ei", &["--orm=model"]), &["model", "not a reward model", "rl orm"]);
+    place.fails(&ppo(&["--kl-target=1", "--kl-coefficient=0"]), &["--kl-target", "--kl-coefficient 0"]);
     place.fails(&ppo(&["--orm=model"]), &["--orm", "--reward sparse-orm or dense-orm"]);
     place.fails(&ppo(&["--orm=model", "--reward=dense-orm"]), &["not a reward model"]);
     place.fails(&ppo(&["--reward=sparse-orm"]), &["--init", "rl orm", "--orm"]);
@@ -212,6 +219,14 @@ fn a_question_that_does_not_fit_the_model_is_found_before_the_run() {
     place.fails(&ppo(&flags), &["the prompt of gsm8k/test/1", "the model's context is 512"]);
     place.write("data/gsm8k/train.jsonl", format!("{}\n", problem(&long)));
     place.fails(&sft(&flags), &["all 1 problems are longer than the context of 512 tokens"]);
+    copy(&place.path("model"), &place.path("short"));
+    let config = fs::read_to_string(place.path("model/config.json")).unwrap();
+    place.write(
+        "short/config.json",
+        config.replace("\"max_position_embeddings\": 512", "\"max_position_embeddings\": 32"),
+    );
+    let from_short = ["ei", "--init=model", "--base=short", "--out=run", "--quiet", "--device=cpu", "--limit=4"];
+    place.fails(&from_short, &["the model's context is 32"]);
 }
 
 #[test]
@@ -268,6 +283,15 @@ fn a_model_that_was_made_for_other_problems_is_not_used_without_a_word() {
     let place = place();
     place.write("runs/sft-synthetic-tiny-seed0/finished", "some other problems");
     place.fails(&["ppo"], &["runs/sft-synthetic-tiny-seed0", "other problems", "--init"]);
+    let out = format!("--out={}", place.path("runs/base-svamp-tiny-seed0").display());
+    let [benchmark, data] =
+        ["--benchmark=svamp", concat!("--data-dir=", env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures")];
+    let flags = [&out, benchmark, data, "--quiet", "--device=cpu", "--context=32", "--steps=2", "--stop-after=1"];
+    run(&[&["pretrain"], flags.as_slice()].concat()).unwrap_err();
+    place.fails(
+        &["sft", benchmark, data, "--svamp-solutions=language"],
+        &["runs/base-svamp-tiny-seed0", "other problems", "--init"],
+    );
 }
 
 #[test]

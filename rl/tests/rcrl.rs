@@ -118,4 +118,8 @@ fn what_expects_labels_is_no_start_for_ppo_and_has_them_where_it_writes_or_is_ex
     let error = common::run_ppo(&folder.path().join("ppo"), &[&init]).unwrap_err().to_string();
     assert!(error.contains("expects labels"), "{error}");
     assert!(!folder.path().join("ppo").exists());
+    let likelihood_of = format!("--likelihood-of={}", dir.display());
+    let out = folder.path().join("orm");
+    let error = common::run_orm(common::start_with_steps(), &out, &[&likelihood_of]).unwrap_err().to_string();
+    assert!(error.contains("expects labels") && !out.exists(), "{error}");
 }

@@ -152,6 +152,38 @@ fn a_run_that_goes_on_with_other_flags_has_them_in_its_configuration_and_is_comp
 }
 
 #[test]
+fn a_ppo_run_that_goes_on_has_the_price_that_is_asked_for_and_counts_what_it_has_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("run");
+    let [init, out] =
+        [("init", common::start()), ("out", &dir)].map(|(flag, path)| format!("--{flag}={}", path.display()));
+    let small = ["--quiet", "--device=cpu", "--limit=4", "--steps=2", "--max-new-tokens=8", "--eval-problems=2"];
+    let own = ["--questions=2", "--samples=2", "--mini-batch=4", "--test-problems=0", "--stop-after=1"];
+    run(&[&["ppo", &init, &out], small.as_slice(), &own].concat()).unwrap_err();
+    let go_on = format!("--resume={}", dir.display());
+    run(&["ppo", &go_on, "--quiet", "--kl-coefficient=0.25", "--samples=4"]).unwrap();
+    let numbers = |name: &str| metrics(&dir).iter().map(|line| line[name].as_f64().unwrap()).collect::<Vec<f64>>();
+    assert_eq!((numbers("kl/coefficient"), numbers("samples")), (vec![0.05, 0.25], vec![4.0, 12.0]));
+}
+
+#[test]
+fn what_a_checkpoint_was_trained_with_is_not_changed_in_passing() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("run");
+    let fails = |command: &str, flag: &str, what: &str| {
+        let error = run(&[command, &format!("--resume={}", dir.display()), "--quiet", flag]).unwrap_err();
+        assert!(format!("{error:#}").contains(what), "{error:#}");
+        fs::remove_dir_all(&dir).unwrap();
+    };
+    run_ppo(&dir, &["--value-layers=2", "--stop-after=1"]).unwrap_err();
+    fails("ppo", "--value-layers=1", "more blocks than 1");
+    run_sft(&dir, &["--lora-rank=2", "--stop-after=1"]).unwrap_err();
+    fails("sft", "--lora-rank=3", "--lora-rank");
+    run_rcrl(&dir, &["--stop-after=1"]).unwrap_err();
+    fails("rcrl", "--labels=outcome", "begun with other --labels");
+}
+
+#[test]
 fn where_no_test_problems_are_asked_for_there_is_no_table() {
     let folder = tempfile::tempdir().unwrap();
     let runs = [run_sft, run_ppo, run_ei, run_rcrl];

@@ -152,7 +152,8 @@ pub(super) fn check(config: &OrmConfig) -> Result<()> {
         "--held-out {}: give a share between 0 and 1",
         config.held_out
     );
-    config.sampling.check(config.labels == Labels::Steps, config.run.resume.as_deref())?;
+    let completes = config.labels == Labels::Steps || config.check_labels > 0;
+    config.sampling.check(completes, config.run.resume.as_deref())?;
     config.prefixes.check(config.run.resume.as_deref())?;
     check_completions("check-completions", config.check_completions)?;
     config.data.prompting(config.sampling.shots)?;

@@ -44,7 +44,7 @@ pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);
     let adapters = config.init.init.as_deref().and_then(|init| config.lora.on(init));
     let detach = !config.value_shares_trunk;
-    let fresh = PpoNumbers { step: 0, beta: config.kl_coefficient, best: None };
+    let fresh = PpoNumbers { step: 0, samples: 0, beta: config.kl_coefficient, best: None };
     let (policy, value, curriculum, numbers) = match &config.run.resume {
         Some(dir) => {
             let (mut policy, state, folder) = prepare::resume::<PpoNumbers>(dir, device)?;
@@ -57,7 +57,11 @@ pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
             let path = folder.join(CURRICULUM);
             let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
             let curriculum = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
-            (policy, value, curriculum, state.numbers)
+            let mut numbers = state.numbers;
+            if config.kl_target.is_none() {
+                numbers.beta = config.kl_coefficient;
+            }
+            (policy, value, curriculum, numbers)
         }
         None => {
             let value = ValueBranch::of(&initial.model, config.critic_layers(), detach);
