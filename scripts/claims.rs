@@ -76,15 +76,17 @@ fn how() -> String {
     wide.) One seed cannot tell, and neither can seeds that all come to the same. A run is its checkpoint that was best on validation; \
     passes of SFT are compared by their last. Where one of several runs is taken because of what it scored, the verdict that this \
     favours asks for an interval that allows for all of them (Bonferroni).\n\n\
-    - **Better**: the interval lies above 0; otherwise refuted where all of it is below {smallest} points.\n\
+    - **Better**: the interval lies above 0; otherwise refuted where all of it is below {smallest} points (of solutions, rounds \
+    and samples: below 0).\n\
     - **No gain**: it lies below {close} points, and not all of it above 0; refuted where all of it is above 0. A gain of less than \
     {close} points can hide in that: to exclude {smallest} takes several times as many questions and seeds.\n\
     - **Close**: it lies within {close} points on both sides; refuted where all of it is outside.\n\
     - **Converged**: at the first look at validation with {converged} % of the gain of the best look over the start. If that is the \
-    last look, the run was still rising, and cannot tell.\n\n\
+    last look, the run was still rising, and cannot tell. The start is the best look of SFT; of a base, which has no look, what it scores \
+    on test problems after its solved problems, and a run that never looks better than that cannot tell either.\n\n\
     A claim holds if all its parts do at all sizes where their runs are, and does not hold if one of them does not: in brackets, how many \
-    parts hold, are refuted, and cannot tell. Nothing is corrected for their number, and of many parts one may be refuted by chance: of \
-    those that are true but only just, about one in forty. *In part*: some of its runs were not made at that size."
+    parts hold, are refuted, and cannot tell (two that are joined by *or* are one). Nothing is corrected \
+    for their number, and of many parts one may be refuted by chance: of those that are true but only just, about one in forty. *In part*: some of its runs were not made at that size."
     )
 }
 
@@ -112,18 +114,22 @@ impl Found {
         row.answer.not_run.is_empty() || is_first && same.all(|other| !other.answer.not_run.is_empty())
     }
 
+    /// Of each part of some rows that counts, those that are joined by "or" as one.
+    fn parts<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<Verdict> {
+        let rows: Vec<&Row> = rows.filter(|row| self.counts(row)).collect();
+        let alternatives = rows.chunk_by(|_, next| next.part.or);
+        alternatives.filter_map(|rows| Verdict::any(rows.iter().map(|row| row.answer.verdict))).collect()
+    }
+
     /// Of one size, or of one against another; `None` where nothing was run that another size does not tell of.
     fn of(&self, models: &[String]) -> Option<Verdict> {
-        let rows: Vec<&Row> = self.rows.iter().filter(|row| row.models == models && self.counts(row)).collect();
-        let alternatives = rows.chunk_by(|_, next| next.part.or);
-        Verdict::all(alternatives.filter_map(|rows| Verdict::any(rows.iter().map(|row| row.answer.verdict))))
+        Verdict::all(self.parts(self.rows.iter().filter(|row| row.models == models)).into_iter())
     }
 
     /// How many parts hold, are refuted, and cannot tell.
     fn count(&self) -> String {
-        let of = |verdict| {
-            self.rows.iter().filter(|row| self.counts(row) && row.answer.verdict == verdict).count().to_string()
-        };
+        let parts = self.parts(self.rows.iter());
+        let of = |verdict| parts.iter().filter(|&&part| part == verdict).count().to_string();
         [Verdict::Holds, Verdict::DoesNotHold, Verdict::CannotTell].map(of).join(", ")
     }
 

@@ -27,7 +27,7 @@
 # machine by copying the folders `results` alone: what a later run starts from is then made again, with the same seed (and to the same
 # digits between two makes of processor, not between any two: docs/results).
 # --seed S and --small-only or --large-only are for one folder SIZE-seedS at a time: several of the script may then work in one OUT, on a
-# core each. The minutes that it tells are of the runs themselves; what they start from, where that is still to be made, comes on top.
+# core each. The minutes that it tells are what the same runs have taken, with what had to be made for them first.
 # FLAG … go to every command (--threads 1, say). The programs are those of this checkout, built first, or those of the folder BIN.
 set -euo pipefail
 here=$(dirname "$0") profile=cpu benchmark=synthetic data=() out="" seeds="" one_seed="" only="" one_size="" first_seed=0 inits=("" "") flags=()
@@ -113,7 +113,9 @@ if [ -n "${inits[0]}" ]; then sizes=(small-model large-model); fi
 if [ -n "${inits[0]}" ] && [ -z "${inits[1]}" ]; then sizes=("${sizes[0]}"); fi
 if [ "$one_size" = --large-only ] && ((${#sizes[@]} < 2)); then fail "--large-only needs --init-large"; fi
 # The third table is of the second benchmark.
-third="" numbers="" made=(table-1 table-2 table-4 table-5 table-6 figure-rounds figure-samples figure-epochs figure-value)
+third="" numbers="" made=(table-1 table-2 table-5 figure-rounds figure-samples)
+# Ablations are of the smaller size alone.
+if [ "$one_size" != --large-only ]; then made+=(table-4 table-6 figure-epochs figure-value); fi
 # Where methods gain and lose: problems that are known without a file.
 if [ "$benchmark" = synthetic ]; then numbers=table-numbers made+=(table-numbers); fi
 if [ "$benchmark" = svamp ]; then third=table-3 made=(table-3 figure-rounds figure-samples); fi
@@ -152,8 +154,8 @@ study() {
   sparse=(--from-samples "$dir/rcrl/samples.jsonl" --labels outcome) drawn_of_base=(--from-samples "$dir/ei-base/samples.jsonl")
 
   asked="--shots $shots" try base "table-2 $numbers $third claims" base
-  try sft "table-1 $numbers $third figure-epochs claims" sft
-  try orm "claims" orm
+  try sft "table-1 $numbers $third figure-epochs figure-rounds figure-samples claims" sft
+  try orm "table-1" orm
   of=sft judge=orm-likelihood run_of=orm-likelihood try sft-likelihood "table-1" orm-likelihood
   # From SFT.
   try ei "table-1 $numbers $third table-5 figure-rounds figure-samples claims" ei
@@ -174,10 +176,10 @@ study() {
   try ei-base "table-2 $third table-5 figure-rounds figure-samples claims" ei-base
   asked="--shots $ppo_shots" try ppo-base "table-2 $third figure-samples claims" base ppo "${prompted[@]}" --temperature "$warmth"
   for reward in sparse-orm dense-orm; do
-    asked="--shots $ppo_shots" try ppo-base-$reward "table-2" orm ppo "${prompted[@]}" --temperature "$warmth" --reward $reward \
+    asked="--shots $ppo_shots" try ppo-base-$reward "table-2 claims" orm ppo "${prompted[@]}" --temperature "$warmth" --reward $reward \
       "${with_orm[@]}"
   done
-  try ei-base-orm "table-2" ei-base ei "${from_base[@]}" "${drawn_of_base[@]}" $per_question "$k" \
+  try ei-base-orm "table-2 claims" ei-base ei "${from_base[@]}" "${drawn_of_base[@]}" $per_question "$k" \
     "${with_orm[@]}" --samples "$k" --rounds "$base_rounds" "${ei[@]}"
   # Ablations, of the smaller size. No reward model chooses among their samples.
   if [ "$size" != "${sizes[0]}" ] || [ "$benchmark" = svamp ]; then return; fi

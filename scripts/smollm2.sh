@@ -2,7 +2,6 @@
 # SmolLM2-135M-Instruct learns on SVAMP: fetched as a GGUF file, fine-tuned with adapters, then improved by Expert Iteration and
 # by PPO, each from the fine-tuned model; what each comes to on 100 test questions is in DIR/tables/table-3.md.
 #
-#     cargo build --release --workspace
 #     scripts/smollm2.sh DATA_DIR [DIR] [FLAG ...]
 #
 # DATA_DIR holds svamp/ as published; the runs go to DIR (runs/smollm2), and flags (--threads 1, say) to every command. What is
@@ -25,7 +24,6 @@ if [ ! -f "$model" ]; then
   mv "$folder"/*.gguf "$model"
 fi
 if [ "${1:-}" = --fetch ]; then exit; fi
-export BIN=${BIN:-$here/../target/release}
 # The budgets are those of reproduce.sh for small pretrained models.
 "$here/reproduce.sh" --profile cpu --benchmark svamp --data-dir "$data" --init-small "$model" --out "$dir" --only base,sft,ei,ppo -- "$@"
-"$BIN/table-3" "$dir" --out "$dir/tables"
+"${BIN:-$here/../target/release}/table-3" "$dir" --out "$dir/tables"

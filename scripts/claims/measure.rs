@@ -129,7 +129,7 @@ fn converged(name: &str, study: &Study) -> Result<usize, String> {
     let start = start(name, study)?;
     let best = looks.iter().map(|look| look[2]).fold(f64::NEG_INFINITY, f64::max);
     if best <= start {
-        return Err(format!("`{name}` gained nothing on validation, seed {}", study.seed));
+        return Err(format!("no look of `{name}` is above its start, seed {}", study.seed));
     }
     let enough = start + CONVERGED * (best - start);
     Ok(looks.iter().position(|look| look[2] >= enough).unwrap_or(0))
