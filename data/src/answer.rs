@@ -98,9 +98,12 @@ const CURRENCY: [char; 4] = ['$', '€', '£', '¥'];
 /// first number would read something that was not said.
 const OPERATORS: [char; 10] = ['+', '-', '−', '–', '*', '×', 'x', '/', '÷', '^'];
 
-/// The number that a text claims: the one it begins with, whatever words follow, or what its last `=` leads to.
+/// The number that a text claims: the one it begins with, whatever words follow, or what its last `=` leads to where it begins
+/// with a calculation or with none.
 fn claimed_number(text: &str) -> Option<Answer> {
-    let begins_with = leading_number(text).map(|(answer, _)| answer);
+    // LaTeX puts its groups of three digits apart: `1{,}234`, `1,\!234`, `1\,234`.
+    let text = &text.replace("{,}", ",").replace("\\!", "").replace("\\,", "");
+    let begins_with = leading_number(text).filter(|(_, rest)| !calculates(rest)).map(|(answer, _)| answer);
     begins_with.or_else(|| {
         let (before, after) = text.rsplit_once('=')?;
         // An equation in a later sentence is not the claim.
@@ -139,14 +142,16 @@ fn braced(text: &str) -> Option<&str> {
     None
 }
 
-/// `\frac{3}{4}`, `-\dfrac{3}{4}`.
+/// `\frac{3}{4}`, `-\dfrac{3}{4}`, `3\frac{1}{2}`.
 fn latex_fraction(text: &str) -> Option<Answer> {
     let text = text.trim();
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (whole, text) = text.split_at(digits(text));
+    let (whole, text) = (Answer::parse_number(whole).unwrap_or(Answer::from_integer(0)), text.trim_start());
     let after = ["\\frac", "\\dfrac", "\\tfrac"].iter().find_map(|name| text.strip_prefix(name))?;
     let above = braced(after)?;
     let below = braced(after.get(above.len() + 2..)?)?;
-    let value = Answer::parse_number(above)?.checked_div(&Answer::parse_number(below)?)?;
+    let value = Answer::parse_number(above)?.checked_div(&Answer::parse_number(below)?)?.checked_add(&whole)?;
     if negative { Answer::from_integer(0).checked_sub(&value) } else { Some(value) }
 }
 
@@ -260,7 +265,15 @@ fn goes_on(rest: &str) -> bool {
         let after = after.trim_start();
         digits(after) > 0 || after.strip_prefix('$').is_some_and(|amount| digits(amount) > 0)
     });
-    glued || operated || (rest.starts_with("**") && digits(&rest[2..]) > 0)
+    let has_fraction =
+        ["frac{", "dfrac{", "tfrac{"].iter().any(|name| rest.trim_start().trim_start_matches('\\').starts_with(name));
+    glued || operated || has_fraction || (rest.starts_with("**") && digits(&rest[2..]) > 0)
+}
+
+/// Whether the unit of a number is followed by an operator and another number: ` eggs * $2`, `/hour * 3`.
+fn calculates(rest: &str) -> bool {
+    let after = rest.trim_start_matches(|c: char| c.is_alphabetic() || c == ' ' || c == '/');
+    after.strip_prefix(OPERATORS).is_some_and(|after| digits(after.trim_start().trim_start_matches(CURRENCY)) > 0)
 }
 
 impl fmt::Display for Answer {

@@ -228,7 +228,7 @@ impl Tokenizer {
             fields.entry("eos_token").or_insert_with(|| json!(end));
         }
         if let Some(template) = &self.inner.chat_template {
-            fields.entry("chat_template").or_insert_with(|| json!(template));
+            fields.insert("chat_template".into(), json!(template));
         }
         config
     }

@@ -43,7 +43,7 @@ pub struct Compared {
 /// Prints the metrics that two policies have in common.
 ///
 /// # Errors
-/// A file that is missing or malformed, or is of other problems than the other.
+/// As [`compare`]; a file that is missing or malformed. That both are of the same problems is for who calls it to know.
 pub fn run(args: &CompareArgs) -> Result<()> {
     let [first, second] = [&args.first, &args.second].map(|path| read(path));
     let compared = compare(&first?, &second?)?;

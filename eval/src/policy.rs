@@ -3,7 +3,7 @@
 use crate::hub;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
-use data::{Conditioning, GgufVocabulary, Prompting, SHOT_END, Tokenizer};
+use data::{Conditioning, GgufVocabulary, PromptStyle, Prompting, SHOT_END, Tokenizer};
 use model::{Forced, Gguf, REWARD_HEAD, Transformer};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -143,10 +143,9 @@ impl Policy {
     /// stood between them, because the model goes on with a problem of its own there.
     pub fn stops(&self, prompting: &Prompting) -> Vec<Vec<u32>> {
         let mut stops: Vec<Vec<u32>> = self.stop_ids().into_iter().map(|id| vec![id]).collect();
-        if !prompting.shots.is_empty() {
-            // As one piece of text, and character by character: tokenizers differ in which they write.
-            let in_pieces = SHOT_END.chars().flat_map(|character| self.tokenizer.encode(&character.to_string()));
-            stops.extend([self.tokenizer.encode(SHOT_END), in_pieces.collect()]);
+        // The answer of a chat may have blank lines, and ends as a message does.
+        if !prompting.shots.is_empty() && prompting.style == PromptStyle::Plain {
+            stops.extend(shot_ends(&self.tokenizer));
         }
         stops
     }
@@ -178,9 +177,55 @@ impl Policy {
     }
 }
 
+/// How a model may write the end of a shot: as one piece of text, character by character, or at the end of a token that has more.
+fn shot_ends(tokenizer: &Tokenizer) -> Vec<Vec<u32>> {
+    // Behind a digit, as it stands there: some tokenizers put a space before whatever they are given alone.
+    let digit = tokenizer.encode("0");
+    let behind = |text: &str| match tokenizer.encode(&format!("0{text}")).strip_prefix(digit.as_slice()) {
+        Some(ids) => ids.to_vec(),
+        None => tokenizer.encode(text),
+    };
+    let in_pieces = SHOT_END.chars().flat_map(|character| behind(&character.to_string())).collect();
+    let has_it = |&id: &u32| tokenizer.decode(&[id]).contains(SHOT_END);
+    let at_once = (0..tokenizer.vocab_size() as u32).filter(has_it).map(|id| vec![id]);
+    let mut ends: Vec<Vec<u32>> = [behind(SHOT_END), in_pieces].into_iter().chain(at_once).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    ends
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_shot_is_what_stands_behind_an_answer() {
+        let bytes = |merges: &[&str]| {
+            let texts: Vec<String> = merges.iter().map(|text| text.repeat(9)).collect();
+            Tokenizer::train_bpe(&texts, 300).unwrap()
+        };
+        let plain = bytes(&["0 1\n"]);
+        let line = plain.encode("\n")[0];
+        assert_eq!(shot_ends(&plain), [[line, line]]);
+        // As Llama 2: a space before all text, and a line's end as a byte.
+        let with_space = r#"{
+            "version": "1.0", "truncation": null, "padding": null, "pre_tokenizer": null, "post_processor": null,
+            "added_tokens": [{
+                "id": 0, "content": "</s>", "special": true, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false
+            }],
+            "normalizer": {"type": "Prepend", "prepend": "_"},
+            "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": true, "ignore_merges": false,
+                "vocab": {"</s>": 0, "_": 1, "0": 2, "<0x0A>": 3, ".\n\n": 4}, "merges": []
+            }
+        }"#;
+        let with_space = Tokenizer::from_json(with_space).unwrap();
+        assert_eq!(with_space.encode("\n"), [1, 3], "alone it has a space");
+        assert_eq!(shot_ends(&with_space), [vec![3, 3], vec![4]]);
+    }
 
     /// `gguf_qwen2.json`, by `scripts/fixtures.py`.
     #[derive(Deserialize)]

@@ -228,7 +228,7 @@ impl<'a> Stream<'a> {
         let most = self.config.rows.max(1);
         let free = most - batch.as_ref().map_or(0, |batch| batch.live.len());
         // Reading prompts in small numbers costs as much as it saves.
-        let joins = batch.as_ref().is_none_or(|batch| batch.cache.shares_prompts() && free * 4 >= most);
+        let joins = batch.as_ref().is_none_or(|batch| batch.cache.shares_prompts() && free >= most.div_ceil(4));
         let coming: Vec<usize> = (self.next..self.rows.len()).take(free).collect();
         if coming.is_empty() || !joins {
             return batch;

@@ -253,9 +253,10 @@ fn a_gguf_file_that_is_cut_or_altered_anywhere_is_an_error_and_no_panic() {
             fs::write(&path, &bytes[..kept]).unwrap();
             assert!(refusal(&path).contains("spoilt.gguf"), "{kept} bytes");
         }
-        // Bytes all over the header set to their largest, alone and eight together: counts and lengths up to 2^64.
-        let header = 2_500.min(bytes.len() - 8);
-        for (start, width) in (0..header).step_by(3).flat_map(|start| [(start, 1), (start, 8)]) {
+        // Bytes all over the header set to their largest, alone, eight together and sixteen: counts, lengths and two sizes at once up
+        // to 2^64.
+        let header = 2_500.min(bytes.len() - 16);
+        for (start, width) in (0..header).step_by(3).flat_map(|start| [(start, 1), (start, 8), (start, 16)]) {
             let mut spoilt = bytes.clone();
             spoilt[start..start + width].fill(0xff);
             fs::write(&path, &spoilt).unwrap();

@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 /// The largest of the numbers that count something.
 const MOST: usize = 1_000_000_000;
 
+/// Tokens of the vocabulary of a base model that is made here.
+pub const VOCABULARY: usize = 640;
+
 /// Where a run lies, and what it may use.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct RunArgs {

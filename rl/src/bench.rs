@@ -96,6 +96,7 @@ pub fn run(args: &BenchArgs) -> Result<()> {
         args.seq,
         args.new_tokens
     );
+    eval::check_samples(args.prompts, args.samples)?;
     let threads = args.compute.threads(&device);
     let report = BenchReport {
         model: args.model.clone(),

@@ -65,7 +65,7 @@ fn configuration_of_run(run: &Path, command: &str) -> Result<PathBuf> {
 fn flags(file: &Path, subcommand: &clap::Command) -> Result<Vec<OsString>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         anyhow!("{}, line {line}: not TOML: {}", file.display(), error.message())
     })?;
     let mut flags = Vec::new();

@@ -1,7 +1,7 @@
 //! `--dry-run`: what a command would do, and what it would need. Writes nothing.
 
 use crate::{
-    args::{DataArgs, InitArgs, RunArgs},
+    args::{DataArgs, InitArgs, RunArgs, VOCABULARY},
     batch::micro_batches,
     optim::Computing,
     order::batch_of_step,
@@ -17,8 +17,6 @@ use std::path::Path;
 
 /// Bytes of an f32.
 const F32: f64 = 4.0;
-/// The vocabulary that is assumed where the tokenizer is not made yet.
-const ASSUMED_VOCABULARY: usize = 512;
 
 /// What a training step works on.
 pub struct Work {
@@ -69,7 +67,7 @@ pub fn print(
 pub fn shape(init: Option<&Path>, size: ModelSize) -> Result<ModelConfig> {
     match init {
         Some(path) => model::read_config(&eval::resolve_checkpoint(path)?),
-        None => Ok(ModelConfig::of_size(size, ASSUMED_VOCABULARY, 0)),
+        None => Ok(ModelConfig::of_size(size, VOCABULARY, 0)),
     }
 }
 

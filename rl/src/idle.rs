@@ -12,8 +12,10 @@ enum Needed {
     Given,
     /// Nothing: it takes their place.
     NotGiven,
+    /// Whatever it is, they do nothing in this command.
+    Nothing,
 }
-use Needed::{Given, Is, NotGiven};
+use Needed::{Given, Is, NotGiven, Nothing};
 
 /// Flags that do nothing unless another is what they need.
 type Rule = (&'static [&'static str], &'static str, Needed);
@@ -33,7 +35,14 @@ const OF_ADAPTERS: Rule = (&["lora-alpha", "lora-targets"], "lora-rank", Given);
 const OF_SAMPLING: Rule = (&["samples"], "from-samples", NotGiven);
 
 /// By command.
-const RULES: [(&str, &[Rule]); 6] = [
+const RULES: [(&str, &[Rule]); 7] = [
+    (
+        "pretrain",
+        &[
+            (&["limit", "extra"], "benchmark", Is(&["gsm8k", "svamp"])),
+            (&["prompt-style", "max-new-tokens"], "benchmark", Nothing),
+        ],
+    ),
     (
         "ppo",
         &[
@@ -87,6 +96,7 @@ pub fn idle(typed: &[OsString], matches: &ArgMatches) -> Vec<String> {
             }
             (Given, value) if value.as_deref().is_none_or(|value| value == "0") => format!("without --{other}"),
             (NotGiven, Some(_)) => format!("with --{other}"),
+            (Nothing, _) => "when a base model is trained".into(),
             _ => continue,
         };
         for flag in flags.iter().filter(|flag| is_typed(flag) && !(compares && **flag == "completions")) {
@@ -124,6 +134,7 @@ mod tests {
         assert_eq!(told("rl ppo --advantage group --gamma 0.9").len(), 1);
         assert_eq!(told("rl sft --lora-alpha 32"), ["--lora-alpha does nothing without --lora-rank"]);
         assert_eq!(told("rl orm --check-completions 8"), ["--check-completions does nothing without --check-labels"]);
+        assert_eq!(told("rl pretrain --limit 9 --prompt-style chat").len(), 2);
         assert_eq!(told("rl rcrl --from-samples f --samples 4"), ["--samples does nothing with --from-samples"]);
     }
 

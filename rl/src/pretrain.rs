@@ -3,7 +3,7 @@
 //! The text is the embedded benchmark's corpus, or the questions and solutions of the training split of a real set.
 
 use crate::{
-    args::{DataArgs, RunArgs},
+    args::{DataArgs, RunArgs, VOCABULARY},
     dry_run, prepare,
     run::finish,
     supervised::{FitArgs, FitContext, FitNumbers, Look, fit, mean_loss},
@@ -35,7 +35,7 @@ pub struct PretrainConfig {
     #[arg(long, default_value = "tiny", value_parser = crate::args::model_size())]
     pub model: ModelSize,
     /// Tokens of the byte-level vocabulary
-    #[arg(long, value_name = "V", default_value_t = 640, value_parser = crate::args::positive)]
+    #[arg(long, value_name = "V", default_value_t = VOCABULARY, value_parser = crate::args::positive)]
     pub vocabulary: usize,
     /// Tokens of one training sequence
     #[arg(long, value_name = "T", default_value_t = 256, value_parser = crate::args::positive)]
@@ -123,7 +123,8 @@ fn dry_run(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
         new_tokens: 0,
         samples: 0,
     };
-    dry_run::print("pretrain", config, &config.run, &dry_run::shape(None, config.model)?, &work, device)?;
+    let shape = ModelConfig::of_size(config.model, config.vocabulary, 0);
+    dry_run::print("pretrain", config, &config.run, &shape, &work, device)?;
     Ok(PathBuf::new())
 }
 

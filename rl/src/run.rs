@@ -426,8 +426,9 @@ fn keep_up_to(path: &Path, step: usize, blocks: Blocks) -> Result<()> {
     struct Line {
         step: usize,
     }
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    // The line that was cut may end within a character.
+    let text = match fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => bail!("{} is missing", path.display()),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };

@@ -356,6 +356,7 @@ fn a_configuration_file_with_a_mistake_is_refused() {
     refusal("stepps = 3\n", &["run.toml", "unknown key `stepps`", "see its --help"]);
     refusal("quiet = 3\n", &["run.toml", "`quiet` is true or false, not 3"]);
     refusal("steps = 3\nsamples = = 4\n", &["run.toml", "line 2", "not TOML"]);
+    refusal("steps = 3\nsteps = 4\n", &["run.toml", "line 2", "not TOML"]);
     refusal("steps = 3\n[samples\n", &["run.toml", "line 2", "not TOML"]);
     refusal("[steps]\nmany = 1\nmore = 2\n", &["run.toml", "`steps` is a table"]);
     refusal("learning_rate = -1.0\n", &["--learning-rate -1", "at least 0"]);

@@ -101,7 +101,8 @@ fn what_was_written_after_the_last_checkpoint_is_dropped_and_written_again() {
     for name in ["metrics.jsonl", "samples.jsonl"] {
         let whole = fs::read_to_string(straight.join(name)).unwrap();
         let cut = whole.trim_end().rfind('\n').unwrap() + 20;
-        fs::write(killed.join(name), &whole[..cut]).unwrap();
+        // In the middle of a character, too.
+        fs::write(killed.join(name), [&whole.as_bytes()[..cut], &"’".as_bytes()[..2]].concat()).unwrap();
     }
     resume("ppo", &killed).unwrap();
     assert_same_run(&killed, &straight);

@@ -106,7 +106,8 @@ fn what_is_saved_is_loaded_again() {
     let files = [
         (
             "tokenizer_config.json",
-            r#"{"bos_token": {"content": "<|endoftext|>"}, "add_bos_token": true, "model_max_length": 5}"#,
+            r#"{"bos_token": {"content": "<|endoftext|>"}, "add_bos_token": true, "model_max_length": 5,
+                "chat_template": "of the older file"}"#,
         ),
         ("generation_config.json", r#"{"eos_token_id": [7, 0]}"#),
         ("chat_template.jinja", "{{ messages[0].content }}!"),

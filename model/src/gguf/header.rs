@@ -40,14 +40,17 @@ pub(super) fn check_read(content: &Content, counts: &Counts, alignment: Option<u
     ensure!(content.tensor_infos.len() as u64 == counts.tensors, "the name of a tensor occurs twice");
     let mut places = Vec::with_capacity(content.tensor_infos.len());
     for (name, info) in &content.tensor_infos {
-        let numbers: u128 = info.shape.dims().iter().map(|&size| size as u128).product();
-        let bytes = numbers / info.ggml_dtype.block_size() as u128 * info.ggml_dtype.type_size() as u128;
+        let dims = info.shape.dims();
+        let numbers = dims.iter().try_fold(1_u128, |numbers, &size| numbers.checked_mul(size as u128));
+        let (block, bytes_of_block) = (info.ggml_dtype.block_size() as u128, info.ggml_dtype.type_size() as u128);
+        let bytes = numbers.and_then(|numbers| (numbers / block).checked_mul(bytes_of_block));
+        let bytes = bytes.with_context(|| format!("the tensor {name} of {dims:?} is too large"))?;
         let start = u128::from(info.offset);
         ensure!(
             info.offset.is_multiple_of(alignment.unwrap_or(DEFAULT_ALIGNMENT)),
             "the tensor {name} begins at {start}, which is not aligned"
         );
-        places.push((start, start + bytes, name));
+        places.push((start, start.saturating_add(bytes), name));
     }
     places.sort_unstable();
     for pair in places.windows(2) {
