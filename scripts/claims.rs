@@ -123,7 +123,7 @@ impl Found {
 
     /// Of one size, or of one against another; `None` where nothing was run that another size does not tell of.
     fn of(&self, models: &[String]) -> Option<Verdict> {
-        Verdict::all(self.parts(self.rows.iter().filter(|row| row.models == models)).into_iter())
+        Verdict::all(self.parts(self.rows.iter().filter(|row| row.models == models)))
     }
 
     /// How many parts hold, are refuted, and cannot tell.
