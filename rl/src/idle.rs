@@ -53,6 +53,7 @@ const RULES: [(&str, &[Rule]); 7] = [
             (&["replay", "replay-temperature", "staleness"], "curriculum", Is(&["plr"])),
             (&["saturation", "backtrack", "backtrack-until"], "curriculum", Is(&["backtracking"])),
             (&["kl-horizon"], "kl-target", Given),
+            (&["kl-target"], "kl-coefficient", Given),
             OF_ADAPTERS,
         ],
     ),
@@ -94,7 +95,8 @@ pub fn idle(typed: &[OsString], matches: &ArgMatches) -> Vec<String> {
             (Is(needed), Some(value)) if !needed.contains(&value.as_str()) => {
                 format!("with --{other} {value}: it is of --{other} {}", needed.join(" or "))
             }
-            (Given, value) if value.as_deref().is_none_or(|value| value == "0") => format!("without --{other}"),
+            (Given, None) => format!("without --{other}"),
+            (Given, Some(value)) if value.parse() == Ok(0.0) => format!("with --{other} {value}"),
             (NotGiven, Some(_)) => format!("with --{other}"),
             (Nothing, _) => "when a base model is trained".into(),
             _ => continue,
@@ -131,9 +133,10 @@ mod tests {
         assert_eq!(told("rl orm --step-label any").len(), 1);
         assert_eq!(told("rl rcrl --labels outcome --threshold 0.3").len(), 1);
         assert_eq!(told("rl ppo --kl-horizon 400"), ["--kl-horizon does nothing without --kl-target"]);
+        assert_eq!(told("rl ppo --kl-target 1 --kl-coefficient 0.0").len(), 1);
         assert_eq!(told("rl ppo --advantage group --gamma 0.9").len(), 1);
         assert_eq!(told("rl sft --lora-alpha 32"), ["--lora-alpha does nothing without --lora-rank"]);
-        assert_eq!(told("rl orm --check-completions 8"), ["--check-completions does nothing without --check-labels"]);
+        assert_eq!(told("rl orm --check-completions 8"), ["--check-completions does nothing with --check-labels 0"]);
         assert_eq!(told("rl pretrain --limit 9 --prompt-style chat").len(), 2);
         assert_eq!(told("rl rcrl --from-samples f --samples 4"), ["--samples does nothing with --from-samples"]);
     }

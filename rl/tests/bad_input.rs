@@ -156,7 +156,6 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     place.fails(&orm(&["--likelihood-of=nowhere"]), &["nowhere does not exist"]);
     place.fails(&orm(&["--language-modelling=-1"]), &["--language-modelling"]);
     place.fails(&with("ei", &["--orm=model"]), &["model", "not a reward model", "rl orm"]);
-    place.fails(&ppo(&["--kl-target=1", "--kl-coefficient=0"]), &["--kl-target", "--kl-coefficient 0"]);
     place.fails(&ppo(&["--orm=model"]), &["--orm", "--reward sparse-orm or dense-orm"]);
     place.fails(&ppo(&["--orm=model", "--reward=dense-orm"]), &["not a reward model"]);
     place.fails(&ppo(&["--reward=sparse-orm"]), &["--init", "rl orm", "--orm"]);

@@ -269,10 +269,6 @@ pub(super) fn check(config: &PpoConfig) -> Result<()> {
     if let Some(target) = config.kl_target {
         ensure!(target.is_finite() && target > 0.0, "--kl-target {target}: give a number above 0");
         ensure!(
-            config.kl_coefficient > 0.0,
-            "--kl-target moves β by factors, and --kl-coefficient 0 stays 0: give another"
-        );
-        ensure!(
             config.kl_horizon >= config.questions * config.samples,
             "--kl-horizon {} is less than the {} samples of a step: β would jump",
             config.kl_horizon,
