@@ -219,12 +219,11 @@ fn made_once(init: &InitArgs, data: &DataArgs, run: &RunArgs, kind: &str, device
             arguments.push("--quiet".into());
         }
         // One that was begun earlier has problems of its own.
+        let is_of_these = |data: &DataArgs| check(&fingerprint(data)?);
         let made = match parse(arguments)? {
-            Command::Pretrain(config) => {
-                check(&fingerprint(&config.data)?).and_then(|()| pretrain::train(&config, device))
-            }
-            Command::Sft(config) => check(&fingerprint(&config.data)?).and_then(|()| sft::train(&config, device)),
-            Command::Orm(config) => check(&fingerprint(&config.data)?).and_then(|()| orm::train(&config, device)),
+            Command::Pretrain(config) => is_of_these(&config.data).and_then(|()| pretrain::train(&config, device)),
+            Command::Sft(config) => is_of_these(&config.data).and_then(|()| sft::train(&config, device)),
+            Command::Orm(config) => is_of_these(&config.data).and_then(|()| orm::train(&config, device)),
             _ => unreachable!("{command} is one of these"),
         };
         made.with_context(|| format!("cannot make the {kind} model {}", dir.display()))?;
