@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::{Problem, extract_answer};
+use crate::{Problem, problem::gold_answer};
 
 /// How many of the 7,473 training problems are held out for validation.
 pub const VALIDATION_ROWS: usize = 473;
@@ -61,9 +61,7 @@ fn problem(line: &str, id: String) -> Result<Problem> {
     let question = row.question.trim().to_owned();
     ensure!(!question.is_empty(), "the question is empty");
     let solution = row.answer.trim().replace("\r\n", "\n");
-    let Some(answer) = extract_answer(&solution).filter(|_| solution.contains("####")) else {
-        bail!("the solution does not end with '#### ' and a number");
-    };
+    let answer = gold_answer(&solution)?;
     Ok(Problem { id, question, solution, answer })
 }
 

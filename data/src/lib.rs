@@ -1,7 +1,7 @@
 //! From text to token ids: problems, their answers and steps, prompts, tokenizers. Knows no tensors and no models.
 //!
 //! A benchmark becomes a list of [`Problem`]s ([`load()`]); a problem becomes token ids ([`encode_prompt`],
-//! [`encode_example`]); a completion becomes an answer ([`extract_answer`]) and the steps that led to it ([`steps()`]).
+//! [`encode_example`]); a completion becomes an answer ([`AnswerFormat::extract`]) and the steps that led to it ([`steps()`]).
 
 pub mod answer;
 mod arithmetic;
@@ -16,14 +16,14 @@ pub mod svamp;
 pub mod synthetic;
 pub mod tokenizer;
 
-pub use answer::{Answer, extract_answer};
+pub use answer::{Answer, AnswerFormat, Ending, own_part};
 pub use goal::{Conditioning, Goal, encode_with_goals};
 pub use gsm8k::read_problems;
 pub use load::{load, shots};
-pub use problem::{Benchmark, DataOptions, Problem, Split, SvampSolutions};
+pub use problem::{Benchmark, DataOptions, Problem, Split, SvampSolutions, gold_answer};
 pub use prompt::{
-    Example, PromptStyle, Prompting, SHOT_END, completion_text, encode_beginning, encode_example, encode_prompt,
-    encode_reversed, encode_reversed_prompt, encode_written, few_shot_prompt, question_prompt,
+    Example, NEXT_QUESTIONS, PromptStyle, Prompting, SHOT_END, completion_text, encode_beginning, encode_example,
+    encode_prompt, encode_reversed, encode_reversed_prompt, encode_written, few_shot_prompt, question_prompt,
 };
 pub use steps::{Step, calculation_trace, calculations_hold, matched_steps, prefix_ends, reference_results, steps};
 pub use tokenizer::{GgufVocabulary, Tokenizer};

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::Answer;
+use crate::{Answer, AnswerFormat, Ending};
 
 /// The environment variable that names the data folder where `--data-dir` does not.
 pub const DATA_DIR_VARIABLE: &str = "RL_DATA_DIR";
@@ -70,6 +70,17 @@ pub struct DataOptions {
     pub data_dir: Option<PathBuf>,
     /// Which solutions SVAMP's training problems come with.
     pub svamp_solutions: SvampSolutions,
+}
+
+/// The answer of a reference solution: the number of its `####` line.
+///
+/// # Errors
+/// Where that line is missing, or is not one number.
+pub fn gold_answer(solution: &str) -> Result<Answer> {
+    AnswerFormat::Gsm8k.extract(solution, Ending::Finished).with_context(|| match solution.rsplit_once("####") {
+        None => "the solution does not end with '#### ' and a number".to_owned(),
+        Some((_, line)) => format!("the answer {:?} is not one number", line.lines().next().unwrap_or("").trim()),
+    })
 }
 
 impl DataOptions {

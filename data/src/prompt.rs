@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-use crate::{Goal, Problem, Tokenizer};
+use crate::{Goal, Problem, Tokenizer, own_part};
 
 /// A prompt and its completion as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,10 @@ impl Prompting {
 /// What stands between a solved problem and the next. A model that is shown some goes on with one of its own: a completion
 /// ends here.
 pub const SHOT_END: &str = "\n\n";
+
+/// What begins another question, behind [`SHOT_END`]. A model that was shown none may go on with one all the same: a completion
+/// of the plain style ends here.
+pub const NEXT_QUESTIONS: [&str; 3] = ["Question:", "Q:", "User:"];
 
 /// What a chat model is told about the form of an answer; a plain prompt says it by example.
 const CHAT_INSTRUCTION: &str =
@@ -138,7 +142,7 @@ pub fn encode_beginning(tokenizer: &Tokenizer, style: PromptStyle, beginning: &s
 }
 
 /// What somebody wrote after a question, word for word, as an example; `ended` adds the end of the sequence, in the place of
-/// what may have separated it from the next problem.
+/// what may have separated it from the next problem. A completion that runs on into a question of its own ended before it.
 pub fn encode_written(
     tokenizer: &Tokenizer,
     prompting: &Prompting,
@@ -148,7 +152,9 @@ pub fn encode_written(
 ) -> Result<Example> {
     let mut tokens = encode_prompt(tokenizer, prompting, question)?;
     let prompt_len = tokens.len();
-    tokens.extend(tokenizer.encode(if ended { completion.trim_end() } else { completion }));
+    let own = own_part(completion);
+    let ended = ended || own.len() < completion.len();
+    tokens.extend(tokenizer.encode(if ended { own.trim_end() } else { own }));
     tokens.extend(tokenizer.eos_ids().first().filter(|_| ended));
     Ok(Example::new(tokens, prompt_len))
 }
@@ -201,6 +207,20 @@ mod tests {
         assert_eq!(tokenizer.decode(prompt), "Answer: 6*4 = <<6*4=24>>24\n#### 24\nQuestion:");
         assert_eq!(tokenizer.decode(completion), format!(" {}", problem.question));
         assert_eq!(completion.last(), tokenizer.eos_ids().first());
+    }
+
+    #[test]
+    fn what_was_written_ends_before_a_question_of_its_own() {
+        let (tokenizer, question) = (tokenizer(), Prompting::default());
+        let tokens = |completion: &str, ended: bool| {
+            encode_written(&tokenizer, &question, "Why?", completion, ended).unwrap().tokens
+        };
+        let whole = tokens(" 6*4 = 24\n#### 24", true);
+        for ended in [true, false] {
+            assert_eq!(tokens(" 6*4 = 24\n#### 24\n\nQuestion:", ended), whole);
+            assert_eq!(tokens(" 6*4 = 24\n#### 24\n\nQuestion: Why?\nAnswer: 1\n#### 1", ended), whole);
+        }
+        assert_ne!(tokens(" 6*4 = 24\n#### 24", false), whole);
     }
 
     #[test]

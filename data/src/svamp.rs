@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::gsm8k::read_text;
-use crate::{Answer, Problem, equation, extract_answer};
+use crate::{Answer, Problem, equation, problem::gold_answer};
 
 /// How many of the 3,138 training problems are held out for validation.
 pub const VALIDATION_ROWS: usize = 300;
@@ -129,7 +129,7 @@ fn language_problem(row: usize, published: LanguageRow) -> Option<Problem> {
 
 fn problem(id: String, question: String, solution: String) -> Result<Problem> {
     ensure!(!question.is_empty(), "the question is empty");
-    let answer = extract_answer(&solution).context("the solution has no answer")?;
+    let answer = gold_answer(&solution)?;
     Ok(Problem { id, question, solution, answer })
 }
 

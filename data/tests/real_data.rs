@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use data::{
-    Benchmark, DataOptions, Problem, Split, SvampSolutions, calculations_hold, extract_answer, load, reference_results,
+    Benchmark, DataOptions, Problem, Split, SvampSolutions, calculations_hold, load, problem::gold_answer,
+    reference_results,
 };
 
 fn data_dir() -> Option<PathBuf> {
@@ -24,7 +25,7 @@ fn problems(data_dir: &Path, benchmark: Benchmark, split: Split, svamp_solutions
 
 fn assert_every_solution_gives_its_answer(problems: &[Problem]) {
     for problem in problems {
-        assert_eq!(extract_answer(&problem.solution).as_ref(), Some(&problem.answer), "{problem:?}");
+        assert_eq!(gold_answer(&problem.solution).unwrap(), problem.answer, "{problem:?}");
     }
 }
 

@@ -26,12 +26,12 @@ pub use likelihood::{Likelihood, Signal, Weights};
 pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
 pub use palette::PALETTE;
 pub use policy::{CONDITIONING, CheckpointIndex, Policy, load_tokenizer, read_index, resolve_checkpoint};
-pub use report::{About, Metric, MetricKind, Report, by_question};
+pub use report::{About, Metric, MetricKind, Report, by_question, warn_of_unreadable};
 pub use reward_model::{Outcome, RewardModel};
 pub use reward_report::{Agreement, LabelCheck, OrmReport};
 pub use sample::{
-    Evaluation, Sample, SampleConfig, check_samples, complete, complete_prompts, encode_prompts, evaluate, grade,
-    greedy_accuracy, read_samples, score,
+    Evaluation, Sample, SampleConfig, check_samples, complete, complete_prompts, complete_until, encode_prompts,
+    ending, evaluate, grade, greedy_accuracy, read_samples, score,
 };
 pub use saved::evaluate_saved;
 pub use score::ScoreArgs;

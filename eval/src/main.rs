@@ -2,12 +2,12 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use data::{Benchmark, DataOptions, Goal, PromptStyle, Prompting, Split};
+use data::{AnswerFormat, Benchmark, DataOptions, Goal, PromptStyle, Prompting, Split};
 use eval::{
     About, CompareArgs, Diversity, Policy, RewardModel, Sample, SampleConfig, ScoreArgs, check_samples, compare,
     diversity_table, evaluate, evaluate_saved, read_samples, score, table,
     terminal::{fail, log_to_stderr},
-    write_whole,
+    warn_of_unreadable, write_whole,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::{Compute, DeviceKind};
@@ -83,6 +83,11 @@ struct RunArgs {
     /// How a question is put
     #[arg(long, value_enum, default_value_t)]
     prompt_style: PromptStyle,
+    /// How an answer is read out of a completion: auto, gsm8k (the line of ####), boxed, last-number, regex:PATTERN [default: gsm8k,
+    /// for --prompt-style chat auto]
+    #[arg(long, value_name = "FORMAT", default_value = "gsm8k", default_value_if("prompt_style", "chat", "auto"))]
+    #[arg(hide_default_value = true)]
+    answer_format: AnswerFormat,
     /// Solved problems shown before each question, from the end of the validation split
     #[arg(long, value_name = "N", default_value_t = 0)]
     shots: usize,
@@ -167,6 +172,7 @@ fn run(args: &RunArgs) -> Result<()> {
     let about = About {
         benchmark: args.benchmark,
         split: args.split,
+        answer_format: args.answer_format.clone(),
         temperature: Some(args.temperature),
         checkpoint: Some(args.checkpoint.display().to_string()),
         truncated: None,
@@ -179,6 +185,7 @@ fn run(args: &RunArgs) -> Result<()> {
         rows: args.rollout_batch.into(),
         threads: model::streams(args.threads.map(usize::from), &device),
         prompting: Prompting { style: args.prompt_style, shots, goal: args.goal },
+        answer_format: args.answer_format.clone(),
     };
     let scored = if reward_model.is_some() { config.samples } else { 0 };
     let drawn = if args.from_samples.is_none() { config.drawn() } else { 0 };
@@ -190,6 +197,7 @@ fn run(args: &RunArgs) -> Result<()> {
         Source::Policy(policy) => evaluate(policy, &problems, about, &config, args.seed, judge, &ended)?,
     };
     bar.finish_and_clear();
+    warn_of_unreadable(&evaluation.report);
     if let Some(path) = &args.out {
         write_whole(path, &serde_json::to_string_pretty(&evaluation.report)?)?;
     }

@@ -3,7 +3,7 @@
 use crate::hub;
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
-use data::{Conditioning, GgufVocabulary, PromptStyle, Prompting, SHOT_END, Tokenizer};
+use data::{Conditioning, GgufVocabulary, NEXT_QUESTIONS, PromptStyle, Prompting, SHOT_END, Tokenizer};
 use model::{Forced, Gguf, REWARD_HEAD, Transformer};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -139,13 +139,14 @@ impl Policy {
         load_trunk(&folder, device)
     }
 
-    /// What ends a completion: an end-of-sequence token; and, where solved problems were shown before the question, what
-    /// stood between them, because the model goes on with a problem of its own there.
+    /// What ends a completion: an end-of-sequence token; and in the plain style the beginning of a question of its own. Where
+    /// solved problems were shown before the question, that is what stood between them.
     pub fn stops(&self, prompting: &Prompting) -> Vec<Vec<u32>> {
         let mut stops: Vec<Vec<u32>> = self.stop_ids().into_iter().map(|id| vec![id]).collect();
         // The answer of a chat may have blank lines, and ends as a message does.
-        if !prompting.shots.is_empty() && prompting.style == PromptStyle::Plain {
-            stops.extend(shot_ends(&self.tokenizer));
+        if prompting.style == PromptStyle::Plain {
+            let ends = shot_ends(&self.tokenizer);
+            stops.extend(if prompting.shots.is_empty() { next_questions(&self.tokenizer, &ends) } else { ends });
         }
         stops
     }
@@ -179,24 +180,52 @@ impl Policy {
 
 /// How a model may write the end of a shot: as one piece of text, character by character, or at the end of a token that has more.
 fn shot_ends(tokenizer: &Tokenizer) -> Vec<Vec<u32>> {
-    // Behind a digit, as it stands there: some tokenizers put a space before whatever they are given alone.
-    let digit = tokenizer.encode("0");
-    let behind = |text: &str| match tokenizer.encode(&format!("0{text}")).strip_prefix(digit.as_slice()) {
-        Some(ids) => ids.to_vec(),
-        None => tokenizer.encode(text),
-    };
-    let in_pieces = SHOT_END.chars().flat_map(|character| behind(&character.to_string())).collect();
+    let in_pieces = SHOT_END.chars().flat_map(|character| behind(tokenizer, &character.to_string())).collect();
     let has_it = |&id: &u32| tokenizer.decode(&[id]).contains(SHOT_END);
     let at_once = (0..tokenizer.vocab_size() as u32).filter(has_it).map(|id| vec![id]);
-    let mut ends: Vec<Vec<u32>> = [behind(SHOT_END), in_pieces].into_iter().chain(at_once).collect();
+    let mut ends: Vec<Vec<u32>> = [behind(tokenizer, SHOT_END), in_pieces].into_iter().chain(at_once).collect();
     ends.sort_unstable();
     ends.dedup();
     ends
 }
 
+/// How a model may begin a question of its own: what ends a shot, and then [`NEXT_QUESTIONS`].
+fn next_questions(tokenizer: &Tokenizer, ends: &[Vec<u32>]) -> Vec<Vec<u32>> {
+    let line = behind(tokenizer, SHOT_END);
+    let heads: Vec<Vec<u32>> = NEXT_QUESTIONS
+        .iter()
+        .map(|head| {
+            let both = behind(tokenizer, &format!("{SHOT_END}{head}"));
+            both.strip_prefix(line.as_slice()).map_or_else(|| tokenizer.encode(head), <[u32]>::to_vec)
+        })
+        .collect();
+    ends.iter().flat_map(|end| heads.iter().map(move |head| [end.as_slice(), head].concat())).collect()
+}
+
+/// A text as it is tokenised behind a digit: some tokenizers put a space before whatever they are given alone.
+fn behind(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    let digit = tokenizer.encode("0");
+    match tokenizer.encode(&format!("0{text}")).strip_prefix(digit.as_slice()) {
+        Some(ids) => ids.to_vec(),
+        None => tokenizer.encode(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_of_its_own_ends_a_completion_that_was_shown_none() {
+        let texts = ["Question: 0 and 1?\nAnswer: 1\n#### 1\n\n".repeat(9)];
+        let tokenizer = Tokenizer::train_bpe(&texts, 300).unwrap();
+        let written = tokenizer.encode("#### 0\n\nQuestion: 1");
+        let stops = next_questions(&tokenizer, &shot_ends(&tokenizer));
+        let stopped = (0..=written.len()).find(|&end| stops.iter().any(|stop| written[..end].ends_with(stop)));
+        assert_eq!(tokenizer.decode(&written[..stopped.unwrap()]), "#### 0\n\nQuestion:");
+        let alone = tokenizer.encode("#### 0\n\n1");
+        assert!(!(0..=alone.len()).any(|end| stops.iter().any(|stop| alone[..end].ends_with(stop))));
+    }
 
     #[test]
     fn the_end_of_a_shot_is_what_stands_behind_an_answer() {

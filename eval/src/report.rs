@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
-use data::{Benchmark, Split};
+use data::{AnswerFormat, Benchmark, Split};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
@@ -23,6 +23,9 @@ pub struct Report {
     pub benchmark: Benchmark,
     /// The part of it.
     pub split: Split,
+    /// How answers were read out of completions.
+    #[serde(default)]
+    pub answer_format: AnswerFormat,
     /// The number of questions that were scored.
     pub problems: usize,
     /// Samples of each question, the greedy one aside; the smallest number where they differ.
@@ -49,6 +52,8 @@ pub struct About {
     pub benchmark: Benchmark,
     /// The part of it.
     pub split: Split,
+    /// How answers were read out of completions.
+    pub answer_format: AnswerFormat,
     /// The sampling temperature.
     pub temperature: Option<f64>,
     /// What was evaluated.
@@ -103,6 +108,7 @@ impl Report {
         Ok(Report {
             benchmark: about.benchmark,
             split: about.split,
+            answer_format: about.answer_format,
             problems: questions.len(),
             samples: questions.iter().map(Vec::len).min().unwrap_or(0),
             temperature: about.temperature,
@@ -156,6 +162,21 @@ pub fn by_question(
         values.insert(Metric { kind: MetricKind::Maj, k: 1 }, right);
     }
     Ok(values)
+}
+
+/// Share of unreadable answers from which on the answer format is probably another one.
+const ALMOST_ALL: f64 = 0.9;
+
+/// Warns where almost no completion has a readable answer: they may be written in another format than they are read in.
+pub fn warn_of_unreadable(report: &Report) {
+    if report.parse_failures >= ALMOST_ALL {
+        tracing::warn!(
+            "{:.0} % of the completions have no answer that --answer-format {} can read: see how they end, and give auto, gsm8k, \
+             boxed, last-number or regex:PATTERN",
+            100.0 * report.parse_failures,
+            report.answer_format
+        );
+    }
 }
 
 fn unparsable_share<'a>(samples: impl ExactSizeIterator<Item = &'a Graded>) -> f64 {

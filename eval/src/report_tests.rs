@@ -11,6 +11,7 @@ fn graded(answer: Option<i64>, score: Option<f64>) -> Graded {
 
 fn about() -> About {
     About {
+        answer_format: AnswerFormat::Auto,
         benchmark: Benchmark::Gsm8k,
         split: Split::Test,
         temperature: Some(0.7),

@@ -176,6 +176,7 @@ pub(crate) mod tests {
         let mut samples = [("one", "three"), ("two", "three"), ("one", "is"), ("one", "three"), ("one", "")]
             .map(|(id, completion)| written(id, completion));
         let config = SampleConfig {
+            answer_format: data::AnswerFormat::Gsm8k,
             samples: 1,
             temperature: 1.0,
             max_new_tokens: 8,

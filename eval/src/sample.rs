@@ -7,7 +7,7 @@ use crate::{
     reward_model::RewardModel,
 };
 use anyhow::{Context, Result, ensure};
-use data::{Example, Problem, Prompting, encode_prompt, encode_written, extract_answer};
+use data::{AnswerFormat, Ending, Example, Problem, Prompting, encode_prompt, encode_written};
 use model::{Completion, Finish, GenerateConfig, GenerateStats, Key, Purpose, generate};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -32,6 +32,8 @@ pub struct SampleConfig {
     pub threads: usize,
     /// How a question is put.
     pub prompting: Prompting,
+    /// How an answer is read out of a completion.
+    pub answer_format: AnswerFormat,
 }
 
 impl SampleConfig {
@@ -137,12 +139,24 @@ pub fn complete_prompts(
     key: impl Fn(usize, usize) -> Key,
     ended: &(dyn Fn(usize) + Sync),
 ) -> (Vec<Vec<Completion>>, GenerateStats) {
+    complete_until(policy, prompts, policy.stops(&config.prompting), config, key, ended)
+}
+
+/// As [`complete_prompts`], each completion to the first of these sequences.
+pub fn complete_until(
+    policy: &Policy,
+    prompts: &[Vec<u32>],
+    stops: Vec<Vec<u32>>,
+    config: &SampleConfig,
+    key: impl Fn(usize, usize) -> Key,
+    ended: &(dyn Fn(usize) + Sync),
+) -> (Vec<Vec<Completion>>, GenerateStats) {
     let keys: Vec<Vec<Key>> =
         (0..prompts.len()).map(|problem| (0..config.samples).map(|sample| key(problem, sample)).collect()).collect();
     let generate_config = GenerateConfig {
         max_new_tokens: config.max_new_tokens,
         temperature: config.temperature,
-        stops: policy.stops(&config.prompting),
+        stops,
         forced: policy.labels_of_lines(&config.prompting),
         rows: config.rows,
         threads: config.threads,
@@ -151,9 +165,9 @@ pub fn complete_prompts(
 }
 
 /// Reads the answer of a completion and compares it.
-pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion) -> Sample {
+pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion, format: &AnswerFormat) -> Sample {
     let text = policy.tokenizer.decode(&completion.tokens);
-    let answer = extract_answer(&text);
+    let answer = format.extract(&text, ending(completion.finish));
     Sample {
         step: None,
         id: problem.id.clone(),
@@ -188,7 +202,26 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
+/// Whether a completion was written to its end, for who reads its answer.
+pub fn ending(finish: Finish) -> Ending {
+    match finish {
+        Finish::Stop => Ending::Finished,
+        Finish::Length => Ending::CutOff,
+    }
+}
+
 impl Sample {
+    /// The same completion graded anew, whatever it says of itself.
+    pub fn regraded(self, problem: &Problem, format: &AnswerFormat) -> Self {
+        let answer = format.extract(&self.completion, ending(self.finish));
+        Self {
+            correct: answer.as_ref() == Some(&problem.answer),
+            answer: answer.map(|answer| answer.to_string()),
+            expected: problem.answer.to_string(),
+            ..self
+        }
+    }
+
     /// As a vote for the metrics.
     pub fn graded(&self) -> Graded {
         let answer = self.answer.as_deref().and_then(data::Answer::parse_number);
@@ -238,7 +271,7 @@ pub fn evaluate(
     let graded = |config: &SampleConfig| -> Result<Vec<Vec<Sample>>> {
         let (completions, _) = complete(policy, problems, config, key, ended)?;
         let of_problem = |(problem, row): (&Problem, Vec<Completion>)| {
-            row.iter().map(|completion| grade(policy, problem, completion)).collect()
+            row.iter().map(|completion| grade(policy, problem, completion, &config.answer_format)).collect()
         };
         Ok(problems.iter().zip(completions).map(of_problem).collect())
     };
@@ -281,8 +314,8 @@ pub fn greedy_accuracy(policy: &Policy, problems: &[Problem], config: &SampleCon
     let config = SampleConfig { samples: 1, temperature: 0.0, ..config.clone() };
     let key = |_, _| Key::new(0, Purpose::Evaluation);
     let (completions, _) = complete(policy, problems, &config, key, &|_| ())?;
-    let samples: Vec<Sample> =
-        problems.iter().zip(completions.iter().flatten()).map(|(p, completion)| grade(policy, p, completion)).collect();
+    let graded = problems.iter().zip(completions.iter().flatten());
+    let samples: Vec<Sample> = graded.map(|(p, whole)| grade(policy, p, whole, &config.answer_format)).collect();
     let right = samples.iter().filter(|sample| sample.correct).count();
     Ok((right as f64 / samples.len().max(1) as f64, samples))
 }

@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use data::Problem;
 use std::{collections::HashMap, path::Path};
 
-/// As [`evaluate`](crate::evaluate), to the digit, with the samples of a file in place of new ones: the first K of each problem.
+/// As [`evaluate`](crate::evaluate), to the digit, with the samples of a file in place of new ones: the first K of each problem. They
+/// are graded anew.
 ///
 /// # Errors
 /// A file that is malformed, is of other problems, or has fewer samples.
@@ -36,18 +37,15 @@ pub fn evaluate_saved(
     for problem in problems {
         let id = &problem.id;
         let found = of_problem.remove(id);
-        let (first, mut drawn) =
-            found.with_context(|| format!("{name} has no sample of {id}: it is of other problems"))?;
+        let (first, drawn) = found.with_context(|| format!("{name} has no sample of {id}: it is of other problems"))?;
         let expected = problem.answer.to_string();
         ensure!(
             first.iter().chain(&drawn).all(|s| s.question == problem.question && s.expected == expected),
             "{name}: {id} has another question or answer than the problem of this name: it is of other problems"
         );
-        let is_told = |s: &Sample| s.correct == (s.answer.as_deref() == Some(expected.as_str()));
-        ensure!(
-            first.iter().chain(&drawn).all(is_told),
-            "{name}: a sample of {id} says that it is right where its answer is not, or the other way round"
-        );
+        let first = first.map(|sample| sample.regraded(problem, &config.answer_format));
+        let mut drawn: Vec<Sample> =
+            drawn.into_iter().map(|sample| sample.regraded(problem, &config.answer_format)).collect();
         let first = first.with_context(|| {
             format!("{name} has no greedy sample of {id}: give a file that `eval run --save-samples` has written")
         })?;
@@ -75,7 +73,7 @@ mod tests {
         policy::Policy,
         reward_model::tests::{policy, reward_model},
     };
-    use data::{Answer, Benchmark, Prompting, Split};
+    use data::{Answer, AnswerFormat, Benchmark, Prompting, Split};
 
     fn problem(id: usize) -> Problem {
         let answer = Answer::from_integer(id as i64);
@@ -84,12 +82,22 @@ mod tests {
 
     fn about() -> About {
         let (benchmark, split) = (Benchmark::Synthetic, Split::Test);
-        About { benchmark, split, temperature: Some(0.9), checkpoint: None, truncated: None, mean_tokens: None }
+        let answer_format = AnswerFormat::Gsm8k;
+        About {
+            benchmark,
+            split,
+            answer_format,
+            temperature: Some(0.9),
+            checkpoint: None,
+            truncated: None,
+            mean_tokens: None,
+        }
     }
 
     fn config(samples: usize) -> SampleConfig {
         let prompting = Prompting::default();
-        SampleConfig { samples, temperature: 0.9, max_new_tokens: 6, rows: 4, threads: 1, prompting }
+        let answer_format = AnswerFormat::Gsm8k;
+        SampleConfig { samples, temperature: 0.9, max_new_tokens: 6, rows: 4, threads: 1, prompting, answer_format }
     }
 
     fn sampled(policy: &Policy, problems: &[Problem], samples: usize, judge: Option<&RewardModel>) -> Evaluation {
@@ -121,9 +129,11 @@ mod tests {
         assert!(error(&[problem(7)], 2).contains("no sample of test/7: it is of other problems"));
         let other = Problem { question: "two?".into(), ..problem(1) };
         assert!(error(&[other], 2).contains("test/1 has another question"));
-        let (wrong, right) = ("\"correct\":false", "\"correct\":true");
-        std::fs::write(&file, text.replacen(wrong, right, 1)).unwrap();
-        assert!(error(&problems, 5).contains("says that it is right where its answer is not"));
+        // What the file says of an answer does not count.
+        let lies = text.replace("\"correct\":false", "\"correct\":true").replace("\"answer\":null", "\"answer\":\"0\"");
+        assert_ne!(lies, text);
+        std::fs::write(&file, lies).unwrap();
+        assert_eq!(saved(&problems, 5, None).unwrap().samples, sampled(&policy, &problems, 5, None).samples);
         let without: String =
             text.lines().filter(|line| !line.contains("greedy")).map(|line| format!("{line}\n")).collect();
         std::fs::write(&file, without).unwrap();

@@ -14,13 +14,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use data::{Answer, Benchmark, DataOptions, Problem, Split, extract_answer};
+use data::{Answer, AnswerFormat, Benchmark, DataOptions, Ending, Problem, Split};
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::files::write_whole;
 use crate::metrics::Graded;
-use crate::report::{About, Report};
+use crate::report::{About, Report, warn_of_unreadable};
 use crate::table::table;
 
 /// Scores completions that somebody else produced; needs no model.
@@ -45,6 +45,9 @@ pub struct ScoreArgs {
     /// The numbers of samples to score at, as in 1,4,96; by default 1 and as many as every problem has.
     #[arg(long, value_name = "K,…", value_delimiter = ',')]
     pub k: Vec<NonZeroUsize>,
+    /// How an answer is read out of a completion: auto, gsm8k (the line of ####), boxed, last-number, regex:PATTERN
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub answer_format: AnswerFormat,
     /// Score the problems that have a prediction alone, where some have none.
     #[arg(long)]
     pub allow_missing: bool,
@@ -81,13 +84,15 @@ fn output(args: &ScoreArgs) -> Result<String> {
 
     let file_name = args.predictions.display();
     let file = File::open(&args.predictions).with_context(|| format!("cannot open {file_name}"))?;
-    let rows = read_predictions(BufReader::new(file), &problems).with_context(|| file_name.to_string())?;
+    let rows = read_predictions(BufReader::new(file), &problems, &args.answer_format)
+        .with_context(|| file_name.to_string())?;
     let report = score(&rows, &problems, args).with_context(|| file_name.to_string())?;
 
     // The file comes first: if it cannot be written, nothing has been printed that looks like success.
     if let Some(path) = &args.per_sample {
         write_whole(path, &per_sample_lines(&rows)?)?;
     }
+    warn_of_unreadable(&report);
     if rows.len() < problems.len() {
         eprintln!(
             "{} of {} problems have no prediction and are not scored",
@@ -105,7 +110,11 @@ fn output(args: &ScoreArgs) -> Result<String> {
 /// Reads the predictions of `problems` and grades every completion, in the order of the lines.
 ///
 /// Where several problems have the same question text, lines that name it go to them in order.
-pub fn read_predictions(mut reader: impl BufRead, problems: &[Problem]) -> Result<Vec<GradedRow>> {
+pub fn read_predictions(
+    mut reader: impl BufRead,
+    problems: &[Problem],
+    format: &AnswerFormat,
+) -> Result<Vec<GradedRow>> {
     let mut places = Places::new(problems);
     let mut rows: Vec<GradedRow> = Vec::new();
     let mut bytes = Vec::new();
@@ -121,7 +130,7 @@ pub fn read_predictions(mut reader: impl BufRead, problems: &[Problem]) -> Resul
             continue;
         }
         let row = parse_line(text)
-            .and_then(|prediction| grade(line, prediction, problems, &mut places))
+            .and_then(|prediction| grade(line, prediction, problems, format, &mut places))
             .with_context(|| format!("line {line}"))?;
         if let Some(first) = rows.first() {
             let has_scores = |row: &GradedRow| row.samples.iter().any(|sample| sample.score.is_some());
@@ -188,6 +197,7 @@ fn score(rows: &[GradedRow], problems: &[Problem], args: &ScoreArgs) -> Result<R
     let about = About {
         benchmark: args.benchmark,
         split: args.split,
+        answer_format: args.answer_format.clone(),
         temperature: None,
         checkpoint: None,
         truncated: None,
@@ -222,7 +232,13 @@ fn parse_line(line: &[u8]) -> Result<Prediction> {
     })
 }
 
-fn grade(line: usize, prediction: Prediction, problems: &[Problem], places: &mut Places) -> Result<GradedRow> {
+fn grade(
+    line: usize,
+    prediction: Prediction,
+    problems: &[Problem],
+    format: &AnswerFormat,
+    places: &mut Places,
+) -> Result<GradedRow> {
     let index = places.take(line, prediction.index, prediction.question.as_ref())?;
     let completions = &prediction.completions;
     ensure!(!completions.is_empty(), "index {index} has no completions");
@@ -242,7 +258,7 @@ fn grade(line: usize, prediction: Prediction, problems: &[Problem], places: &mut
         .iter()
         .zip(scores)
         .map(|(completion, score)| {
-            let answer = extract_answer(&completion.as_str());
+            let answer = format.extract(&completion.as_str(), Ending::Finished);
             let correct = answer.as_ref() == Some(&problems[index].answer);
             Graded { answer, correct, score }
         })

@@ -33,7 +33,7 @@ fn problems() -> Vec<Problem> {
 }
 
 fn read(text: &str) -> Result<Vec<GradedRow>> {
-    read_predictions(text.as_bytes(), &problems())
+    read_predictions(text.as_bytes(), &problems(), &AnswerFormat::Auto)
 }
 
 #[track_caller]
@@ -144,7 +144,7 @@ fn no_completion_text_stops_the_scoring() {
         file.extend(format!(", {}", serde_json::json!(text)).bytes());
     }
     file.extend(b"]}");
-    let rows = read_predictions(&file[..], &problems()).unwrap();
+    let rows = read_predictions(&file[..], &problems(), &AnswerFormat::Auto).unwrap();
     assert_eq!(rows[0].samples.len(), 17);
     assert!(rows[0].samples[..2].iter().all(|sample| sample.correct), "{:?}", &rows[0].samples[..2]);
     let wrongly_right = rows[0].samples[2..].iter().position(|sample| sample.correct);

@@ -7,7 +7,7 @@ use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use data::{Benchmark, DataOptions, Problem, PromptStyle, Prompting, Split, SvampSolutions};
+use data::{AnswerFormat, Benchmark, DataOptions, Problem, PromptStyle, Prompting, Split, SvampSolutions};
 use eval::SampleConfig;
 use model::{Compute, DeviceKind, ModelSize};
 use serde::Serialize;
@@ -107,6 +107,11 @@ pub struct DataArgs {
     /// How a question is put to the model
     #[arg(long, value_enum, default_value_t)]
     pub prompt_style: PromptStyle,
+    /// How an answer is read out of a completion: auto, gsm8k (the line of ####), boxed, last-number, regex:PATTERN [default: gsm8k,
+    /// for --prompt-style chat auto]
+    #[arg(long, value_name = "FORMAT", default_value = "gsm8k", default_value_if("prompt_style", "chat", "auto"))]
+    #[arg(hide_default_value = true)]
+    pub answer_format: AnswerFormat,
     /// Most tokens of a completion [default: 112 for synthetic, 256 otherwise]
     #[arg(long, value_name = "N", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,6 +201,7 @@ impl ComputeArgs {
             rows: self.rollout_batch,
             threads: model::streams(self.threads, device),
             prompting,
+            answer_format: data.answer_format.clone(),
         }
     }
 

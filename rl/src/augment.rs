@@ -22,9 +22,9 @@ use burn::tensor::Device;
 use clap::Args;
 use data::{
     Answer, Benchmark, Example, Problem, Split, calculations_hold, encode_reversed, encode_reversed_prompt,
-    extract_answer,
+    gold_answer, own_part,
 };
-use eval::{Policy, Sample, SampleConfig, check_samples, complete, complete_prompts};
+use eval::{Policy, Sample, SampleConfig, check_samples, complete, complete_prompts, ending};
 use model::{Completion, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -194,8 +194,9 @@ fn distinct_solutions(samples: &[Sample]) -> Vec<(String, Answer)> {
     let mut known = HashSet::new();
     let whole = samples.iter().filter(|sample| sample.finish == Finish::Stop);
     let solutions = whole.filter_map(|sample| {
-        let solution = sample.completion.trim().to_string();
-        let answer = extract_answer(&solution).filter(|_| solution.contains("####") && calculations_hold(&solution))?;
+        let solution = own_part(&sample.completion).trim().to_string();
+        // The problems are written as GSM8K's, whatever format answers are read in.
+        let answer = gold_answer(&solution).ok().filter(|_| calculations_hold(&solution))?;
         known.insert(solution.clone()).then_some((solution, answer))
     });
     solutions.collect()
@@ -332,7 +333,10 @@ fn verify(forward: &Policy, pairs: Vec<Pair>, config: &AugmentConfig, run: &Run,
         };
         let (completions, _) = complete(forward, problems, &sampling, key, &|ended| progress.advance(ended))?;
         let line = |(problem, completions): (&Problem, Vec<Completion>)| {
-            let answers = completions.iter().map(|whole| extract_answer(&forward.tokenizer.decode(&whole.tokens)));
+            let answers = completions.iter().map(|whole| {
+                let text = forward.tokenizer.decode(&whole.tokens);
+                sampling.answer_format.extract(&text, ending(whole.finish))
+            });
             let agreed = answers.filter(|answer| answer.as_ref() == Some(&problem.answer)).count();
             Verified { question: problem.question.clone(), solution: problem.solution.clone(), agreed, of: k }
         };
@@ -360,7 +364,7 @@ fn check(config: &AugmentConfig) -> Result<()> {
 
 fn dry_run(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
     let problems = config.data.load(Split::Train)?;
-    let (samples, _) = config.sampling.planned(&problems)?;
+    let (samples, _) = config.sampling.planned(&problems, &config.data.answer_format)?;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,

@@ -22,7 +22,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use data::{Problem, Split};
+use data::{Problem, Split, own_part};
 use eval::{Diversity, Policy, RewardModel, Sample, SampleConfig, greedy_accuracy};
 use model::Finish;
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,9 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         let label = format!("ei round {round}");
         let had = std::mem::take(&mut this_round);
         let samples = match &config.foreign.from_samples {
-            Some(file) if round == 1 => config.foreign.take(file, &problems, Rounds::First, had, &mut run)?,
+            Some(file) if round == 1 => {
+                config.foreign.take(file, &problems, &config.data.answer_format, Rounds::First, had, &mut run)?
+            }
             _ => {
                 let (problems, sampling, label) = (&problems, &sampling, &label);
                 let (seed, quiet) = (config.run.seed, config.run.quiet);
@@ -236,7 +238,7 @@ impl<'a> Pool<'a> {
     /// Takes a sample that has passed the filter, if it is new; whether it did.
     fn keep(&mut self, sample: &Sample) -> bool {
         let Some(&problem) = self.problems.get(sample.id.as_str()) else { return false };
-        let solution = sample.completion.trim().to_string();
+        let solution = own_part(&sample.completion).trim().to_string();
         self.insert(Problem { solution, ..problem.clone() })
     }
 

@@ -3,8 +3,8 @@
 use crate::{args::ComputeArgs, progress::print_line};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use data::{Goal, PromptStyle, Prompting, encode_prompt};
-use eval::{Policy, SampleConfig, check_samples, complete_prompts};
+use data::{AnswerFormat, Goal, PromptStyle, Prompting, encode_prompt};
+use eval::{Policy, SampleConfig, check_samples, complete_until};
 use model::{Completion, Finish, Key, Purpose};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -85,8 +85,14 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         rows: args.compute.rollout_batch,
         threads: args.compute.threads(&device),
         prompting,
+        answer_format: AnswerFormat::default(),
     };
-    let (completions, _) = complete_prompts(&policy, &encoded, &config, key, &|_| ());
+    // A text that is no question may go on with anything.
+    let stops = match args.prompt.is_empty() && args.file.is_none() {
+        true => policy.stops(&config.prompting),
+        false => policy.stop_ids().into_iter().map(|id| vec![id]).collect(),
+    };
+    let (completions, _) = complete_until(&policy, &encoded, stops, &config, key, &|_| ());
     for (prompt, completions) in prompts.iter().zip(&completions) {
         for completion in completions {
             print_line(&line(args.json, &policy, prompt, completion)?)?;

@@ -14,7 +14,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use data::{Problem, calculation_trace};
+use data::{AnswerFormat, Problem, calculation_trace};
 use eval::{Policy, Sample, SampleConfig, complete, grade};
 use model::{Key, Purpose};
 use serde::Serialize;
@@ -113,7 +113,7 @@ impl ForeignArgs {
         }
     }
 
-    /// The samples of these problems in the file, as those of step 1 of a run that may have them already.
+    /// The samples of these problems in the file, graded anew, as those of step 1 of a run that may have them already.
     ///
     /// # Errors
     /// A file that is missing or malformed, or holds no sample of them; a full disk.
@@ -121,6 +121,7 @@ impl ForeignArgs {
         &self,
         file: &Path,
         problems: &[Problem],
+        format: &AnswerFormat,
         of: Rounds,
         had: Vec<Sample>,
         run: &mut Run,
@@ -128,27 +129,27 @@ impl ForeignArgs {
         if !had.is_empty() {
             return Ok(had);
         }
-        let samples = self.read(file, problems, of)?;
+        let samples = self.read(file, problems, format, of)?;
         run.write_samples_whole(&samples)?;
         Ok(samples)
     }
 
-    fn read(&self, file: &Path, problems: &[Problem], of: Rounds) -> Result<Vec<Sample>> {
+    fn read(&self, file: &Path, problems: &[Problem], format: &AnswerFormat, of: Rounds) -> Result<Vec<Sample>> {
         let mut first = First::of(self.from_samples_per_question);
-        let question_of: HashMap<&str, &str> =
-            problems.iter().map(|problem| (problem.id.as_str(), problem.question.as_str())).collect();
+        let by_id: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
         let (mut samples, mut round) = (Vec::new(), None);
         for sample in eval::read_samples(file)? {
-            let Some((&id, &question)) = question_of.get_key_value(sample.id.as_str()) else { continue };
+            let Some((&id, &problem)) = by_id.get_key_value(sample.id.as_str()) else { continue };
             ensure!(
-                sample.question == question,
+                sample.question == problem.question,
                 "{}: {id} has another question than the problem of this name has now; sample anew",
                 file.display()
             );
             // What somebody else began says nothing of who went on, and what was not drawn is no sample.
             let counts = sample.given == 0 && !sample.greedy;
             if counts && (of == Rounds::All || sample.step == *round.get_or_insert(sample.step)) && first.has_room(id) {
-                samples.push(Sample { step: Some(1), ..sample });
+                let sample = sample.regraded(problem, format);
+                samples.push(Sample { step: Some(1), reward: Some(f64::from(u8::from(sample.correct))), ..sample });
             }
         }
         ensure!(!samples.is_empty(), "{} holds no sample of these training problems", file.display());
@@ -159,10 +160,16 @@ impl ForeignArgs {
     ///
     /// # Errors
     /// A file that is missing or malformed, or holds no sample of them.
-    pub fn planned(&self, problems: &[Problem], k: usize, of: Rounds) -> Result<(usize, String)> {
+    pub fn planned(
+        &self,
+        problems: &[Problem],
+        k: usize,
+        format: &AnswerFormat,
+        of: Rounds,
+    ) -> Result<(usize, String)> {
         Ok(match &self.from_samples {
             Some(file) => {
-                let samples = self.read(file, problems, of)?.len();
+                let samples = self.read(file, problems, format, of)?.len();
                 (samples, format!("{samples} (those of --from-samples)"))
             }
             None => (problems.len() * k, format!("{} ({} questions x {k})", problems.len() * k, problems.len())),
@@ -193,8 +200,8 @@ impl SamplingArgs {
     ///
     /// # Errors
     /// As [`ForeignArgs::planned`].
-    pub fn planned(&self, problems: &[Problem]) -> Result<(usize, String)> {
-        self.foreign.planned(problems, self.samples, Rounds::All)
+    pub fn planned(&self, problems: &[Problem], format: &AnswerFormat) -> Result<(usize, String)> {
+        self.foreign.planned(problems, self.samples, format, Rounds::All)
     }
 
     /// `count` samples of each question, as these flags put it.
@@ -232,7 +239,7 @@ impl SamplingArgs {
     ) -> Result<Gathered> {
         let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
         let samples = match &self.foreign.from_samples {
-            Some(file) => self.foreign.take(file, problems, Rounds::All, written, run)?,
+            Some(file) => self.foreign.take(file, problems, &data.answer_format, Rounds::All, written, run)?,
             None => {
                 let sampling = &self.config(self.samples, data, run_args, device)?;
                 let (seed, quiet) = (run_args.seed, run_args.quiet);
@@ -297,7 +304,7 @@ impl Harvest<'_> {
             new_tokens += stats.new_tokens;
             let graded = chunk.iter().zip(&completions).flat_map(|(problem, completions)| {
                 completions.iter().map(|completion| {
-                    let sample = grade(policy, problem, completion);
+                    let sample = grade(policy, problem, completion, &self.sampling.answer_format);
                     Sample { step: Some(self.step), reward: Some(f64::from(u8::from(sample.correct))), ..sample }
                 })
             });

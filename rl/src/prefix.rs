@@ -12,8 +12,8 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use data::{Example, Problem, Prompting, Tokenizer, encode_written, extract_answer, prefix_ends};
-use eval::{Policy, Sample, SampleConfig, check_samples, complete_prompts};
+use data::{Example, Problem, Prompting, Tokenizer, encode_written, prefix_ends};
+use eval::{Policy, Sample, SampleConfig, check_samples, complete_prompts, ending};
 use model::{Completion, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -247,7 +247,8 @@ fn complete(
         let counted = wanted.iter().zip(completions).map(|(Wanted { problem, text, .. }, completions)| {
             let is_right = |completion: &&Completion| {
                 let whole = format!("{text}{}", policy.tokenizer.decode(&completion.tokens));
-                extract_answer(&whole).as_ref() == Some(&problem.answer)
+                completing.sampling.answer_format.extract(&whole, ending(completion.finish)).as_ref()
+                    == Some(&problem.answer)
             };
             let right = completions.iter().filter(is_right).count();
             Counted { id: problem.id.clone(), prefix: text.clone(), right, of: k }

@@ -263,7 +263,7 @@ fn check(config: &RcrlConfig) -> Result<()> {
 }
 
 fn dry_run(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
-    let (samples, planned) = config.sampling.planned(&config.data.load(Split::Train)?)?;
+    let (samples, planned) = config.sampling.planned(&config.data.load(Split::Train)?, &config.data.answer_format)?;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,

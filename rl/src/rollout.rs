@@ -97,7 +97,7 @@ pub fn sample_rollouts(
         for completion in completions {
             let tokens = completion.tokens.clone();
             let whole = Completion { tokens: [given.as_slice(), &tokens].concat(), ..completion };
-            let mut sample = grade(policy, question.problem, &whole);
+            let mut sample = grade(policy, question.problem, &whole, &config.sampling.answer_format);
             sample.tokens = tokens.len();
             sample.given = policy.tokenizer.decode(&given).len();
             let (judged_given, judged) = judged.next().unwrap_or_default();

@@ -85,6 +85,7 @@ impl FinalTable<'_> {
         let about = About {
             benchmark: data.benchmark,
             split: Split::Test,
+            answer_format: data.answer_format.clone(),
             temperature: Some(eval.test_temperature),
             checkpoint: Some(name.into()),
             truncated: None,

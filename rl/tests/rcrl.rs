@@ -30,6 +30,7 @@ fn what_is_written_after_labels_has_the_probability_that_is_learnt_behind_them()
                 rows: 5,
                 threads: 2,
                 prompting: Prompting { goal, ..Prompting::default() },
+                answer_format: data::AnswerFormat::Gsm8k,
             };
             let key =
                 |problem: usize, sample: usize| Key::new(1, Purpose::Generate).with(problem as u64).with(sample as u64);
@@ -109,6 +110,7 @@ fn what_expects_labels_is_no_start_for_ppo_and_has_them_where_it_writes_or_is_ex
             rows: 1,
             threads: 1,
             prompting: Prompting { goal, ..Prompting::default() },
+            answer_format: data::AnswerFormat::Gsm8k,
         };
         let key = |_: usize, _: usize| Key::new(0, Purpose::Generate);
         let (completions, _) = complete(&policy, problem, &config, key, &|_| ()).unwrap();

@@ -184,8 +184,15 @@ fn the_reward_sits_on_the_last_token_written_and_truncated_samples_keep_their_to
 /// Four samples of each problem, looked at by the policy, itself as the reference and a fresh critic.
 fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
     let (policy, problems) = (policy(), problems());
-    let sampling =
-        SampleConfig { samples: 4, temperature, max_new_tokens, rows: 64, threads: 1, prompting: Prompting::default() };
+    let sampling = SampleConfig {
+        samples: 4,
+        temperature,
+        max_new_tokens,
+        rows: 64,
+        threads: 1,
+        prompting: Prompting::default(),
+        answer_format: data::AnswerFormat::Gsm8k,
+    };
     let reward = RewardArgs {
         reward: RewardKind::Sparse,
         answer_weight: 1.0,
@@ -340,8 +347,10 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
         rows: 8,
         threads: 1,
         prompting: Prompting::default(),
+        answer_format: data::AnswerFormat::Gsm8k,
     };
     let about = About {
+        answer_format: data::AnswerFormat::Gsm8k,
         benchmark: data::Benchmark::Synthetic,
         split: Split::Train,
         temperature: Some(1.0),

@@ -64,6 +64,7 @@ fn sft_learns_a_handful_of_problems_by_heart() {
         rows: 16,
         threads: 1,
         prompting: Prompting::default(),
+        answer_format: data::AnswerFormat::Gsm8k,
     };
     let (accuracy, samples) = greedy_accuracy(&policy, &learnt, &sampling).unwrap();
     assert_eq!(accuracy, 1.0, "{samples:#?}");

@@ -7,7 +7,7 @@ use super::scenarios::SCENARIOS;
 use super::template::Formula;
 use super::words::{capitalised, counted, with_article};
 use super::*;
-use crate::extract_answer;
+use crate::problem::gold_answer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
@@ -129,7 +129,7 @@ fn the_last_result_is_the_answer_and_is_what_is_extracted() {
             *numbers(lines[lines.len() - 2].split(">>").next().expect("a calculation")).last().expect("a result");
         assert_eq!(problem.answer, Answer::from_integer(i64::from(last)), "{}", problem.id);
         assert_eq!(*lines.last().expect("an answer line"), format!("#### {last}"));
-        assert_eq!(extract_answer(&problem.solution), Some(problem.answer), "{}", problem.id);
+        assert_eq!(gold_answer(&problem.solution).unwrap(), problem.answer, "{}", problem.id);
     }
 }
 

@@ -158,7 +158,8 @@ pub(super) fn check(config: &EiConfig, device: &Device) -> Result<()> {
 
 pub(super) fn dry_run(config: &EiConfig, device: &Device) -> Result<PathBuf> {
     let problems = config.data.load(Split::Train)?;
-    let (samples, of_round_1) = config.foreign.planned(&problems, config.samples, Rounds::First)?;
+    let (samples, of_round_1) =
+        config.foreign.planned(&problems, config.samples, &config.data.answer_format, Rounds::First)?;
     let problems = problems.len();
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {

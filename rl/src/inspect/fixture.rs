@@ -33,6 +33,7 @@ pub fn report(right: usize) -> Report {
     let answer = |correct| Graded { answer: Some(data::Answer::from_integer(5)), correct, score: None };
     let questions: Vec<Vec<Graded>> = (0..10).map(|i| vec![answer(i < right); 4]).collect();
     let about = About {
+        answer_format: Default::default(),
         benchmark: data::Benchmark::Synthetic,
         split: data::Split::Test,
         temperature: Some(0.7),

@@ -166,7 +166,7 @@ pub(super) fn check(config: &OrmConfig) -> Result<()> {
 }
 
 pub(super) fn dry_run(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
-    let (samples, planned) = config.sampling.planned(&config.data.load(Split::Train)?)?;
+    let (samples, planned) = config.sampling.planned(&config.data.load(Split::Train)?, &config.data.answer_format)?;
     let learnt = (samples as f64 * (1.0 - config.held_out)).round() as usize;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {

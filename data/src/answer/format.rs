@@ -1,0 +1,319 @@
+//! Where in a completion its answer stands: the grammars of `--answer-format`. Knows no models.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+
+use super::Answer;
+use super::final_part::{final_part, own_part};
+use super::number::{CLOSING, Context, leading, number};
+use super::plain::{OPAQUE, plain};
+
+/// How an answer is read out of a completion. Its text is the value of `--answer-format`.
+///
+/// All of them read the part of a completion that answers its own question: not what stands in `<think>`, nor what follows a
+/// question of its own. A number that something beside it could change is not read.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum AnswerFormat {
+    /// `####`, else `\boxed{…}`, else the last of "Answer: …", "A: …", "The answer is …"; all within `<answer>…</answer>`
+    /// where that is there.
+    Auto,
+    /// The last `####`, and nothing but its line.
+    #[default]
+    Gsm8k,
+    /// The last `\boxed{…}`.
+    Boxed,
+    /// The last number, as the flexible extraction of lm-evaluation-harness.
+    LastNumber,
+    /// The first group, or without groups the whole, of the last match.
+    Regex(Regex),
+}
+
+/// Whether a completion was written to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It ended by itself.
+    Finished,
+    /// It was cut off: its last line may lack something, digits of a number too.
+    CutOff,
+}
+
+impl AnswerFormat {
+    /// The answer that a completion claims, if it claims one.
+    pub fn extract(&self, completion: &str, ending: Ending) -> Option<Answer> {
+        let mut text = final_part(completion);
+        // What a completion says before a question of its own is finished.
+        if ending == Ending::CutOff && own_part(completion).len() == completion.len() {
+            text.push(OPAQUE);
+        }
+        match self {
+            Self::Auto => anywhere(&text),
+            Self::Gsm8k => match last_marker(&text) {
+                Marker::Claim(line) => marked(line),
+                Marker::Heading | Marker::None => None,
+            },
+            Self::Boxed => boxed(&text),
+            Self::LastNumber => last_number(&text),
+            Self::Regex(pattern) => {
+                let found = pattern.captures_iter(&text).last()?;
+                claim(found.get(1).or_else(|| found.get(0))?.as_str(), Context::Prose)
+            }
+        }
+    }
+}
+
+/// What a text says by `auto`.
+fn anywhere(text: &str) -> Option<Answer> {
+    if let Some(inside) = tagged(text) {
+        return claim(inside, Context::Prose).or_else(|| anywhere_but_tags(inside));
+    }
+    anywhere_but_tags(text)
+}
+
+fn anywhere_but_tags(text: &str) -> Option<Answer> {
+    match last_marker(text) {
+        Marker::Claim(line) => marked(line),
+        Marker::Heading | Marker::None if has_box(text) => boxed(text),
+        Marker::Heading | Marker::None => stated(text),
+    }
+}
+
+/// The inside of the last `<answer>…</answer>`.
+fn tagged(text: &str) -> Option<&str> {
+    static TAG: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?is)<answer>((?:[^<]|<[^/])*)</answer>"));
+    TAG.captures_iter(text).last()?.get(1).map(|inside| inside.as_str())
+}
+
+/// The last `####` of a text.
+enum Marker<'a> {
+    /// Its line claims an answer, or fails to.
+    Claim(&'a str),
+    /// It is a heading, as all of them are.
+    Heading,
+    /// There is none.
+    None,
+}
+
+fn last_marker(text: &str) -> Marker<'_> {
+    let mut markers = text.split("####").skip(1).map(|after| after.split('\n').next().unwrap_or(after)).peekable();
+    let mut found = Marker::None;
+    let mut claimed = false;
+    while let Some(line) = markers.next() {
+        let heading = is_heading(line);
+        claimed |= !heading;
+        found = match heading {
+            false => Marker::Claim(line),
+            true if claimed && markers.peek().is_none() => Marker::Claim(""),
+            true => Marker::Heading,
+        };
+    }
+    found
+}
+
+/// Whether the line of a `####` is a heading: `Step 2`, `1. First`, `2) Then`, but no "Answer: …".
+fn is_heading(line: &str) -> bool {
+    static NUMBERED: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"^#*\s*[*_]*\d{1,3}[.):]+[*_]*\s+[*_]*\p{Alphabetic}"));
+    static WORDS: LazyLock<Regex> = LazyLock::new(|| pattern(r"^#*\s*[*_]*\p{Alphabetic}"));
+    let claims = marked(line).is_some() || LABEL.is_match(line) || IS.is_match(line);
+    NUMBERED.is_match(line) || WORDS.is_match(line) && !claims && !is_unreadable_number(line)
+}
+
+/// Whether a line of words begins as a number does, with a name of currency say.
+fn is_unreadable_number(line: &str) -> bool {
+    number(&plain(line)).is_some()
+}
+
+/// What the line of a `####` claims.
+fn marked(line: &str) -> Option<Answer> {
+    let line = line.trim_start_matches('#');
+    if has_box(line) {
+        return boxed(line);
+    }
+    claim(line, Context::Prose).or_else(|| stated(line))
+}
+
+static BOX: LazyLock<Regex> = LazyLock::new(|| pattern(r"\\(?:boxed|fbox)\s*\{"));
+
+fn has_box(text: &str) -> bool {
+    text.contains("\\boxed") || text.contains("\\fbox")
+}
+
+/// The number in the last `\boxed{…}` or `\fbox{…}`, with what multiplies it.
+fn boxed(text: &str) -> Option<Answer> {
+    let last = BOX.find_iter(text).last()?;
+    let (content, after) = braced(&text[last.end()..])?;
+    let claimed = claim(content, Context::Formula)?;
+    // `\boxed{5} million`, `\boxed{5} \times 10^6`: what counts and stands beside the box on its line.
+    static BESIDE: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(r"(?i)^[\s$)\]*]*(?:hundred|thousand|million|billion|trillion|dozen|[×*÷^±√]|or\s|k\b|[+/-]\s*\d)")
+    });
+    let line = plain(after.split('\n').next().unwrap_or(after));
+    (!BESIDE.is_match(&line)).then_some(claimed)
+}
+
+/// What stands in braces that are open already, and what follows them.
+fn braced(text: &str) -> Option<(&str, &str)> {
+    let mut depth = 1_usize;
+    for (at, c) in text.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some((&text[..at], &text[at + 1..]));
+        }
+    }
+    None
+}
+
+/// "Answer:", "**Final answer:**", "A:", with what may stand before it in its line.
+static LABEL: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?im)(?:\banswer|^[\s#>*_-]*a)[ \t]*[*_]*[ \t]*[:：][ \t]*[*_]*|^[\s#>*_-]*(?:final|correct)?[ \t]*answer[ \t]*[*_]*[ \t]*$",
+    )
+});
+/// "The answer is", "the answer to the question is".
+static IS: LazyLock<Regex> =
+    LazyLock::new(|| pattern(r"(?i)\banswer(?:[ \t]+[a-z]+){0,5}?[ \t]+(?:is|was|equals|would be)\b[ \t]*[:：]?"));
+
+/// The number after the last "Answer:" or "answer is".
+fn stated(text: &str) -> Option<Answer> {
+    let label = LABEL.find_iter(text).last();
+    let is = IS.find_iter(text).last();
+    let last = [label, is].into_iter().flatten().max_by_key(|found| found.end())?;
+    let after = &text[last.end()..];
+    let (line, below) = after.split_once('\n').unwrap_or((after, ""));
+    let is_bare = line.trim_matches(|c: char| c.is_whitespace() || "*_:：$[\\".contains(c)).is_empty();
+    if is_bare {
+        let next = below.lines().find(|line| !line.trim().trim_matches(['*', '_', '$', '\\', '[', ']']).is_empty())?;
+        // A dash may begin an item of a list.
+        return if next.trim_start().starts_with("- ") { None } else { claim_alone(next) };
+    }
+    // What a label begins may be a whole solution.
+    let goes_on = label.is_some_and(|label| label.end() == last.end()) && below.contains('=');
+    if goes_on { None } else { claim_alone(line) }
+}
+
+/// The number that a line claims: the one it begins with, or what a calculation or an equation of a lone name that it begins
+/// with leads to.
+fn claim_alone(line: &str) -> Option<Answer> {
+    static BEGINS: LazyLock<Regex> = LazyLock::new(|| {
+        pattern(r"^[^\p{Alphabetic}=]*(?:\p{Alphabetic}[\p{Alphabetic}\d]?)?\s*=|^[^\p{Alphabetic}=]*\d")
+    });
+    let text = plain(line);
+    leading(&text, Context::Prose).or_else(|| BEGINS.is_match(&text).then(|| equation(&text, Context::Prose))?)
+}
+
+/// The number that a text claims: the one it begins with, whatever words follow, or what its last `=` leads to where it begins
+/// with a calculation or with none.
+fn claim(text: &str, context: Context) -> Option<Answer> {
+    let text = plain(text);
+    leading(&text, context).or_else(|| equation(&text, context))
+}
+
+/// What the last `=` of an equation leads to.
+fn equation(text: &str, context: Context) -> Option<Answer> {
+    let (before, after) = text.rsplit_once('=')?;
+    // An equation in a later sentence is not the claim, and of several none is.
+    let several =
+        before.contains('=') && (before.contains([',', ';']) || before.contains(" or ") || before.contains(" and "));
+    if several || before.contains(". ") || before.contains(OPAQUE) {
+        return None;
+    }
+    leading(after, context)
+}
+
+/// The last number of a text.
+fn last_number(text: &str) -> Option<Answer> {
+    static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
+        let digits = r"(?:\d[\d,._'\u{A0}]*|\.\d+)";
+        pattern(&format!(r"(?:[-+]?[$€£¥₹]?[-+]?{digits}(?:\s*/\s*{digits})?)(?:[eE][-+]?\d+\b)?"))
+    });
+    let text = plain(text);
+    let last = NUMBER.find_iter(&text).last()?;
+    let mut from = last.start();
+    // A sign behind a number or a bracket is an operator, and within a word a hyphen.
+    let signed = text[from..].starts_with(['-', '+']);
+    let ends_term = |c: char| c.is_ascii_digit() || c == ')';
+    if signed && (text[..from].trim_end().ends_with(ends_term) || text[..from].ends_with(char::is_alphabetic)) {
+        from += 1;
+    }
+    // `2 1/2` is one number.
+    let whole = text[..from].trim_end_matches(' ');
+    let digits = whole.len() - whole.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    if last.as_str().contains('/') && digits > 0 {
+        from = whole.len() - digits;
+    }
+    leading(&text[from..], Context::Prose)
+}
+
+impl Answer {
+    /// Reads a text that is one number and nothing else, but for currency, a percent sign, marks of emphasis and a full
+    /// stop: `-1,234.50`, `$3`, `3/4`, `1 1/2`, `**72**.`.
+    pub fn parse_number(text: &str) -> Option<Answer> {
+        let text = plain(text);
+        let (answer, rest) = number(&text)?;
+        rest.chars().all(|c| c.is_whitespace() || CLOSING.contains(&c)).then_some(answer)
+    }
+}
+
+impl fmt::Display for AnswerFormat {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Gsm8k => formatter.write_str("gsm8k"),
+            Self::Boxed => formatter.write_str("boxed"),
+            Self::LastNumber => formatter.write_str("last-number"),
+            Self::Regex(pattern) => write!(formatter, "regex:{pattern}"),
+        }
+    }
+}
+
+impl FromStr for AnswerFormat {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        Ok(match text {
+            "auto" => Self::Auto,
+            "gsm8k" => Self::Gsm8k,
+            "boxed" => Self::Boxed,
+            "last-number" => Self::LastNumber,
+            _ => match text.strip_prefix("regex:") {
+                Some(pattern) => Self::Regex(Regex::new(pattern)?),
+                None => anyhow::bail!("give auto, gsm8k, boxed, last-number or regex:PATTERN"),
+            },
+        })
+    }
+}
+
+impl TryFrom<String> for AnswerFormat {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> anyhow::Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<AnswerFormat> for String {
+    fn from(format: AnswerFormat) -> String {
+        format.to_string()
+    }
+}
+
+impl PartialEq for AnswerFormat {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+impl Eq for AnswerFormat {}
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a pattern of this file")
+}
