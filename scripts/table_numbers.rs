@@ -105,6 +105,7 @@ mod tests {
             question: question.into(),
             solution: String::new(),
             answer: Answer::from_integer(answer),
+            worked: None,
         };
         assert_eq!(class(&problem("Tom has 20 apples.", 3)), 0);
         assert_eq!(class(&problem("Tom has 7 boxes of 3.", 21)), 1);

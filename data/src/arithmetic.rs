@@ -5,7 +5,7 @@ use crate::Answer;
 /// How deep brackets may nest: what a model writes ends in `None`, not in a stack overflow.
 const MAX_DEPTH: usize = 64;
 
-/// The value of decimal numbers joined by `+ - * /` and brackets, products before sums; `None` of anything else, of a division by 0,
+/// The value of decimal numbers and percentages joined by `+ - * /` and brackets, products before sums; `None` of anything else, of a division by 0,
 /// and where it does not fit.
 pub fn value(expression: &str) -> Option<Answer> {
     let mut reader = Reader { rest: expression.trim_start(), depth: 0 };
@@ -55,7 +55,11 @@ impl Reader<'_> {
             let end = self.rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
             let (number, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
             self.rest = rest.trim_start();
-            Answer::parse_number(number)?
+            let number = Answer::parse_number(number)?;
+            match self.take(&['%']) {
+                Some(_) => number.checked_div(&Answer::from_integer(100))?,
+                None => number,
+            }
         };
         self.depth -= 1;
         Some(factor)
@@ -78,6 +82,7 @@ mod tests {
             (" 2 * ( 1.5 - .5 ) ", "2"),
             ("-3*-2", "6"),
             ("0.1+0.2", "3/10"),
+            ("20%*50", "10"),
         ] {
             assert_eq!(value(expression).map(|value| value.to_string()).as_deref(), Some(expected), "{expression}");
         }
@@ -87,22 +92,9 @@ mod tests {
     fn what_is_no_calculation_has_no_value() {
         let deep = format!("{}1{}", "(".repeat(1000), ")".repeat(1000));
         let huge = vec!["9999999999999999"; 20].join("*");
-        for expression in [
-            "",
-            "x+1",
-            "2+",
-            "(2",
-            "2)",
-            "1/0",
-            "20%*50",
-            "2 3",
-            "1=1",
-            "1..2",
-            "--",
-            &"-".repeat(100_000),
-            &deep,
-            &huge,
-        ] {
+        for expression in
+            ["", "x+1", "2+", "(2", "2)", "1/0", "2 3", "1=1", "1..2", "--", &"-".repeat(100_000), &deep, &huge]
+        {
             assert_eq!(value(expression), None, "{}", &expression[..expression.len().min(40)]);
         }
     }

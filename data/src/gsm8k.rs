@@ -62,7 +62,7 @@ fn problem(line: &str, id: String) -> Result<Problem> {
     ensure!(!question.is_empty(), "the question is empty");
     let solution = row.answer.trim().replace("\r\n", "\n");
     let answer = gold_answer(&solution)?;
-    Ok(Problem { id, question, solution, answer })
+    Ok(Problem { id, question, solution, answer, worked: None })
 }
 
 #[cfg(test)]

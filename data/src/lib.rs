@@ -5,6 +5,7 @@
 
 pub mod answer;
 mod arithmetic;
+mod dense;
 pub mod equation;
 pub mod goal;
 mod gsm8k;
@@ -17,6 +18,7 @@ pub mod synthetic;
 pub mod tokenizer;
 
 pub use answer::{Answer, AnswerFormat, Ending, own_part};
+pub use dense::ReferenceSteps;
 pub use goal::{Conditioning, Goal, encode_with_goals};
 pub use gsm8k::read_problems;
 pub use load::{load, shots};
@@ -25,5 +27,5 @@ pub use prompt::{
     Example, NEXT_QUESTIONS, PromptStyle, Prompting, SHOT_END, completion_text, encode_beginning, encode_example,
     encode_prompt, encode_reversed, encode_reversed_prompt, encode_written, few_shot_prompt, question_prompt,
 };
-pub use steps::{Step, calculation_trace, calculations_hold, matched_steps, prefix_ends, reference_results, steps};
+pub use steps::{Step, calculation_trace, calculations_hold, prefix_ends, reference_results, steps};
 pub use tokenizer::{GgufVocabulary, Tokenizer};

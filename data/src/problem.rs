@@ -23,6 +23,9 @@ pub struct Problem {
     pub solution: String,
     /// What the last line of `solution` says.
     pub answer: Answer,
+    /// The same solution with one calculation a line, where the benchmark has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worked: Option<String>,
 }
 
 /// The sets of problems.

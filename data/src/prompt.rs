@@ -170,6 +170,7 @@ mod tests {
             question: "Ann has 6 bags of 4 nuts. How many nuts?".into(),
             solution: "6*4 = <<6*4=24>>24\n#### 24".into(),
             answer: Answer::from_integer(24),
+            worked: None,
         }
     }
 

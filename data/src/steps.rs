@@ -1,7 +1,4 @@
 //! The steps of a solution: its lines and their results. Knows nothing of rewards, models or whether an answer is right.
-//!
-//! This is the text side of the heuristic dense reward (Havrilla et al. 2024): a generated line earns when its result is
-//! an intermediate result of the reference solution.
 
 use std::sync::LazyLock;
 
@@ -48,44 +45,38 @@ pub fn prefix_ends(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<usize> {
     ends
 }
 
-/// The lines of `completion` that earn a dense reward, as their byte offsets `line_end`: those whose result is an
-/// intermediate result of `reference`, in any order, each result of the reference at most once.
-pub fn matched_steps(completion: &str, reference: &str) -> Vec<usize> {
-    let mut unclaimed = reference_results(reference);
-    let claims = |step: Step| {
-        let result = step.result?;
-        let at = unclaimed.iter().position(|reference| *reference == result)?;
-        unclaimed.swap_remove(at);
-        Some(step.line_end)
-    };
-    steps(completion).into_iter().filter_map(claims).collect()
-}
-
 /// The calculations of a solution in order, as `48/2=24`: no white space, currency or thousands commas, and one sign for
 /// each operation, so that two ways to write a calculation are one.
 pub fn calculation_trace(solution: &str) -> Vec<String> {
     lines(solution).flat_map(|(_, line)| calculations(line)).map(|calculation| calculation.text).collect()
 }
 
-/// Whether no calculation of a solution states another value than it comes to, but for rounding. What cannot be read as one, a
-/// percentage say, is not held against it.
+/// Whether no calculation of a solution states another value than it comes to, but for rounding. What cannot be read as one, an
+/// unknown say, is not held against it.
 pub fn calculations_hold(solution: &str) -> bool {
-    let holds = |Calculation { text, value }: Calculation| {
-        let Some((expression, stated)) = text.rsplit_once('=') else { return true };
-        let worked = arithmetic::value(expression);
-        value.zip(worked).is_none_or(|(value, worked)| rounds_to(&worked, &value, stated))
-    };
-    lines(solution).flat_map(|(_, line)| calculations(line)).all(holds)
+    lines(solution).flat_map(|(_, line)| calculations(line)).all(|calculation| holds(&calculation) != Some(false))
+}
+
+/// Whether a calculation comes to the value that it states, but for rounding; `None` where that cannot be read.
+pub(crate) fn holds(calculation: &Calculation) -> Option<bool> {
+    let (expression, stated) = calculation.text.rsplit_once('=')?;
+    let worked = arithmetic::value(expression)?;
+    let value = calculation.value.as_ref()?;
+    // A share may be stated in percent, `40/50=80%`, and so may a number of percents, `2*40=80%`.
+    let shares = worked.checked_mul(&Answer::from_integer(100)).filter(|_| stated.ends_with('%'));
+    Some([Some(worked), shares].into_iter().flatten().any(|worked| rounds_to(&worked, value, stated)))
 }
 
 /// A calculation as it stands in a line.
-struct Calculation {
-    text: String,
-    value: Option<Answer>,
+pub(crate) struct Calculation {
+    /// As `48/2=24`: without white space, currency and units.
+    pub text: String,
+    /// What it states as its value.
+    pub value: Option<Answer>,
 }
 
 /// The lines that are steps, each with the byte offset of its end.
-fn lines(solution: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(crate) fn lines(solution: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut end = 0;
     solution
         .split_inclusive('\n')
@@ -101,11 +92,11 @@ fn lines(solution: &str) -> impl Iterator<Item = (usize, &str)> {
 const UNIT: &str = r"(?:(?:\s+|\s*/\s*|-)[A-Za-z][A-Za-z'’]+)";
 
 /// The annotated calculations of a line, or, where there are none, those it spells out.
-fn calculations(line: &str) -> Vec<Calculation> {
+pub(crate) fn calculations(line: &str) -> Vec<Calculation> {
     static ANNOTATED: LazyLock<Regex> = LazyLock::new(|| pattern(r"<<([^<>\n]*)=([^<>=\n]*)>>"));
     static SPELT_OUT: LazyLock<Regex> = LazyLock::new(|| {
         let number = r"[-−]?\$?[-−]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)%?";
-        let measured = format!("{number}{UNIT}{{0,6}}?");
+        let measured = format!(r"{number}(?:\s\d+/\d+)?{UNIT}{{0,6}}?");
         let operation = format!(r"\(*\s*{measured}(?:[\s)]*[-+*/×÷·−–xX][\s(]*{measured})+[\s)]*");
         pattern(&format!(r"({operation})=\s*({number}(?:/\d+|\s\d+/\d+)?)"))
     });
@@ -122,8 +113,10 @@ fn calculation(expression: &str, value: &str) -> Calculation {
 
 fn normalised(calculation: &str) -> String {
     static UNITS: LazyLock<Regex> = LazyLock::new(|| pattern(UNIT));
-    UNITS
-        .replace_all(calculation, "")
+    // `1 1/2` without its space would be eleven halves.
+    static MIXED: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\d+)\s+(\d+/\d+)"));
+    MIXED
+        .replace_all(&UNITS.replace_all(calculation, ""), "($1+$2)")
         .chars()
         .filter(|c| !c.is_whitespace() && !matches!(c, '$' | ','))
         .map(|c| match c {
@@ -226,26 +219,6 @@ mod tests {
     }
 
     #[test]
-    fn a_matched_line_earns_in_any_order() {
-        let completion = "48 + 24 = 72\nnothing here\n48 / 2 = 24\n#### 72";
-        let ends: Vec<usize> = matched_steps(completion, REFERENCE);
-        assert_eq!(ends, [12, 12 + 1 + 12 + 1 + 11]);
-    }
-
-    #[test]
-    fn a_result_of_the_reference_is_earned_once() {
-        let repeated = "48 / 2 = 24\n48 / 2 = 24\n24 * 1 = 24";
-        assert_eq!(matched_steps(repeated, REFERENCE), [11]);
-        let twice = "<<1+1=2>>\n<<4-2=2>>\n#### 2";
-        assert_eq!(matched_steps("1+1=2\n4-2=2\n6-4=2", twice).len(), 2);
-    }
-
-    #[test]
-    fn the_final_answer_alone_earns_no_step() {
-        assert!(matched_steps("#### 72", REFERENCE).is_empty());
-    }
-
-    #[test]
     fn two_ways_to_write_a_calculation_have_one_trace() {
         let trace = ["12*2=24", "24+1200=1224"];
         assert_eq!(calculation_trace("12 x 2 = <<12*2=24>>24\n24 + 1200 = <<24+1200=1224>>1224\n#### 1224"), trace);
@@ -261,14 +234,20 @@ mod tests {
             "It costs $1,200 + $300 = $1,500.",
             "100/3 = <<100/3=33.33>>33.33",
             "20% * 50 = 10 and no more",
+            "8/25 = 32%, and 100% - 32% = 68%, and 2*34 = 68%",
+            "2 + 1 1/2 = 3 1/2 feet",
             "nothing is worked out\n#### 7",
             "2 rows x 5 seats = 10 seats\n#### 11",
         ] {
             assert!(calculations_hold(right), "{right}");
         }
-        for wrong in
-            ["12+12 = <<12+12=20>>20\n#### 20", "2*3 = <<2*3=6>>6\n14-6 = <<14-6=9>>9", "100/3 = 33.5", "1+1 = 3"]
-        {
+        for wrong in [
+            "12+12 = <<12+12=20>>20\n#### 20",
+            "2*3 = <<2*3=6>>6\n14-6 = <<14-6=9>>9",
+            "100/3 = 33.5",
+            "1+1 = 3",
+            "20% * 50 = 12",
+        ] {
             assert!(!calculations_hold(wrong), "{wrong}");
         }
     }

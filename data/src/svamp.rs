@@ -130,7 +130,7 @@ fn language_problem(row: usize, published: LanguageRow) -> Option<Problem> {
 fn problem(id: String, question: String, solution: String) -> Result<Problem> {
     ensure!(!question.is_empty(), "the question is empty");
     let answer = gold_answer(&solution)?;
-    Ok(Problem { id, question, solution, answer })
+    Ok(Problem { id, question, solution, answer, worked: None })
 }
 
 fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Vec<T>> {

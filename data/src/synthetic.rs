@@ -176,11 +176,13 @@ fn problem(split: Split, index: usize, draft: &Draft, terse: bool) -> Problem {
         Split::TestUnseen => "test-unseen",
     };
     let lines = if terse { compress::compressed(draft) } else { draft.lines.clone() };
+    let solution = |lines: &[String]| format!("{}\n#### {}", lines.join("\n"), draft.answer);
     Problem {
         id: format!("synthetic/{split_name}/{index}"),
         question: draft.question.clone(),
-        solution: format!("{}\n#### {}", lines.join("\n"), draft.answer),
+        solution: solution(&lines),
         answer: Answer::from_integer(i64::from(draft.answer)),
+        worked: Some(solution(&draft.lines)),
     }
 }
 

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use data::{
-    Benchmark, DataOptions, Problem, Split, SvampSolutions, calculations_hold, load, problem::gold_answer,
-    reference_results,
+    Benchmark, DataOptions, Problem, ReferenceSteps, Split, SvampSolutions, calculations_hold, load,
+    problem::gold_answer, reference_results,
 };
 
 fn data_dir() -> Option<PathBuf> {
@@ -43,6 +43,14 @@ fn every_gold_solution_of_gsm8k_parses_to_its_own_answer() {
         assert_every_solution_gives_its_answer(&problems);
         let with_steps = problems.iter().filter(|problem| !reference_results(&problem.solution).is_empty()).count();
         assert!(with_steps * 100 >= count * 98, "{with_steps} of {count} have an intermediate result");
+        let all_earn = problems.iter().all(|problem| {
+            let steps = ReferenceSteps::of(problem);
+            steps.matched(&problem.solution).len() == steps.count()
+        });
+        assert!(all_earn, "a reference solution earns all of its dense reward");
+        let counted: usize = problems.iter().map(|problem| ReferenceSteps::of(problem).count()).sum();
+        let written: usize = problems.iter().map(|problem| reference_results(&problem.solution).len()).sum();
+        assert!(counted * 100 >= written * 95, "{counted} of {written} steps of the references can be earned");
         // The others have mistakes (3/1 = 1), or are algebra and mixed fractions that are read as something else.
         let that_hold = problems.iter().filter(|problem| calculations_hold(&problem.solution)).count();
         assert!(that_hold * 100 >= count * 97, "the calculations of {that_hold} of {count} come out");

@@ -34,6 +34,7 @@ fn the_json_has_the_keys_of_the_contract_in_their_order() {
     let keys = [
         "benchmark",
         "split",
+        "answer_format",
         "problems",
         "samples",
         "temperature",

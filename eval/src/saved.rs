@@ -77,7 +77,13 @@ mod tests {
 
     fn problem(id: usize) -> Problem {
         let answer = Answer::from_integer(id as i64);
-        Problem { id: format!("test/{id}"), question: format!("one and {id}?"), solution: String::new(), answer }
+        Problem {
+            id: format!("test/{id}"),
+            question: format!("one and {id}?"),
+            solution: String::new(),
+            answer,
+            worked: None,
+        }
     }
 
     fn about() -> About {

@@ -28,6 +28,7 @@ fn problems() -> Vec<Problem> {
             question: question.to_owned(),
             solution: format!("#### {answer}"),
             answer: Answer::from_integer(answer),
+            worked: None,
         })
         .collect()
 }

@@ -313,6 +313,7 @@ fn verify(forward: &Policy, pairs: Vec<Pair>, config: &AugmentConfig, run: &Run,
         question: pair.question.clone(),
         solution: pair.solution.clone(),
         answer: pair.answer.clone(),
+        worked: None,
     };
     let k = config.verify;
     let sampling = config.sampling.config(k, &config.data, &config.run, device)?;

@@ -300,6 +300,7 @@ mod tests {
             question: "Why?".into(),
             solution: "6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21\n#### 21".into(),
             answer: Answer::from_integer(21),
+            worked: None,
         };
         assert_eq!(beginning(&problem, 0), "");
         assert_eq!(beginning(&problem, 1), "6*4 = <<6*4=24>>24\n");

@@ -22,7 +22,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use data::{Problem, Split, own_part};
+use data::{Problem, Split, calculations_hold, own_part};
 use eval::{Diversity, Policy, RewardModel, Sample, SampleConfig, greedy_accuracy};
 use model::Finish;
 use serde::{Deserialize, Serialize};
@@ -185,8 +185,10 @@ fn checkpoint(run: &Run, policy: &Policy, is_best: bool, numbers: EiNumbers) -> 
     run.checkpoint(numbers.round, is_best, &policy.model, &policy.tokenizer, &state, |_| Ok(()))
 }
 
-/// What a sample must be to be learnt: right, whole, and, where a reward model is asked, likely to be right by its judgement.
+/// What a sample must be to be learnt: right, whole, rightly calculated where that is asked for, and, where a reward model is asked,
+/// likely to be right by its judgement.
 struct Filter {
+    require_calculations: bool,
     reward_model: Option<RewardModel>,
     threshold: f64,
     sampling: SampleConfig,
@@ -197,13 +199,17 @@ impl Filter {
         let reward_model = config.orm.as_deref().map(|path| RewardModel::load(path, device)).transpose()?;
         let compute = &config.run.compute;
         let sampling = compute.sampling(&config.data, config.data.prompting(0)?, 1, 0.0, device);
-        Ok(Self { reward_model, threshold: config.orm_threshold, sampling })
+        let require_calculations = config.require_calculations;
+        Ok(Self { require_calculations, reward_model, threshold: config.orm_threshold, sampling })
     }
 
     /// Only right samples are judged: others are not learnt whatever the reward model says.
     fn passed<'a>(&self, samples: &'a [Sample]) -> Result<Vec<&'a Sample>> {
-        let right: Vec<&Sample> =
-            samples.iter().filter(|sample| sample.correct && sample.finish == Finish::Stop).collect();
+        let is_right = |sample: &&Sample| {
+            let is_whole = sample.correct && sample.finish == Finish::Stop;
+            is_whole && (!self.require_calculations || calculations_hold(own_part(&sample.completion)))
+        };
+        let right: Vec<&Sample> = samples.iter().filter(is_right).collect();
         let Some(reward_model) = &self.reward_model else { return Ok(right) };
         let mut judged: Vec<Sample> = right.iter().map(|sample| (*sample).clone()).collect();
         eval::score(reward_model, &mut judged.iter_mut().collect::<Vec<_>>(), &self.sampling)?;
@@ -262,6 +268,11 @@ fn fate(samples: &[Sample], config: &EiConfig) -> String {
         }
         (0, _) => format!("none of {all} samples is right; ask for more --samples"),
         (_, 0) => format!("{right} of {all} samples are right, and none of these is whole; raise --max-new-tokens"),
+        _ if config.orm.is_none() => {
+            format!(
+                "{right} of {all} samples are right, and all of these have a false calculation: see --require-calculations"
+            )
+        }
         _ => format!(
             "{right} of {all} samples are right, and none of these passes --orm; lower --orm-threshold {}",
             config.orm_threshold
@@ -276,6 +287,9 @@ fn describe(samples: &[Sample], passed: usize, kept: usize, pool: &Pool<'_>, met
     metrics.put("accuracy", share(diversity.right));
     metrics.put("truncated", share(samples.iter().filter(|sample| sample.finish == Finish::Length).count()));
     metrics.put("unparsable", share(samples.iter().filter(|sample| sample.answer.is_none()).count()));
+    let right: Vec<&Sample> = samples.iter().filter(|sample| sample.correct).collect();
+    let holding = right.iter().filter(|sample| calculations_hold(own_part(&sample.completion))).count();
+    metrics.put("calculations_hold", holding as f64 / right.len().max(1) as f64);
     metrics.put_count("round/sampled", samples.len());
     metrics.put_count("round/passed", passed);
     metrics.put_count("round/kept", kept);
@@ -344,4 +358,30 @@ fn line(round: usize, metrics: &Metrics, curve: &[f64]) -> String {
         get("validation/maj@1"),
         sparkline(curve)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_solution_with_a_false_calculation_is_kept_unless_calculations_are_required() {
+        let texts = [" 3+4 = <<3+4=7>>7\n#### 7", " 3+3 = <<3+3=7>>7\n#### 7", " #### 7"];
+        let samples = texts.map(|text| crate::prefix::tests::sample("test/0", text));
+        let passed = |require_calculations| {
+            let sampling = SampleConfig {
+                samples: 1,
+                temperature: 0.0,
+                max_new_tokens: 1,
+                rows: 1,
+                threads: 1,
+                prompting: data::Prompting::default(),
+                answer_format: data::AnswerFormat::default(),
+            };
+            let filter = Filter { require_calculations, reward_model: None, threshold: 0.0, sampling };
+            filter.passed(&samples).unwrap().into_iter().map(|sample| sample.completion.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(passed(false), texts);
+        assert_eq!(passed(true), [texts[0], texts[2]]);
+    }
 }

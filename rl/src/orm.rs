@@ -409,6 +409,7 @@ mod tests {
             question: String::new(),
             solution: String::new(),
             answer: data::Answer::from_integer(1),
+            worked: None,
         };
         let problems: Vec<Problem> = (0..40).map(problem).collect();
         assert_eq!(held_out(&problems, 0.1, 3).len(), 4);

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use data::{Problem, Tokenizer, matched_steps, prefix_ends, reference_results};
+use data::{Problem, ReferenceSteps, Tokenizer, prefix_ends};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -101,8 +101,8 @@ pub struct Done<'a> {
 ///
 /// - sparse: `answer_weight` on the last token written (end-of-sequence, or the last one of a completion that was cut) if
 ///   `correct`.
-/// - dense: besides, `dense_scale` / (number of results in the reference) on the token that ends each line whose result
-///   equals one of them; each counts once, in any order.
+/// - dense: besides, `dense_scale` / (number of results in the reference) on the token that ends each line that works one of
+///   them out ([`ReferenceSteps::matched`]); each counts once, in any order.
 /// - sparse-orm: besides, `orm_weight` p(S_1..S_L) on the last token.
 /// - dense-orm: besides, at the token that ends line i `orm_weight` (p(S_1..S_i) - p(S_1..S_{i-1})) with 0 before the first
 ///   line, so that the sum is that of sparse-orm, less what given lines are worth; or, plain, `orm_weight` p(S_1..S_i).
@@ -126,9 +126,10 @@ pub fn task_rewards(
         RewardKind::Dense => {
             let text = format!("{given}{}", tokenizer.decode(tokens));
             // Some reference solutions show no readable calculation: then there is nothing to match.
-            let share = args.dense_scale / reference_results(&problem.solution).len().max(1) as f32;
+            let steps = ReferenceSteps::of(problem);
+            let share = args.dense_scale / steps.count().max(1) as f32;
             // What was given claims its results, so that to write it again earns nothing.
-            for line_end in matched_steps(&text, &problem.solution).into_iter().filter(|&end| end > given.len()) {
+            for line_end in steps.matched(&text).into_iter().filter(|&end| end > given.len()) {
                 rewards[tokenizer.token_reaching(tokens, line_end - given.len())] += share;
             }
         }
@@ -172,6 +173,7 @@ mod tests {
             question: "Ann has 6 bags of 4 nuts and eats 3. How many are left?".into(),
             solution: "6*4 = <<6*4=24>>24 nuts.\n24-3 = <<24-3=21>>21 nuts.\n#### 21".into(),
             answer: Answer::from_integer(21),
+            worked: None,
         }
     }
 

@@ -71,6 +71,9 @@ pub struct EiConfig {
     /// When two right solutions of a question are one
     #[arg(long, value_enum, default_value = "text")]
     pub deduplicate: Deduplicate,
+    /// Keep a right solution only if none of its calculations is false
+    #[arg(long)]
+    pub require_calculations: bool,
     /// What a round is fine-tuned from: the base, or, as an ablation, the last round's policy
     #[arg(long, value_enum, default_value_t)]
     pub reset_to: ResetTo,
