@@ -248,6 +248,9 @@ fn latex_fractions_digits_and_units_of_other_kinds_are_read() {
         ("#### 18 dollars (9 * 2)", "18"),
         ("#### 18 because 9 * 2 = 18", "18"),
         ("#### $42$", "42"),
+        ("#### $$42$$", "42"),
+        ("#### *42*", "42"),
+        ("#### 42 **dollars**", "42"),
         ("#### **42** apples!", "42"),
     ] {
         assert_eq!(extracted(text).as_deref(), Some(expected), "{text}");
@@ -291,6 +294,12 @@ fn a_number_that_something_beside_it_could_change_is_not_read() {
         "5 (or 6)",
         "5(3)",
         "3:4",
+        "3 : 4",
+        "42 + tax",
+        "42 (mod 5)",
+        "42 (thousand)",
+        "4 mil",
+        "1\u{5104}2000\u{4e07}",
         "0.333...",
         "5 out of 10",
         "5 remainder 2",
@@ -324,6 +333,9 @@ fn a_number_that_something_beside_it_could_change_is_not_read() {
         "The answer is 3 more than 4, so 7.",
         "The answer is not 42.",
         "Answer: 16 - 7 = 9 eggs.\nThen 9*2 = 18 dollars.",
+        "A: 9 eggs are left.\nThen 9*2 = 18.",
+        "\\boxed{3}, \\boxed{4}",
+        "\\boxed{3} and $\\boxed{4}$",
     ] {
         assert_eq!(extracted(text), None, "{text}");
     }
@@ -349,6 +361,8 @@ fn what_instruct_models_write_is_read_by_auto() {
         ("<answer>\nThe answer is 10.\n</answer>", "10"),
         ("<answer>#### 10</answer>", "10"),
         ("Answer: 5 + 3 = 8", "8"),
+        ("Answer: 42 apples\n\nExplanation: 40 + 2 = 42", "42"),
+        ("The answer is therefore 42.", "42"),
         (
             "<|channel|>analysis<|message|>so 7<|end|><|start|>assistant<|channel|>final<|message|>Answer: 42<|return|>",
             "42",
@@ -584,7 +598,7 @@ fn odd_texts(count: usize) -> impl Iterator<Item = String> {
 
 #[test]
 fn no_text_is_too_odd() {
-    for text in odd_texts(60_000) {
+    for text in odd_texts(10_000) {
         // An answer that was read can be written and read again.
         let read = formats()
             .into_iter()

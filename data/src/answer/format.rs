@@ -146,6 +146,12 @@ fn has_box(text: &str) -> bool {
 /// The number in the last `\boxed{…}` or `\fbox{…}`, with what multiplies it.
 fn boxed(text: &str) -> Option<Answer> {
     let last = BOX.find_iter(text).last()?;
+    // `\boxed{3}, \boxed{4}` are two answers.
+    static JOINED: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"\}[\s$]*(?:,|;|and|or|\\text\{\s*(?:and|or)\s*\})[\s$]*$"));
+    if BOX.find_iter(text).count() > 1 && JOINED.is_match(&text[..last.start()]) {
+        return None;
+    }
     let (content, after) = braced(&text[last.end()..])?;
     let claimed = claim(content, Context::Formula)?;
     // `\boxed{5} million`, `\boxed{5} \times 10^6`: what counts and stands beside the box on its line.
@@ -179,8 +185,11 @@ static LABEL: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 /// "The answer is", "the answer to the question is".
-static IS: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"(?i)\banswer(?:[ \t]+[a-z]+){0,5}?[ \t]+(?:is|was|equals|would be)\b[ \t]*[:：]?"));
+static IS: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"(?i)\banswer(?:[ \t]+[a-z]+){0,5}?[ \t]+(?:is|was|equals|would be)\b(?:[ \t]+(?:therefore|thus|then|simply|just|exactly)\b)?[ \t]*[:：]?",
+    )
+});
 
 /// The number after the last "Answer:" or "answer is".
 fn stated(text: &str) -> Option<Answer> {
@@ -195,9 +204,10 @@ fn stated(text: &str) -> Option<Answer> {
         // A dash may begin an item of a list.
         return if next.trim_start().starts_with("- ") { None } else { claim_alone(next) };
     }
-    // What a label begins may be a whole solution.
+    // What a label begins may be a whole solution: then its first line is more than a number with its unit.
     let goes_on = label.is_some_and(|label| label.end() == last.end()) && below.contains('=');
-    if goes_on { None } else { claim_alone(line) }
+    let is_short = !line.contains('=') && line.split_whitespace().count() <= 3;
+    if goes_on && !is_short { None } else { claim_alone(line) }
 }
 
 /// The number that a line claims: the one it begins with, or what a calculation or an equation of a lone name that it begins

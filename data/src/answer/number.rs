@@ -122,6 +122,9 @@ fn sign(text: &str) -> Sign<'_> {
             (signed, negative, rest) = (true, true, after);
         } else if let Some(after) = rest.strip_prefix(OPENING).filter(|_| !signed) {
             rest = after;
+        } else if let Some(after) = rest.strip_prefix('$').filter(|_| !signed) {
+            // `$$42$$` is a formula.
+            rest = after;
         } else {
             return Sign { negative, currency, rest };
         }
@@ -361,29 +364,39 @@ fn clause_is_settled(rest: &str, answer: &Answer, context: Context) -> bool {
         '(' => {
             let (inside, after) = after.split_once(')').unwrap_or((after, ""));
             let is_number = number(inside).is_some_and(|(_, rest)| rest.trim().is_empty());
-            !is_number && !has_or(inside) && clause_is_settled(after, answer, context)
+            !is_number && !CHANGES.is_match(inside) && clause_is_settled(after, answer, context)
         }
         '!' => context == Context::Prose,
+        // As in `3 : 1`.
+        ':' => number(after).is_none(),
         _ => true,
     }
 }
+
+/// Words in brackets that make another number of the one before them.
+static CHANGES: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?i)\b(?:or|mod|modulo|plus|minus|times|squared|dozens?|hundreds?|thousands?|millions?|billions?|k)\b")
+});
 
 /// Whether a clause after a number holds neither digits nor signs nor words that could change it.
 fn has_nothing_that_counts(clause: &str, context: Context) -> bool {
     static WORDS: LazyLock<Regex> = LazyLock::new(|| {
         let numbers = "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve";
-        let tens = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?|trillions?|lakhs?|crores?";
+        let tens = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?|trillions?|lakhs?|crores?|mil|mill";
         let parts = "half|halves|dozens?|tenths?|hundredths?|thousandths?|and\\s+an?\\s+(?:third|quarter)";
         let operations = "squared|cubed|factorial|doubled|tripled|halved|plus|minus|divided|multiplied|mod|modulo|or";
         pattern(&format!(r"(?i)\b(?:(?:{numbers})(?:$|[^-\w])|(?:{tens}|{parts}|{operations})\b)"))
     });
     // A digit counts but in a unit, as in m^2 and CO2.
-    static DIGIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:^|[^\p{Alphabetic}^\d])\d"));
+    static DIGIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:^|[^A-Za-z^\d])\d"));
     // A letter of its own is a variable, but for the article.
     static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*[b-zB-HJ-Z](?:$|[^\w.'])"));
-    let signs = ['√', '±', '∞', '≈', '≠', '≤', '≥', '…', OPAQUE];
+    let signs = ['+', '×', '÷', '√', '±', '∞', '≈', '≠', '≤', '≥', '…', OPAQUE];
     let ends_formula = context == Context::Formula && clause.contains('!');
-    let operates = clause.trim_end().ends_with(OPERATORS) && !clause.trim_end().ends_with("**");
+    // A star that touches a word or a number is emphasis.
+    let ending = clause.trim_end().trim_end_matches('*');
+    let emphasised = ending.len() < clause.trim_end().len() && !ending.ends_with(char::is_whitespace);
+    let operates = !emphasised && clause.trim_end().ends_with(OPERATORS);
     let is_variable = VARIABLE.is_match(clause) && !clause.starts_with(|c: char| UNIT_LETTERS.contains(c));
     let is_unit = VARIABLE
         .find(clause)
@@ -400,13 +413,7 @@ fn has_nothing_that_counts(clause: &str, context: Context) -> bool {
 fn goes_on(text: &str) -> bool {
     static JOINED: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^\s*(?:and|or|plus|minus|to|then)\b[^.\n]*\d"));
     let list = number(text).is_some() || JOINED.is_match(text);
-    list || text.trim_start().starts_with(OPAQUE)
-        || has_or(text.split('.').next().unwrap_or(text)) && text.trim_start().starts_with("or")
-}
-
-fn has_or(text: &str) -> bool {
-    static OR: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\bor\b"));
-    OR.is_match(text)
+    list || text.trim_start().starts_with(OPAQUE) || text.trim_start().starts_with("or ")
 }
 
 /// Whether what stands after an equals sign comes to the answer, so that nothing else is claimed.
