@@ -19,7 +19,7 @@ pub mod table;
 pub mod terminal;
 
 pub use calibration::{Bin, Calibration, Prediction};
-pub use compare::CompareArgs;
+pub use compare::{ByQuestion, CompareArgs, Questions};
 pub use diversity::Diversity;
 pub use files::write_whole;
 pub use likelihood::{Likelihood, Signal, Weights};

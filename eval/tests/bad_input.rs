@@ -103,6 +103,42 @@ fn a_report_that_could_not_be_written_is_refused_before_anything_is_sampled() {
 }
 
 #[test]
+fn scores_of_other_questions_are_not_compared() {
+    let place = place();
+    let scores = |split: &str, ids: &str, sum: &str| {
+        format!(
+            "{{\"benchmark\":\"gsm8k\",\"split\":\"{split}\",\"ids\":{ids},\"questions\":\"{sum}\",\"maj@1\":[1.0,0.0]}}"
+        )
+    };
+    place.write("a.json", scores("test", "[\"a\",\"b\"]", "0"));
+    place.write("same.json", scores("test", "[\"a\",\"b\"]", "0"));
+    place.write("earlier.json", "{\"maj@1\":[1.0,0.0]}");
+    for (name, text, part) in [
+        ("split.json", scores("train", "[\"a\",\"b\"]", "0"), "the second of gsm8k/train"),
+        ("other.json", scores("test", "[\"a\",\"c\"]", "0"), "question 2 is b in the first and c in the second"),
+        ("text.json", scores("test", "[\"a\",\"b\"]", "1"), "other texts or answers"),
+    ] {
+        place.write(name, text);
+        place.fails(&["compare", "a.json", name], &[name, "evaluate both policies on the same problems", part]);
+    }
+    for (name, told) in [("same.json", false), ("earlier.json", true)] {
+        let output = place.run(&["compare", "a.json", name]);
+        assert!(output.status.success());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr.contains("earlier.json does not say which questions"), told, "{stderr}");
+    }
+    // What `eval run` writes can be compared.
+    for name in ["first.json", "second.json"] {
+        assert!(place.run(&run(&[&format!("--by-question={name}")])).status.success());
+    }
+    let output = place.run(&["compare", "first.json", "second.json"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let more = RUN.map(|flag| if flag == "--limit=2" { "--limit=3" } else { flag });
+    assert!(place.run(&[more.as_slice(), &["--by-question=more.json"]].concat()).status.success());
+    place.fails(&["compare", "first.json", "more.json"], &["2 questions, the second of 3"]);
+}
+
+#[test]
 fn data_that_is_missing_or_malformed_is_named() {
     let place = place();
     place.write("p.jsonl", "");
