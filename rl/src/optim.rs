@@ -91,7 +91,7 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// An optimiser without history. `max_norm` bounds the Euclidean norm of all gradients taken together.
+    /// An optimiser without history. `max_norm` bounds the Euclidean norm of all gradients taken together; 0 leaves it as it is.
     pub fn new(beta_1: f32, beta_2: f32, epsilon: f32, weight_decay: f32, max_norm: f64) -> Self {
         Self { beta_1, beta_2, epsilon, weight_decay, max_norm, states: BTreeMap::new() }
     }
@@ -151,7 +151,7 @@ impl Adam {
         if !norm.is_finite() {
             return (model, norm);
         }
-        let scale = (self.max_norm / (norm + 1e-6)).min(1.0);
+        let scale = if self.max_norm > 0.0 { (self.max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
         let mut update = Update { optimizer: self, gradients, learning_rate, scale, threads, path: Vec::new() };
         (model.map(&mut update), norm)
     }
@@ -193,9 +193,31 @@ impl Adam {
             let momentum = AdaptiveMomentumState::new(steps[0] as usize, tensor(moment_1), tensor(moment_2));
             self.states.insert(path, AdamWState::new(momentum));
         }
-        ensure!(tensors.is_empty(), "the optimiser's file holds {} tensors that belong to nothing", tensors.len());
         Ok(())
     }
+}
+
+/// What the history of a parameter is made of.
+const HISTORY: [&str; 3] = ["moment_1", "moment_2", "steps"];
+
+/// The parameters of a history as [`Adam::to_tensors`] makes it.
+///
+/// # Errors
+/// If one lacks a moment or its number of steps, or a tensor belongs to none.
+pub fn check_history(tensors: &HostTensors) -> Result<Vec<String>> {
+    let paths: Vec<String> =
+        tensors.keys().filter_map(|name| name.strip_suffix(".moment_1").map(str::to_string)).collect();
+    for path in &paths {
+        for part in HISTORY {
+            let tensor = tensors.get(&format!("{path}.{part}"));
+            let tensor = tensor.with_context(|| format!("the optimiser's {part} of {path} is missing"))?;
+            let steps = tensor.values.len();
+            ensure!(part != "steps" || steps == 1, "the optimiser's steps of {path} are {steps} numbers");
+        }
+    }
+    let left = tensors.len() - HISTORY.len() * paths.len();
+    ensure!(left == 0, "the optimiser's file holds {left} tensors that belong to nothing");
+    Ok(paths)
 }
 
 /// Euclidean norm of all gradients of a model taken together.

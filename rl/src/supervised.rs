@@ -52,7 +52,7 @@ pub struct FitArgs {
     /// AdamW's decay of the second moment
     #[arg(long, default_value_t = 0.98)]
     pub beta_2: f32,
-    /// Bound of the global gradient norm
+    /// Bound of the global gradient norm; 0 for none
     #[arg(long, default_value_t = 1.0)]
     pub max_grad_norm: f64,
 }

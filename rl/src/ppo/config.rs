@@ -91,7 +91,7 @@ pub struct PpoConfig {
     /// Steps of linear warm-up
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub warm_up: usize,
-    /// Bound of the global gradient norm
+    /// Bound of the global gradient norm; 0 for none
     #[arg(long, default_value_t = 1.0)]
     pub max_grad_norm: f64,
     /// β, the price of a nat of divergence from the starting policy
