@@ -15,7 +15,7 @@ use crate::{
     metrics::Metrics,
     prepare,
     progress::sparkline,
-    run::{Blocks, Run, TrainerState, finish, last_folder},
+    run::{Blocks, Reason, Run, TrainerState, checkpoint_name, finish, last_folder},
     sft::{examples, fit_with_looks},
     supervised::{FitContext, FitNumbers},
     table::FinalTable,
@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    fs,
     time::Instant,
 };
 
@@ -61,6 +62,7 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
     let filter = Filter::of(&config, device)?;
     let mut pool = Pool::new(&problems, config.start, config.deduplicate);
     let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
+    let _lock = prepare::claim(&config.run)?;
     let (earlier, mut this_round): (Vec<Sample>, Vec<Sample>) =
         written.into_iter().partition(|sample| sample.step.is_some_and(|round| round <= numbers.round));
     // Round by round, as they were judged: a judgement depends on its batch by rounding.
@@ -117,7 +119,7 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
             eprintln!("{}", line(round, &metrics, &curve));
         }
         run.log(&metrics)?;
-        checkpoint(&run, &policy, is_best, numbers)?;
+        checkpoint(&run, &policy, Reason::of(true, is_best), numbers)?;
         if config.run.stops_after(round) && round < config.rounds {
             return Err(run.interruption());
         }
@@ -140,7 +142,9 @@ struct Setup {
 
 /// A fresh run, or one that goes on.
 fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
-    prepare::check_out(&config.run)?;
+    prepare::check_fixed(&config.run, config, &["start"])?;
+    let inputs = [("extra", &config.data.extra), ("from-samples", &config.foreign.from_samples)];
+    prepare::check_inputs(&config.run, &inputs.map(|(flag, file)| (flag, file.as_deref())))?;
     let mut config = config.clone();
     let of_base = InitArgs { init: config.given_base().map(Path::to_path_buf), model: config.init.model };
     let base = prepare::base(&of_base, &config.data, &config.run, device)?;
@@ -158,10 +162,10 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
     }
     let Some(dir) = &config.run.resume else {
         let run = prepare::open(&config.run, "ei", config.data.benchmark, &config, 0)?;
-        checkpoint(&run, &initial, false, EiNumbers::default())?;
+        checkpoint(&run, &initial, Reason::Evaluated, EiNumbers::default())?;
         return Ok(Setup { base, policy: initial.clone(), initial, run, numbers: EiNumbers::default(), config });
     };
-    let (policy, state, _) = prepare::resume::<EiNumbers>(dir, device)?;
+    let (policy, state) = prepare::resume::<EiNumbers>(&config.run, dir, None, device)?;
     let round = state.numbers.round;
     let problems = config.data.load(Split::Train)?;
     let run = match round == 0 && config.foreign.are_given() {
@@ -178,9 +182,14 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
     Ok(Setup { base, initial, policy, run, numbers: state.numbers, config })
 }
 
-fn checkpoint(run: &Run, policy: &Policy, is_best: bool, numbers: EiNumbers) -> Result<PathBuf> {
+/// The part of a run that fits the policy of a round.
+fn part_of_round(round: usize) -> String {
+    format!("rounds/{round}")
+}
+
+fn checkpoint(run: &Run, policy: &Policy, reason: Reason, numbers: EiNumbers) -> Result<PathBuf> {
     let state = TrainerState { numbers, optimizer: BTreeMap::new() };
-    run.checkpoint(numbers.round, is_best, &policy.model, &policy.tokenizer, &state, |_| Ok(()))
+    run.checkpoint(numbers.round, reason, &policy.model, &policy.tokenizer, &state, |_| Ok(()))
 }
 
 /// What a sample must be to be learnt: right, whole, and, where a reward model is asked, likely to be right by its judgement.
@@ -210,6 +219,13 @@ impl Filter {
     }
 }
 
+    let from = match config.reset_to {
+        ResetTo::Base => base.clone(),
+        ResetTo::Last => dir.join("checkpoints").join(checkpoint_name(round)),
+    };
+    let under_way = dir.join(part_of_round(round + 1));
+    prepare::resume_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
+    prepare::check_before(&config.run, &config.eval, "ei", &config, None)?;
 /// D_i: solved problems, no two with the same solution.
 struct Pool<'a> {
     problems: BTreeMap<&'a str, &'a Problem>,
@@ -221,6 +237,10 @@ impl<'a> Pool<'a> {
     /// D_0: the reference solutions, or nothing.
     fn new(problems: &'a [Problem], start: Start, deduplicate: Deduplicate) -> Self {
         let mut pool = Self {
+    // What an earlier checkpoint is gone on from makes again.
+    for later in (round + 2..).map(|later| dir.join(part_of_round(later))).take_while(|later| later.exists()) {
+        fs::remove_dir_all(&later).with_context(|| format!("cannot remove {}", later.display()))?;
+    }
             problems: problems.iter().map(|problem| (problem.id.as_str(), problem)).collect(),
             known: Distinct::by(deduplicate),
             solved: Vec::new(),
@@ -302,13 +322,10 @@ fn learn(
 ) -> Result<Policy> {
     let started = Instant::now();
     let examples = examples(&from, config.data.prompt_style, solved)?;
-    let name = format!("rounds/{round}");
-    let (policy, resumed) = match run.dir().join(&name).join("checkpoints/index.json").is_file() {
-        true => {
-            let (policy, state, _) = prepare::resume::<FitNumbers>(&run.dir().join(&name), device)?;
-            (policy, Some(state))
-        }
-        false => (from, None),
+    let name = part_of_round(round);
+    let (policy, resumed) = match prepare::resume_part::<FitNumbers>(&run.dir().join(&name), None, device)? {
+        Some((policy, state)) => (policy, Some(state)),
+        None => (from, None),
     };
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
     let mut part = run.part(&name, "ei", config, step).with_context(|| format!("round {round}"))?;

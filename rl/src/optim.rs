@@ -175,17 +175,9 @@ impl Adam {
     /// # Errors
     /// If a parameter lacks a moment or its number of steps.
     pub fn load_tensors(&mut self, mut tensors: HostTensors, device: &Device) -> Result<()> {
-        let paths: Vec<String> =
-            tensors.keys().filter_map(|name| name.strip_suffix(".moment_1").map(str::to_string)).collect();
-        for path in paths {
-            let mut take = |suffix: &str| -> Result<Vec<f32>> {
-                let HostTensor { values, .. } = tensors
-                    .remove(&format!("{path}.{suffix}"))
-                    .with_context(|| format!("the optimiser's {suffix} of {path} is missing"))?;
-                Ok(values)
-            };
-            let (moment_1, moment_2, steps) = (take("moment_1")?, take("moment_2")?, take("steps")?);
-            ensure!(steps.len() == 1, "the optimiser's steps of {path} are {} numbers", steps.len());
+        for path in check_history(&tensors)? {
+            let mut take = |part: &str| tensors.remove(&format!("{path}.{part}")).map_or_else(Vec::new, |t| t.values);
+            let [moment_1, moment_2, steps] = HISTORY.map(&mut take);
             let tensor = |values: Vec<f32>| {
                 let length = values.len();
                 Tensor::from_data(TensorData::new(values, [length]), device)
@@ -339,6 +331,19 @@ mod tests {
             assert!((found - expected).abs() < 1e-6, "{found} against {expected}");
         }
         assert_eq!(moments["first.steps"].values, [1.0]);
+    }
+
+    #[test]
+    fn a_bound_of_0_clips_nothing() {
+        let step = |max_norm: f64| {
+            let (model, mut optimizer) = (pair(), adam(max_norm));
+            let gradients = gradients_of(&model, [2.0, 3.0], 6.0);
+            let (model, norm) = optimizer.step(model, gradients, &|_| 1e-3, 1);
+            assert_eq!(norm, 7.0);
+            (values(&model), optimizer.to_tensors())
+        };
+        assert_eq!(step(0.0), step(1e9));
+        assert_ne!(step(0.0).0, values(&pair()));
     }
 
     #[test]

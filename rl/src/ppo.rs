@@ -25,7 +25,7 @@ use crate::{
     progress::{Progress, sparkline},
     reward::{adapted_beta, with_kl_penalty},
     rollout::{Asked, Rollout, RolloutConfig, look, sample_rollouts},
-    run::{Run, TrainerState, finish},
+    run::{Reason, Run, TrainerState, finish},
     table::FinalTable,
 };
 use anyhow::{Result, ensure};
@@ -68,6 +68,7 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
     if config.run.dry_run {
         return config::dry_run(config, device);
     }
+    let _lock = prepare::claim(&config.run)?;
     let Start { config, mut trainer, mut run, initial, mut numbers } = start(config, device)?;
     config::warn(&config);
     let problems = config.data.load(Split::Train)?;
@@ -108,7 +109,7 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         run.log(&metrics)?;
         // A stop between two looks makes a checkpoint but no look: the resumed run is the one that never stopped.
         if looks || stop {
-            trainer.checkpoint(&run, is_best, numbers)?;
+            trainer.checkpoint(&run, Reason::of(looks, is_best), numbers)?;
             if stop && step + 1 < config.steps {
                 return Err(run.interruption());
             }
@@ -274,10 +275,10 @@ impl Trainer {
         Policy { model: merged(&self.model.policy), tokenizer: self.tokenizer.clone(), conditioning: None }
     }
 
-    fn checkpoint(&self, run: &Run, is_best: bool, numbers: PpoNumbers) -> Result<PathBuf> {
+    fn checkpoint(&self, run: &Run, reason: Reason, numbers: PpoNumbers) -> Result<PathBuf> {
         let state = TrainerState { numbers, optimizer: self.optimizer.to_tensors() };
         // The weights are those that sample, adapters added; these lie beside them, to go on from.
-        run.checkpoint(numbers.step, is_best, &merged(&self.model.policy), &self.tokenizer, &state, |folder| {
+        run.checkpoint(numbers.step, reason, &merged(&self.model.policy), &self.tokenizer, &state, |folder| {
             if let Some(adapters) = &self.adapters {
                 adapters.save(folder, &self.model.policy)?;
             }

@@ -12,7 +12,8 @@ use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use data::{Prompting, Split};
-use eval::{RewardModel, check_samples};
+use eval::{RewardModel, Sample, check_samples};
+use model::Finish;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -136,7 +137,14 @@ pub(super) fn check(config: &EiConfig, device: &Device) -> Result<()> {
         config.samples
     );
     config.init.check_base(config.given_base(), "what each round is fine-tuned from")?;
-    config.foreign.check(config.run.resume.as_deref())?;
+    let problems = config.data.load(Split::Train)?;
+    if let Some(samples) = config.foreign.check(&problems, Rounds::First, config.run.resume.as_deref())? {
+        let is_learnt = |sample: &Sample| sample.correct && sample.finish == Finish::Stop;
+        ensure!(
+            config.start == Start::Sft || samples.iter().any(is_learnt),
+            "none of the samples of --from-samples is right and whole: there is nothing to learn from"
+        );
+    }
     if let Some(orm) = &config.orm {
         RewardModel::load(orm, device)?;
     }
@@ -152,7 +160,7 @@ pub(super) fn check(config: &EiConfig, device: &Device) -> Result<()> {
         "--shots is for --start base: an SFT model is asked without solved problems"
     );
     config.first_prompting()?;
-    check_samples(config.data.load(Split::Train)?.len(), config.samples)?;
+    check_samples(problems.len(), config.samples)?;
     check_samples(config.eval.test_problems, config.eval.test_samples)
 }
 
