@@ -75,9 +75,13 @@ pub struct EiConfig {
     /// What a round is fine-tuned from: the base, or, as an ablation, the last round's policy
     #[arg(long, value_enum, default_value_t)]
     pub reset_to: ResetTo,
-    /// Rounds without a better validation accuracy before it ends
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = crate::args::positive)]
+    /// Rounds in a row that do not gain on validation before it ends
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = crate::args::positive)]
     pub patience: usize,
+    /// Share of validation problems that a round must solve beyond the best so far, the start among them, to count as a gain; of
+    /// N problems the share is uncertain by about 0.5 / sqrt(N)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub margin: f64,
     /// Reward model (a run of `rl orm`) that must also find a right solution likely to be right
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +152,7 @@ pub(super) fn check(config: &EiConfig, device: &Device) -> Result<()> {
     if let Some(orm) = &config.orm {
         RewardModel::load(orm, device)?;
     }
+    ensure!((0.0..=1.0).contains(&config.margin), "--margin {}: give a share from 0 to 1", config.margin);
     ensure!(
         (0.0..=1.0).contains(&config.orm_threshold),
         "--orm-threshold {}: give a probability from 0 to 1",
