@@ -45,6 +45,9 @@ fn run() -> Result<()> {
     if let Some(folder) = out.parent() {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
+    let inputs = [("report", &report), ("by-question", &by_question)];
+    let inputs: Vec<_> = inputs.iter().filter_map(|(flag, file)| Some((*flag, file.as_deref()?))).collect();
+    eval::check_outputs(&[("out", &out)], &inputs)?;
     // Written whole or not at all: that it is there says that the run is done.
     eval::write_whole(&out, serde_json::to_string(&result)? + "\n")
 }

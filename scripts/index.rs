@@ -80,7 +80,7 @@ fn run() -> Result<()> {
         PARTS.iter().filter_map(|name| part(name, &folder.join("tables")).transpose()).collect::<Result<_>>()?;
     let page = page(&folder, parts, runs(&folder, &sizes))?;
     let path = folder.join("index.html");
-    fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
+    eval::write_whole(&path, page)?;
     writeln!(io::stdout(), "{}", path.display()).context("cannot print")
 }
 

@@ -108,6 +108,8 @@ gpu)
   critic=(--value-layers 4 --lambda 0.95 --value-learning-rate 1e-6 --value-warm-up 0)
   ;;
 esac
+# The first round without a gain ends it, as in the results that are kept.
+ei+=(--patience 1)
 ppo_shots=${ppo_shots:-$shots}
 if [ -n "${inits[0]}" ]; then sizes=(small-model large-model); fi
 if [ -n "${inits[0]}" ] && [ -z "${inits[1]}" ]; then sizes=("${sizes[0]}"); fi

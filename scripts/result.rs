@@ -4,7 +4,7 @@
 //! another machine, where a reproduction goes on without the run.
 
 use anyhow::{Context, Result, ensure};
-use eval::{Metric, MetricKind, OrmReport, Report};
+use eval::{ByQuestion, Metric, MetricKind, OrmReport, Report};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fs, path::Path};
@@ -84,12 +84,13 @@ impl RunResult {
     ) -> Result<Self> {
         let (command, flags) = run.map(command_and_flags).transpose()?.unwrap_or_default();
         let lines = run.map(|run| metrics(&run.join("metrics.jsonl"))).transpose()?.unwrap_or_default();
+        let scores = by_question.map(read::<ByQuestion>).transpose()?;
         let evaluation = run.filter(|_| command == "orm").map(|run| run.join("eval.json"));
         Ok(Self {
             name: name.into(),
             model: model.into(),
             seed,
-            by_question: by_question.map(read).transpose()?.map(thousandths).unwrap_or_default(),
+            by_question: scores.map(|ByQuestion { scores, .. }| thousandths(scores)).unwrap_or_default(),
             // Where the run lay on this machine is no result.
             test: report.map(read::<Report>).transpose()?.map(|report| Report { checkpoint: None, ..report }),
             reward_model: evaluation.as_deref().map(read).transpose()?,
@@ -261,6 +262,17 @@ mod tests {
         let result = RunResult::of("ppo", ("tiny", 0), None, Some(report.path()), None).unwrap();
         assert!(!serde_json::to_string(&result).unwrap().contains("somebody"));
         assert_eq!(result.test.unwrap().problems, 4);
+    }
+
+    #[test]
+    fn scores_by_question_are_read_with_the_names_of_the_questions_and_without() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let named = r#""benchmark": "synthetic", "split": "test", "ids": ["a", "b"], "questions": "00000000", "#;
+        for names in ["", named] {
+            fs::write(file.path(), format!("{{{names}\"maj@1\": [1.0, 0.0]}}")).unwrap();
+            let result = RunResult::of("ppo", ("tiny", 0), None, None, Some(file.path())).unwrap();
+            assert_eq!(result.by_question[&Metric { kind: MetricKind::Maj, k: 1 }], [1000, 0]);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
     fmt::Write as _,
     fs,
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 /// Flags of every table.
@@ -91,10 +91,7 @@ impl Written {
         io::stdout().write_all(self.markdown.as_bytes()).context("cannot print")?;
         let Some(folder) = &out.out else { return Ok(()) };
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let write = |extension: &str, text: &str| {
-            let path: &Path = &folder.join(format!("{name}.{extension}"));
-            fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-        };
+        let write = |extension: &str, text: &str| eval::write_whole(&folder.join(format!("{name}.{extension}")), text);
         write("md", &self.markdown)?;
         write("csv", &self.csv)?;
         self.svg.as_ref().map_or(Ok(()), |svg| write("svg", svg))

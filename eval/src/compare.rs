@@ -1,11 +1,13 @@
 //! Is one policy better than another? Their scores question by question: what is hard for both takes no part in the difference, so
 //! that its interval is narrower than those of the two reports.
 
-use crate::{metrics::normal, report::Metric};
-use anyhow::{Context, Result, ensure};
+use crate::{metrics::normal, report::Metric, sample::Sample};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use serde::Serialize;
+use data::{Benchmark, Split};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     fs,
@@ -27,6 +29,72 @@ pub struct CompareArgs {
     json: bool,
 }
 
+/// What `eval run --by-question` leaves of a policy: the scores by metric, and which questions they are of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ByQuestion {
+    /// The questions; an earlier version did not write them.
+    #[serde(flatten)]
+    pub questions: Option<Questions>,
+    /// What each question scores, in their order.
+    #[serde(flatten)]
+    pub scores: BTreeMap<Metric, Vec<f64>>,
+}
+
+/// Tells one list of questions from another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Questions {
+    /// The set of problems.
+    pub benchmark: Benchmark,
+    /// The part of it.
+    pub split: Split,
+    /// Their names, in order.
+    pub ids: Vec<String>,
+    /// CRC-32C of their names, texts and right answers.
+    pub questions: String,
+}
+
+impl Questions {
+    /// The questions of samples, one of each.
+    pub fn of(benchmark: Benchmark, split: Split, samples: &[Sample]) -> Self {
+        let texts = samples.iter().flat_map(|sample| [&sample.id, &sample.question, &sample.expected]);
+        let sum = texts.fold(0, |sum, text| crc32c::crc32c_append(crc32c::crc32c_append(sum, text.as_bytes()), b"\0"));
+        let ids = samples.iter().map(|sample| sample.id.clone()).collect();
+        Self { benchmark, split, ids, questions: format!("{sum:08x}") }
+    }
+
+    /// Refuses other questions, and the same ones in another order.
+    ///
+    /// # Errors
+    /// Saying how they differ.
+    fn check_same(&self, other: &Self) -> Result<()> {
+        let set = |questions: &Self| format!("{}/{}", questions.benchmark, questions.split);
+        ensure!(set(self) == set(other), "the first is of {}, the second of {}", set(self), set(other));
+        let (count, other_count) = (self.ids.len(), other.ids.len());
+        ensure!(count == other_count, "the first is of {count} questions, the second of {other_count}");
+        if let Some(place) = (0..count).find(|&place| self.ids[place] != other.ids[place]) {
+            bail!("question {} is {} in the first and {} in the second", place + 1, self.ids[place], other.ids[place]);
+        }
+        ensure!(
+            self.questions == other.questions,
+            "the questions have the same names and other texts or answers: the files of {} have changed in between",
+            self.benchmark
+        );
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for ByQuestion {
+    /// A key with an @ is a metric. Without the others the questions are not known.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let all = Map::<String, Value>::deserialize(deserializer)?;
+        let (scores, about): (Map<_, _>, Map<_, _>) = all.into_iter().partition(|(key, _)| key.contains('@'));
+        let questions = if about.is_empty() { None } else { Some(about) };
+        let questions = questions.map(|about| serde_json::from_value(Value::Object(about))).transpose();
+        let scores = serde_json::from_value(Value::Object(scores)).map_err(D::Error::custom)?;
+        Ok(Self { questions: questions.map_err(D::Error::custom)?, scores })
+    }
+}
+
 /// What one policy scores more than another, as a mean over questions.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Compared {
@@ -43,10 +111,20 @@ pub struct Compared {
 /// Prints the metrics that two policies have in common.
 ///
 /// # Errors
-/// As [`compare`]; a file that is missing or malformed. That both are of the same problems is for who calls it to know.
+/// As [`compare`]; a file that is missing or malformed, files of different questions.
 pub fn run(args: &CompareArgs) -> Result<()> {
-    let [first, second] = [&args.first, &args.second].map(|path| read(path));
-    let compared = compare(&first?, &second?)?;
+    let (first, second) = (read(&args.first)?, read(&args.second)?);
+    let (name, other) = (args.first.display(), args.second.display());
+    match (&first.questions, &second.questions) {
+        (Some(of_first), Some(of_second)) => of_first.check_same(of_second).with_context(|| {
+            format!("{name} and {other} cannot be compared; evaluate both policies on the same problems")
+        })?,
+        _ => tracing::warn!(
+            "{} does not say which questions it is of (an earlier version wrote it): that they are the same in both is not checked",
+            if first.questions.is_none() { name } else { other }
+        ),
+    }
+    let compared = compare(&first.scores, &second.scores)?;
     let text = if args.json { serde_json::to_string(&compared)? } else { table(&compared) };
     writeln!(std::io::stdout(), "{text}").context("cannot print the comparison")
 }
@@ -85,7 +163,7 @@ impl Compared {
     }
 }
 
-fn read(path: &Path) -> Result<BTreeMap<Metric, Vec<f64>>> {
+fn read(path: &Path) -> Result<ByQuestion> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_json::from_str(&text)
         .with_context(|| format!("{} is not what `eval run --by-question` writes", path.display()))
@@ -121,6 +199,44 @@ mod tests {
         assert!((ci95[0] + 0.24).abs() < 1e-4 && (ci95[1] - 0.74).abs() < 1e-4, "{ci95:?}");
         let told = table(&compared);
         assert!(told.contains("maj@1") && told.contains("+0.250") && told.contains("[-0.240, +0.740]"), "{told}");
+    }
+
+    #[test]
+    fn a_file_says_of_which_questions_it_is_and_an_earlier_one_does_not() {
+        let sample = |id: &str, question: &str| Sample {
+            step: None,
+            id: id.into(),
+            question: question.into(),
+            completion: String::new(),
+            answer: None,
+            expected: "1".into(),
+            reward: None,
+            correct: false,
+            finish: model::Finish::Stop,
+            tokens: 0,
+            greedy: true,
+            given: 0,
+            score: None,
+        };
+        let of = |split, samples: &[(&str, &str)]| {
+            let samples: Vec<Sample> = samples.iter().map(|(id, question)| sample(id, question)).collect();
+            Questions::of(Benchmark::Synthetic, split, &samples)
+        };
+        let questions = of(Split::Test, &[("a", "one?"), ("b", "two?")]);
+        let all = ByQuestion { questions: Some(questions.clone()), scores: BTreeMap::from([(MAJ_1, vec![1.0, 0.0])]) };
+        let text = serde_json::to_string(&all).unwrap();
+        assert_eq!(serde_json::from_str::<ByQuestion>(&text).unwrap(), all);
+        let earlier: ByQuestion = serde_json::from_str("{\"maj@1\": [1.0, 0.0]}").unwrap();
+        assert_eq!(earlier, ByQuestion { questions: None, ..all });
+        assert!(serde_json::from_str::<ByQuestion>("{\"maj@1\": [1.0], \"ids\": 3}").is_err());
+
+        let refusal = |other| questions.check_same(&other).unwrap_err().to_string();
+        questions.check_same(&questions).unwrap();
+        assert!(refusal(of(Split::Train, &[("a", "one?"), ("b", "two?")])).contains("the second of synthetic/train"));
+        assert!(refusal(of(Split::Test, &[("a", "one?")])).contains("2 questions, the second of 1"));
+        let swapped = refusal(of(Split::Test, &[("b", "two?"), ("a", "one?")]));
+        assert!(swapped.contains("question 1 is a in the first and b in the second"), "{swapped}");
+        assert!(refusal(of(Split::Test, &[("a", "one?"), ("b", "three?")])).contains("same names and other texts"));
     }
 
     #[test]

@@ -19,9 +19,9 @@ pub mod table;
 pub mod terminal;
 
 pub use calibration::{Bin, Calibration, Prediction};
-pub use compare::CompareArgs;
+pub use compare::{ByQuestion, CompareArgs, Questions};
 pub use diversity::Diversity;
-pub use files::write_whole;
+pub use files::{check_outputs, data_inputs, rename_synced, write_whole};
 pub use likelihood::{Likelihood, Signal, Weights};
 pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
 pub use palette::PALETTE;

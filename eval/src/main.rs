@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use data::{AnswerFormat, Benchmark, DataOptions, Goal, PromptStyle, Prompting, Split};
 use eval::{
-    About, CompareArgs, Diversity, Policy, RewardModel, Sample, SampleConfig, ScoreArgs, check_samples, compare,
-    diversity_table, evaluate, evaluate_saved, read_samples, score, table,
+    About, CompareArgs, Diversity, Policy, RewardModel, Sample, SampleConfig, ScoreArgs, check_outputs, check_samples,
+    compare, data_inputs, diversity_table, evaluate, evaluate_saved, read_samples, resolve_checkpoint, score, table,
     terminal::{fail, log_to_stderr},
     warn_of_unreadable, write_whole,
 };
@@ -149,15 +149,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &RunArgs) -> Result<()> {
-    for file in [&args.out, &args.by_question, &args.save_samples].into_iter().flatten() {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        ensure!(
-            folder.is_none_or(|folder| folder.is_dir()),
-            "the folder of {} does not exist: make it",
-            file.display()
-        );
-        ensure!(!file.is_dir(), "{} is a folder: give the name of a file", file.display());
-    }
+    check_files(args)?;
     let device = model::choose_device(args.device, args.dtype)?;
     let source = match &args.from_samples {
         Some(file) => Source::File(file),
@@ -210,6 +202,25 @@ fn run(args: &RunArgs) -> Result<()> {
     }
     let table = table(&[(&args.checkpoint.display().to_string(), &evaluation.report)]);
     writeln!(std::io::stdout(), "{table}").context("cannot print the report")
+}
+
+/// Refuses outputs that cannot be written, or would overwrite what is read.
+fn check_files(args: &RunArgs) -> Result<()> {
+    let outputs = [("out", &args.out), ("by-question", &args.by_question), ("save-samples", &args.save_samples)];
+    let outputs = outputs.iter().filter_map(|(flag, file)| Some((*flag, file.as_deref()?))).collect::<Vec<_>>();
+    let mut inputs = data_inputs(args.data_dir.as_deref());
+    match &args.from_samples {
+        Some(file) => inputs.push(("from-samples", file.clone())),
+        None => inputs.push(("checkpoint", files_of_model(&args.checkpoint))),
+    }
+    inputs.extend(args.orm.as_deref().map(|orm| ("orm", files_of_model(orm))));
+    check_outputs(&outputs, &inputs.iter().map(|(flag, path)| (*flag, path.as_path())).collect::<Vec<_>>())
+}
+
+/// Where the files of a model lie, as far as that is known without a network.
+fn files_of_model(path: &Path) -> PathBuf {
+    let is_here = path.exists().then(|| resolve_checkpoint(path).ok()).flatten();
+    is_here.unwrap_or_else(|| path.to_path_buf())
 }
 
 fn diversity(args: &DiversityArgs) -> Result<()> {

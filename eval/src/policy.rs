@@ -26,6 +26,12 @@ pub struct CheckpointIndex {
     pub last: String,
     /// Folder name of the one that did best on validation.
     pub best: String,
+    /// Folder name of the one before the newest, to go on from where that is damaged; empty where there is none.
+    #[serde(default)]
+    pub previous: String,
+    /// Whether the newest one was made only because the run was stopped: a run that was not stopped does not have it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last_is_of_a_stop: bool,
 }
 
 /// The checkpoint that a path means: itself, the best one of a run directory, or a model of the Hugging Face hub, which is fetched.

@@ -1,9 +1,10 @@
 //! A policy's completions of problems, graded; and the evaluation made of them. Knows nothing of training.
 
 use crate::{
+    compare::{ByQuestion, Questions},
     metrics::Graded,
     policy::Policy,
-    report::{About, Metric, Report, by_question},
+    report::{About, Report, by_question},
     reward_model::RewardModel,
 };
 use anyhow::{Context, Result, ensure};
@@ -11,7 +12,7 @@ use data::{AnswerFormat, Ending, Example, Problem, Prompting, encode_prompt, enc
 use model::{Completion, Finish, GenerateConfig, GenerateStats, Key, Purpose, generate};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     fs::File,
     io::{BufRead, BufReader},
     path::Path,
@@ -240,14 +241,16 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// What each problem scores, in their order, by the metrics of the report.
+    /// What each problem scores, in their order, by the metrics of the report; and which problems they are.
     ///
     /// # Errors
     /// As [`by_question`].
-    pub fn by_question(&self) -> Result<BTreeMap<Metric, Vec<f64>>> {
+    pub fn by_question(&self) -> Result<ByQuestion> {
         let ks: BTreeSet<usize> = self.report.metrics.keys().map(|metric| metric.k).collect();
         let (greedy, questions) = graded(&self.greedy, &self.samples);
-        by_question(&questions, Some(&greedy), &ks.into_iter().collect::<Vec<_>>())
+        let scores = by_question(&questions, Some(&greedy), &ks.into_iter().collect::<Vec<_>>())?;
+        let questions = Some(Questions::of(self.report.benchmark, self.report.split, &self.greedy));
+        Ok(ByQuestion { questions, scores })
     }
 }
 

@@ -18,7 +18,7 @@ use data::{Answer, AnswerFormat, Benchmark, DataOptions, Ending, Problem, Split}
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::files::write_whole;
+use crate::files::{check_outputs, data_inputs, write_whole};
 use crate::metrics::Graded;
 use crate::report::{About, Report, warn_of_unreadable};
 use crate::table::table;
@@ -78,6 +78,10 @@ pub fn run(args: &ScoreArgs) -> Result<()> {
 
 /// What `eval score` prints, once the grades of the samples are written.
 fn output(args: &ScoreArgs) -> Result<String> {
+    let data = data_inputs(args.data_dir.as_deref());
+    let inputs = data.iter().map(|(flag, file)| (*flag, file.as_path())).chain([("predictions", &*args.predictions)]);
+    let outputs = args.per_sample.as_deref().map(|file| ("per-sample", file));
+    check_outputs(&outputs.into_iter().collect::<Vec<_>>(), &inputs.collect::<Vec<_>>())?;
     let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };
     let mut problems = data::load(args.benchmark, args.split, &options)?;
     problems.truncate(args.limit.map_or(usize::MAX, NonZeroUsize::get));

@@ -103,6 +103,89 @@ fn a_report_that_could_not_be_written_is_refused_before_anything_is_sampled() {
 }
 
 #[test]
+fn an_output_that_would_overwrite_an_input_is_refused() {
+    let place = place();
+    place.write("p.jsonl", "{\"index\": 0, \"completions\": [\"1\"]}\n{\"index\": 1, \"completions\": [\"1\"]}\n");
+    place.write("s.jsonl", "{}\n");
+    place.write("data/gsm8k/test.jsonl", "{\"question\": \"Why?\", \"answer\": \"#### 1\"}\n");
+    place.fails(&score(&["--per-sample=p.jsonl"]), &["--per-sample p.jsonl", "overwrite what --predictions reads"]);
+    for flag in ["--out", "--by-question", "--save-samples"] {
+        let with = |file: &str| format!("{flag}={file}");
+        place.fails(&run(&["--from-samples=s.jsonl", &with("s.jsonl")]), &["overwrite what --from-samples reads"]);
+        place.fails(&run(&[&with("model/config.json")]), &["overwrite what --checkpoint reads"]);
+        let data = ["--data-dir=data", "--benchmark=gsm8k", &with("data/gsm8k/test.jsonl")];
+        place.fails(&run(&data), &["overwrite what --data-dir reads"]);
+    }
+    place.fails(&run(&["--out=both", "--by-question=both"]), &["--out and --by-question both write both"]);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_that_is_no_regular_file_is_written_into() {
+    let place = place();
+    let text = "{\"index\": 0, \"completions\": [\"1\"]}\n{\"index\": 1, \"completions\": [\"1\"]}\n";
+    place.write("p.jsonl", text);
+    // A pipe, a regular file and a process as what the shell gives as an output; what is printed comes after.
+    for script in [
+        "\"$0\" score --limit=2 --predictions=p.jsonl --per-sample=/dev/stdout | cat > piped",
+        "\"$0\" score --limit=2 --predictions=p.jsonl --per-sample=/dev/stdout > redirected",
+        "\"$0\" score --limit=2 --predictions=p.jsonl --per-sample=/dev/fd/3 3> third; cat third",
+    ] {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, env!("CARGO_BIN_EXE_eval")]).current_dir(place.path("."));
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    for name in ["piped", "redirected"] {
+        let written = fs::read_to_string(place.path(name)).unwrap();
+        assert!(written.starts_with("{\"index\":0"), "{name}: {written}");
+        assert!(written.contains("maj@1"), "{name}: {written}");
+    }
+    assert_eq!(fs::read_to_string(place.path("third")).unwrap().lines().count(), 2);
+    for flag in ["--out", "--by-question", "--save-samples"] {
+        assert!(place.run(&run(&[&format!("{flag}=/dev/null")])).status.success());
+    }
+    use std::os::unix::fs::FileTypeExt;
+    assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+}
+
+#[test]
+fn scores_of_other_questions_are_not_compared() {
+    let place = place();
+    let scores = |split: &str, ids: &str, sum: &str| {
+        format!(
+            "{{\"benchmark\":\"gsm8k\",\"split\":\"{split}\",\"ids\":{ids},\"questions\":\"{sum}\",\"maj@1\":[1.0,0.0]}}"
+        )
+    };
+    place.write("a.json", scores("test", "[\"a\",\"b\"]", "0"));
+    place.write("same.json", scores("test", "[\"a\",\"b\"]", "0"));
+    place.write("earlier.json", "{\"maj@1\":[1.0,0.0]}");
+    for (name, text, part) in [
+        ("split.json", scores("train", "[\"a\",\"b\"]", "0"), "the second of gsm8k/train"),
+        ("other.json", scores("test", "[\"a\",\"c\"]", "0"), "question 2 is b in the first and c in the second"),
+        ("text.json", scores("test", "[\"a\",\"b\"]", "1"), "other texts or answers"),
+    ] {
+        place.write(name, text);
+        place.fails(&["compare", "a.json", name], &[name, "evaluate both policies on the same problems", part]);
+    }
+    for (name, told) in [("same.json", false), ("earlier.json", true)] {
+        let output = place.run(&["compare", "a.json", name]);
+        assert!(output.status.success());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(stderr.contains("earlier.json does not say which questions"), told, "{stderr}");
+    }
+    // What `eval run` writes can be compared.
+    for name in ["first.json", "second.json"] {
+        assert!(place.run(&run(&[&format!("--by-question={name}")])).status.success());
+    }
+    let output = place.run(&["compare", "first.json", "second.json"]);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let more = RUN.map(|flag| if flag == "--limit=2" { "--limit=3" } else { flag });
+    assert!(place.run(&[more.as_slice(), &["--by-question=more.json"]].concat()).status.success());
+    place.fails(&["compare", "first.json", "more.json"], &["2 questions, the second of 3"]);
+}
+
+#[test]
 fn data_that_is_missing_or_malformed_is_named() {
     let place = place();
     place.write("p.jsonl", "");
@@ -151,7 +234,7 @@ fn a_k_that_is_too_large_names_the_line_and_the_largest_that_works() {
         &score(&["--k=1,3", "--per-sample=grades.jsonl"]),
         &["p.jsonl", "line 2 (index 1) has 2 completions, too few for --k 3", "every line allows is 2"],
     );
-    place.fails(&score(&["--per-sample=nowhere/grades.jsonl"]), &["cannot write nowhere/grades.jsonl"]);
+    place.fails(&score(&["--per-sample=nowhere/grades.jsonl"]), &["the folder of nowhere/grades.jsonl does not exist"]);
 }
 
 #[test]

@@ -26,10 +26,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     #[serde(skip)]
     pub out: Option<PathBuf>,
-    /// Go on with a run from its last checkpoint
+    /// Go on with a run from its last checkpoint; from an earlier one with DIR/checkpoints/step-NNNNNN
     #[arg(long, value_name = "DIR", conflicts_with = "out")]
     #[serde(skip)]
     pub resume: Option<PathBuf>,
+    /// The checkpoint that --resume names, where it names one
+    #[arg(long, value_name = "NAME", hide = true, requires = "resume")]
+    #[serde(skip)]
+    pub resume_from: Option<String>,
     /// Read flags from a TOML file; flags given here win
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]

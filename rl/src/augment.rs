@@ -14,7 +14,7 @@ use crate::{
     metrics::Metrics,
     prepare,
     progress::print_line,
-    run::{Run, TrainerState, finish},
+    run::{Reason, Run, TrainerState, finish},
     supervised::{FitArgs, FitContext, FitNumbers, Look, fit, mean_loss},
 };
 use anyhow::{Context, Result, ensure};
@@ -30,9 +30,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
     collections::{BTreeMap, HashSet},
+    fs,
     path::{Path, PathBuf},
 };
 
+/// The part of a run that fits the backward model.
+const BACKWARD: &str = "backward";
+/// The file of the fresh answers, in a run directory.
+const VERIFIED: &str = "verified.jsonl";
 /// The file of the pairs that were kept, in a run directory.
 pub const FILE: &str = "augmented.jsonl";
 
@@ -126,12 +131,13 @@ pub fn train(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {
     if config.run.dry_run {
         return dry_run(config, device);
     }
+    let _lock = prepare::claim(&config.run)?;
     let Setup { config, forward, base, mut run } = set_up(config, device)?;
     let problems = config.data.load(Split::Train)?;
     let Gathered { samples, .. } =
         config.sampling.gather(&forward, &problems, (&config.data, &config.run), &mut run, device)?;
     let solutions = distinct_solutions(&samples);
-    ensure!(!solutions.is_empty(), "no sample has an answer that can be read: there is nothing to find questions for");
+    check_solutions(&solutions)?;
     let backward = learn_backwards(base, &problems, &config, &run, device)?;
     let pairs = ask(&backward, &solutions, &config, &run, device)?;
     let written = pairs.len();
@@ -167,21 +173,27 @@ struct Setup {
 
 /// A fresh run, or one that goes on.
 fn set_up(config: &AugmentConfig, device: &Device) -> Result<Setup> {
-    prepare::check_out(&config.run)?;
+    let has_answers = |dir: &PathBuf| fs::metadata(dir.join(VERIFIED)).is_ok_and(|file| file.len() > 0);
+    let counted: &[&str] = if config.run.resume.as_ref().is_some_and(has_answers) { &["verify"] } else { &[] };
+    prepare::check_fixed(&config.run, config, counted)?;
+    let inputs = [("extra", &config.data.extra), ("from-samples", &config.sampling.foreign.from_samples)];
+    prepare::check_inputs(&config.run, &inputs.map(|(flag, file)| (flag, file.as_deref())))?;
     let mut config = config.clone();
     let (base, init) = prepare::base_and_sft(&mut config.base, &mut config.init, &config.data, &config.run, device)?;
     let (forward, base) = (prepare::policy(&init, device)?, prepare::policy(&base, device)?);
     let problems = config.data.load(Split::Train)?;
     eval::encode_prompts(&forward, &problems, &config.data.prompting(config.sampling.shots)?)?;
+    reversed(&base, &problems, &config)?;
     let run = match &config.run.resume {
         None => {
             let run = prepare::open(&config.run, "augment", config.data.benchmark, &config, 0)?;
             let state = TrainerState { numbers: AugmentNumbers::default(), optimizer: BTreeMap::new() };
-            run.checkpoint(0, false, &forward.model, &forward.tokenizer, &state, |_| Ok(()))?;
+            run.checkpoint(0, Reason::Evaluated, &forward.model, &forward.tokenizer, &state, |_| Ok(()))?;
             run
         }
         Some(dir) => {
-            prepare::resume::<AugmentNumbers>(dir, device)?;
+            prepare::resume::<AugmentNumbers>(&config.run, dir, None, device)?;
+            prepare::resume_part::<FitNumbers>(&dir.join(BACKWARD), None, device)?;
             prepare::go_on(config.sampling.resume(dir, 0, &problems)?, &config.run, "augment", &config)?
         }
     };
@@ -202,6 +214,11 @@ fn distinct_solutions(samples: &[Sample]) -> Vec<(String, Answer)> {
     solutions.collect()
 }
 
+fn check_solutions(solutions: &[(String, Answer)]) -> Result<()> {
+    ensure!(!solutions.is_empty(), "no sample has an answer that can be read: there is nothing to find questions for");
+    Ok(())
+}
+
 /// Fine-tunes the base on the training pairs turned round, in a run of its own below the run.
 fn learn_backwards(
     base: Policy,
@@ -210,31 +227,14 @@ fn learn_backwards(
     run: &Run,
     device: &Device,
 ) -> Result<Policy> {
-    let name = "backward";
-    let (policy, resumed) = match run.dir().join(name).join("checkpoints/index.json").is_file() {
-        true => {
-            let (policy, state, _) = prepare::resume::<FitNumbers>(&run.dir().join(name), device)?;
-            (policy, Some(state))
-        }
-        false => (base, None),
+    let (policy, resumed) = match prepare::resume_part::<FitNumbers>(&run.dir().join(BACKWARD), None, device)? {
+        Some((policy, state)) => (policy, Some(state)),
+        None => (base, None),
     };
+    let [examples, validation] = reversed(&policy, problems, config)?;
     let Policy { model, tokenizer, .. } = policy;
-    let context = model.config.max_position_embeddings;
-    let encode = |problems: &[Problem]| -> Result<Vec<Example>> {
-        let mut examples =
-            problems.iter().map(|problem| encode_reversed(&tokenizer, problem)).collect::<Result<Vec<_>>>()?;
-        let all = examples.len();
-        examples.retain(|example| example.tokens.len() <= context);
-        if examples.len() < all {
-            tracing::warn!("{} of {all} pairs are longer than the context of {context} tokens", all - examples.len());
-        }
-        ensure!(!examples.is_empty(), "all pairs are longer than the context of {context} tokens");
-        Ok(examples)
-    };
-    let (examples, validation) =
-        (encode(problems)?, encode(&prepare::validation(&config.data, config.eval_problems)?)?);
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
-    let mut part = run.part(name, "augment", config, step)?;
+    let mut part = run.part(BACKWARD, "augment", config, step)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -250,6 +250,23 @@ fn learn_backwards(
         Ok(Look::of("validation/negative_loss", -mean_loss(model, &validation, rows, threads)))
     })?;
     Ok(Policy { model, tokenizer, conditioning: None })
+}
+
+/// Training and validation pairs turned round. Those that do not fit the model's context are left out, and counted aloud.
+fn reversed(policy: &Policy, problems: &[Problem], config: &AugmentConfig) -> Result<[Vec<Example>; 2]> {
+    let context = policy.model.config.max_position_embeddings;
+    let encode = |problems: &[Problem]| -> Result<Vec<Example>> {
+        let reversed = problems.iter().map(|problem| encode_reversed(&policy.tokenizer, problem));
+        let mut examples = reversed.collect::<Result<Vec<_>>>()?;
+        let all = examples.len();
+        examples.retain(|example| example.tokens.len() <= context);
+        if examples.len() < all {
+            tracing::warn!("{} of {all} pairs are longer than the context of {context} tokens", all - examples.len());
+        }
+        ensure!(!examples.is_empty(), "all pairs are longer than the context of {context} tokens");
+        Ok(examples)
+    };
+    Ok([encode(problems)?, encode(&prepare::validation(&config.data, config.eval_problems)?)?])
 }
 
 /// One question for each solution; those that were not written to their end are left out.
@@ -321,8 +338,7 @@ fn verify(forward: &Policy, pairs: Vec<Pair>, config: &AugmentConfig, run: &Run,
     let fits = |pair: &Pair| eval::encode_prompts(forward, &[problem(pair)], &sampling.prompting).is_ok();
     let pairs: Vec<Pair> = pairs.into_iter().filter(fits).collect();
     let problems: Vec<Problem> = pairs.iter().map(problem).collect();
-    let work =
-        Chunked { run, file: "verified.jsonl", label: "verify", unit: "answers", per_line: k, quiet: config.run.quiet };
+    let work = Chunked { run, file: VERIFIED, label: "verify", unit: "answers", per_line: k, quiet: config.run.quiet };
     let belongs = |place: usize, line: &Verified| {
         let Pair { question, solution, .. } = &pairs[place];
         line.question == *question && line.solution == *solution && line.of == k
@@ -358,9 +374,14 @@ fn check(config: &AugmentConfig) -> Result<()> {
     config.fit.check()?;
     config.init.check_base(config.base.as_deref(), "what the backward model is fine-tuned from")?;
     ensure!((0.0..=1.0).contains(&config.agree), "--agree {}: give a share from 0 to 1", config.agree);
-    config.sampling.check(true, config.run.resume.as_deref())?;
+    let problems = config.data.load(Split::Train)?;
+    if let Some(samples) =
+        config.sampling.check(&problems, &config.data.answer_format, true, config.run.resume.as_deref())?
+    {
+        check_solutions(&distinct_solutions(&samples))?;
+    }
     config.data.prompting(config.sampling.shots)?;
-    check_samples(config.data.load(Split::Train)?.len(), config.sampling.samples.max(config.verify))
+    check_samples(problems.len(), config.sampling.samples.max(config.verify))
 }
 
 fn dry_run(config: &AugmentConfig, device: &Device) -> Result<PathBuf> {

@@ -19,6 +19,7 @@ pub fn expand(arguments: Vec<OsString>, program: &clap::Command) -> Result<Vec<O
     let Some(subcommand) = arguments.get(1).and_then(|name| program.find_subcommand(name)) else {
         return Ok(arguments);
     };
+    let arguments = with_run_of_checkpoint(arguments)?;
     let file = match (value_of(&arguments, "--config"), value_of(&arguments, "--resume")) {
         (Some(_), Some(_)) => {
             bail!("--config and --resume exclude each other: a run resumes with its own configuration")
@@ -33,8 +34,20 @@ pub fn expand(arguments: Vec<OsString>, program: &clap::Command) -> Result<Vec<O
     Ok(expanded)
 }
 
+/// `--resume RUN/checkpoints/STEP` as `--resume RUN`, with the name of the checkpoint.
+fn with_run_of_checkpoint(mut arguments: Vec<OsString>) -> Result<Vec<OsString>> {
+    let Some(resumed) = value_of(&arguments, "--resume").map(PathBuf::from) else { return Ok(arguments) };
+    let folder = resumed.parent().filter(|folder| folder.ends_with("checkpoints"));
+    let (Some(run), Some(name)) = (folder.and_then(Path::parent), resumed.file_name()) else { return Ok(arguments) };
+    ensure!(resumed.is_dir(), "{} is not there: give --resume a run, or one of its checkpoints", resumed.display());
+    let run = if run.as_os_str().is_empty() { Path::new(".") } else { run };
+    // Of a flag that is given several times the last one counts.
+    arguments.extend(["--resume".into(), run.into(), "--resume-from".into(), name.to_os_string()]);
+    Ok(arguments)
+}
+
 fn value_of(arguments: &[OsString], flag: &str) -> Option<OsString> {
-    let position = arguments.iter().position(|argument| {
+    let position = arguments.iter().rposition(|argument| {
         argument == flag || argument.to_str().is_some_and(|text| text.starts_with(&format!("{flag}=")))
     })?;
     match arguments[position].to_str().and_then(|text| text.split_once('=')) {
@@ -132,6 +145,26 @@ mod tests {
         assert_eq!(matches.get_one::<String>("steps").unwrap(), "7");
         assert_eq!(matches.get_one::<String>("learning_rate").unwrap(), "0.001");
         assert!(matches.get_flag("tensorboard"));
+    }
+
+    #[test]
+    fn a_run_goes_on_from_a_checkpoint_that_is_named_by_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let step = folder.path().join("run/checkpoints/step-000002");
+        std::fs::create_dir_all(&step).unwrap();
+        let rewritten = |flags: &[&str]| {
+            let arguments = [["rl", "ppo"].as_slice(), flags].concat().iter().map(OsString::from).collect();
+            let arguments = with_run_of_checkpoint(arguments).unwrap();
+            ["--resume", "--resume-from"].map(|flag| value_of(&arguments, flag))
+        };
+        let run = folder.path().join("run").into_os_string();
+        let (joined, apart) = (format!("--resume={}/", step.display()), step.to_str().unwrap());
+        for flags in [[joined.as_str()].as_slice(), &["--resume", apart, "--quiet"]] {
+            assert_eq!(rewritten(flags), [Some(run.clone()), Some("step-000002".into())]);
+        }
+        assert_eq!(rewritten(&["--resume", run.to_str().unwrap()]), [Some(run), None]);
+        let missing = vec!["rl".into(), "ppo".into(), format!("{}3", joined.trim_end_matches('/')).into()];
+        assert!(with_run_of_checkpoint(missing).unwrap_err().to_string().contains("step-0000023 is not there"));
     }
 
     #[test]

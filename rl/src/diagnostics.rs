@@ -74,6 +74,8 @@ fn variance(values: &[f64]) -> f64 {
 pub struct PolicyStats {
     /// Mini-batches that are in it.
     pub updates: usize,
+    /// How much they weigh together: each 1, or the share that it has of a whole one.
+    pub share: f64,
     /// The clipped surrogate.
     pub policy_loss: f64,
     /// The critic's loss.
@@ -95,6 +97,7 @@ impl Default for PolicyStats {
     fn default() -> Self {
         Self {
             updates: 0,
+            share: 0.0,
             policy_loss: 0.0,
             value_loss: 0.0,
             clipped: 0.0,
@@ -115,6 +118,7 @@ impl PolicyStats {
         let outside = |x: &&f32| (x.exp() - 1.0).abs() > epsilon;
         Self {
             updates: 1,
+            share: 1.0,
             policy_loss: f64::from(policy_loss[0]),
             value_loss: f64::from(value_loss[0]),
             clipped: log_ratios.iter().filter(outside).count() as f64,
@@ -130,6 +134,7 @@ impl PolicyStats {
         let sum = |value: fn(&Self) -> f64| parts.iter().map(value).sum::<f64>();
         Self {
             updates: 1,
+            share: 1.0,
             policy_loss: sum(|part| part.policy_loss),
             value_loss: sum(|part| part.value_loss),
             clipped: sum(|part| part.clipped) / total as f64,
@@ -145,21 +150,22 @@ impl PolicyStats {
         self.policy_loss.is_finite() && self.value_loss.is_finite() && self.grad_norm.is_finite()
     }
 
-    /// Adds a mini-batch.
+    /// Adds a mini-batch, by its share.
     pub fn add(&mut self, other: &Self) {
         self.updates += other.updates;
-        self.policy_loss += other.policy_loss;
-        self.value_loss += other.value_loss;
-        self.clipped += other.clipped;
-        self.old_kl += other.old_kl;
+        self.share += other.share;
+        self.policy_loss += other.share * other.policy_loss;
+        self.value_loss += other.share * other.value_loss;
+        self.clipped += other.share * other.clipped;
+        self.old_kl += other.share * other.old_kl;
         self.max_ratio = self.max_ratio.max(other.max_ratio);
         self.min_ratio = self.min_ratio.min(other.min_ratio);
-        self.grad_norm += other.grad_norm;
+        self.grad_norm += other.share * other.grad_norm;
     }
 
-    /// Writes the means over updates.
+    /// Writes the means over updates, each by its share.
     pub fn write(&self, metrics: &mut Metrics) {
-        let count = self.updates.max(1) as f64;
+        let count = if self.updates == 0 { 1.0 } else { self.share };
         metrics.put("ratio/max", f64::from(self.max_ratio));
         metrics.put("ratio/min", f64::from(self.min_ratio));
         metrics.put("ratio/clipped", self.clipped / count);

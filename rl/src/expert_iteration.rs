@@ -5,7 +5,8 @@
 //! duplicates, D_i = R_i ∪ D_{i-1}, and learns D_i by the one supervised loop. With SFT data, round 1 samples from the SFT
 //! model and D_0 is the reference solutions. Without, round 1 samples from the base after a few solved problems, which no
 //! later prompt shows, and D_0 is empty. Where we deviate from the paper: a round ends after a fixed number of epochs and
-//! its last checkpoint is taken, and K is 4 unless asked for more.
+//! its last checkpoint is taken, and K is 4 unless asked for more. What round 1 samples from is round 0 on validation, and the best
+//! checkpoint where no round is better; a run ends early after `--patience` rounds in a row that gain no more than `--margin` over the best.
 
 mod config;
 
@@ -15,19 +16,20 @@ use crate::{
     metrics::Metrics,
     prepare,
     progress::sparkline,
-    run::{Blocks, Run, TrainerState, finish, last_folder},
+    run::{Blocks, Reason, Run, TrainerState, checkpoint_name, finish, last_folder},
     sft::{examples, fit_with_looks},
     supervised::{FitContext, FitNumbers},
     table::FinalTable,
 };
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use data::{Problem, Split, calculations_hold, own_part};
+use data::{Problem, Prompting, Split, calculations_hold, own_part};
 use eval::{Diversity, Policy, RewardModel, Sample, SampleConfig, greedy_accuracy};
 use model::Finish;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -38,8 +40,16 @@ pub use config::{DEFAULTS, EiConfig, ResetTo, Start};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct EiNumbers {
     round: usize,
+    /// Validation maj@1 of the best checkpoint, what round 1 samples from among them.
     best: Option<f64>,
+    /// Rounds in a row, up to the last one, that did not gain `--margin` over the best before them.
     rounds_since_best: usize,
+    /// Validation maj@1 of what round 1 samples from.
+    #[serde(default)]
+    start: Option<f64>,
+    /// Validation maj@1 after the last round.
+    #[serde(default)]
+    last: Option<f64>,
 }
 
 /// Trains, evaluates before and after on the test split, and leaves a run directory; its path.
@@ -52,12 +62,24 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
     if config.run.dry_run {
         return config::dry_run(config, device);
     }
+    let _lock = prepare::claim(&config.run)?;
     let Setup { config, base, initial, mut policy, mut run, mut numbers } = set_up(config, device)?;
     let problems = config.data.load(Split::Train)?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
     let (first_prompting, prompting) = (config.first_prompting()?, config.data.prompting(0)?);
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };
     let before = table.before(&mut run, || Ok(initial.clone()), &first_prompting)?;
+    let validate = |policy: &Policy, prompting: &Prompting| -> Result<f64> {
+        let sampling = config.run.compute.sampling(&config.data, prompting.clone(), 1, 0.0, device);
+        Ok(greedy_accuracy(policy, &validation, &sampling)?.0)
+    };
+    if numbers.round == 0 {
+        let accuracy = validate(&initial, &first_prompting)?;
+        numbers = EiNumbers { start: Some(accuracy), best: Some(accuracy), ..numbers };
+        if !config.run.quiet {
+            eprintln!("ei start  validation maj@1 {accuracy:.3}");
+        }
+    }
     let filter = Filter::of(&config, device)?;
     let mut pool = Pool::new(&problems, config.start, config.deduplicate);
     let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
@@ -105,27 +127,53 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
         };
         policy = learn((from, &path), &pool.solved, &validation, round, &config, &run, device, &mut metrics)
             .inspect_err(|_| run.keep_spent())?;
-        let (accuracy, _) =
-            greedy_accuracy(&policy, &validation, &SampleConfig { prompting: prompting.clone(), ..sampling })?;
+        let accuracy = validate(&policy, &prompting)?;
         metrics.put("validation/maj@1", accuracy);
         curve.push(accuracy);
         let is_best = numbers.best.is_none_or(|best| accuracy > best);
-        numbers = EiNumbers {
-            round,
-            best: Some(numbers.best.map_or(accuracy, |best| best.max(accuracy))),
-            rounds_since_best: if is_best { 0 } else { numbers.rounds_since_best + 1 },
-        };
+        numbers = numbers.after(round, accuracy, config.margin);
+        for (name, value) in [("validation/start", numbers.start), ("validation/best", numbers.best)] {
+            if let Some(value) = value {
+                metrics.put(name, value);
+            }
+        }
         if !config.run.quiet {
             eprintln!("{}", line(round, &metrics, &curve));
         }
         run.log(&metrics)?;
-        checkpoint(&run, &policy, is_best, numbers)?;
+        checkpoint(&run, &policy, Reason::of(true, is_best), numbers)?;
         if config.run.stops_after(round) && round < config.rounds {
             return Err(run.interruption());
         }
     }
-    table.after(&run, before.as_ref(), &prompting)?;
+    let best = eval::read_index(&run.dir().join("checkpoints/index.json"))?.best;
+    let start_is_best = best == checkpoint_name(0);
+    if start_is_best && numbers.round > 0 {
+        tracing::warn!(
+            "no round is better on validation than what round 1 samples from: the best checkpoint is that{}",
+            if first_prompting.shots.is_empty() { "" } else { ", asked after --shots solved problems" }
+        );
+    }
+    if let (false, Some(of_best), Some(of_last)) = (config.run.quiet, numbers.best, numbers.last) {
+        eprintln!("ei validation maj@1: best {of_best:.3} ({best}), last {of_last:.3} (round {})", numbers.round);
+    }
+    let of_best = if start_is_best { &first_prompting } else { &prompting };
+    table.after_and_last(&run, before.as_ref(), of_best, &prompting)?;
     Ok(finish(&run))
+}
+
+impl EiNumbers {
+    /// After a round whose policy has this validation maj@1.
+    fn after(self, round: usize, accuracy: f64, margin: f64) -> Self {
+        let gains = self.best.is_none_or(|best| accuracy > best + margin);
+        Self {
+            round,
+            best: Some(self.best.map_or(accuracy, |best| best.max(accuracy))),
+            rounds_since_best: if gains { 0 } else { self.rounds_since_best + 1 },
+            last: Some(accuracy),
+            ..self
+        }
+    }
 }
 
 struct Setup {
@@ -142,7 +190,9 @@ struct Setup {
 
 /// A fresh run, or one that goes on.
 fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
-    prepare::check_out(&config.run)?;
+    prepare::check_fixed(&config.run, config, &["start"])?;
+    let inputs = [("extra", &config.data.extra), ("from-samples", &config.foreign.from_samples)];
+    prepare::check_inputs(&config.run, &inputs.map(|(flag, file)| (flag, file.as_deref())))?;
     let mut config = config.clone();
     let of_base = InitArgs { init: config.given_base().map(Path::to_path_buf), model: config.init.model };
     let base = prepare::base(&of_base, &config.data, &config.run, device)?;
@@ -160,12 +210,19 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
     }
     let Some(dir) = &config.run.resume else {
         let run = prepare::open(&config.run, "ei", config.data.benchmark, &config, 0)?;
-        checkpoint(&run, &initial, false, EiNumbers::default())?;
+        checkpoint(&run, &initial, Reason::Evaluated, EiNumbers::default())?;
         return Ok(Setup { base, policy: initial.clone(), initial, run, numbers: EiNumbers::default(), config });
     };
-    let (policy, state, _) = prepare::resume::<EiNumbers>(dir, device)?;
+    let (policy, state) = prepare::resume::<EiNumbers>(&config.run, dir, None, device)?;
     let round = state.numbers.round;
     let problems = config.data.load(Split::Train)?;
+    let from = match config.reset_to {
+        ResetTo::Base => base.clone(),
+        ResetTo::Last => dir.join("checkpoints").join(checkpoint_name(round)),
+    };
+    let under_way = dir.join(part_of_round(round + 1));
+    prepare::resume_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
+    prepare::check_before(&config.run, &config.eval, "ei", &config, None)?;
     let run = match round == 0 && config.foreign.are_given() {
         true => {
             harvest::check_taken(dir, &problems)?;
@@ -177,12 +234,21 @@ fn set_up(config: &EiConfig, device: &Device) -> Result<Setup> {
         }
     };
     let run = prepare::go_on(run, &config.run, "ei", &config)?;
+    // What an earlier checkpoint is gone on from makes again.
+    for later in (round + 2..).map(|later| dir.join(part_of_round(later))).take_while(|later| later.exists()) {
+        fs::remove_dir_all(&later).with_context(|| format!("cannot remove {}", later.display()))?;
+    }
     Ok(Setup { base, initial, policy, run, numbers: state.numbers, config })
 }
 
-fn checkpoint(run: &Run, policy: &Policy, is_best: bool, numbers: EiNumbers) -> Result<PathBuf> {
+/// The part of a run that fits the policy of a round.
+fn part_of_round(round: usize) -> String {
+    format!("rounds/{round}")
+}
+
+fn checkpoint(run: &Run, policy: &Policy, reason: Reason, numbers: EiNumbers) -> Result<PathBuf> {
     let state = TrainerState { numbers, optimizer: BTreeMap::new() };
-    run.checkpoint(numbers.round, is_best, &policy.model, &policy.tokenizer, &state, |_| Ok(()))
+    run.checkpoint(numbers.round, reason, &policy.model, &policy.tokenizer, &state, |_| Ok(()))
 }
 
 /// What a sample must be to be learnt: right, whole, rightly calculated where that is asked for, and, where a reward model is asked,
@@ -318,13 +384,10 @@ fn learn(
 ) -> Result<Policy> {
     let started = Instant::now();
     let examples = examples(&from, config.data.prompt_style, solved)?;
-    let name = format!("rounds/{round}");
-    let (policy, resumed) = match run.dir().join(&name).join("checkpoints/index.json").is_file() {
-        true => {
-            let (policy, state, _) = prepare::resume::<FitNumbers>(&run.dir().join(&name), device)?;
-            (policy, Some(state))
-        }
-        false => (from, None),
+    let name = part_of_round(round);
+    let (policy, resumed) = match prepare::resume_part::<FitNumbers>(&run.dir().join(&name), None, device)? {
+        Some((policy, state)) => (policy, Some(state)),
+        None => (from, None),
     };
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
     let mut part = run.part(&name, "ei", config, step).with_context(|| format!("round {round}"))?;
@@ -383,5 +446,22 @@ mod tests {
         };
         assert_eq!(passed(false), texts);
         assert_eq!(passed(true), [texts[0], texts[2]]);
+    }
+
+    #[test]
+    fn a_gain_is_more_than_the_margin_over_the_best_so_far_and_the_best_is_the_best_whatever_the_margin() {
+        let start = EiNumbers { start: Some(0.4), best: Some(0.4), ..EiNumbers::default() };
+        let rounds = |margin: f64| {
+            let mut numbers = start;
+            [0.43, 0.41, 0.44, 0.5].map(|accuracy| {
+                numbers = numbers.after(numbers.round + 1, accuracy, margin);
+                (numbers.best.unwrap(), numbers.rounds_since_best)
+            })
+        };
+        assert_eq!(rounds(0.0), [(0.43, 0), (0.43, 1), (0.44, 0), (0.5, 0)]);
+        assert_eq!(rounds(0.02), [(0.43, 0), (0.43, 1), (0.44, 2), (0.5, 0)]);
+        assert_eq!(rounds(0.1), [(0.43, 1), (0.43, 2), (0.44, 3), (0.5, 4)]);
+        let last = start.after(1, 0.3, 0.0);
+        assert_eq!((last.start, last.last, last.best), (Some(0.4), Some(0.3), Some(0.4)));
     }
 }

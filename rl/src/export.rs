@@ -56,7 +56,7 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         if let Some(conditioning) = policy.conditioning {
             fs::write(unfinished.join(CONDITIONING), serde_json::to_vec(&conditioning)?)?;
         }
-        fs::rename(&unfinished, &args.out).with_context(|| format!("cannot make {}", args.out.display()))
+        eval::rename_synced(&unfinished, &args.out).with_context(|| format!("cannot make {}", args.out.display()))
     };
     write().inspect_err(|_| {
         let _ = fs::remove_dir_all(&unfinished);

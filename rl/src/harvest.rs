@@ -8,6 +8,7 @@ use crate::{
     chunks::chunk,
     inspect::read::json_lines,
     metrics::Metrics,
+    prefix::PrefixArgs,
     progress::Progress,
     run::{Blocks, Run},
 };
@@ -80,15 +81,22 @@ impl Gathered {
     /// # Errors
     /// If they are.
     pub fn check_differ(&self) -> Result<()> {
-        let right = self.samples.iter().filter(|sample| sample.correct).count();
-        ensure!(
-            right > 0 && right < self.samples.len(),
-            "{right} of {} samples are right: there is nothing to tell apart; sample from another policy or at another \
-             --temperature",
-            self.samples.len()
-        );
-        Ok(())
+        check_differ(&self.samples)
     }
+}
+
+/// Refuses samples that are all right or all wrong.
+///
+/// # Errors
+/// If they are.
+pub fn check_differ(samples: &[Sample]) -> Result<()> {
+    let right = samples.iter().filter(|sample| sample.correct).count();
+    ensure!(
+        right > 0 && right < samples.len(),
+        "{right} of {} samples are right: there is nothing to tell apart; sample from another policy or at another --temperature",
+        samples.len()
+    );
+    Ok(())
 }
 
 impl ForeignArgs {
@@ -97,19 +105,35 @@ impl ForeignArgs {
         self.from_samples.is_some()
     }
 
-    /// Refuses a file that cannot be read, before anything is made. A run that goes on with its samples needs it no more.
+    /// The files that a command reads its solutions, their problems and their labels from, with their flags.
+    pub fn inputs<'a>(&'a self, data: &'a DataArgs, prefixes: &'a PrefixArgs) -> [(&'static str, Option<&'a Path>); 3] {
+        [
+            ("extra", data.extra.as_deref()),
+            ("from-samples", self.from_samples.as_deref()),
+            ("from-prefixes", prefixes.from_prefixes.as_deref()),
+        ]
+    }
+
+    /// Refuses a file that cannot be read or holds nothing of these problems, before anything is made; what it has of them, where there
+    /// is one. A run that goes on with its samples needs it no more.
     ///
     /// # Errors
     /// Naming the file or the flag.
-    pub fn check(&self, resumed: Option<&Path>) -> Result<()> {
+    pub fn check(
+        &self,
+        problems: &[Problem],
+        format: &AnswerFormat,
+        of: Rounds,
+        resumed: Option<&Path>,
+    ) -> Result<Option<Vec<Sample>>> {
         ensure!(
             self.are_given() || self.from_samples_per_question.is_none(),
             "--from-samples-per-question needs --from-samples"
         );
         let has_them = |dir: &Path| fs::metadata(dir.join("samples.jsonl")).is_ok_and(|file| file.len() > 0);
         match &self.from_samples {
-            Some(file) if !resumed.is_some_and(has_them) => eval::read_samples(file).map(|_| ()),
-            _ => Ok(()),
+            Some(file) if !resumed.is_some_and(has_them) => self.read(file, problems, format, of).map(Some),
+            _ => Ok(None),
         }
     }
 
@@ -183,17 +207,23 @@ impl ForeignArgs {
 }
 
 impl SamplingArgs {
-    /// Refuses samples that would all be equal, and a file that cannot be read, before anything is made. `completes`: something else is
-    /// drawn at the temperature as well, beside solutions that a file may have.
+    /// Refuses samples that would all be equal, and a file that cannot be read, before anything is made; what the file has. `completes`:
+    /// something else is drawn at the temperature as well, beside solutions that a file may have.
     ///
     /// # Errors
     /// Naming the flag or the file.
-    pub fn check(&self, completes: bool, resumed: Option<&Path>) -> Result<()> {
+    pub fn check(
+        &self,
+        problems: &[Problem],
+        format: &AnswerFormat,
+        completes: bool,
+        resumed: Option<&Path>,
+    ) -> Result<Option<Vec<Sample>>> {
         ensure!(
             self.temperature > 0.0 || self.foreign.are_given() && !completes,
             "--temperature 0 would draw equal samples: give a temperature above 0"
         );
-        self.foreign.check(resumed)
+        self.foreign.check(problems, format, Rounds::All, resumed)
     }
 
     /// How many solutions there will be, and in words where they come from.

@@ -20,6 +20,7 @@ pub mod harvest;
 pub mod html;
 mod idle;
 pub mod inspect;
+pub mod lock;
 pub mod loss;
 pub mod metrics;
 pub mod optim;

@@ -91,7 +91,7 @@ pub struct Adam {
 }
 
 impl Adam {
-    /// An optimiser without history. `max_norm` bounds the Euclidean norm of all gradients taken together.
+    /// An optimiser without history. `max_norm` bounds the Euclidean norm of all gradients taken together; 0 leaves it as it is.
     pub fn new(beta_1: f32, beta_2: f32, epsilon: f32, weight_decay: f32, max_norm: f64) -> Self {
         Self { beta_1, beta_2, epsilon, weight_decay, max_norm, states: BTreeMap::new() }
     }
@@ -151,7 +151,7 @@ impl Adam {
         if !norm.is_finite() {
             return (model, norm);
         }
-        let scale = (self.max_norm / (norm + 1e-6)).min(1.0);
+        let scale = if self.max_norm > 0.0 { (self.max_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
         let mut update = Update { optimizer: self, gradients, learning_rate, scale, threads, path: Vec::new() };
         (model.map(&mut update), norm)
     }
@@ -175,17 +175,9 @@ impl Adam {
     /// # Errors
     /// If a parameter lacks a moment or its number of steps.
     pub fn load_tensors(&mut self, mut tensors: HostTensors, device: &Device) -> Result<()> {
-        let paths: Vec<String> =
-            tensors.keys().filter_map(|name| name.strip_suffix(".moment_1").map(str::to_string)).collect();
-        for path in paths {
-            let mut take = |suffix: &str| -> Result<Vec<f32>> {
-                let HostTensor { values, .. } = tensors
-                    .remove(&format!("{path}.{suffix}"))
-                    .with_context(|| format!("the optimiser's {suffix} of {path} is missing"))?;
-                Ok(values)
-            };
-            let (moment_1, moment_2, steps) = (take("moment_1")?, take("moment_2")?, take("steps")?);
-            ensure!(steps.len() == 1, "the optimiser's steps of {path} are {} numbers", steps.len());
+        for path in check_history(&tensors)? {
+            let mut take = |part: &str| tensors.remove(&format!("{path}.{part}")).map_or_else(Vec::new, |t| t.values);
+            let [moment_1, moment_2, steps] = HISTORY.map(&mut take);
             let tensor = |values: Vec<f32>| {
                 let length = values.len();
                 Tensor::from_data(TensorData::new(values, [length]), device)
@@ -193,9 +185,31 @@ impl Adam {
             let momentum = AdaptiveMomentumState::new(steps[0] as usize, tensor(moment_1), tensor(moment_2));
             self.states.insert(path, AdamWState::new(momentum));
         }
-        ensure!(tensors.is_empty(), "the optimiser's file holds {} tensors that belong to nothing", tensors.len());
         Ok(())
     }
+}
+
+/// What the history of a parameter is made of.
+const HISTORY: [&str; 3] = ["moment_1", "moment_2", "steps"];
+
+/// The parameters of a history as [`Adam::to_tensors`] makes it.
+///
+/// # Errors
+/// If one lacks a moment or its number of steps, or a tensor belongs to none.
+pub fn check_history(tensors: &HostTensors) -> Result<Vec<String>> {
+    let paths: Vec<String> =
+        tensors.keys().filter_map(|name| name.strip_suffix(".moment_1").map(str::to_string)).collect();
+    for path in &paths {
+        for part in HISTORY {
+            let tensor = tensors.get(&format!("{path}.{part}"));
+            let tensor = tensor.with_context(|| format!("the optimiser's {part} of {path} is missing"))?;
+            let steps = tensor.values.len();
+            ensure!(part != "steps" || steps == 1, "the optimiser's steps of {path} are {steps} numbers");
+        }
+    }
+    let left = tensors.len() - HISTORY.len() * paths.len();
+    ensure!(left == 0, "the optimiser's file holds {left} tensors that belong to nothing");
+    Ok(paths)
 }
 
 /// Euclidean norm of all gradients of a model taken together.
@@ -317,6 +331,19 @@ mod tests {
             assert!((found - expected).abs() < 1e-6, "{found} against {expected}");
         }
         assert_eq!(moments["first.steps"].values, [1.0]);
+    }
+
+    #[test]
+    fn a_bound_of_0_clips_nothing() {
+        let step = |max_norm: f64| {
+            let (model, mut optimizer) = (pair(), adam(max_norm));
+            let gradients = gradients_of(&model, [2.0, 3.0], 6.0);
+            let (model, norm) = optimizer.step(model, gradients, &|_| 1e-3, 1);
+            assert_eq!(norm, 7.0);
+            (values(&model), optimizer.to_tensors())
+        };
+        assert_eq!(step(0.0), step(1e9));
+        assert_ne!(step(0.0).0, values(&pair()));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
     order::permutation,
     prefix::{self, Completing, Counts, Labels, Prefixed},
     prepare,
-    run::{Run, TrainerState, finish},
+    run::{Reason, Run, TrainerState, finish, read_state},
     supervised::{About, FitContext, FitNumbers, Learner, Look, checkpoint, fit},
 };
 use anyhow::{Result, ensure};
@@ -120,6 +120,7 @@ pub fn train(config: &OrmConfig, device: &Device) -> Result<PathBuf> {
     if config.run.dry_run {
         return config::dry_run(config, device);
     }
+    let _lock = prepare::claim(&config.run)?;
     let Setup { config, policy, model, mut run, resumed } = set_up(config, device)?;
     let problems = config.data.load(Split::Train)?;
     let gathered = config.sampling.gather(&policy, &problems, (&config.data, &config.run), &mut run, device)?;
@@ -184,7 +185,10 @@ struct Setup {
 /// A fresh run, or one that goes on. The first checkpoint stands before the first sample, so that an interrupt always leaves
 /// one.
 fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
-    prepare::check_out(&config.run)?;
+    prepare::check_inputs(&config.run, &config.sampling.foreign.inputs(&config.data, &config.prefixes))?;
+    let labelled =
+        ["completions", "seed", "limit", "extra", "from_prefixes", "per_question", "deduplicate", "held_out"];
+    prepare::check_fixed(&config.run, config, config.prefixes.fixed(config.labels, &config.run, &labelled))?;
     let mut config = config.clone();
     let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
     config.init.init = Some(init.clone());
@@ -199,11 +203,17 @@ fn set_up(config: &OrmConfig, device: &Device) -> Result<Setup> {
         let model = ActorCritic::judge_of(&policy.model);
         let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
         let about = About { tokenizer: &policy.tokenizer, conditioning: None, adapters: None };
-        checkpoint(&run, &model, &about, false, FitNumbers::default(), &untaught)?;
+        checkpoint(&run, &model, &about, Reason::Evaluated, FitNumbers::default(), &untaught)?;
         return Ok(Setup { config, policy, model, run, resumed: None });
     };
-    let (folder, state) = crate::run::last_checkpoint::<FitNumbers>(dir)?;
-    let model = RewardModel::load(&folder, device)?.model;
+    let (model, state) = prepare::from_checkpoint(&config.run, dir, |folder| {
+        let (state, model) = (read_state::<FitNumbers>(folder)?, RewardModel::load(folder, device)?.model);
+        // The first one has no adapters yet.
+        if let Some(adapters) = config.lora.on(&init).filter(|_| state.numbers.step > 0) {
+            adapters.load(folder, device)?;
+        }
+        Ok((model, state))
+    })?;
     let step = state.numbers.step;
     let run = config.sampling.resume(dir, step, &problems)?;
     let run = prepare::go_on(run, &config.run, "orm", &config)?;

@@ -4,7 +4,9 @@
 //! then makes several passes over them with the clipped losses of `loss.rs`. Where we deviate from the paper: small models
 //! are fine-tuned in full (unless `--lora-rank` says otherwise) at a larger learning rate; the critic learns alone for the first steps; λ is 1, not 0.95,
 //! because solutions are short; the critic's branch is one block of four, not four of thirty-two. Losses are means over the tokens of
-//! an update, also with `--advantage group`, where GRPO takes the mean of each sample first.
+//! an update, also with `--advantage group`, where GRPO takes the mean of each sample first. Where `--mini-batch` does not divide the
+//! samples of a step, the loss of the rest is multiplied by its share of a mini-batch; elsewhere such a rest is refused (verl), dropped,
+//! or a full step.
 
 mod config;
 mod start;
@@ -23,7 +25,7 @@ use crate::{
     progress::{Progress, sparkline},
     reward::{adapted_beta, with_kl_penalty},
     rollout::{Asked, Rollout, RolloutConfig, look, sample_rollouts},
-    run::{Run, TrainerState, finish},
+    run::{Reason, Run, TrainerState, finish},
     table::FinalTable,
 };
 use anyhow::{Result, ensure};
@@ -66,6 +68,7 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
     if config.run.dry_run {
         return config::dry_run(config, device);
     }
+    let _lock = prepare::claim(&config.run)?;
     let Start { config, mut trainer, mut run, initial, mut numbers } = start(config, device)?;
     config::warn(&config);
     let problems = config.data.load(Split::Train)?;
@@ -106,7 +109,7 @@ pub fn train(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
         run.log(&metrics)?;
         // A stop between two looks makes a checkpoint but no look: the resumed run is the one that never stopped.
         if looks || stop {
-            trainer.checkpoint(&run, is_best, numbers)?;
+            trainer.checkpoint(&run, Reason::of(looks, is_best), numbers)?;
             if stop && step + 1 < config.steps {
                 return Err(run.interruption());
             }
@@ -227,6 +230,8 @@ impl Trainer {
     /// One optimiser step.
     fn mini_batch(&mut self, samples: &[Sample<'_>], rates: &Rates, config: &PpoConfig) -> PolicyStats {
         let total = response_tokens(samples);
+        // What is left of a pass moves the weights by no more than its share of a mini-batch.
+        let share = samples.len() as f64 / config.mini_batch as f64;
         let parts = micro_batches(samples, config.run.compute.micro_batch);
         let gradients = gradients(&self.model, &parts, self.computing, |model, indices| {
             let rows: Vec<&Sample<'_>> = indices.iter().map(|&index| &samples[index]).collect();
@@ -250,9 +255,10 @@ impl Trainer {
                 (true, false) => policy_loss,
                 (false, _) => value_loss,
             };
+            let loss = if share < 1.0 { loss.mul_scalar(share) } else { loss };
             (loss, move || PolicyStats::of(told, &old, config.epsilon as f32))
         });
-        let mut stats = PolicyStats::of_parts(&gradients.reports, total);
+        let mut stats = PolicyStats { share, ..PolicyStats::of_parts(&gradients.reports, total) };
         // A step whose loss is not finite changes nothing, and is counted.
         if stats.is_finite() {
             let rate_of =
@@ -269,10 +275,10 @@ impl Trainer {
         Policy { model: merged(&self.model.policy), tokenizer: self.tokenizer.clone(), conditioning: None }
     }
 
-    fn checkpoint(&self, run: &Run, is_best: bool, numbers: PpoNumbers) -> Result<PathBuf> {
+    fn checkpoint(&self, run: &Run, reason: Reason, numbers: PpoNumbers) -> Result<PathBuf> {
         let state = TrainerState { numbers, optimizer: self.optimizer.to_tensors() };
         // The weights are those that sample, adapters added; these lie beside them, to go on from.
-        run.checkpoint(numbers.step, is_best, &merged(&self.model.policy), &self.tokenizer, &state, |folder| {
+        run.checkpoint(numbers.step, reason, &merged(&self.model.policy), &self.tokenizer, &state, |folder| {
             if let Some(adapters) = &self.adapters {
                 adapters.save(folder, &self.model.policy)?;
             }

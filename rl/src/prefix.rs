@@ -79,6 +79,12 @@ impl PrefixArgs {
         }
     }
 
+    /// Of `flags`, those that completions go by and that cannot be changed any more in a run that has some.
+    pub fn fixed<'a>(&self, labels: Labels, run: &RunArgs, flags: &'a [&'a str]) -> &'a [&'a str] {
+        let has_some = |dir: &Path| fs::metadata(dir.join(FILE)).is_ok_and(|file| file.len() > 0);
+        if labels == Labels::Steps && run.resume.as_deref().is_some_and(has_some) { flags } else { &[] }
+    }
+
     /// The counts that labels are made of, and how many completions the run has sampled for them: none for those by outcome.
     ///
     /// # Errors

@@ -1,10 +1,12 @@
 //! What commands need before they start: a run directory, a model to start from, problems to look at.
 
 use crate::{
+    adapters::Adapters,
     args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     command::{Command, parse},
+    lock::Lock,
     orm, pretrain,
-    run::{Run, TrainerState, ensure_new, last_checkpoint},
+    run::{self, BEFORE, Run, TrainerState, ensure_new, has_configuration},
     sft,
 };
 use anyhow::{Context, Result, ensure};
@@ -23,27 +25,174 @@ use std::{
 /// The folder that holds the runs which commands make for themselves.
 const RUNS: &str = "runs";
 
-/// Where a run goes: `--out`, or a name of its own under `runs/`.
-fn run_dir(run: &RunArgs, command: &str, benchmark: Benchmark) -> PathBuf {
-    let seconds = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    run.out.clone().unwrap_or_else(|| Path::new(RUNS).join(format!("{command}-{benchmark}-{}", seconds())))
+/// The name of a run without `--out`, under `runs/`.
+fn default_dir(command: &str, benchmark: Benchmark) -> PathBuf {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    Path::new(RUNS).join(format!("{command}-{benchmark}-{seconds}"))
 }
 
-/// A run directory that was typed is refused where it exists, before anything is made for it.
+/// The first thing that a command does: refuses a run directory that was typed and exists; takes the lock of a run that is to go on,
+/// which is held as long as the command works, and refuses one that another process has.
 ///
 /// # Errors
-/// If it exists.
-pub fn check_out(run: &RunArgs) -> Result<()> {
-    run.out.as_deref().map_or(Ok(()), ensure_new)
+/// As said.
+pub fn claim(args: &RunArgs) -> Result<Option<Lock>> {
+    match (&args.resume, &args.out) {
+        (Some(dir), _) => run::lock(dir).map(Some),
+        (None, Some(out)) => ensure_new(out).map(|()| None),
+        (None, None) => Ok(None),
+    }
 }
 
-/// Loads the last checkpoint of a run, whose folder comes third; the run stays as it is until it is [`open`]ed.
+/// Flags that say what the checkpoints of a run are made of, as keys of `config.toml`.
+const FIXED: [&str; 7] = ["model", "vocabulary", "init", "base", "lora_rank", "lora_alpha", "lora_targets"];
+/// Those of them that are paths: another path of the same model may be given, or where the model lies now.
+const FIXED_PATHS: [&str; 2] = ["init", "base"];
+
+/// Refuses, of a run that is to go on, flags that cannot be changed: those that its checkpoints are made of, and `more`.
+///
+/// # Errors
+/// Naming the flag, and what the run was begun with.
+pub fn check_fixed(args: &RunArgs, config: &impl Serialize, more: &[&str]) -> Result<()> {
+    let Some(dir) = &args.resume else { return Ok(()) };
+    let path = dir.join("config.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let begun: toml::Table = text.parse().with_context(|| format!("{} is malformed", path.display()))?;
+    let now: toml::Table = toml::to_string(config).context("cannot write the configuration")?.parse()?;
+    let has_adapters = begun.contains_key("lora_rank") || now.contains_key("lora_rank");
+    for key in FIXED.iter().chain(more).filter(|key| has_adapters || !key.starts_with("lora_")) {
+        let (begun, now) = (begun.get(*key), now.get(*key));
+        let is_same = match (begun.and_then(toml::Value::as_str), now.and_then(toml::Value::as_str)) {
+            (Some(begun), Some(now)) if FIXED_PATHS.contains(key) => means_the_same(Path::new(begun), Path::new(now)),
+            _ => begun == now,
+        };
+        let flag = key.replace('_', "-");
+        let with = |value: Option<&toml::Value>| match value {
+            Some(toml::Value::String(text)) => format!("--{flag} {text}"),
+            Some(value) => format!("--{flag} {value}"),
+            None => format!("no --{flag}"),
+        };
+        ensure!(
+            is_same,
+            "{}: {} was begun with {}, and what it has made so far goes by that: leave it so, or begin another run with --out",
+            with(now),
+            dir.display(),
+            with(begun)
+        );
+    }
+    Ok(())
+}
+
+/// Whether a path that is given now means what a run was begun with, or may be where that has been moved to.
+fn means_the_same(begun: &Path, now: &Path) -> bool {
+    let place = |path: &Path| path.exists().then(|| resolve_checkpoint(path).ok()?.canonicalize().ok()).flatten();
+    begun == now || place(begun).is_none_or(|begun| place(now) == Some(begun))
+}
+
+/// Refuses, of a run that is to go on, files to read that lie in its own directory: they change while it goes on.
+///
+/// # Errors
+/// Naming the flag and the file.
+pub fn check_inputs(args: &RunArgs, inputs: &[(&str, Option<&Path>)]) -> Result<()> {
+    let Some(dir) = args.resume.as_ref().and_then(|dir| dir.canonicalize().ok()) else { return Ok(()) };
+    for (flag, path) in inputs.iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?))) {
+        ensure!(
+            !path.canonicalize().is_ok_and(|path| path.starts_with(&dir)),
+            "--{flag} {} lies in the run that goes on, which writes there: give a copy of it",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Loads the checkpoint that a run goes on from; the run stays as it is until it is [`open`]ed.
 ///
 /// # Errors
 /// If the directory is not a run with a whole checkpoint.
-pub fn resume<S: DeserializeOwned>(dir: &Path, device: &Device) -> Result<(Policy, TrainerState<S>, PathBuf)> {
-    let (folder, state) = last_checkpoint::<S>(dir)?;
-    Ok((Policy::load(&folder, device)?, state, folder))
+pub fn resume<S: DeserializeOwned>(
+    args: &RunArgs,
+    dir: &Path,
+    adapters: Option<&Adapters>,
+    device: &Device,
+) -> Result<(Policy, TrainerState<S>)> {
+    from_checkpoint(args, dir, |folder| {
+        let (state, mut policy) = (run::read_state::<S>(folder)?, Policy::load(folder, device)?);
+        if let Some(adapters) = adapters {
+            policy.model = adapters.load(folder, device)?;
+        }
+        Ok((policy, state))
+    })
+}
+
+/// Reads the checkpoint that a run goes on from, as [`run::from_checkpoint`].
+///
+/// # Errors
+/// As that.
+pub fn from_checkpoint<T>(args: &RunArgs, dir: &Path, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    run::from_checkpoint(dir, args.resume_from.as_deref(), read)
+}
+
+/// The last checkpoint of a part of a run, if it has one.
+///
+/// # Errors
+/// If that is incomplete.
+pub fn resume_part<S: DeserializeOwned>(
+    dir: &Path,
+    adapters: Option<&Adapters>,
+    device: &Device,
+) -> Result<Option<(Policy, TrainerState<S>)>> {
+    if !dir.join("checkpoints/index.json").is_file() {
+        return Ok(None);
+    }
+    let read = || -> Result<(Policy, TrainerState<S>)> {
+        let folder = run::last_folder(dir)?;
+        if let Some(adapters) = adapters {
+            adapters.load(&folder, device)?;
+        }
+        Ok((Policy::load(&folder, device)?, run::read_state::<S>(&folder)?))
+    };
+    read()
+        .map(Some)
+        .with_context(|| format!("a part of the run cannot be used; remove {} to make it again", dir.display()))
+}
+
+/// Refuses a reference that a policy cannot have come from.
+///
+/// # Errors
+/// If the two have other shapes or read other tokens.
+pub fn check_same_kind(reference: &Policy, policy: &Policy) -> Result<()> {
+    let shape = |policy: &Policy| {
+        let config = &policy.model.config;
+        let heads = [config.num_attention_heads, config.kv_heads(), config.head_width()];
+        (config.vocab_size, config.hidden_size, config.intermediate_size, config.num_hidden_layers, heads)
+    };
+    ensure!(
+        shape(reference) == shape(policy) && reference.tokenizer.to_json() == policy.tokenizer.to_json(),
+        "--init has another shape or another tokenizer than the checkpoints of the run: give what it was begun with"
+    );
+    Ok(())
+}
+
+/// Refuses, of a run that is to go on, a table whose first row can neither be read nor be found out again.
+///
+/// # Errors
+/// Naming what is missing or malformed.
+pub fn check_before(
+    args: &RunArgs,
+    eval: &EvalArgs,
+    command: &str,
+    config: &impl Serialize,
+    init: Option<&Path>,
+) -> Result<()> {
+    let Some(dir) = args.resume.as_ref().filter(|_| eval.test_problems > 0) else { return Ok(()) };
+    let path = dir.join(BEFORE);
+    match std::fs::read_to_string(&path).ok().filter(|_| has_configuration(dir, command, config).unwrap_or(false)) {
+        Some(text) => {
+            let malformed = || format!("{} is malformed: remove it, and it is made again", path.display());
+            serde_json::from_str::<eval::Report>(&text).map(|_| ()).with_context(malformed)
+        }
+        None => init.map_or(Ok(()), |init| resolve_checkpoint(init).map(|_| ())),
+    }
 }
 
 /// Makes the run directory, or opens the one of `--resume` to go on after `step`. The last of all preparations: what they
@@ -52,10 +201,12 @@ pub fn resume<S: DeserializeOwned>(dir: &Path, device: &Device) -> Result<(Polic
 /// # Errors
 /// If the directory exists, is no run, or cannot be written.
 pub fn open(args: &RunArgs, command: &str, benchmark: Benchmark, config: &impl Serialize, step: usize) -> Result<Run> {
-    match &args.resume {
-        Some(dir) => go_on(Run::resume(dir, step)?, args, command, config),
-        None => Run::create(&run_dir(args, command, benchmark), command, config)?.with_tensorboard(args.tensorboard),
-    }
+    let run = match (&args.resume, &args.out) {
+        (Some(dir), _) => return go_on(Run::resume(dir, step)?, args, command, config),
+        (None, Some(out)) => Run::create(out, command, config)?,
+        (None, None) => Run::create_numbered(&default_dir(command, benchmark), command, config)?,
+    };
+    run.with_tensorboard(args.tensorboard)
 }
 
 /// A run that was opened to go on with, with the configuration that it has now.
@@ -185,6 +336,8 @@ fn made_once(init: &InitArgs, data: &DataArgs, run: &RunArgs, kind: &str, device
         );
         Ok(())
     };
+    // Another process may be making it: then it is waited for, and used.
+    let mut lock = if finished.is_file() { None } else { Some(claim_made(&dir)?) };
     if let Ok(made_for) = std::fs::read_to_string(&finished) {
         check(&made_for)?;
     } else {
@@ -193,11 +346,7 @@ fn made_once(init: &InitArgs, data: &DataArgs, run: &RunArgs, kind: &str, device
         if dir.join("checkpoints/index.json").is_file() {
             arguments.extend(["--resume".into(), dir.clone().into()]);
         } else {
-            // What stands there without a checkpoint has nothing to lose.
-            std::fs::remove_dir_all(&dir).or_else(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            })?;
+            run::remove_unstarted(&dir)?;
             arguments.extend(["--out".into(), dir.clone().into()]);
             arguments.extend(["--model".into(), init.model.to_string().into()]);
             arguments.extend(["--benchmark".into(), data.benchmark.to_string().into()]);
@@ -226,10 +375,23 @@ fn made_once(init: &InitArgs, data: &DataArgs, run: &RunArgs, kind: &str, device
             Command::Orm(config) => is_of_these(&config.data).and_then(|()| orm::train(&config, device)),
             _ => unreachable!("{command} is one of these"),
         };
+        let made = made.inspect_err(|_| {
+            drop(lock.take());
+            // Gone if nothing else lies there.
+            let _ = std::fs::remove_dir(RUNS);
+        });
         made.with_context(|| format!("cannot make the {kind} model {}", dir.display()))?;
-        std::fs::write(&finished, problems)?;
+        eval::write_whole(&finished, problems)?;
     }
     resolve_checkpoint(&dir)
+}
+
+/// Waits until no other process makes the model of a folder under `runs/`, and keeps others from it.
+fn claim_made(dir: &Path) -> Result<Lock> {
+    std::fs::create_dir_all(RUNS).with_context(|| format!("cannot make {RUNS}"))?;
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    let what = format!("another process makes {}: waiting for it", dir.display());
+    Lock::wait_for(&dir.with_file_name(format!(".{name}.lock")), &what)
 }
 
 /// Tells one set of training problems, all of them, from another.

@@ -74,11 +74,13 @@ pub fn train(config: &PretrainConfig, device: &Device) -> Result<PathBuf> {
     if config.run.dry_run {
         return dry_run(config, device);
     }
-    prepare::check_out(&config.run)?;
+    let _lock = prepare::claim(&config.run)?;
+    prepare::check_fixed(&config.run, config, &[])?;
+    prepare::check_inputs(&config.run, &[("extra", config.data.extra.as_deref())])?;
     let documents = corpus(&config.data)?;
     let (tokenizer, model, resumed) = match &config.run.resume {
         Some(dir) => {
-            let (policy, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
+            let (policy, state) = prepare::resume::<FitNumbers>(&config.run, dir, None, device)?;
             (policy.tokenizer, policy.model, Some(state))
         }
         None => {

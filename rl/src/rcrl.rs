@@ -11,13 +11,13 @@ use crate::{
     adapters::LoraArgs,
     args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
     dry_run,
-    harvest::{Gathered, SamplingArgs},
+    harvest::{Gathered, SamplingArgs, check_differ},
     optim::Adam,
     order::permutation,
     prefix::{Counts, Labels, PrefixArgs, Prefixed},
     prepare,
     progress::print_line,
-    run::{Run, TrainerState, finish},
+    run::{Reason, Run, TrainerState, finish, read_state},
     sft::fit_with_looks,
     supervised::{About, FitArgs, FitContext, FitNumbers, checkpoint},
     table::FinalTable,
@@ -93,6 +93,7 @@ pub fn train(config: &RcrlConfig, device: &Device) -> Result<PathBuf> {
     if config.run.dry_run {
         return dry_run(config, device);
     }
+    let _lock = prepare::claim(&config.run)?;
     let Setup { config, sampler, learner, mut run, resumed } = set_up(config, device)?;
     let problems = config.data.load(Split::Train)?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
@@ -136,7 +137,10 @@ struct Setup {
 /// A fresh run, or one that goes on. The first checkpoint stands before the first sample, so that an interrupt always leaves
 /// one.
 fn set_up(config: &RcrlConfig, device: &Device) -> Result<Setup> {
-    prepare::check_out(&config.run)?;
+    prepare::check_inputs(&config.run, &config.sampling.foreign.inputs(&config.data, &config.prefixes))?;
+    let labelled = ["labels", "completions", "seed", "limit", "extra", "from_prefixes", "right_per_wrong"];
+    prepare::check_fixed(&config.run, config, &["labels"])?;
+    prepare::check_fixed(&config.run, config, config.prefixes.fixed(config.labels, &config.run, &labelled))?;
     let mut config = config.clone();
     let (base, init) = prepare::base_and_sft(&mut config.base, &mut config.init, &config.data, &config.run, device)?;
     let sampler = prepare::policy(&init, device)?;
@@ -153,15 +157,20 @@ fn set_up(config: &RcrlConfig, device: &Device) -> Result<Setup> {
         let run = prepare::open(&config.run, "rcrl", config.data.benchmark, &config, 0)?;
         let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
         let about = About { tokenizer: &learner.tokenizer, conditioning: learner.conditioning, adapters: None };
-        checkpoint(&run, &learner.model, &about, false, FitNumbers::default(), &untaught)?;
+        checkpoint(&run, &learner.model, &about, Reason::Evaluated, FitNumbers::default(), &untaught)?;
         return Ok(Setup { config, sampler, learner, run, resumed: None });
     };
-    let (learner, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
-    ensure!(
-        learner.conditioning == Some(conditioning),
-        "{} was begun with other --labels, which its policy writes behind: give those",
-        dir.display()
-    );
+    let (learner, state) = prepare::from_checkpoint(&config.run, dir, |folder| {
+        let (state, learner) = (read_state::<FitNumbers>(folder)?, Policy::load(folder, device)?);
+        // The first one has no adapters yet.
+        if let Some(adapters) = config.lora.on(&base).filter(|_| state.numbers.step > 0) {
+            adapters.load(folder, device)?;
+        }
+        ensure!(learner.conditioning == Some(conditioning), "{} expects other --labels", folder.display());
+        Ok((learner, state))
+    })?;
+    prepare::check_problems(&learner, &config.data, &config.data.prompting(0)?, &config.eval, &splits)?;
+    prepare::check_before(&config.run, &config.eval, "rcrl", &config, None)?;
     let step = state.numbers.step;
     let run = config.sampling.resume(dir, step, &config.data.load(Split::Train)?)?;
     let run = prepare::go_on(run, &config.run, "rcrl", &config)?;
@@ -255,10 +264,17 @@ fn check(config: &RcrlConfig) -> Result<()> {
     not_negative(&[("threshold", config.threshold), ("right-per-wrong", config.right_per_wrong)])?;
     ensure!(config.threshold <= 1.0, "--threshold {}: give a share from 0 to 1", config.threshold);
     ensure!(config.right_per_wrong > 0.0, "--right-per-wrong 0: give a number above 0");
-    config.sampling.check(config.labels == Labels::Steps, config.run.resume.as_deref())?;
+    let problems = config.data.load(Split::Train)?;
+    let completes = config.labels == Labels::Steps;
+    if let Some(samples) =
+        config.sampling.check(&problems, &config.data.answer_format, completes, config.run.resume.as_deref())?
+    {
+        check_differ(&samples)?;
+        mixture(&samples, config.right_per_wrong, config.run.seed)?;
+    }
     config.prefixes.check(config.run.resume.as_deref())?;
     config.data.prompting(config.sampling.shots)?;
-    check_samples(config.data.load(Split::Train)?.len(), config.sampling.samples)?;
+    check_samples(problems.len(), config.sampling.samples)?;
     check_samples(config.eval.test_problems, config.eval.test_samples)
 }
 

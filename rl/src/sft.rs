@@ -75,13 +75,16 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
     if config.run.dry_run {
         return dry_run(config, device);
     }
-    prepare::check_out(&config.run)?;
+    let _lock = prepare::claim(&config.run)?;
+    prepare::check_fixed(&config.run, config, &[])?;
+    prepare::check_inputs(&config.run, &[("extra", config.data.extra.as_deref())])?;
     let mut config = config.clone();
     // What is wrong with the problems is found before a base is made.
     let problems = config.data.load(Split::Train)?;
     let (policy, resumed) = match &config.run.resume {
         Some(dir) => {
-            let (policy, state, _) = prepare::resume::<FitNumbers>(dir, device)?;
+            let adapters = config.init.init.as_deref().and_then(|init| config.lora.on(init));
+            let (policy, state) = prepare::resume::<FitNumbers>(&config.run, dir, adapters.as_ref(), device)?;
             (policy, Some(state))
         }
         None => {
@@ -95,6 +98,7 @@ pub fn train(config: &SftConfig, device: &Device) -> Result<PathBuf> {
     let prompting = config.data.prompting(0)?;
     prepare::check_problems(&policy, &config.data, &prompting, &config.eval, &[Split::Validation, Split::Test])?;
     let validation = prepare::validation(&config.data, config.eval.eval_problems)?;
+    prepare::check_before(&config.run, &config.eval, "sft", &config, config.init.init.as_deref())?;
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
     let mut run = prepare::open(&config.run, "sft", config.data.benchmark, &config, step)?;
     let table = FinalTable { data: &config.data, eval: &config.eval, run_args: &config.run, device };

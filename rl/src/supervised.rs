@@ -10,7 +10,7 @@ use crate::{
     optim::{Adam, Computing, gradients, learning_rate},
     order::batch_of_step,
     progress::{Progress, sparkline},
-    run::{Run, TrainerState, last_folder},
+    run::{Reason, Run, TrainerState, last_folder},
 };
 use anyhow::{Result, ensure};
 use burn::{
@@ -52,7 +52,7 @@ pub struct FitArgs {
     /// AdamW's decay of the second moment
     #[arg(long, default_value_t = 0.98)]
     pub beta_2: f32,
-    /// Bound of the global gradient norm
+    /// Bound of the global gradient norm; 0 for none
     #[arg(long, default_value_t = 1.0)]
     pub max_grad_norm: f64,
 }
@@ -253,7 +253,7 @@ pub fn fit<M: Learner>(
         // A stop between two looks makes a checkpoint but no look: the resumed run is the one that never stopped.
         if looks || stop {
             let about = About { tokenizer, conditioning: context.conditioning, adapters: adapters.as_ref() };
-            checkpoint(run, &model, &about, is_best, numbers, &optimizer)?;
+            checkpoint(run, &model, &about, Reason::of(looks, is_best), numbers, &optimizer)?;
             if stop && step + 1 < steps {
                 return Err(run.interruption());
             }
@@ -321,13 +321,13 @@ pub fn checkpoint<M: Learner>(
     run: &Run,
     model: &M,
     about: &About<'_>,
-    is_best: bool,
+    reason: Reason,
     numbers: FitNumbers,
     optimizer: &Adam,
 ) -> Result<()> {
     let state = TrainerState { numbers, optimizer: optimizer.to_tensors() };
     let used = whole(model, about.adapters);
-    run.checkpoint(numbers.step, is_best, used.language_model(), about.tokenizer, &state, |folder| {
+    run.checkpoint(numbers.step, reason, used.language_model(), about.tokenizer, &state, |folder| {
         if let Some(conditioning) = about.conditioning {
             fs::write(folder.join(CONDITIONING), serde_json::to_vec(&conditioning)?)?;
         }

@@ -3,7 +3,7 @@
 use crate::{
     args::{DataArgs, EvalArgs, RunArgs},
     progress::{Progress, print_line},
-    run::{BEFORE, Run},
+    run::{BEFORE, Run, last_folder},
 };
 use anyhow::{Context, Result};
 use burn::tensor::Device;
@@ -62,10 +62,34 @@ impl FinalTable<'_> {
     pub fn after_each(&self, run: &Run, before: Option<&Report>, ways: &[(&str, &Prompting)]) -> Result<()> {
         let Some(before) = before else { return Ok(()) };
         let best = Policy::load(run.dir(), self.device)?;
-        let test = |(name, prompting): &(&str, &Prompting)| self.test(&best, name, prompting);
-        let after = ways.iter().map(test).collect::<Result<Vec<Report>>>()?;
-        let names = ways.iter().map(|(name, _)| *name);
-        let rows: Vec<(&str, &Report)> = [("before", before)].into_iter().chain(names.zip(&after)).collect();
+        let tested = ways.iter().map(|&(name, prompting)| Ok((name, self.test(&best, name, prompting)?)));
+        let after = tested.collect::<Result<Vec<_>>>()?;
+        self.write_and_print(run, before, &after)
+    }
+
+    /// As [`FinalTable::after`]; the last checkpoint has a row of its own, where it is not the best.
+    ///
+    /// # Errors
+    /// Missing data, a full disk.
+    pub fn after_and_last(
+        &self,
+        run: &Run,
+        before: Option<&Report>,
+        of_best: &Prompting,
+        of_last: &Prompting,
+    ) -> Result<()> {
+        let Some(before) = before else { return Ok(()) };
+        let mut after = vec![("after", self.test(&Policy::load(run.dir(), self.device)?, "after", of_best)?)];
+        let last = last_folder(run.dir())?;
+        if last != eval::resolve_checkpoint(run.dir())? {
+            after.push(("last", self.test(&Policy::load(&last, self.device)?, "last", of_last)?));
+        }
+        self.write_and_print(run, before, &after)
+    }
+
+    fn write_and_print(&self, run: &Run, before: &Report, after: &[(&str, Report)]) -> Result<()> {
+        let after = after.iter().map(|(name, report)| (*name, report));
+        let rows: Vec<(&str, &Report)> = [("before", before)].into_iter().chain(after).collect();
         run.write_evaluation(&rows)?;
         print_line(&format!(
             "\n{} test split, {} problems, 95 % intervals\n{}\nrun directory: {}",

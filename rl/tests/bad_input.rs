@@ -152,6 +152,7 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     place.fails(&with("augment", &["--agree=2"]), &["--agree 2", "from 0 to 1"]);
     place.fails(&with("ei", &["--orm-threshold=2"]), &["--orm-threshold 2", "from 0 to 1"]);
     place.fails(&with("ei", &["--orm-threshold=0.9"]), &["--orm-threshold needs --orm"]);
+    place.fails(&with("ei", &["--margin=2"]), &["--margin 2", "from 0 to 1"]);
     place.fails(&with("ei", &["--shots=1"]), &["--shots is for --start base"]);
     place.fails(&orm(&["--likelihood-of=nowhere"]), &["nowhere does not exist"]);
     place.fails(&orm(&["--language-modelling=-1"]), &["--language-modelling"]);

@@ -69,6 +69,36 @@ fn without_reference_solutions_a_round_learns_its_own_samples_alone_and_two_chai
 }
 
 #[test]
+fn where_no_round_is_better_than_the_start_that_is_the_best_checkpoint_and_the_last_stands_beside_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let evaluation = |dir: &Path| -> serde_json::Map<String, serde_json::Value> {
+        serde_json::from_slice(&fs::read(dir.join("eval.json")).unwrap()).unwrap()
+    };
+    let index = |dir: &Path| eval::read_index(&dir.join("checkpoints/index.json")).unwrap();
+    // A policy that does not move is as good as the start, and no gain.
+    let dir = run_ei(&folder.path().join("still"), &["--learning-rate=0", "--patience=1"]).unwrap();
+    let lines = metrics(&dir);
+    assert_eq!(lines.len(), 1, "it ends after a round without a gain");
+    assert_eq!(lines[0]["validation/start"], lines[0]["validation/maj@1"]);
+    assert_eq!(lines[0]["validation/best"], lines[0]["validation/start"]);
+    assert_eq!((index(&dir).best.as_str(), index(&dir).last.as_str()), ("step-000000", "step-000001"));
+    let all = evaluation(&dir);
+    assert_eq!(all.keys().collect::<Vec<_>>(), ["after", "before", "last"]);
+    assert_eq!(all["after"]["maj@1"], all["before"]["maj@1"]);
+    eval::Policy::load(&dir, &Default::default()).unwrap();
+    // Where the last is the best there is nothing beside it.
+    let dir = run_ei(&folder.path().join("one"), &["--rounds=1", "--steps=20", "--eval-every=20"]).unwrap();
+    let is_best = index(&dir).best == index(&dir).last;
+    assert_eq!(evaluation(&dir).contains_key("last"), !is_best);
+    // A start that was asked after solved problems is evaluated as it was asked.
+    let flags = ["--start=base", "--shots=1", "--learning-rate=0", "--rounds=1"];
+    let dir = run_ei(&folder.path().join("base"), &flags).unwrap();
+    if index(&dir).best == "step-000000" {
+        assert_eq!(evaluation(&dir)["after"]["maj@1"], evaluation(&dir)["before"]["maj@1"]);
+    }
+}
+
+#[test]
 fn a_run_that_was_stopped_in_a_fit_and_resumed_is_the_run_that_never_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let straight = run_ei(&folder.path().join("straight"), &[]).unwrap();

@@ -11,13 +11,18 @@ use burn::{
 use common::{PROBLEMS, metrics, policy, problems, random_model, run_ppo, short_examples};
 use data::{Example, Prompting, Split};
 use eval::{About, Sample, SampleConfig, evaluate};
-use model::{ActorCritic, Finish, Transformer, ValueBranch, score, score_with_values, to_host, token_log_probs};
+use model::{
+    ActorCritic, Finish, Key, Purpose, Transformer, ValueBranch, read_tensors, score, score_with_values, to_host,
+    token_log_probs,
+};
 use rl::{
     batch::{flat, micro_batches, pad, response_tokens},
     loss::{negative_log_likelihood, ppo_policy, ppo_value},
     optim::{Adam, Computing, gradient_list, gradients},
+    order::permutation,
     reward::{OrmScore, RewardArgs, RewardKind},
     rollout::{Asked, Rollout, RolloutConfig, look, sample_rollouts},
+    run::last_folder,
     supervised::update,
 };
 use std::{fs, path::Path};
@@ -109,6 +114,41 @@ fn blocks_that_are_computed_again_change_no_digit_of_a_step_of_ppo() {
     let expected = line(&[]);
     assert!(expected["grad_norm"].as_f64().unwrap() > 0.0, "the test needs a gradient");
     assert_eq!(line(&["--gradient-checkpointing"]), expected);
+}
+
+#[test]
+fn what_is_left_of_a_pass_weighs_its_share_of_a_mini_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    // Weights that stay where they are have the same gradients in every mini-batch of a step.
+    let still = ["--steps=1", "--value-warm-up=0", "--ppo-epochs=1", "--learning-rate=0", "--value-learning-rate=0"];
+    let run = |size: usize| {
+        let size = format!("--mini-batch={size}");
+        let flags = [still.as_slice(), &["--max-grad-norm=0", &size]].concat();
+        run_ppo(&folder.path().join(&size), &flags).unwrap()
+    };
+    let (whole, cut) = (run(8), run(6));
+    let history = |run: &Path| read_tensors(&last_folder(run).unwrap().join("trainer/optimizer.safetensors")).unwrap();
+    let (whole, after_two) = (history(&whole), history(&cut));
+    let samples = eval::read_samples(&cut.join("samples.jsonl")).unwrap();
+    let order = permutation(8, Key::new(3, Purpose::Shuffle).with(0).with(0));
+    let tokens = |places: &[usize]| places.iter().map(|&place| samples[place].tokens).sum::<usize>() as f64;
+    let (first, rest, share) = (tokens(&order[..6]), tokens(&order[6..]), 2.0 / 6.0);
+    let amplified = share - 0.9 * rest / first;
+    assert!(amplified.abs() > 1e-3, "the test needs other lengths");
+    let (mut found, mut expected) = (0.0, 0.0);
+    for (name, all) in whole.iter().filter(|(name, _)| name.ends_with(".moment_1")) {
+        let [moment_1, moment_2] =
+            ["moment_1", "moment_2"].map(|kind| &after_two[&name.replace("moment_1", kind)].values);
+        for ((all, moment_1), moment_2) in all.values.iter().zip(moment_1).zip(moment_2) {
+            // Both gradients, of the moment after them (0.9, 0.1) and of the gradient of all: a mean over tokens.
+            let all = f64::from(*all) / 0.1;
+            let of_rest = (f64::from(*moment_1) / 0.1 - 0.9 * (first + rest) / first * all) / amplified;
+            let of_first = ((first + rest) * all - rest * of_rest) / first;
+            found += f64::from(*moment_2);
+            expected += 0.05 * (0.95 * of_first.powi(2) + (share * of_rest).powi(2));
+        }
+    }
+    assert!(found > 0.0 && (found - expected).abs() < 0.01 * expected, "{found:e} against {expected:e}");
 }
 
 // 4 and 5

@@ -12,7 +12,8 @@ use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use data::{Prompting, Split};
-use eval::{RewardModel, check_samples};
+use eval::{RewardModel, Sample, check_samples};
+use model::Finish;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -77,9 +78,13 @@ pub struct EiConfig {
     /// What a round is fine-tuned from: the base, or, as an ablation, the last round's policy
     #[arg(long, value_enum, default_value_t)]
     pub reset_to: ResetTo,
-    /// Rounds without a better validation accuracy before it ends
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = crate::args::positive)]
+    /// Rounds in a row that do not gain on validation before it ends
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = crate::args::positive)]
     pub patience: usize,
+    /// Share of validation problems that a round must solve beyond the best so far, the start among them, to count as a gain; of
+    /// N problems the share is uncertain by about 0.5 / sqrt(N)
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub margin: f64,
     /// Reward model (a run of `rl orm`) that must also find a right solution likely to be right
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,10 +144,20 @@ pub(super) fn check(config: &EiConfig, device: &Device) -> Result<()> {
         config.samples
     );
     config.init.check_base(config.given_base(), "what each round is fine-tuned from")?;
-    config.foreign.check(config.run.resume.as_deref())?;
+    let problems = config.data.load(Split::Train)?;
+    if let Some(samples) =
+        config.foreign.check(&problems, &config.data.answer_format, Rounds::First, config.run.resume.as_deref())?
+    {
+        let is_learnt = |sample: &Sample| sample.correct && sample.finish == Finish::Stop;
+        ensure!(
+            config.start == Start::Sft || samples.iter().any(is_learnt),
+            "none of the samples of --from-samples is right and whole: there is nothing to learn from"
+        );
+    }
     if let Some(orm) = &config.orm {
         RewardModel::load(orm, device)?;
     }
+    ensure!((0.0..=1.0).contains(&config.margin), "--margin {}: give a share from 0 to 1", config.margin);
     ensure!(
         (0.0..=1.0).contains(&config.orm_threshold),
         "--orm-threshold {}: give a probability from 0 to 1",
@@ -155,7 +170,7 @@ pub(super) fn check(config: &EiConfig, device: &Device) -> Result<()> {
         "--shots is for --start base: an SFT model is asked without solved problems"
     );
     config.first_prompting()?;
-    check_samples(config.data.load(Split::Train)?.len(), config.samples)?;
+    check_samples(problems.len(), config.samples)?;
     check_samples(config.eval.test_problems, config.eval.test_samples)
 }
 

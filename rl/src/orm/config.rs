@@ -4,7 +4,7 @@ use crate::{
     adapters::LoraArgs,
     args::{DataArgs, InitArgs, RunArgs, not_negative},
     dry_run,
-    harvest::{Deduplicate, SamplingArgs},
+    harvest::{Deduplicate, SamplingArgs, check_differ},
     prefix::{Labels, PrefixArgs, check_completions},
     progress::print_line,
     supervised::FitArgs,
@@ -152,17 +152,21 @@ pub(super) fn check(config: &OrmConfig) -> Result<()> {
         "--held-out {}: give a share between 0 and 1",
         config.held_out
     );
+    let problems = config.data.load(Split::Train)?;
+    ensure!(problems.len() >= 2, "--limit {}: there must be questions to learn and to hold out", problems.len());
     let completes = config.labels == Labels::Steps || config.check_labels > 0;
-    config.sampling.check(completes, config.run.resume.as_deref())?;
+    if let Some(samples) =
+        config.sampling.check(&problems, &config.data.answer_format, completes, config.run.resume.as_deref())?
+    {
+        check_differ(&samples)?;
+    }
     config.prefixes.check(config.run.resume.as_deref())?;
     check_completions("check-completions", config.check_completions)?;
     config.data.prompting(config.sampling.shots)?;
     if let Some(path) = &config.likelihood_of {
         resolve_checkpoint(path)?;
     }
-    let problems = config.data.load(Split::Train)?.len();
-    ensure!(problems >= 2, "--limit {problems}: there must be questions to learn and to hold out");
-    check_samples(problems, config.sampling.samples)
+    check_samples(problems.len(), config.sampling.samples)
 }
 
 pub(super) fn dry_run(config: &OrmConfig, device: &Device) -> Result<PathBuf> {

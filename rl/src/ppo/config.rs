@@ -76,7 +76,7 @@ pub struct PpoConfig {
     /// Passes over the samples of a step
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = crate::args::positive)]
     pub ppo_epochs: usize,
-    /// Samples of one optimiser step
+    /// Samples of one optimiser step; fewer that are left at the end of a pass weigh as much less
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = crate::args::positive)]
     pub mini_batch: usize,
     /// Peak learning rate
@@ -91,7 +91,7 @@ pub struct PpoConfig {
     /// Steps of linear warm-up
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub warm_up: usize,
-    /// Bound of the global gradient norm
+    /// Bound of the global gradient norm; 0 for none
     #[arg(long, default_value_t = 1.0)]
     pub max_grad_norm: f64,
     /// β, the price of a nat of divergence from the starting policy
@@ -207,6 +207,14 @@ pub(super) fn warn(config: &PpoConfig) {
     if steps <= alone {
         tracing::warn!(
             "the policy is never updated: in the first --value-warm-up {alone} of --steps {steps} the critic learns alone"
+        );
+    }
+    let rest = config.questions * config.samples % config.mini_batch;
+    if rest > 0 {
+        tracing::warn!(
+            "--mini-batch {} does not divide the {} samples of a step: the last {rest} of each pass weigh as much less",
+            config.mini_batch,
+            config.questions * config.samples
         );
     }
     let RewardArgs { reward, orm_score, .. } = config.reward;

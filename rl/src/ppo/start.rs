@@ -2,7 +2,13 @@
 //! nothing.
 
 use super::{CURRICULUM, PpoConfig, PpoNumbers, Trainer, config::check_value_layers};
-use crate::{curriculum::Curriculum, optim::Adam, prepare, rollout::RolloutConfig, run::Run};
+use crate::{
+    curriculum::Curriculum,
+    optim::Adam,
+    prepare,
+    rollout::RolloutConfig,
+    run::{Run, read_state},
+};
 use anyhow::{Context, Result};
 use burn::tensor::Device;
 use data::Split;
@@ -24,7 +30,9 @@ pub(super) struct Start {
 /// # Errors
 /// Missing data, an unusable `--init` or `--orm`, a run that cannot be made or gone on with.
 pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
-    prepare::check_out(&config.run)?;
+    let fixed: &[&str] = if config.has_critic() { &["advantage", "value_layers"] } else { &["advantage"] };
+    prepare::check_fixed(&config.run, config, fixed)?;
+    prepare::check_inputs(&config.run, &[("extra", config.data.extra.as_deref())])?;
     let mut config = config.clone();
     let computing = config.run.compute.computing(device);
     let init = prepare::sft(&config.init, &config.data, &config.run, device)?;
@@ -47,16 +55,23 @@ pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
     let fresh = PpoNumbers { step: 0, samples: 0, beta: config.kl_coefficient, best: None };
     let (policy, value, curriculum, numbers) = match &config.run.resume {
         Some(dir) => {
-            let (mut policy, state, folder) = prepare::resume::<PpoNumbers>(dir, device)?;
-            if let Some(adapters) = &adapters {
-                policy.model = adapters.load(&folder, device)?;
-            }
-            let path = folder.join("trainer/value.safetensors");
-            let value = load_value_branch(&path, &policy.model.config, config.critic_layers(), detach, device)?;
+            let (policy, value, curriculum, state) = prepare::from_checkpoint(&config.run, dir, |folder| {
+                let (state, mut policy) = (read_state::<PpoNumbers>(folder)?, Policy::load(folder, device)?);
+                if let Some(adapters) = &adapters {
+                    policy.model = adapters.load(folder, device)?;
+                }
+                let path = folder.join("trainer/value.safetensors");
+                let layers = config.critic_layers();
+                let value = load_value_branch(&path, &policy.model.config, layers, detach, device)?;
+                let path = folder.join(CURRICULUM);
+                let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let curriculum: Curriculum =
+                    serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+                Ok((policy, value, curriculum, state))
+            })?;
+            prepare::check_same_kind(&initial, &policy)?;
+            prepare::check_before(&config.run, &config.eval, "ppo", &config, None)?;
             optimizer.load_tensors(state.optimizer, device)?;
-            let path = folder.join(CURRICULUM);
-            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            let curriculum = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
             let mut numbers = state.numbers;
             if config.kl_target.is_none() {
                 numbers.beta = config.kl_coefficient;
