@@ -612,6 +612,30 @@ fn no_text_is_too_odd() {
 }
 
 #[test]
+fn no_text_is_too_long_or_too_deep() {
+    for piece in [
+        "(",
+        "()",
+        "{",
+        "\\text{",
+        "\\boxed{",
+        "####",
+        "<think>",
+        "</think>",
+        "1,",
+        " 1",
+        "-",
+        "$",
+        "=",
+        "^",
+        "answer is ",
+    ] {
+        extracted(&piece.repeat(20_000));
+        extracted(&format!("#### 5 {}", piece.repeat(20_000)));
+    }
+}
+
+#[test]
 fn no_bytes_are_too_odd() {
     let mut words = ChaCha8Rng::from_seed([8; 32]);
     for _ in 0..20_000 {

@@ -348,28 +348,32 @@ fn clause_is_settled(rest: &str, answer: &Answer, context: Context) -> bool {
     static END: LazyLock<Regex> = LazyLock::new(|| {
         pattern(r#"\n|[.!?:][*_`>"')\]”$]*(?:\s|$)|</|<\||\s(?:because|since)\b|[,;(=]|\s[-–—]\s+[A-Za-z]"#)
     });
-    let mut clause = rest;
-    let mut end = "";
-    if let Some(found) = END.find(rest) {
-        (clause, end) = (&rest[..found.start()], &rest[found.start()..]);
-    }
-    if !has_nothing_that_counts(clause, context) {
-        return false;
-    }
-    let Some(mark) = end.chars().next() else { return true };
-    let after = &end[mark.len_utf8()..];
-    match mark {
-        ',' | ';' => !goes_on(after),
-        '=' => equals(after, answer),
-        '(' => {
-            let (inside, after) = after.split_once(')').unwrap_or((after, ""));
-            let is_number = number(inside).is_some_and(|(_, rest)| rest.trim().is_empty());
-            !is_number && !CHANGES.is_match(inside) && clause_is_settled(after, answer, context)
+    let mut rest = rest;
+    loop {
+        let clause = END.find(rest).map_or(rest, |found| &rest[..found.start()]);
+        if !has_nothing_that_counts(clause, context) {
+            return false;
         }
-        '!' => context == Context::Prose,
-        // As in `3 : 1`.
-        ':' => number(after).is_none(),
-        _ => true,
+        let end = &rest[clause.len()..];
+        let Some(mark) = end.chars().next() else { return true };
+        let after = &end[mark.len_utf8()..];
+        match mark {
+            // What stands in brackets explains, and the clause goes on after it.
+            '(' => {
+                let (inside, after) = after.split_once(')').unwrap_or((after, ""));
+                let is_number = number(inside).is_some_and(|(_, rest)| rest.trim().is_empty());
+                if is_number || CHANGES.is_match(inside) {
+                    return false;
+                }
+                rest = after;
+            }
+            ',' | ';' => return !goes_on(after),
+            '=' => return equals(after, answer),
+            '!' => return context == Context::Prose,
+            // As in `3 : 1`.
+            ':' => return number(after).is_none(),
+            _ => return true,
+        }
     }
 }
 
@@ -389,24 +393,22 @@ fn has_nothing_that_counts(clause: &str, context: Context) -> bool {
     });
     // A digit counts but in a unit, as in m^2 and CO2.
     static DIGIT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?:^|[^A-Za-z^\d])\d"));
-    // A letter of its own is a variable, but for the article.
-    static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*[b-zB-HJ-Z](?:$|[^\w.'])"));
+    // A letter of its own is a variable, but for articles and pronouns.
+    static VARIABLE: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*([b-zB-HJ-Z])(?:$|[^\w.'])"));
     let signs = ['+', '×', '÷', '√', '±', '∞', '≈', '≠', '≤', '≥', '…', OPAQUE];
     let ends_formula = context == Context::Formula && clause.contains('!');
     // A star that touches a word or a number is emphasis.
     let ending = clause.trim_end().trim_end_matches('*');
     let emphasised = ending.len() < clause.trim_end().len() && !ending.ends_with(char::is_whitespace);
     let operates = !emphasised && clause.trim_end().ends_with(OPERATORS);
-    let is_variable = VARIABLE.is_match(clause) && !clause.starts_with(|c: char| UNIT_LETTERS.contains(c));
-    let is_unit = VARIABLE
-        .find(clause)
-        .is_some_and(|found| found.as_str().trim().starts_with(|c: char| UNIT_LETTERS.contains(c)));
+    let letter = VARIABLE.captures(clause).and_then(|found| found.get(1));
+    let is_variable = letter.is_some_and(|letter| !UNIT_LETTERS.contains(letter.as_str()));
     !ends_formula
         && !operates
         && !clause.contains(signs)
         && !DIGIT.is_match(clause)
         && !WORDS.is_match(clause)
-        && (!is_variable || is_unit)
+        && !is_variable
 }
 
 /// Whether what stands after a comma or a semicolon is one more number of a list: `3, 4 and 5`, `3; 4`, `5, or 6`.
