@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+/// How often a lock may be removed by its last owner just when it is taken, before the file system is taken for one without locks.
+const MOST_TRIES: usize = 1000;
 /// How long to wait before a lock that another process has is asked for again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -25,7 +27,7 @@ impl Lock {
     /// # Errors
     /// If the file cannot be made.
     pub fn try_take(path: &Path) -> Result<Option<Self>> {
-        loop {
+        for _ in 0..MOST_TRIES {
             let file = OpenOptions::new().create(true).write(true).truncate(false).open(path);
             let file = file.with_context(|| format!("cannot make {}", path.display()))?;
             match file.try_lock() {
@@ -33,12 +35,16 @@ impl Lock {
                 // Its owner has let go of it in the meantime, and removed it.
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => {
-                    tracing::warn!("{} cannot be locked ({error}): let no other process use it", path.display());
-                    return Ok(Some(Self { path: path.to_path_buf(), file: None }));
-                }
+                Err(TryLockError::Error(error)) => return Ok(Some(Self::none(path, &error.to_string()))),
             }
         }
+        Ok(Some(Self::none(path, "its file does not stay")))
+    }
+
+    /// Where there are no locks.
+    fn none(path: &Path, why: &str) -> Self {
+        tracing::warn!("{} cannot be locked ({why}): let no other process use what it is for", path.display());
+        Self { path: path.to_path_buf(), file: None }
     }
 
     /// Takes a lock, once the process that has it lets go of it; `what` is said where that is to be waited for.
