@@ -8,7 +8,6 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
-    fs,
     io::Write,
     path::{Path, PathBuf},
 };
@@ -86,7 +85,7 @@ impl Compared {
 }
 
 fn read(path: &Path) -> Result<BTreeMap<Metric, Vec<f64>>> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = data::read_text(path)?;
     serde_json::from_str(&text)
         .with_context(|| format!("{} is not what `eval run --by-question` writes", path.display()))
 }

@@ -352,7 +352,7 @@ pub fn ensure_new(dir: &Path) -> Result<()> {
 pub fn last_checkpoint<S: DeserializeOwned>(dir: &Path) -> Result<(PathBuf, TrainerState<S>)> {
     let folder = last_folder(dir)?;
     let path = folder.join("trainer/state.json");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = data::read_text(&path)?;
     let numbers = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
     let optimizer = read_tensors(&folder.join("trainer/optimizer.safetensors"))?;
     Ok((folder, TrainerState { numbers, optimizer }))
