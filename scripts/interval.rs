@@ -201,16 +201,19 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_of_a_difference_holds_the_truth_about_as_often_as_it_says_whatever_seeds_do() {
+    fn the_interval_of_a_difference_of_three_seeds_holds_the_truth_in_93_to_99_of_100_cases_by_what_seeds_do() {
         // Numbers without a seed of the machine: a multiplicative generator (Park and Miller 1988).
         let mut state = 1u64;
         let mut uniform = || {
             state = state * 48_271 % 2_147_483_647;
             state as f64 / 2_147_483_647.0
         };
-        // Two runs a seed on the same questions, both of which the seed moves; they are equally good.
-        for spread in [0.0, 0.1, 0.2, 0.4] {
-            let (trials, mut inside) = (1_000, 0);
+        // Two runs a seed on the same questions, both of which the seed moves; they are equally good. The shares are those of 40,000
+        // cases from another generator. Without the part that is kept of what seeds vary they would be 0.967, 0.932, 0.904 and 0.919;
+        // with the normal distribution's quantile in place of Student's 0.970, 0.926, 0.858 and 0.820; with all that seeds vary, as
+        // if they were of other questions, 0.995, 0.989, 0.973 and 0.957.
+        for (spread, expected) in [(0.0, 0.986), (0.1, 0.964), (0.2, 0.930), (0.4, 0.927)] {
+            let (trials, mut inside) = (20_000, 0);
             for _ in 0..trials {
                 let questions: Vec<f64> = (0..200).map(|_| 0.25 + 0.5 * uniform()).collect();
                 let scores: Vec<Vec<f64>> = (0..3)
@@ -224,7 +227,8 @@ mod tests {
                 inside += usize::from(mean.abs() < half_width);
             }
             let share = inside as f64 / f64::from(trials);
-            assert!((0.925..=0.995).contains(&share), "{share} at {spread}");
+            // Three standard errors of the share.
+            assert!((share - expected).abs() < 0.0055, "{share} at {spread}, not {expected}");
         }
     }
 }

@@ -136,7 +136,7 @@ fn thousandths(values: BTreeMap<Metric, Vec<f64>>) -> BTreeMap<Metric, Vec<u16>>
 /// The subcommand that a run directory is of, and its flags but for paths.
 fn command_and_flags(run: &Path) -> Result<(String, BTreeMap<String, Value>)> {
     let path = run.join("config.toml");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = data::read_text(&path)?;
     let command = text.lines().next().and_then(|line| line.strip_prefix("# rl "));
     let command = command.with_context(|| format!("{} does not begin with its command", path.display()))?.trim().into();
     let mut flags: BTreeMap<String, Value> =
@@ -147,13 +147,13 @@ fn command_and_flags(run: &Path) -> Result<(String, BTreeMap<String, Value>)> {
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = data::read_text(path)?;
     serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))
 }
 
 /// The lines of a `metrics.jsonl`; none where there is no such file.
 fn metrics(path: &Path) -> Result<Vec<Map<String, Value>>> {
-    let Ok(text) = fs::read_to_string(path) else { return Ok(Vec::new()) };
+    let Some(text) = data::read_text_if_there(path)? else { return Ok(Vec::new()) };
     let parse = |(number, line): (usize, &str)| {
         serde_json::from_str(line).with_context(|| format!("{}, line {} is malformed", path.display(), number + 1))
     };

@@ -5,7 +5,11 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::{Problem, problem::gold_answer};
+use crate::{
+    Problem,
+    problem::gold_answer,
+    text::{as_text, from_json_object, read_text},
+};
 
 /// How many of the 7,473 training problems are held out for validation.
 pub const VALIDATION_ROWS: usize = 473;
@@ -20,7 +24,7 @@ struct Row {
 /// Reads one file, `train` or `test`, of the data folder.
 pub fn read(data_dir: &Path, part: &str) -> Result<Vec<Problem>> {
     let path = data_dir.join("gsm8k").join(format!("{part}.jsonl"));
-    problems(&path, &read_text(&path)?, &format!("gsm8k/{part}"), "download the file again")
+    problems(&path, &read_published(&path)?, &format!("gsm8k/{part}"), "download the file again")
 }
 
 /// Reads solved problems that lie anywhere, in the same format.
@@ -28,8 +32,7 @@ pub fn read(data_dir: &Path, part: &str) -> Result<Vec<Problem>> {
 /// # Errors
 /// A missing file, a line that is no problem, by its number.
 pub fn read_problems(path: &Path) -> Result<Vec<Problem>> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    problems(path, &text, "extra", "repair or remove it")
+    problems(path, &read_text(path)?, "extra", "repair or remove it")
 }
 
 fn problems(path: &Path, text: &str, kind: &str, what_to_do: &str) -> Result<Vec<Problem>> {
@@ -46,18 +49,19 @@ fn problems(path: &Path, text: &str, kind: &str, what_to_do: &str) -> Result<Vec
 }
 
 /// Reads a text file of the data folder; what can be done about a missing one stands in the error.
-pub(crate) fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).with_context(|| {
+pub(crate) fn read_published(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).with_context(|| {
         format!(
             "cannot read {}; check that --data-dir or {} names the folder that holds gsm8k/ and svamp/",
             path.display(),
             crate::problem::DATA_DIR_VARIABLE
         )
-    })
+    })?;
+    as_text(path, bytes)
 }
 
 fn problem(line: &str, id: String) -> Result<Problem> {
-    let row: Row = serde_json::from_str(line)?;
+    let row: Row = from_json_object(line)?;
     let question = row.question.trim().to_owned();
     ensure!(!question.is_empty(), "the question is empty");
     let solution = row.answer.trim().replace("\r\n", "\n");
@@ -95,6 +99,41 @@ mod tests {
             assert!(error.contains("train.jsonl, line 3"), "{error}");
             assert!(error.contains("download"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over_and_what_is_no_text_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("extra.jsonl");
+        let good = r##"{"question": "One and one?", "answer": "1+1=2\n#### 2"}"##;
+        std::fs::write(&file, format!("\u{FEFF}{good}\n")).unwrap();
+        assert_eq!(read_problems(&file).unwrap().len(), 1);
+        let latin_1 = [good.as_bytes(), b"\n{\"question\": \"caf\xE9?\", \"answer\": \"#### 1\"}\n"].concat();
+        for (bytes, parts) in [
+            (&latin_1[..], ["extra.jsonl, line 2", "not UTF-8", "iconv"]),
+            (b"\x1F\x8B\x08\0", ["extra.jsonl", "gzip", "gunzip"]),
+            (b"version https://git-lfs.github.com/spec/v1\n", ["extra.jsonl", "Git LFS pointer", "git lfs pull"]),
+            (b"PAR1\x15\0", ["extra.jsonl", "parquet", "pandas"]),
+        ] {
+            std::fs::write(&file, bytes).unwrap();
+            let error = format!("{:#}", read_problems(&file).unwrap_err());
+            assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+        }
+        // What the data folder holds is read in the same way.
+        std::fs::create_dir(folder.path().join("gsm8k")).unwrap();
+        std::fs::write(folder.path().join("gsm8k/train.jsonl"), b"<html>404").unwrap();
+        let error = format!("{:#}", read(folder.path(), "train").unwrap_err());
+        assert!(error.contains("train.jsonl is an HTML page") && !error.contains("--data-dir"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_field_is_named_with_those_that_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("extra.jsonl");
+        std::fs::write(&file, r#"{"prompt": "One and one?", "completion": "2"}"#).unwrap();
+        let error = format!("{:#}", read_problems(&file).unwrap_err());
+        let reason = "the field \"question\" is missing; the fields are \"completion\", \"prompt\"";
+        assert!(error.contains("line 1") && error.ends_with(reason), "{error}");
     }
 
     #[test]

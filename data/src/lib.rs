@@ -15,6 +15,7 @@ pub mod prompt;
 pub mod steps;
 pub mod svamp;
 pub mod synthetic;
+pub mod text;
 pub mod tokenizer;
 
 pub use answer::{Answer, AnswerFormat, Ending, own_part};
@@ -28,4 +29,5 @@ pub use prompt::{
     encode_prompt, encode_reversed, encode_reversed_prompt, encode_written, few_shot_prompt, question_prompt,
 };
 pub use steps::{Step, calculation_trace, calculations_hold, prefix_ends, reference_results, steps};
+pub use text::{read_text, read_text_if_there};
 pub use tokenizer::{GgufVocabulary, Tokenizer};

@@ -8,9 +8,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
-use crate::gsm8k::read_text;
+use crate::gsm8k::read_published;
+use crate::text::from_json_object;
 use crate::{Answer, Problem, equation, problem::gold_answer};
 
 /// How many of the 3,138 training problems are held out for validation.
@@ -76,8 +78,16 @@ pub fn read_test(data_dir: &Path) -> Result<Vec<Problem>> {
 /// The 3,138 training problems, from `svamp/mawps-asdiv-a_svamp/train.csv`.
 pub fn read_train(data_dir: &Path) -> Result<Vec<Problem>> {
     let path = data_dir.join("svamp/mawps-asdiv-a_svamp/train.csv");
-    let text = read_text(&path)?;
+    let text = read_published(&path)?;
     let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let columns = reader.headers().with_context(|| format!("{}, line 1", path.display()))?;
+    for column in ["Question", "Numbers", "Equation", "Answer"] {
+        ensure!(
+            columns.iter().any(|name| name == column),
+            "{}: the column \"{column}\" is missing; the columns are {columns:?}; download the file again",
+            path.display()
+        );
+    }
     let mut rows = reader.deserialize();
     let mut problems = Vec::new();
     // The reader knows its line only between rows, so this is a loop and not a chain.
@@ -133,9 +143,13 @@ fn problem(id: String, question: String, solution: String) -> Result<Problem> {
     Ok(Problem { id, question, solution, answer, worked: None })
 }
 
-fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Vec<T>> {
-    let rows: Vec<T> = serde_json::from_str(&read_text(path)?)
-        .with_context(|| format!("{} is not what its authors publish; download the file again", path.display()))?;
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let another = || format!("{} is not what its authors publish; download the file again", path.display());
+    let rows: Vec<Value> = serde_json::from_str(&read_published(path)?).with_context(another)?;
+    let parsed = (1..).zip(&rows).map(|(row, text)| {
+        from_json_object(&text.to_string()).with_context(|| format!("row {row}")).with_context(another)
+    });
+    let rows: Vec<T> = parsed.collect::<Result<_>>()?;
     ensure!(!rows.is_empty(), "{} holds no problem; download the file again", path.display());
     Ok(rows)
 }

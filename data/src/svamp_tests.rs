@@ -86,6 +86,12 @@ fn a_malformed_file_is_named() {
         write(csv, &format!("{header}Are there number0 ?,1.0,number0,1.0\n{row}\n"));
         fails_with(read_train(folder.path()).map(|_| ()), &["train.csv", "line 3", "download"]);
     }
+    // As Excel writes it, and without a column.
+    write(csv, &format!("\u{FEFF}{header}Are there number0 ?,1.0,number0,1.0\n"));
+    assert_eq!(read_train(folder.path()).unwrap().len(), 1);
+    write(csv, "Question,Numbers,Answer\nAre there number0 ?,1.0,1.0\n");
+    let columns = "\"Question\", \"Numbers\", \"Answer\"";
+    fails_with(read_train(folder.path()).map(|_| ()), &["train.csv", "column \"Equation\" is missing", columns]);
     write(csv, header);
     fails_with(read_train(folder.path()).map(|_| ()), &["train.csv", "no problem"]);
     for text in ["[", "[]", "[{}]", "{}"] {
@@ -94,6 +100,9 @@ fn a_malformed_file_is_named() {
         fails_with(read_test(folder.path()).map(|_| ()), &["SVAMP.json", "download"]);
         fails_with(read_language(folder.path()).map(|_| ()), &["svamp_nl.json", "download"]);
     }
+    write("svamp/SVAMP.json", "\u{FEFF}[{\"Body\": \"\", \"Answer\": 1.0}]");
+    let parts = ["SVAMP.json", "row 1", "field \"Question\" is missing", "\"Answer\", \"Body\""];
+    fails_with(read_test(folder.path()).map(|_| ()), &parts);
     write("svamp/SVAMP.json", r#"[{"Body": "", "Question": "Why?", "Equation": "( 1.0 - ", "Answer": 1.0}]"#);
     fails_with(read_test(folder.path()).map(|_| ()), &["SVAMP.json", "row 1", "download"]);
 }

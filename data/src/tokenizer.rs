@@ -16,6 +16,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::text::{read_text, read_text_if_there};
+
 /// The token that begins, ends and pads sequences of a tokenizer that was trained here.
 pub const END_OF_TEXT: &str = "<|endoftext|>";
 
@@ -53,17 +55,11 @@ impl Tokenizer {
     pub fn load(path: &Path) -> Result<Tokenizer> {
         let file = tokenizer_file(path)?;
         let folder = file.parent().unwrap_or(Path::new("."));
-        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text = read_text(&file)?;
         let config = read_json(&folder.join("tokenizer_config.json"))?;
         let generation = read_json(&folder.join("generation_config.json"))?;
         let template_file = folder.join("chat_template.jinja");
-        let template = match template_file.exists() {
-            true => Some(
-                std::fs::read_to_string(&template_file)
-                    .with_context(|| format!("cannot read {}", template_file.display()))?,
-            ),
-            false => None,
-        };
+        let template = read_text_if_there(&template_file)?;
         Tokenizer::assemble(&text, config.unwrap_or_else(|| json!({})), generation, template)
             .with_context(|| format!("in {}", file.display()))
     }
@@ -259,10 +255,7 @@ fn tokenizer_file(path: &Path) -> Result<PathBuf> {
 
 /// A JSON object beside the tokenizer, if there is one.
 fn read_json(path: &Path) -> Result<Option<Value>> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let Some(text) = read_text_if_there(path)? else { return Ok(None) };
     let value: Value = serde_json::from_str(&text).with_context(|| format!("{} is not JSON", path.display()))?;
     ensure!(value.is_object(), "{} is not a JSON object", path.display());
     Ok(Some(value))

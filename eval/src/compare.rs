@@ -10,7 +10,6 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
-    fs,
     io::Write,
     path::{Path, PathBuf},
 };
@@ -164,7 +163,7 @@ impl Compared {
 }
 
 fn read(path: &Path) -> Result<ByQuestion> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = data::read_text(path)?;
     serde_json::from_str(&text)
         .with_context(|| format!("{} is not what `eval run --by-question` writes", path.display()))
 }

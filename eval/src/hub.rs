@@ -16,16 +16,31 @@ pub(crate) fn name(path: &Path) -> Option<&str> {
     path.to_str()?.strip_prefix(PREFIX)
 }
 
+/// Whether a text is the name of a model: an owner and a name.
+fn is_name(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('/').collect();
+    let is_plain = |part: &&str| {
+        !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) && !part.starts_with('.')
+    };
+    parts.len() == 2 && parts.iter().all(is_plain)
+}
+
+/// What to say of a path that does not exist, where it may be the name of a model on the hub.
+pub(crate) fn hint(path: &Path) -> String {
+    let Some(text) = path.to_str().filter(|text| is_name(text)) else { return String::new() };
+    let is_beside = path.parent().is_some_and(Path::is_dir);
+    if is_beside || model::is_gguf(path) {
+        return String::new();
+    }
+    format!("; if it is the name of a model on the Hugging Face hub, write it as {PREFIX}{text}")
+}
+
 /// Fetches a model's files into the hub's cache (`HF_HOME`), those that are not there yet; the folder that they lie in.
 ///
 /// # Errors
 /// A name that is none; a hub that cannot be reached, where the cache does not have the model.
 pub(crate) fn fetch(name: &str) -> Result<PathBuf> {
-    let parts: Vec<&str> = name.split('/').collect();
-    let is_plain = |part: &&str| {
-        !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) && !part.starts_with('.')
-    };
-    ensure!(parts.len() == 2 && parts.iter().all(is_plain), "hf:{name}: write it as hf:OWNER/NAME");
+    ensure!(is_name(name), "hf:{name}: write it as hf:OWNER/NAME");
     download(name).or_else(|error| {
         let kept = Cache::from_env().model(name.to_string()).get("config.json");
         match kept.as_deref().and_then(Path::parent) {
@@ -71,6 +86,15 @@ mod tests {
         }
         for other in ["README.md", "pytorch_model.bin", "onnx/model.safetensors", "model.onnx", "training_args.bin"] {
             assert!(!is_wanted(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_may_be_a_name_gets_a_hint_and_a_mistyped_path_does_not() {
+        assert!(hint(Path::new("Qwen/Qwen3-0.6B")).ends_with("write it as hf:Qwen/Qwen3-0.6B"));
+        // `src` is a folder here.
+        for path in ["src/sft-seed0", "runs/a/b", "gpt2", "/Qwen/Qwen3-0.6B", "models/smollm2.gguf", "../Qwen3"] {
+            assert_eq!(hint(Path::new(path)), "", "{path}");
         }
     }
 

@@ -118,7 +118,7 @@ impl Likelihood {
     /// Files that are cut or do not belong together.
     pub fn load(checkpoint: &Path, device: &Device) -> Result<Option<Self>> {
         let (folder, path) = (checkpoint.join(FOLDER), checkpoint.join(FOLDER).join(WEIGHTS));
-        let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
+        let Some(text) = data::read_text_if_there(&path)? else { return Ok(None) };
         let weights = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
         Ok(Some(Self { model: load_model(&folder, device)?, weights }))
     }

@@ -4,7 +4,7 @@
 //! drawn at random without replacement, lead to the right answer. That makes it an unbiased estimate of the same
 //! probability for k fresh samples of the policy, with the smallest variance that n samples allow.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Result, ensure};
 use data::Answer;
@@ -58,19 +58,22 @@ pub fn pass_at_k(n: usize, c: usize, k: usize) -> Result<f64> {
 ///         sum { B_{c_u}(a_u) prod_i B_{c_i}(a_i) : a_u + sum_i a_i = k - m,  a_i <= m,  a_i = m for t of the i }
 /// ```
 ///
-/// which equals the ratio of binomial coefficients for any p, but adds only numbers within [0, 1].
+/// which equals the ratio of binomial coefficients for any p, but adds only numbers within [0, 1]. Answers that cannot
+/// have m votes are one binomial distribution together with the samples without an answer; and what has a probability
+/// below 1e-25 is left out, so that thousands of samples take milliseconds.
 pub fn maj_at_k(samples: &[Graded], k: usize) -> Result<f64> {
     check_k(samples.len(), k)?;
     let votes = Votes::count(samples);
     let draw_probability = k as f64 / samples.len() as f64;
-    let draws = |count| binomial(count, draw_probability);
+    let draws = |count| Draws::binomial(count, draw_probability);
+    let others: Vec<Rivals> =
+        votes.wrong.iter().map(|(&count, &answers)| Rivals { count, answers, draws: draws(count) }).collect();
+    let wins = |top: usize| wins_with(top, k - top, &others, votes.unparsable, draw_probability);
 
     let right = draws(votes.right);
-    let wrong: Vec<Vec<f64>> = votes.wrong.iter().map(|&count| draws(count)).collect();
-    let unparsable = draws(votes.unparsable);
     let joint: f64 =
-        (1..=votes.right.min(k)).map(|top| right[top] * wins_with(top, k - top, &wrong, &unparsable)).sum();
-    Ok((joint / draws(samples.len())[k]).clamp(0.0, 1.0))
+        right.each().filter(|(top, _)| (1..=k).contains(top)).map(|(top, chance)| chance * wins(top)).sum();
+    Ok((joint / draws(samples.len()).at(k)).clamp(0.0, 1.0))
 }
 
 /// The probability that the best-scored of k samples is right; samples with the same score share their chance evenly.
@@ -96,11 +99,15 @@ pub fn rerank_at_k(samples: &[Graded], k: usize) -> Result<f64> {
 
     let mut total = 0.0;
     let mut before = 0;
+    // C(n - b, k) / C(n, k) of the samples before the group, and with it.
+    let mut none_before = 1.0;
     for group in scored.chunk_by(|a, b| a.0 == b.0) {
-        let best_is_here = none_drawn(n, before, k) - none_drawn(n, before + group.len(), k);
+        let after = before + group.len();
+        let none_so_far =
+            (before..after).fold(none_before, |none, b| none * (n - b).saturating_sub(k) as f64 / (n - b) as f64);
         let right = group.iter().filter(|(_, correct)| *correct).count();
-        total += best_is_here * right as f64 / group.len() as f64;
-        before += group.len();
+        total += (none_before - none_so_far) * right as f64 / group.len() as f64;
+        (before, none_before) = (after, none_so_far);
     }
     Ok(total.clamp(0.0, 1.0))
 }
@@ -160,78 +167,162 @@ fn wilson(mean: f64, n: f64) -> (f64, f64) {
 /// How many samples of a question stand for what.
 struct Votes {
     right: usize,
-    /// One count for every other answer.
-    wrong: Vec<usize>,
+    /// How many of the other answers have so many samples.
+    wrong: BTreeMap<usize, usize>,
     unparsable: usize,
 }
 
 impl Votes {
     fn count(samples: &[Graded]) -> Votes {
-        let mut votes = Votes { right: 0, wrong: Vec::new(), unparsable: 0 };
+        let (mut right, mut unparsable) = (0, 0);
         let mut right_answer = None;
-        let mut places: HashMap<&Answer, usize> = HashMap::new();
+        let mut of_answer: HashMap<&Answer, usize> = HashMap::new();
         for sample in samples {
             match &sample.answer {
                 None => {
                     assert!(!sample.correct, "a sample without an answer is graded right");
-                    votes.unparsable += 1;
+                    unparsable += 1;
                 }
                 Some(answer) if sample.correct => {
                     let first = *right_answer.get_or_insert(answer);
                     assert!(first == answer, "both {first} and {answer} are graded right");
-                    votes.right += 1;
+                    right += 1;
                 }
-                Some(answer) => {
-                    let place = *places.entry(answer).or_insert(votes.wrong.len());
-                    votes.wrong.resize(votes.wrong.len().max(place + 1), 0);
-                    votes.wrong[place] += 1;
-                }
+                Some(answer) => *of_answer.entry(answer).or_default() += 1,
             }
         }
-        let both = right_answer.filter(|answer| places.contains_key(answer));
+        let both = right_answer.filter(|answer| of_answer.contains_key(answer));
         assert!(both.is_none(), "one answer is graded both right and wrong: {both:?}");
-        votes
+        let mut wrong = BTreeMap::new();
+        of_answer.into_values().for_each(|count| *wrong.entry(count).or_default() += 1);
+        Votes { right, wrong, unparsable }
     }
+}
+
+/// Wrong answers that have the same number of samples.
+struct Rivals {
+    count: usize,
+    answers: usize,
+    /// How many of one answer's samples are drawn.
+    draws: Draws,
 }
 
 /// The chance that `rest` draws fall on the other samples such that `top` votes of the right answer win: no other answer
 /// has more, and each of t others that have as many takes its share of the win, 1 / (t + 1) being left.
-fn wins_with(top: usize, rest: usize, wrong: &[Vec<f64>], unparsable: &[f64]) -> f64 {
-    let can_tie = wrong.iter().filter(|draws| draws.len() > top).count();
-    let most_ties = can_tie.min(rest / top);
-    // chances[tied][drawn]: over the answers seen so far, `tied` of them have `top` votes, and `drawn` samples are used.
-    let mut chances = vec![vec![0.0; rest + 1]; most_ties + 1];
-    for (drawn, chance) in unparsable.iter().take(rest + 1).enumerate() {
-        chances[0][drawn] = *chance;
-    }
-    for draws in wrong {
-        let mut next = vec![vec![0.0; rest + 1]; most_ties + 1];
-        for (tied, row) in chances.iter().enumerate() {
-            for (drawn, chance) in row.iter().enumerate().filter(|(_, chance)| **chance > 0.0) {
-                for (votes, weight) in draws.iter().enumerate().take(top.min(rest - drawn) + 1) {
-                    // More ties than `most_ties` cannot happen within `rest` draws, so the index stays in range.
-                    let tied = tied + usize::from(votes == top);
-                    next[tied][drawn + votes] += chance * weight;
-                }
-            }
+fn wins_with(top: usize, rest: usize, others: &[Rivals], unparsable: usize, draw_probability: f64) -> f64 {
+    // Samples that are drawn freely: whatever is drawn of them, the vote of the right answer stands.
+    let mut free = unparsable;
+    // By how many answers have `top` votes, from `fewest_ties` on: the chances of so many draws.
+    let (mut fewest_ties, mut by_ties) = (0, vec![Draws { first: 0, chances: vec![1.0] }]);
+    for Rivals { count, answers, draws } in others {
+        if draws.end() <= top {
+            free += count * answers;
+            continue;
         }
-        chances = next;
+        for _ in 0..*answers {
+            let tied = draws.at(top);
+            let mut next = vec![Draws::default(); by_ties.len() + 1];
+            for (ties, so_far) in by_ties.iter().enumerate() {
+                for (votes, weight) in draws.each().take_while(|(votes, _)| *votes < top) {
+                    next[ties].add(so_far, votes, weight, rest);
+                }
+                next[ties + 1].add(so_far, top, tied, rest);
+            }
+            next.iter_mut().for_each(Draws::trim);
+            let Some(first) = next.iter().position(|draws| !draws.chances.is_empty()) else { return 0.0 };
+            let last = next.iter().rposition(|draws| !draws.chances.is_empty()).unwrap_or(first);
+            fewest_ties += first;
+            by_ties = next.drain(first..=last).collect();
+        }
     }
-    chances.iter().enumerate().map(|(tied, row)| row[rest] / (tied + 1) as f64).sum()
+    let free = Draws::binomial(free, draw_probability);
+    let won = |(ties, so_far): (usize, &Draws)| {
+        let all: f64 = so_far.each().map(|(drawn, chance)| chance * free.at(rest - drawn)).sum();
+        all / (fewest_ties + ties + 1) as f64
+    };
+    by_ties.iter().enumerate().map(won).sum()
 }
 
-/// The probabilities of 0, 1, … `count` draws when each happens with `probability`, by adding one chance at a time:
-/// sums of products within [0, 1], for any count.
-fn binomial(count: usize, probability: f64) -> Vec<f64> {
-    let mut chances = vec![1.0];
-    for _ in 0..count {
-        chances.push(0.0);
-        for drawn in (1..chances.len()).rev() {
-            chances[drawn] = chances[drawn] * (1.0 - probability) + chances[drawn - 1] * probability;
+/// Chances below this are left out.
+const NEGLIGIBLE: f64 = 1e-25;
+
+/// The probabilities of `first`, `first` + 1, … draws; those of all other numbers are negligible.
+#[derive(Clone, Default)]
+struct Draws {
+    first: usize,
+    chances: Vec<f64>,
+}
+
+impl Draws {
+    /// Of `count` draws that each happen with `probability`: from the likeliest number outwards by the ratio of
+    /// neighbours, B(i + 1) / B(i) = (count - i) / (i + 1) p / (1 - p), and divided by the sum of all.
+    fn binomial(count: usize, probability: f64) -> Draws {
+        if probability >= 1.0 {
+            return Draws { first: count, chances: vec![1.0] };
         }
-        chances[0] *= 1.0 - probability;
+        let mode = (((count + 1) as f64 * probability) as usize).min(count);
+        let odds = probability / (1.0 - probability);
+        let ratio = |i: usize| (count - i) as f64 / (i + 1) as f64 * odds;
+        let is_kept = |chance: &f64| *chance >= NEGLIGIBLE;
+        let downwards = (0..mode).rev().scan(1.0, |chance, i| {
+            *chance /= ratio(i);
+            Some(*chance)
+        });
+        let mut chances: Vec<f64> = downwards.take_while(is_kept).collect();
+        chances.reverse();
+        let first = mode - chances.len();
+        chances.push(1.0);
+        let upwards = (mode..count).scan(1.0, |chance, i| {
+            *chance *= ratio(i);
+            Some(*chance)
+        });
+        chances.extend(upwards.take_while(is_kept));
+        let sum: f64 = chances.iter().sum();
+        chances.iter_mut().for_each(|chance| *chance /= sum);
+        Draws { first, chances }
     }
-    chances
+
+    /// One more than the largest number that is not negligible.
+    fn end(&self) -> usize {
+        self.first + self.chances.len()
+    }
+
+    fn at(&self, drawn: usize) -> f64 {
+        drawn.checked_sub(self.first).and_then(|place| self.chances.get(place)).copied().unwrap_or(0.0)
+    }
+
+    fn each(&self) -> impl Iterator<Item = (usize, f64)> {
+        (self.first..).zip(self.chances.iter().copied())
+    }
+
+    /// Adds the chances of `other`, multiplied with `weight`, `more` draws later; those of more than `most` fall away.
+    fn add(&mut self, other: &Draws, more: usize, weight: f64, most: usize) {
+        let first = other.first + more;
+        let count = other.chances.len().min((most + 1).saturating_sub(first));
+        if weight == 0.0 || count == 0 {
+            return;
+        }
+        if self.chances.is_empty() {
+            self.first = first;
+        }
+        if first < self.first {
+            self.chances.splice(0..0, std::iter::repeat_n(0.0, self.first - first));
+            self.first = first;
+        }
+        let start = first - self.first;
+        self.chances.resize(self.chances.len().max(start + count), 0.0);
+        let sums = &mut self.chances[start..start + count];
+        sums.iter_mut().zip(&other.chances).for_each(|(sum, chance)| *sum += weight * chance);
+    }
+
+    /// Leaves out what is negligible at both ends.
+    fn trim(&mut self) {
+        let is_kept = |chance: &f64| *chance >= NEGLIGIBLE;
+        self.chances.truncate(self.chances.iter().rposition(is_kept).map_or(0, |last| last + 1));
+        let start = self.chances.iter().position(is_kept).unwrap_or(0);
+        self.chances.drain(..start);
+        self.first += start;
+    }
 }
 
 /// The probability that k of n samples, drawn without replacement, hold none of `special` of them:

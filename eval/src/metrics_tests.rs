@@ -174,6 +174,98 @@ fn the_vote_equals_the_enumeration_of_all_subsets() {
     }
 }
 
+/// maj@k by the plain sum over all answers and all numbers of votes, without merging answers and without leaving anything out.
+fn plain_maj_at_k(samples: &[Graded], k: usize) -> f64 {
+    fn binomial(count: usize, probability: f64) -> Vec<f64> {
+        let mut chances = vec![1.0];
+        for _ in 0..count {
+            chances.push(0.0);
+            for drawn in (1..chances.len()).rev() {
+                chances[drawn] = chances[drawn] * (1.0 - probability) + chances[drawn - 1] * probability;
+            }
+            chances[0] *= 1.0 - probability;
+        }
+        chances
+    }
+    let votes = Votes::count(samples);
+    let probability = k as f64 / samples.len() as f64;
+    let (right, free) = (binomial(votes.right, probability), binomial(votes.unparsable, probability));
+    let wrong: Vec<Vec<f64>> = votes
+        .wrong
+        .iter()
+        .flat_map(|(&count, &answers)| std::iter::repeat_n(binomial(count, probability), answers))
+        .collect();
+    let wins = |top: usize| -> f64 {
+        let rest = k - top;
+        let mut chances = vec![vec![0.0; rest + 1]; wrong.len() + 1];
+        free.iter().take(rest + 1).enumerate().for_each(|(drawn, chance)| chances[0][drawn] = *chance);
+        for draws in &wrong {
+            let mut next = vec![vec![0.0; rest + 1]; wrong.len() + 1];
+            for (tied, row) in chances.iter().enumerate() {
+                for (drawn, chance) in row.iter().enumerate().filter(|(_, chance)| **chance > 0.0) {
+                    for (votes, weight) in draws.iter().enumerate().take(top.min(rest - drawn) + 1) {
+                        next[tied + usize::from(votes == top)][drawn + votes] += chance * weight;
+                    }
+                }
+            }
+            chances = next;
+        }
+        chances.iter().enumerate().map(|(tied, row)| row[rest] / (tied + 1) as f64).sum()
+    };
+    let joint: f64 = (1..=votes.right.min(k)).map(|top| right[top] * wins(top)).sum();
+    joint / binomial(samples.len(), probability)[k]
+}
+
+#[test]
+fn the_vote_is_that_of_the_plain_sum_over_all_answers() {
+    let sets = [
+        votes(30, &[25, 9, 9, 8, 4, 3, 3, 2, 1, 1, 1], 0),
+        votes(12, &[12, 12, 12, 12, 12, 12], 24),
+        votes(1, &[1; 60], 3),
+        votes(3, &[2; 30], 33),
+        votes(5, &[80], 11),
+        votes(120, &[100, 30], 50),
+    ];
+    for set in sets {
+        let n = set.len();
+        for k in [1, 2, 3, 5, 10, n / 4, n / 2, n - 3, n - 1, n] {
+            close(maj_at_k(&set, k).unwrap(), plain_maj_at_k(&set, k));
+        }
+    }
+}
+
+#[test]
+fn among_ten_thousand_samples_some_answer_wins_or_there_is_no_vote() {
+    let counts = [2500, 2400, 2400, 1200, 500, 300, 100, 30, 30, 30, 5, 3, 1, 1];
+    for k in [1, 10, 100, 1000, 9_999, 10_000] {
+        // Each answer in turn is the right one.
+        let wins: f64 = (0..counts.len())
+            .map(|right| {
+                let others: Vec<usize> = (0..counts.len()).filter(|i| *i != right).map(|i| counts[i]).collect();
+                maj_at_k(&votes(counts[right], &others, 500), k).unwrap()
+            })
+            .sum();
+        close(wins, 1.0 - none_drawn(10_000, 9_500, k));
+    }
+}
+
+#[test]
+fn reranking_of_ten_thousand_samples_is_that_of_the_products() {
+    let rows: Vec<(f64, bool)> = (0..10_000).map(|row| (f64::from(row * 7919 % 3001), row % 11 < 3)).collect();
+    let set = scored(&rows);
+    let mut sorted = rows;
+    sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
+    for k in [1, 10, 100, 10_000] {
+        let (mut total, mut before) = (0.0, 0);
+        for group in sorted.chunk_by(|a, b| a.0 == b.0) {
+            let chance = none_drawn(10_000, before, k) - none_drawn(10_000, before + group.len(), k);
+            total += chance * group.iter().filter(|(_, right)| *right).count() as f64 / group.len() as f64;
+            before += group.len();
+        }
+        close(rerank_at_k(&set, k).unwrap(), total);
+    }
+}
+
 #[test]
 fn among_96_samples_some_answer_wins_or_there_is_no_vote() {
     let counts = [30, 20, 9, 9, 8, 4, 3, 3, 2, 1, 1, 1];

@@ -1,6 +1,6 @@
 //! A model and its tokenizer together, from wherever a user points: here text and tensors meet.
 
-use crate::hub;
+use crate::{hub, model_files};
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use data::{Conditioning, GgufVocabulary, NEXT_QUESTIONS, PromptStyle, Prompting, SHOT_END, Tokenizer};
@@ -44,9 +44,11 @@ pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf> {
     }
     ensure!(
         path.exists(),
-        "{} does not exist: give a run directory, a checkpoint, a Hugging Face folder or a GGUF file",
-        path.display()
+        "{} does not exist: give a run directory, a checkpoint, a Hugging Face folder or a GGUF file{}",
+        path.display(),
+        hub::hint(path)
     );
+    model_files::check(path)?;
     if model::is_gguf(path) || path.join("config.json").is_file() {
         return Ok(path.to_path_buf());
     }
@@ -56,7 +58,9 @@ pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf> {
         "{} is neither a checkpoint (no config.json in it) nor a run with a finished checkpoint",
         path.display()
     );
-    Ok(path.join("checkpoints").join(read_index(&index)?.best))
+    let best = path.join("checkpoints").join(read_index(&index)?.best);
+    model_files::check(&best)?;
+    Ok(best)
 }
 
 /// Reads `checkpoints/index.json`.
@@ -64,7 +68,7 @@ pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf> {
 /// # Errors
 /// A missing or malformed file.
 pub fn read_index(path: &Path) -> Result<CheckpointIndex> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = data::read_text(path)?;
     serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))
 }
 
@@ -88,12 +92,9 @@ pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
         tracing::warn!("the tokenizer in {} knows {known} tokens, the model {rows}: is it its own?", folder.display());
     }
     let path = folder.join(CONDITIONING);
-    let conditioning = match path.exists() {
-        false => None,
-        true => {
-            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            Some(serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?)
-        }
+    let conditioning = match data::read_text_if_there(&path)? {
+        None => None,
+        Some(text) => Some(serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?),
     };
     let policy = Policy { model, tokenizer, conditioning };
     if let Some(id) = policy.stop_ids().into_iter().find(|&id| id as usize >= policy.model.config.vocab_size) {

@@ -8,13 +8,12 @@ use crate::{
     reward_model::RewardModel,
 };
 use anyhow::{Context, Result, ensure};
+use data::text::from_json_object;
 use data::{AnswerFormat, Ending, Example, Problem, Prompting, encode_prompt, encode_written};
 use model::{Completion, Finish, GenerateConfig, GenerateStats, Key, Purpose, generate};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeSet, HashMap},
-    fs::File,
-    io::{BufRead, BufReader},
     path::Path,
 };
 
@@ -191,12 +190,10 @@ pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion, format
 /// # Errors
 /// A missing file; a line that is not a sample, by its number.
 pub fn read_samples(path: &Path) -> Result<Vec<Sample>> {
-    let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let line = |(index, line): (usize, std::io::Result<String>)| {
-        let place = || format!("{}, line {}", path.display(), index + 1);
-        serde_json::from_str(&line.with_context(place)?).with_context(|| format!("{}: not a sample", place()))
+    let sample = |(index, line): (usize, &str)| {
+        from_json_object(line).with_context(|| format!("{}, line {}: not a sample", path.display(), index + 1))
     };
-    BufReader::new(file).lines().enumerate().map(line).collect()
+    data::read_text(path)?.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(sample).collect()
 }
 
 fn is_zero(count: &usize) -> bool {

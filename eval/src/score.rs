@@ -1,12 +1,9 @@
 //! `eval score`: grades completions that somebody else produced. Needs no model, and knows of none.
 //!
-//! A line of the predictions is `{"index": 0, "completions": ["…", …], "scores": [0.3, …]}`; `"question"`, the exact
-//! text, may stand in place of `"index"`, the row in the split. Other keys are passed over, and so are empty lines.
-//! Completions are bytes rather than text: what a model wrote need not be Unicode, and must not stop the scoring of the
-//! others.
+//! A line of the predictions is `{"index": 0, "completions": ["…", …], "scores": [0.3, …]}`, or what lm-evaluation-harness or an
+//! OpenAI batch writes: `predictions.rs` has the formats. Empty lines are passed over. Completions are bytes rather than text: what a
+//! model wrote need not be Unicode, and must not stop the scoring of the others.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::num::NonZeroUsize;
@@ -14,12 +11,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use data::text::{check_beginning, without_mark};
 use data::{Answer, AnswerFormat, Benchmark, DataOptions, Ending, Problem, Split};
-use serde::de::{Deserializer, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::files::{check_outputs, data_inputs, write_whole};
 use crate::metrics::Graded;
+use crate::predictions::{Places, Prediction, parse_line};
 use crate::report::{About, Report, warn_of_unreadable};
 use crate::table::table;
 
@@ -39,7 +37,8 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "N")]
     pub limit: Option<NonZeroUsize>,
     /// One JSON object a line: {"index": 0, "completions": ["…"], "scores": [0.3]}, the scores optional, and "question"
-    /// with the exact text allowed in place of "index".
+    /// with the exact text allowed in place of "index". Or the samples_*.jsonl of lm-evaluation-harness; or the output of an OpenAI
+    /// batch, whose "custom_id" ends with the index, as in "request-12".
     #[arg(long, value_name = "FILE")]
     pub predictions: PathBuf,
     /// The numbers of samples to score at, as in 1,4,96; by default 1 and as many as every problem has.
@@ -88,8 +87,10 @@ fn output(args: &ScoreArgs) -> Result<String> {
 
     let file_name = args.predictions.display();
     let file = File::open(&args.predictions).with_context(|| format!("cannot open {file_name}"))?;
-    let rows = read_predictions(BufReader::new(file), &problems, &args.answer_format)
-        .with_context(|| file_name.to_string())?;
+    let mut reader = BufReader::new(file);
+    let head = reader.fill_buf().with_context(|| format!("cannot read {file_name}"))?;
+    check_beginning(&args.predictions, head, "text")?;
+    let rows = read_predictions(reader, &problems, &args.answer_format).with_context(|| file_name.to_string())?;
     let report = score(&rows, &problems, args).with_context(|| file_name.to_string())?;
 
     // The file comes first: if it cannot be written, nothing has been printed that looks like success.
@@ -113,13 +114,15 @@ fn output(args: &ScoreArgs) -> Result<String> {
 
 /// Reads the predictions of `problems` and grades every completion, in the order of the lines.
 ///
-/// Where several problems have the same question text, lines that name it go to them in order.
+/// Where several problems have the same question text, lines that name it go to them in order. Bytes that are no UTF-8 are no error,
+/// because they may be what a model wrote, but there is a warning.
 pub fn read_predictions(
     mut reader: impl BufRead,
     problems: &[Problem],
     format: &AnswerFormat,
 ) -> Result<Vec<GradedRow>> {
     let mut places = Places::new(problems);
+    let mut is_warned = false;
     let mut rows: Vec<GradedRow> = Vec::new();
     let mut bytes = Vec::new();
     for line in 1.. {
@@ -128,14 +131,21 @@ pub fn read_predictions(
             break;
         }
         let text = bytes.trim_ascii();
-        // Some editors begin a file with a byte order mark.
-        let text = if line == 1 { text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text) } else { text };
+        let text = if line == 1 { without_mark(text) } else { text };
         if text.is_empty() {
             continue;
+        }
+        if !is_warned && str::from_utf8(text).is_err() {
+            is_warned = true;
+            tracing::warn!(
+                "line {line} of the predictions is not UTF-8: what cannot be read is taken as '\u{FFFD}'; a file in Latin-1 should be \
+                 converted by `iconv -f WINDOWS-1252 -t UTF-8`"
+            );
         }
         let row = parse_line(text)
             .and_then(|prediction| grade(line, prediction, problems, format, &mut places))
             .with_context(|| format!("line {line}"))?;
+        let Some(row) = row else { continue };
         if let Some(first) = rows.first() {
             let has_scores = |row: &GradedRow| row.samples.iter().any(|sample| sample.score.is_some());
             ensure!(
@@ -217,33 +227,14 @@ fn first_missing(rows: &[GradedRow], problems: usize) -> Option<usize> {
     present.iter().position(|present| !present)
 }
 
-/// A line of the predictions.
-#[derive(Deserialize)]
-struct Prediction {
-    index: Option<u64>,
-    question: Option<Text>,
-    completions: Vec<Text>,
-    scores: Option<Vec<f64>>,
-}
-
-fn parse_line(line: &[u8]) -> Result<Prediction> {
-    ensure!(line.starts_with(b"{"), "not a JSON object");
-    serde_json::from_slice(line).map_err(|error| {
-        // The parser has seen one line only, and would call it line 1.
-        let message = error.to_string();
-        let reason = message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason);
-        anyhow::anyhow!("malformed JSON at column {}: {reason}", error.column())
-    })
-}
-
 fn grade(
     line: usize,
     prediction: Prediction,
     problems: &[Problem],
     format: &AnswerFormat,
-    places: &mut Places,
-) -> Result<GradedRow> {
-    let index = places.take(line, prediction.index, prediction.question.as_ref())?;
+    places: &mut Places<'_>,
+) -> Result<Option<GradedRow>> {
+    let Some(index) = places.take(line, &prediction)? else { return Ok(None) };
     let completions = &prediction.completions;
     ensure!(!completions.is_empty(), "index {index} has no completions");
     let scores: Vec<Option<f64>> = match prediction.scores {
@@ -267,99 +258,7 @@ fn grade(
             Graded { answer, correct, score }
         })
         .collect();
-    Ok(GradedRow { line, index, samples })
-}
-
-/// Which problems exist, and which line has already spoken of each.
-struct Places<'a> {
-    by_question: HashMap<&'a str, Vec<usize>>,
-    taken_by_line: Vec<Option<usize>>,
-}
-
-impl<'a> Places<'a> {
-    fn new(problems: &'a [Problem]) -> Places<'a> {
-        let mut by_question: HashMap<&str, Vec<usize>> = HashMap::new();
-        for (index, problem) in problems.iter().enumerate() {
-            by_question.entry(&problem.question).or_default().push(index);
-        }
-        Places { by_question, taken_by_line: vec![None; problems.len()] }
-    }
-
-    /// The row that a line speaks of, which no other line may then speak of.
-    fn take(&mut self, line: usize, index: Option<u64>, question: Option<&Text>) -> Result<usize> {
-        let rows = self.taken_by_line.len();
-        let by_index = match index {
-            None => None,
-            Some(index) => {
-                let found = usize::try_from(index).ok().filter(|index| *index < rows);
-                Some(found.with_context(|| format!("unknown index {index}: there are {rows} problems, from 0"))?)
-            }
-        };
-        let with_text = match question {
-            None => None,
-            Some(question) => {
-                let text = question.as_str();
-                let found = self.by_question.get(text.as_ref());
-                Some(found.with_context(|| format!("unknown question {:?}", beginning(&text)))?)
-            }
-        };
-        let found = match (by_index, with_text) {
-            (None, None) => bail!("neither \"index\" nor \"question\" says which problem this is"),
-            (Some(index), Some(candidates)) => {
-                ensure!(candidates.contains(&index), "index {index} has another question than the one given");
-                index
-            }
-            (Some(index), None) => index,
-            // All taken: the first one then names the line that took it.
-            (None, Some(candidates)) => {
-                let free = candidates.iter().find(|index| self.taken_by_line[**index].is_none());
-                *free.unwrap_or(&candidates[0])
-            }
-        };
-        if let Some(first) = self.taken_by_line[found].replace(line) {
-            bail!("index {found} stands already in line {first}");
-        }
-        Ok(found)
-    }
-}
-
-/// The first characters of a long text.
-fn beginning(text: &str) -> Cow<'_, str> {
-    const SHOWN: usize = 60;
-    match text.char_indices().nth(SHOWN) {
-        None => Cow::Borrowed(text),
-        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
-    }
-}
-
-/// A JSON string that need not be Unicode: neither invalid bytes nor halves of surrogate pairs are errors.
-struct Text(Vec<u8>);
-
-impl Text {
-    /// The text, with replacement characters in place of what is none.
-    fn as_str(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Text, D::Error> {
-        struct TextVisitor;
-
-        impl Visitor<'_> for TextVisitor {
-            type Value = Text;
-
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                formatter.write_str("a string")
-            }
-
-            fn visit_bytes<E>(self, bytes: &[u8]) -> std::result::Result<Text, E> {
-                Ok(Text(bytes.to_vec()))
-            }
-        }
-
-        deserializer.deserialize_bytes(TextVisitor)
-    }
+    Ok(Some(GradedRow { line, index, samples }))
 }
 
 #[cfg(test)]

@@ -118,7 +118,15 @@ fn a_broken_line_is_named_with_its_number() {
         ("{\"index\": 1, \"completions\": []}", &["line 3", "index 1 has no completions"]),
         ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": [1, 2]}", &["line 3", "1 completions and 2 scores"]),
         ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": []}", &["line 3", "1 completions and 0 scores"]),
-        ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": [null]}", &["line 3", "malformed JSON"]),
+        ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": [null]}", &["line 3", "another type", "null"]),
+        (
+            "{\"index\": 1, \"completion\": \"a\"}",
+            &["line 3: the field \"completions\" is missing", "\"completion\", \"index\""],
+        ),
+        (
+            "{\"index\": 1, \"resps\": [[\"a\"]]}",
+            &["line 3", "the field \"doc_id\" is missing", "\"index\", \"resps\""],
+        ),
         ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": [NaN]}", &["line 3", "malformed JSON"]),
         ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": [1e999]}", &["line 3", "malformed JSON"]),
         ("{\"index\": 1, \"completions\": [\"a\"], \"scores\": [1]}", &["line 3", "line 1 lacks them"]),
@@ -129,6 +137,95 @@ fn a_broken_line_is_named_with_its_number() {
     read_fails_with(&format!("{{\"index\": 0, \"extra\": {deep}"), &["line 1", "malformed JSON"]);
     let long = "why ".repeat(1000);
     read_fails_with(&format!("{{\"question\": \"{long}\", \"completions\": [\"a\"]}}"), &["line 1", "why …"]);
+}
+
+/// A line as lm-evaluation-harness 0.4 writes it: `(doc_id, question, filter, completions)`.
+fn harness_line(doc_id: usize, question: &str, filter: &str, completions: &[&str]) -> String {
+    let line = serde_json::json!({
+        "doc_id": doc_id,
+        "doc": {"question": question, "answer": "#### 1"},
+        "target": "#### 1",
+        "arguments": {"gen_args_0": {"arg_0": "Question: …", "arg_1": {"until": ["Question:"]}}},
+        "resps": [completions],
+        "filtered_resps": ["1"],
+        "filter": filter,
+        "metrics": ["exact_match"],
+        "doc_hash": "00",
+        "exact_match": 0.0,
+    });
+    format!("{line}\n")
+}
+
+#[test]
+fn samples_of_lm_evaluation_harness_are_graded_once_whatever_filters_there_are() {
+    let mut text = String::new();
+    for filter in ["strict-match", "flexible-extract"] {
+        text += &harness_line(0, " How many?\n", filter, &["#### 72", "no idea"]);
+        text += &harness_line(1, "How much?", filter, &["#### 6", "#### 5"]);
+        text += &harness_line(2, "How much?", filter, &["#### 6", "#### 6"]);
+    }
+    let rows = read(&text).unwrap();
+    let correct: Vec<(usize, usize, Vec<bool>)> = rows
+        .iter()
+        .map(|row| (row.line, row.index, row.samples.iter().map(|sample| sample.correct).collect()))
+        .collect();
+    assert_eq!(correct, [(1, 0, vec![true, false]), (2, 1, vec![false, true]), (3, 2, vec![true, true])]);
+}
+
+#[test]
+fn a_document_that_is_numbered_otherwise_is_found_by_its_question() {
+    let rows = read(&(harness_line(7, "How much?", "a", &["1"]) + &harness_line(7, "How much?", "b", &["1"]))).unwrap();
+    assert_eq!(rows.iter().map(|row| row.index).collect::<Vec<_>>(), [1]);
+    let without_question = r#"{"doc_id": 2, "doc": {"Body": "x"}, "resps": [["\u0023### 6"]], "filter": "none"}"#;
+    assert_eq!(read(without_question).unwrap()[0].index, 2);
+}
+
+#[test]
+fn a_document_that_stands_twice_is_an_error() {
+    let first = harness_line(0, "How many?", "strict-match", &["#### 72"]);
+    let other = harness_line(0, "How many?", "flexible-extract", &["#### 73"]);
+    read_fails_with(&(first.clone() + &other), &["line 2", "index 0 stands already in line 1"]);
+    read_fails_with(&first.repeat(2), &["line 2", "index 0 stands already in line 1"]);
+    read_fails_with(&harness_line(0, "Who?", "none", &["1"]), &["line 1", "unknown question \"Who?\""]);
+    let choices = r#"{"doc_id": 0, "doc": {}, "resps": [[["-1.5", "False"]], [["-2.5", "True"]]], "filter": "none"}"#;
+    read_fails_with(choices, &["line 1", "lm-evaluation-harness", "only tasks that generate text"]);
+}
+
+/// A line of the output file of an OpenAI batch.
+fn batch_line(custom_id: &str, contents: &[Option<&str>]) -> String {
+    let choice = |(index, content): (usize, &Option<&str>)| {
+        let message = serde_json::json!({"role": "assistant", "content": content, "refusal": null});
+        serde_json::json!({"index": index, "message": message, "logprobs": null, "finish_reason": "stop"})
+    };
+    let choices: Vec<_> = contents.iter().enumerate().map(choice).collect();
+    let body = serde_json::json!({"id": "chatcmpl-1", "object": "chat.completion", "choices": choices, "usage": {}});
+    let response = serde_json::json!({"status_code": 200, "request_id": "r", "body": body});
+    let line = serde_json::json!({"id": "batch_req_1", "custom_id": custom_id, "response": response, "error": null});
+    format!("{line}\n")
+}
+
+#[test]
+fn lines_of_an_openai_batch_come_in_any_order_and_their_names_end_with_the_index() {
+    let text = batch_line("request-2", &[Some("#### 6"), None])
+        + &batch_line("0", &[Some("#### 72"), Some("#### 27")])
+        + "{\"index\": 1, \"choices\": [{\"text\": \"#### 5\"}, {\"message\": {\"content\": \"#### 5\"}}]}\n";
+    let rows = read(&text).unwrap();
+    let correct: Vec<(usize, Vec<bool>)> =
+        rows.iter().map(|row| (row.index, row.samples.iter().map(|sample| sample.correct).collect())).collect();
+    assert_eq!(correct, [(2, vec![true, false]), (0, vec![true, false]), (1, vec![true, true])]);
+}
+
+#[test]
+fn a_request_of_a_batch_that_failed_or_has_no_index_is_named() {
+    read_fails_with(&batch_line("first", &[Some("1")]), &["line 1", "custom_id \"first\" does not end with the index"]);
+    read_fails_with(&batch_line("a-1", &[Some("1")]).repeat(2), &["line 2", "index 1 stands already in line 1"]);
+    let expired =
+        r#"{"custom_id": "a-1", "response": null, "error": {"code": "batch_expired", "message": "too late"}}"#;
+    read_fails_with(expired, &["line 1", "\"a-1\" failed: too late", "--allow-missing"]);
+    let refused = r#"{"custom_id": "a-1", "response": {"status_code": 400, "body": {"error": {"message": "no"}}}, "error": null}"#;
+    read_fails_with(refused, &["line 1", "\"a-1\" failed: no"]);
+    read_fails_with(r#"{"custom_id": "a-1", "response": {"body": {}}}"#, &["\"response.body.choices\" is missing"]);
+    read_fails_with(r#"{"choices": [{"text": "1"}]}"#, &["neither \"index\" nor \"question\""]);
 }
 
 #[test]

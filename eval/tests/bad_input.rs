@@ -221,6 +221,25 @@ fn predictions_with_a_mistake_are_named_by_their_line() {
         place.write("p.jsonl", if bad.is_empty() { String::new() } else { format!("{good}\n{bad}\n") });
         place.fails(&score(&["--per-sample=grades.jsonl"]), parts);
     }
+    for (bytes, parts) in [
+        (&b"\x1F\x8B\x08\0"[..], &["p.jsonl is compressed with gzip, not text", "gunzip -k p.jsonl"][..]),
+        (b"{\0\"\0i\0", &["p.jsonl is UTF-16", "iconv"]),
+        (b"PAR1\x15\0", &["p.jsonl is a parquet table", "pandas"]),
+        (b"version https://git-lfs.github.com/spec/v1\n", &["p.jsonl is a Git LFS pointer", "git lfs pull"]),
+        (b"<!DOCTYPE html>\n<html>", &["p.jsonl is an HTML page", "download"]),
+        (
+            b"{\"index\": 0, \"completion\": \"1\"}\n",
+            &["line 1: the field \"completions\" is missing", "\"completion\", \"index\""],
+        ),
+    ] {
+        place.write("p.jsonl", bytes);
+        place.fails(&score(&["--per-sample=grades.jsonl"]), parts);
+        place.write("first.json", bytes);
+        if !bytes.starts_with(b"{\"") {
+            place.fails(&["compare", "first.json", "first.json"], &[&parts[0].replace("p.jsonl", "first.json")]);
+            place.fails(&["diversity", "--samples=first.json"], &[&parts[0].replace("p.jsonl", "first.json")]);
+        }
+    }
     place.write("p.jsonl", format!("{good}\n"));
     place.fails(&score(&[]), &["1 of 2 problems", "the first is index 1", "--allow-missing"]);
 }

@@ -149,6 +149,12 @@ pub enum ModelSize {
     Small,
 }
 
+/// The text of a file beside the weights, without the byte-order mark that some editors put before it.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text.strip_prefix('\u{FEFF}').map(str::to_string).unwrap_or(text))
+}
+
 impl ModelConfig {
     /// A fresh model of a named size over a vocabulary of `vocab_size` ids, tied embeddings.
     pub fn of_size(size: ModelSize, vocab_size: usize, eos_token_id: u32) -> Self {
@@ -192,7 +198,7 @@ impl ModelConfig {
     /// # Errors
     /// A missing or malformed file, an architecture that is not supported, sizes that do not fit each other.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = read_text(path)?;
         let malformed = || format!("{} is not a model configuration", path.display());
         let mut fields: Map<String, Value> = serde_json::from_str(&text).with_context(malformed)?;
         // First of all: other architectures have other fields, and a field that they lack is not what is wrong.

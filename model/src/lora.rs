@@ -7,6 +7,7 @@
 
 use crate::{
     checkpoint::{QKV, qkv_widths},
+    config::read_text,
     random::{Key, Purpose},
     tensors::{HostTensor, HostTensors, read_tensors, split_rows, to_host, transposed, write_tensors},
     transformer::{Block, Transformer},
@@ -154,7 +155,7 @@ pub fn save_adapters(folder: &Path, model: &Transformer, base: &str) -> Result<(
 /// A missing or malformed file, other adapters than plain LoRA.
 pub fn adapters_config(folder: &Path) -> Result<LoraConfig> {
     let path = folder.join("adapter_config.json");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = read_text(&path)?;
     let config: AdapterConfig =
         serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
     ensure!(

@@ -1,6 +1,7 @@
 //! Where the tensors of a model come from: a map on the host, or safetensors files of which one tensor at a time is read.
 //! Knows names and shapes, and no model.
 
+use crate::config::read_text;
 use crate::tensors::{HostTensor, HostTensors, parse, to_host_tensor};
 use anyhow::{Context, Result, ensure};
 use memmap2::Mmap;
@@ -102,7 +103,7 @@ fn files_of(folder: &Path) -> Result<Vec<String>> {
         return Ok(vec![ONE.into()]);
     }
     if index.exists() {
-        let text = std::fs::read_to_string(&index).with_context(|| format!("cannot read {}", index.display()))?;
+        let text = read_text(&index)?;
         let Index { weight_map } =
             serde_json::from_str(&text).with_context(|| format!("{} is malformed", index.display()))?;
         let files: BTreeSet<String> = weight_map.into_values().collect();

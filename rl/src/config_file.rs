@@ -4,7 +4,7 @@
 //! get clap's own message.
 
 use crate::run::PART_OF;
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail, ensure};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
@@ -65,7 +65,7 @@ fn configuration_of_run(run: &Path, command: &str) -> Result<PathBuf> {
         run.display()
     );
     // `Run::create` writes the command into the first line.
-    let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = data::read_text(&file)?;
     let heading = text.lines().next().and_then(|line| line.strip_prefix("# ")).unwrap_or_default();
     if let Some(writer) = heading.strip_prefix(PART_OF) {
         bail!("{} is a part of a run of `rl {writer}`: go on with the run that it lies in", run.display());
@@ -76,7 +76,7 @@ fn configuration_of_run(run: &Path, command: &str) -> Result<PathBuf> {
 }
 
 fn flags(file: &Path, subcommand: &clap::Command) -> Result<Vec<OsString>> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = data::read_text(file)?;
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         anyhow!("{}, line {line}: not TOML: {}", file.display(), error.message())

@@ -1,7 +1,7 @@
 //! `rl generate`: complete text by hand, to see what a policy writes.
 
 use crate::{args::ComputeArgs, progress::print_line};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use data::{AnswerFormat, Goal, PromptStyle, Prompting, encode_prompt};
 use eval::{Policy, SampleConfig, check_samples, complete_until};
@@ -118,7 +118,7 @@ fn prompts(args: &GenerateArgs, policy: &Policy, prompting: &Prompting) -> Resul
         prompts.push((shown, encode_prompt(tokenizer, prompting, question)?));
     }
     if let Some(file) = &args.file {
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text = data::read_text(file)?;
         let lines = text.lines().filter(|line| !line.is_empty()).map(|line| line.replace("\\n", "\n"));
         prompts.extend(lines.map(as_it_is));
     }

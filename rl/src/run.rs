@@ -484,7 +484,7 @@ pub fn ensure_new(dir: &Path) -> Result<()> {
 /// If it is incomplete.
 pub fn read_state<S: DeserializeOwned>(folder: &Path) -> Result<TrainerState<S>> {
     let path = folder.join("trainer/state.json");
-    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = data::read_text(&path)?;
     let numbers = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
     let path = folder.join("trainer/optimizer.safetensors");
     let optimizer = read_tensors(&path)?;

@@ -38,7 +38,7 @@ impl FinalTable<'_> {
             return Ok(None);
         }
         let path = run.dir().join(BEFORE);
-        if let Ok(text) = std::fs::read_to_string(&path) {
+        if let Some(text) = data::read_text_if_there(&path)? {
             let report = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
             return Ok(Some(report));
         }

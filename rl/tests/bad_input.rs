@@ -146,7 +146,16 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     place.fails(&with("ei", &["--from-samples=none.jsonl"]), &["none.jsonl"]);
     place.fails(&orm(&["--extra=none.jsonl"]), &["none.jsonl"]);
     place.write("extra.jsonl", "{\"question\": \"Why?\"}\n");
-    place.fails(&orm(&["--extra=extra.jsonl"]), &["extra.jsonl", "line 1", "repair or remove"]);
+    let missing = "the field \"answer\" is missing; the fields are \"question\"";
+    place.fails(&orm(&["--extra=extra.jsonl"]), &["extra.jsonl", "line 1", "repair or remove", missing]);
+    place.write("samples.jsonl", "{\"question\": \"Why?\", \"completion\": \"So.\"}\n");
+    let missing = ["samples.jsonl, line 1: not a sample: the field \"id\" is missing", "\"completion\", \"question\""];
+    place.fails(&orm(&["--from-samples=samples.jsonl"]), &missing);
+    place.write("samples.jsonl", b"\x1F\x8B\x08\0");
+    place.fails(&orm(&["--from-samples=samples.jsonl"]), &["samples.jsonl is compressed with gzip", "gunzip"]);
+    place.write("prefixes.jsonl", "{\"id\": \"a\", \"right\": 1, \"of\": 2}\n");
+    let missing = ["prefixes.jsonl, line 1: the field \"prefix\" is missing; the fields are \"id\", \"of\", \"right\""];
+    place.fails(&orm(&["--labels=steps", "--from-prefixes=prefixes.jsonl"]), &missing);
     place.fails(&with("rcrl", &["--threshold=1.5"]), &["--threshold 1.5", "from 0 to 1"]);
     place.fails(&with("rcrl", &["--right-per-wrong=0"]), &["--right-per-wrong 0", "above 0"]);
     place.fails(&with("augment", &["--agree=2"]), &["--agree 2", "from 0 to 1"]);
@@ -354,6 +363,12 @@ fn a_configuration_file_with_a_mistake_is_refused() {
         place.fails(&ppo(&["--config=run.toml"]), parts);
     };
     refusal("stepps = 3\n", &["run.toml", "unknown key `stepps`", "see its --help"]);
+    refusal("\u{FEFF}stepps = 3\n", &["run.toml: unknown key `stepps`"]);
+    place.write("run.toml", b"# caf\xE9\nsteps = 3\n");
+    place.fails(&ppo(&["--config=run.toml"]), &["run.toml, line 1", "not UTF-8", "iconv"]);
+    place.write("prompts.txt", b"\xFF\xFEa\0\n\0");
+    place
+        .fails(&["generate", "--init=model", "--file=prompts.txt"], &["prompts.txt is UTF-16 text", "iconv -f UTF-16"]);
     refusal("quiet = 3\n", &["run.toml", "`quiet` is true or false, not 3"]);
     refusal("steps = 3\nsamples = = 4\n", &["run.toml", "line 2", "not TOML"]);
     refusal("steps = 3\nsteps = 4\n", &["run.toml", "line 2", "not TOML"]);

@@ -56,6 +56,49 @@ fn a_name_on_the_hub_that_is_none_is_refused_without_a_network() {
     place().fails(&["generate", "--init=hf:gpt2", "--prompt=1"], &["hf:gpt2: write it as hf:OWNER/NAME"]);
 }
 
+#[test]
+fn a_name_on_the_hub_without_its_prefix_is_told_from_a_path() {
+    let place = place();
+    let told = "Qwen/Qwen3-0.6B does not exist";
+    let hint = "write it as hf:Qwen/Qwen3-0.6B";
+    for flags in [&ppo(&["--init=Qwen/Qwen3-0.6B"])[..], &["generate", "--init=Qwen/Qwen3-0.6B", "--prompt=1"]] {
+        place.fails(flags, &[told, hint]);
+    }
+}
+
+#[test]
+fn weights_that_were_not_fetched_or_are_in_pytorchs_format_are_named_with_what_to_do() {
+    let place = place();
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+    place.spoilt_model("pointer", |model| fs::write(model.join("model.safetensors"), pointer).unwrap());
+    place.spoilt_model("bin", |model| {
+        fs::rename(model.join("model.safetensors"), model.join("pytorch_model.bin")).unwrap();
+    });
+    place.write("pointer.gguf", pointer);
+    for dry in [&[][..], &["--dry-run"]] {
+        let refusal = |init: &str, parts: &[&str]| place.fails(&ppo(&[&[init], dry].concat()), parts);
+        refusal("--init=pointer", &["pointer/model.safetensors is a Git LFS pointer", "git lfs pull"]);
+        refusal("--init=pointer.gguf", &["pointer.gguf is a Git LFS pointer", "git lfs pull"]);
+        refusal("--init=bin", &["bin has its weights in PyTorch's format alone", "safe_serialization=True"]);
+        refusal("--init=bin/pytorch_model.bin", &["bin/pytorch_model.bin is a safetensors file", "give the folder"]);
+    }
+}
+
+#[test]
+fn a_byte_order_mark_before_the_files_of_a_model_changes_nothing() {
+    let place = place();
+    place.spoilt_model("marked", |model| {
+        for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+            let path = model.join(file);
+            fs::write(&path, [b"\xEF\xBB\xBF", fs::read(&path).unwrap().as_slice()].concat()).unwrap();
+        }
+    });
+    let written = |init: &str| place.run(&["generate", init, "--prompt=1", "--temperature=0", "--json"]);
+    let (marked, plain) = (written("--init=marked"), written("--init=model"));
+    assert!(marked.status.success(), "{}", String::from_utf8_lossy(&marked.stderr));
+    assert_eq!(marked.stdout, plain.stdout);
+}
+
 /// A hub that has one model, `us/small`, the files of a folder, until it is dropped; its address.
 struct Hub(String, Arc<AtomicBool>);
 
@@ -168,7 +211,10 @@ fn weights_that_are_cut_or_foreign_are_refused_and_the_file_is_named() {
         fs::write(model.join(weights), [(1u64 << 60).to_le_bytes().as_slice(), &rest].concat()).unwrap();
     });
     place.spoilt_model("pickle", |model| fs::write(model.join(weights), b"\x80\x04\x95pickled".repeat(50)).unwrap());
-    for name in ["cut", "short", "long", "pickle"] {
+    let pickle =
+        "pickle/model.safetensors is a PyTorch pickle (.bin, .pt), not a safetensors file: load it in transformers";
+    place.fails(&ppo(&["--init=pickle"]), &[pickle, "save_pretrained"]);
+    for name in ["cut", "short", "long"] {
         let file = format!("{name}/model.safetensors");
         place.fails(&ppo(&[&format!("--init={name}")]), &[&file, "is not a whole safetensors file"]);
     }

@@ -8,7 +8,7 @@ use burn::{
     module::Param,
     tensor::{Device, Int, Tensor, TensorData},
 };
-use common::{PROBLEMS, metrics, policy, problems, random_model, run_ppo, short_examples};
+use common::{PROBLEMS, metrics, policy, problems, random_model, run_ppo, run_sft, short_examples};
 use data::{Example, Prompting, Split};
 use eval::{About, Sample, SampleConfig, evaluate};
 use model::{
@@ -476,6 +476,18 @@ fn every_step_of_ppo_logs_what_tables_rely_on() {
         assert_eq!(evaluation[part]["problems"], 4);
         assert!(evaluation[part]["maj@1"]["value"].is_number() && evaluation[part]["pass@2"]["value"].is_number());
     }
+}
+
+#[test]
+fn three_steps_of_sft_in_a_row_that_are_not_finite_end_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    // Weights of 1e18, whose products are beyond f32.
+    let flags = ["--learning-rate=1e18", "--warm-up=0", "--steps=9", "--eval-every=9", "--test-problems=0"];
+    let error = run_sft(&run, &flags).unwrap_err().to_string();
+    assert_eq!(error, "the loss was not finite in 3 steps in a row; lower --learning-rate");
+    let losses: Vec<bool> = metrics(&run).iter().map(|line| line["loss"].is_number()).collect();
+    assert_eq!(losses, [true, false, false], "one step that was finite, and two before the last");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Tiny models must learn what can be learnt: by imitation, and from rewards alone.
 
 use burn::tensor::Device;
-use data::{Benchmark, DataOptions, Prompting, Split};
-use eval::{Policy, SampleConfig, greedy_accuracy};
+use data::{Benchmark, DataOptions, Goal, Prompting, Split};
+use eval::{About, Policy, Sample, SampleConfig, evaluate, greedy_accuracy};
 use serde_json::Value;
 use std::{
     fs,
@@ -191,28 +191,118 @@ fn samples_that_are_measured_against_each_other_need_no_critic() {
 #[test]
 fn a_policy_that_learnt_good_and_bad_behind_labels_is_good_when_asked_and_bad_when_asked() {
     let (folder, start) = (tempfile::tempdir().unwrap(), right_sometimes());
-    for labels in ["outcome", "steps"] {
-        let run = folder.path().join(labels);
-        let flags = [
-            &*flag("init", &start.policy),
-            &*flag("base", &start.base),
-            &*flag("out", &run),
-            &*flag("data-dir", &start.truth),
-            &*format!("--labels={labels}"),
-            "--benchmark=gsm8k",
-            "--samples=16",
-            "--temperature=1",
-            "--steps=200",
-            "--batch-size=50",
-            "--learning-rate=3e-3",
-            "--warm-up=20",
-            "--eval-every=100",
-            "--max-new-tokens=8",
-            "--test-samples=4",
-        ];
-        rl("rcrl", &flags).unwrap();
-        let (before, good, bad) =
-            (greedy_accuracy_of(&run, "before"), greedy_accuracy_of(&run, "after"), greedy_accuracy_of(&run, "bad"));
-        assert!(before < 0.3 && good > 0.9 && bad < 0.1, "{labels}: {before} before, asked {good} and {bad}");
-    }
+    let run = rcrl(folder.path(), &start.base, &start.policy, &start.truth, "outcome");
+    let (before, good, bad) =
+        (greedy_accuracy_of(&run, "before"), greedy_accuracy_of(&run, "after"), greedy_accuracy_of(&run, "bad"));
+    assert!(before < 0.3 && good > 0.9 && bad < 0.1, "{before} before, asked {good} and {bad}");
+}
+
+/// Runs `rl rcrl` on samples of `policy`.
+fn rcrl(folder: &Path, base: &Path, policy: &Path, truth: &Path, labels: &str) -> PathBuf {
+    let run = folder.join(labels);
+    let flags = [
+        &*flag("init", policy),
+        &*flag("base", base),
+        &*flag("out", &run),
+        &*flag("data-dir", truth),
+        &*format!("--labels={labels}"),
+        "--benchmark=gsm8k",
+        "--samples=16",
+        "--completions=16",
+        "--temperature=1",
+        "--steps=200",
+        "--batch-size=50",
+        "--learning-rate=3e-3",
+        "--warm-up=20",
+        "--eval-every=100",
+        "--max-new-tokens=24",
+        "--test-samples=4",
+    ];
+    rl("rcrl", &flags).unwrap();
+    run
+}
+
+/// Requests whose first line decides how often the second is right: after "Sure." three times of four, after "Perhaps." once of six.
+fn by_first_line(number: usize) -> Vec<(&'static str, usize)> {
+    let next = (number + 1) % 10;
+    let sure = [("Sure.", number), ("Sure.", number), ("Sure.", number), ("Sure.", next)];
+    let perhaps = [[("Perhaps.", next)].repeat(5), vec![("Perhaps.", number)]].concat();
+    [sure.to_vec(), perhaps].concat()
+}
+
+/// The share of solutions that begin with "Sure.", and of those that are right, asked for a goal.
+fn sure_and_right(run: &Path, data_dir: &Path, goal: Goal) -> (f64, f64) {
+    let policy = Policy::load(run, &Device::default()).unwrap();
+    let data = DataOptions { data_dir: Some(data_dir.to_path_buf()), ..DataOptions::default() };
+    let problems = data::load(Benchmark::Gsm8k, Split::Test, &data).unwrap();
+    let prompting = Prompting { goal, ..Prompting::default() };
+    let sampling = SampleConfig {
+        samples: 4,
+        temperature: 1.0,
+        max_new_tokens: 24,
+        rows: 64,
+        threads: 1,
+        prompting,
+        answer_format: data::AnswerFormat::Gsm8k,
+    };
+    let about = About {
+        answer_format: data::AnswerFormat::Gsm8k,
+        benchmark: Benchmark::Gsm8k,
+        split: Split::Test,
+        temperature: None,
+        checkpoint: None,
+        truncated: None,
+        mean_tokens: None,
+    };
+    let evaluation = evaluate(&policy, &problems, about, &sampling, 1, None, &|_| ()).unwrap();
+    let samples: Vec<&Sample> = evaluation.samples.iter().flatten().collect();
+    let share =
+        |is: fn(&Sample) -> bool| samples.iter().filter(|sample| is(sample)).count() as f64 / samples.len() as f64;
+    (share(|sample| sample.completion.trim_start().starts_with("Sure.")), share(|sample| sample.correct))
+}
+
+#[test]
+fn labels_of_steps_tell_good_lines_from_bad_ones_where_the_outcome_of_the_whole_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let [mixture, truth, base, policy] = ["mixture", "truth", "model", "sft"].map(|name| folder.path().join(name));
+    let with_line = |answers: &dyn Fn(usize) -> Vec<(&'static str, usize)>| -> Vec<Solved> {
+        let of = |(number, (question, _)): (usize, Solved)| {
+            answers(number).into_iter().map(move |(line, answer)| (question.clone(), format!("{line}\n#### {answer}")))
+        };
+        let asked = requests(|number| vec![number]);
+        (0..10).flat_map(|number| [number; 5]).zip(asked).flat_map(of).collect()
+    };
+    let (mixed, right) = (with_line(&by_first_line), with_line(&|number| vec![("Sure.", number)]));
+    write_gsm8k(&mixture, &mixed, &right).unwrap();
+    write_gsm8k(&truth, &right, &right).unwrap();
+    write_random_model(&base, &mixed, 1).unwrap();
+    let flags = [
+        &*flag("init", &base),
+        &*flag("out", &policy),
+        &*flag("data-dir", &mixture),
+        "--benchmark=gsm8k",
+        "--steps=200",
+        "--batch-size=50",
+        "--learning-rate=3e-3",
+        "--warm-up=20",
+        "--eval-every=200",
+        "--max-new-tokens=24",
+        "--test-problems=0",
+    ];
+    rl("sft", &flags).unwrap();
+    // Distinct right and wrong solutions are learnt alike, so each first line stands before as many right ones as wrong ones: the
+    // outcome says nothing of it. Its fresh completions do.
+    let of = |labels: &str| {
+        let run = rcrl(folder.path(), &base, &policy, &truth, labels);
+        [Goal::Good, Goal::Bad].map(|goal| sure_and_right(&run, &truth, goal))
+    };
+    let [(good_line, good), (bad_line, bad)] = of("steps");
+    assert!(
+        good_line > 0.9 && bad_line < 0.1,
+        "first lines: {good_line} asked for good, {bad_line} asked for bad ones"
+    );
+    assert!(good > 0.85 && bad < 0.15, "answers: {good} asked for good, {bad} asked for bad ones");
+    let [(good_line, good), (bad_line, bad)] = of("outcome");
+    assert!((good_line - bad_line).abs() < 0.4, "the outcome tells first lines apart: {good_line} and {bad_line}");
+    assert!(good > 0.85 && bad < 0.15, "answers: {good} asked for good, {bad} asked for bad ones");
 }

@@ -3,12 +3,13 @@
 
 use crate::run::BEFORE;
 use anyhow::{Context, Result, bail, ensure};
+use data::text::{check_beginning, object_error, without_mark};
 use eval::{OrmReport, Report, Sample};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
+    fs::File,
     io::{BufRead, BufReader, ErrorKind},
     path::Path,
 };
@@ -68,7 +69,7 @@ impl RunFiles {
             FILES.join(", ")
         );
         let path = dir.join("config.toml");
-        let text = text_if_there(&path)?.unwrap_or_default();
+        let text = data::read_text_if_there(&path)?.unwrap_or_default();
         let (reports, reward_model) = match read_reward_model(dir)? {
             Some(report) => (Vec::new(), Some(report)),
             None => (read_reports(dir)?, None),
@@ -115,6 +116,7 @@ pub fn json_lines<T: DeserializeOwned>(path: &Path, mut each: impl FnMut(usize, 
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let mut reader = BufReader::new(file);
+    check_beginning(path, reader.fill_buf().with_context(|| format!("cannot read {}", path.display()))?, "text")?;
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -122,15 +124,13 @@ pub fn json_lines<T: DeserializeOwned>(path: &Path, mut each: impl FnMut(usize, 
         if length == 0 {
             break;
         }
-        match serde_json::from_slice(&line) {
+        match serde_json::from_slice(if number == 1 { without_mark(&line) } else { &line }) {
             Ok(value) => each(number, value)?,
             Err(_) if !line.ends_with(b"\n") => break,
-            Err(error) => bail!(
-                "{}, line {number}, column {}: {}; repair or remove the line",
-                path.display(),
-                error.column(),
-                without_place(&error)
-            ),
+            Err(error) => {
+                let error = object_error(&line, &error);
+                bail!("{}, line {number}: {error}; repair or remove the line", path.display())
+            }
         }
     }
     Ok(())
@@ -228,7 +228,7 @@ fn read_curves(path: &Path) -> Result<Curves> {
 /// The report of `rl orm`, which tells itself by what it judged.
 fn read_reward_model(dir: &Path) -> Result<Option<OrmReport>> {
     let path = dir.join("eval.json");
-    let Some(text) = text_if_there(&path)? else { return Ok(None) };
+    let Some(text) = data::read_text_if_there(&path)? else { return Ok(None) };
     let report: Map<String, Value> = parse(&path, &text)?;
     if report.contains_key("by_lines") { parse(&path, &text).map(Some) } else { Ok(None) }
 }
@@ -236,9 +236,9 @@ fn read_reward_model(dir: &Path) -> Result<Option<OrmReport>> {
 /// The reports of a training command, of `eval run`, or the first half of the former.
 fn read_reports(dir: &Path) -> Result<Vec<(String, Report)>> {
     let path = dir.join("eval.json");
-    let Some(text) = text_if_there(&path)? else {
+    let Some(text) = data::read_text_if_there(&path)? else {
         let path = dir.join(BEFORE);
-        let Some(text) = text_if_there(&path)? else { return Ok(Vec::new()) };
+        let Some(text) = data::read_text_if_there(&path)? else { return Ok(Vec::new()) };
         return Ok(vec![("before".into(), parse(&path, &text)?)]);
     };
     let mut both: Map<String, Value> = parse(&path, &text)?;
@@ -261,20 +261,6 @@ fn read_reports(dir: &Path) -> Result<Vec<(String, Report)>> {
 
 fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
     serde_json::from_str(text).with_context(|| format!("{} is malformed", path.display()))
-}
-
-fn text_if_there(path: &Path) -> Result<Option<String>> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-    }
-}
-
-/// The message alone: the parser saw one line, and calls it line 1.
-fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    text.split(" at line ").next().unwrap_or_default().to_string()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use super::*;
 use crate::inspect::fixture::{STEPS, report, write_run};
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 fn run_dir() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -39,7 +39,7 @@ fn a_malformed_line_is_named_by_file_and_number() {
     assert!(!error.contains("line 1 "), "the parser's own line number misleads: {error}");
     append(&dir.join("samples.jsonl"), "{\"step\":21}\n");
     let error = samples_of_step(&dir, None).unwrap_err().to_string();
-    assert!(error.contains("samples.jsonl, line 321") && error.contains("missing field"), "{error}");
+    assert!(error.contains("samples.jsonl, line 321") && error.contains("the field \"id\" is missing"), "{error}");
 }
 
 #[test]

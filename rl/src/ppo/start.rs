@@ -14,7 +14,6 @@ use burn::tensor::Device;
 use data::Split;
 use eval::Policy;
 use model::{ActorCritic, ValueBranch, load_value_branch};
-use std::fs;
 
 /// All that a run has before its first step.
 pub(super) struct Start {
@@ -64,7 +63,7 @@ pub(super) fn start(config: &PpoConfig, device: &Device) -> Result<Start> {
                 let layers = config.critic_layers();
                 let value = load_value_branch(&path, &policy.model.config, layers, detach, device)?;
                 let path = folder.join(CURRICULUM);
-                let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                let text = data::read_text(&path)?;
                 let curriculum: Curriculum =
                     serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
                 Ok((policy, value, curriculum, state))
