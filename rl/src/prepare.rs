@@ -176,8 +176,10 @@ fn made_once(init: &InitArgs, data: &DataArgs, run: &RunArgs, kind: Kind, device
     let plan = Plan::of(kind, init.model, data, run)?;
     let finished = plan.dir.join("finished");
     if let Ok(made_for) = std::fs::read_to_string(&finished) {
-        plan.check_problems(&made_for)?;
+        let (problems, from) = made_for.split_once('\n').unwrap_or((&made_for, ""));
+        plan.check_problems(problems)?;
         plan.check_configuration()?;
+        plan.check_made_from(from)?;
     } else {
         let mut arguments: Vec<OsString> = vec!["rl".into(), kind.command().into()];
         if plan.dir.join("checkpoints/index.json").is_file() {
@@ -204,7 +206,8 @@ fn made_once(init: &InitArgs, data: &DataArgs, run: &RunArgs, kind: Kind, device
             _ => unreachable!("{} is one of these", kind.command()),
         };
         made.with_context(|| format!("cannot make the {} model {}", kind.name(), plan.dir.display()))?;
-        std::fs::write(&finished, &plan.problems)?;
+        let from = plan.made_from()?.map(|(from, sum)| format!("from {}, CRC-32C {sum:08x}\n", from.display()));
+        std::fs::write(&finished, plan.problems.clone() + &from.unwrap_or_default())?;
     }
     resolve_checkpoint(&plan.dir)
 }
@@ -316,12 +319,37 @@ impl Plan {
 
     /// Refuses a model of other problems.
     fn check_problems(&self, made_for: &str) -> Result<()> {
+        let (made_for, problems) = (made_for.trim(), self.problems.trim());
         ensure!(
-            made_for == self.problems,
-            "{} was made for other problems ({}) than this command has now ({}): move it away, or name it with --init",
+            made_for == problems,
+            "{} was made for other problems ({made_for}) than this command has now ({problems}): move it away, or name it with --init",
+            self.dir.display()
+        );
+        Ok(())
+    }
+
+    /// The model that this one was made from, a base or an SFT, and a checksum of its weights, where they are still there.
+    fn made_from(&self) -> Result<Option<(PathBuf, u32)>> {
+        let text = std::fs::read_to_string(self.dir.join("config.toml")).unwrap_or_default();
+        let made: toml::Table = text.parse().unwrap_or_default();
+        let Some(from) = made.get("init").and_then(toml::Value::as_str).map(PathBuf::from) else { return Ok(None) };
+        let weights = from.join("model.safetensors");
+        if !weights.is_file() {
+            return Ok(None);
+        }
+        let bytes = std::fs::read(&weights).with_context(|| format!("cannot read {}", weights.display()))?;
+        Ok(Some((from, crc32c::crc32c(&bytes))))
+    }
+
+    /// Refuses a model that was made from another one than what stands in its place now; earlier versions have not written which.
+    fn check_made_from(&self, written: &str) -> Result<()> {
+        let Some((from, sum)) = self.made_from()?.filter(|_| !written.is_empty()) else { return Ok(()) };
+        ensure!(
+            written.trim().ends_with(&format!("{sum:08x}")),
+            "{} was made from {} as it was before (CRC-32C {}; now {sum:08x}): move it away, or name it with --init",
             self.dir.display(),
-            made_for.trim(),
-            self.problems.trim()
+            from.display(),
+            written.trim().rsplit(' ').next().unwrap_or_default()
         );
         Ok(())
     }

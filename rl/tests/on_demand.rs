@@ -66,3 +66,49 @@ fn a_model_that_is_not_what_its_folder_says_is_refused_and_both_are_named() {
         &["runs/base-svamp-nano-seed0-limit8 was made with dtype = \"bf16\"", "asks for \"f32\"", "--init"],
     );
 }
+
+#[test]
+fn a_model_that_was_made_from_another_than_the_one_there_now_is_refused_and_both_are_named() {
+    let place = place();
+    let fast = ["--model=nano", "--steps=2", "--stop-after=1", "--device=cpu", "--quiet"];
+    let begin = |command: &str, out: &str, more: &[&str]| {
+        let out = format!("--out=runs/{out}");
+        let output = place.run(&[&[command, &out], fast.as_slice(), &DATA, more].concat());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"), "{output:?}");
+    };
+    let looks = ["--max-new-tokens=2", "--eval-problems=1", "--test-problems=0"];
+    begin("pretrain", "base-svamp-nano-seed0-limit8", &["--context=32"]);
+    begin("sft", "sft-svamp-nano-seed0-limit8", &looks);
+    let ppo = |out: &str| {
+        let out = format!("--out={out}");
+        let own =
+            ["ppo", &out, "--model=nano", "--steps=1", "--questions=1", "--samples=2", "--mini-batch=2", "--quiet"];
+        [own.as_slice(), &DATA, &looks].concat().into_iter().map(str::to_string).collect::<Vec<String>>()
+    };
+    let run = |out: &str| {
+        let flags = ppo(out);
+        place.run(&flags.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let first = run("first");
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    let finished = place.path("runs/sft-svamp-nano-seed0-limit8/finished");
+    let written = fs::read_to_string(&finished).unwrap();
+    assert!(
+        written.contains("\nfrom runs/base-svamp-nano-seed0-limit8/checkpoints/step-000002, CRC-32C "),
+        "{written}"
+    );
+    assert!(run("again").status.success(), "it is taken again");
+    // Another base in the place of the one that the SFT is of.
+    let weights = |run: &str| place.path(run).join("model.safetensors");
+    let other = weights("runs/sft-svamp-nano-seed0-limit8/checkpoints/step-000002");
+    fs::copy(other, weights("runs/base-svamp-nano-seed0-limit8/checkpoints/step-000002")).unwrap();
+    let flags = ppo("run");
+    let parts = [
+        "runs/sft-svamp-nano-seed0-limit8 was made from runs/base-svamp-nano-seed0-limit8/checkpoints/step-000002",
+        "--init",
+    ];
+    place.fails(&flags.iter().map(String::as_str).collect::<Vec<_>>(), &parts);
+    // What an earlier version has made says nothing of it.
+    fs::write(&finished, format!("{}\n", written.lines().next().unwrap())).unwrap();
+    assert!(run("earlier").status.success());
+}
