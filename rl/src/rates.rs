@@ -76,8 +76,13 @@ pub(crate) fn resolve(program: &clap::Command, matches: &ArgMatches) -> Result<V
             Trained::Made(size) => (of_size(size), format!("the default for --model {size}, which is made here")),
             Trained::Ours(size, path) => (of_size(size), format!("the default for the size {size}, which {path} has")),
             Trained::Published(path) => {
-                let (value, what) = if has_adapters { (adapters, "adapters on") } else { (full, "all weights of") };
-                (value.to_string(), format!("the default for {what} a published model: {path} has none of our sizes"))
+                let value = if has_adapters { adapters } else { full };
+                let what = match has_adapters {
+                    _ if full == adapters => "",
+                    true => "adapters on ",
+                    false => "all weights of ",
+                };
+                (value.to_string(), format!("the default for {what}a published model: {path} has none of our sizes"))
             }
         };
         let replaces = value.parse::<f64>().ok() != current.parse::<f64>().ok();
