@@ -42,6 +42,8 @@ struct Parts {
     pad_id: u32,
     /// The begin-of-sequence token, where plain prompts begin with one.
     prompt_prefix: Vec<u32>,
+    /// The token with which the chat template ends a message of the model.
+    turn_end: Option<u32>,
     /// One more than the largest id.
     vocab_size: usize,
 }
@@ -181,6 +183,12 @@ impl Tokenizer {
         chat::render(template, user, name("bos_token"), name("eos_token"))
     }
 
+    /// The token with which the chat template ends a message of the model, if there is a template and it ends with a token of its
+    /// own. It ends a sample, and need not be one of [`Tokenizer::eos_ids`]: some configurations name another.
+    pub fn turn_end(&self) -> Option<u32> {
+        self.inner.turn_end
+    }
+
     /// What a plain prompt begins with: the begin-of-sequence token, if the tokenizer asks for one.
     pub fn prompt_prefix(&self) -> &[u32] {
         &self.inner.prompt_prefix
@@ -200,11 +208,13 @@ impl Tokenizer {
         let eos_ids = eos_ids(&tokenizer, &config, generation.as_ref())?;
         let named = |key: &str| token_name(&config, key).and_then(|name| tokenizer.token_to_id(name));
         let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+        let chat_template = template.or_else(|| chat::template_of(&config));
         Ok(Tokenizer {
             inner: Arc::new(Parts {
                 pad_id: named("pad_token").unwrap_or(eos_ids[0]),
                 prompt_prefix: prompt_prefix(&tokenizer, &config, named("bos_token")),
-                chat_template: template.or_else(|| chat::template_of(&config)),
+                turn_end: chat_template.as_deref().and_then(|template| turn_end(&tokenizer, &config, template)),
+                chat_template,
                 vocab_size: largest as usize + 1,
                 tokenizer,
                 config,
@@ -295,17 +305,34 @@ fn eos_ids(tokenizer: &tokenizers::Tokenizer, config: &Value, generation: Option
     })
 }
 
-/// `add_bos_token` decides; where it is not given, what the tokenizer adds to an empty text.
+/// `add_bos_token` decides; where it is not given, what the tokenizer's post-processor puts before a text, whether a configuration
+/// names it or not.
 fn prompt_prefix(tokenizer: &tokenizers::Tokenizer, config: &Value, bos: Option<u32>) -> Vec<u32> {
-    let adds_first = || {
-        let empty = tokenizer.encode("", true).ok()?;
-        empty.get_ids().first().copied()
+    match config.get("add_bos_token").and_then(Value::as_bool) {
+        Some(false) => Vec::new(),
+        Some(true) => bos.map_or_else(|| put_before(tokenizer), |bos| vec![bos]),
+        None => put_before(tokenizer),
+    }
+}
+
+/// What a post-processor puts before a text.
+fn put_before(tokenizer: &tokenizers::Tokenizer) -> Vec<u32> {
+    let ids = |special: bool| {
+        let encoding = tokenizer.encode("1 + 2", special).ok();
+        encoding.map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default()
     };
-    let begins = match config.get("add_bos_token").and_then(Value::as_bool) {
-        Some(asked) => asked,
-        None => bos.is_some() && adds_first() == bos,
-    };
-    bos.filter(|_| begins).into_iter().collect()
+    let (processed, text) = (ids(true), ids(false));
+    let begins = (0..processed.len()).find(|&place| !text.is_empty() && processed[place..].starts_with(&text));
+    processed[..begins.unwrap_or(0)].to_vec()
+}
+
+/// The token that a chat template writes behind the model's answer, white space before it left out. Any token that was added to the
+/// vocabulary counts, for some files do not call it special.
+fn turn_end(tokenizer: &tokenizers::Tokenizer, config: &Value, template: &str) -> Option<u32> {
+    let name = |key: &str| token_name(config, key).unwrap_or_default();
+    let behind = chat::behind_answer(template, name("bos_token"), name("eos_token"))?;
+    let first = *tokenizer.encode(behind.trim_start(), false).ok()?.get_ids().first()?;
+    tokenizer.get_added_tokens_decoder().contains_key(&first).then_some(first)
 }
 
 #[cfg(test)]

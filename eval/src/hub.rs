@@ -6,7 +6,10 @@ use hf_hub::{
     Cache,
     api::sync::{ApiBuilder, ApiError},
 };
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 /// What such a path begins with.
 const PREFIX: &str = "hf:";
@@ -35,14 +38,15 @@ pub(crate) fn hint(path: &Path) -> String {
     format!("; if it is the name of a model on the Hugging Face hub, write it as {PREFIX}{text}")
 }
 
-/// Fetches a model's files into the hub's cache (`HF_HOME`), those that are not there yet; the folder that they lie in.
+/// Fetches a model's files into the hub's cache ([`cache_folder`]), those that are not there yet; the folder that they lie in.
 ///
 /// # Errors
 /// A name that is none; a hub that cannot be reached, where the cache does not have the model.
 pub(crate) fn fetch(name: &str) -> Result<PathBuf> {
     ensure!(is_name(name), "hf:{name}: write it as hf:OWNER/NAME");
-    download(name).or_else(|error| {
-        let kept = Cache::from_env().model(name.to_string()).get("config.json");
+    let cache = cache_folder(&|name| std::env::var_os(name)).map_or_else(Cache::default, Cache::new);
+    download(name, &cache).or_else(|error| {
+        let kept = MAIN_FILES.iter().find_map(|file| cache.model(name.to_string()).get(file));
         match kept.as_deref().and_then(Path::parent) {
             Some(folder) => {
                 tracing::warn!("the hub cannot be asked for {name} ({error}); taking what was fetched before");
@@ -58,21 +62,49 @@ pub(crate) fn fetch(name: &str) -> Result<PathBuf> {
     })
 }
 
-fn download(name: &str) -> Result<PathBuf, ApiError> {
-    let repository = ApiBuilder::from_env().with_progress(true).build()?.model(name.to_string());
-    let files = repository.info()?.siblings;
-    for file in files.iter().map(|file| file.rfilename.as_str()).filter(|file| is_wanted(file)) {
-        repository.get(file)?;
-    }
-    let config = repository.get("config.json")?;
-    Ok(config.parent().expect("a file lies in a folder").to_path_buf())
+/// Where what was fetched is kept, as huggingface_hub finds it: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `huggingface/hub` in
+/// `XDG_CACHE_HOME`; `None` for the place in the user's home. A variable that is empty is none.
+fn cache_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |name: &str| variable(name).filter(|value| !value.is_empty()).map(|value| in_home(value.into()));
+    let home = || folder("HF_HOME").or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface")));
+    folder("HF_HUB_CACHE").or_else(|| Some(home()?.join("hub")))
 }
 
+/// A path whose `~` is the user's home.
+fn in_home(path: PathBuf) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path,
+    }
+}
+
+fn download(name: &str, cache: &Cache) -> Result<PathBuf, ApiError> {
+    // The token lies in `HF_HOME`, wherever the cache is.
+    let token = Cache::from_env().token();
+    let builder = ApiBuilder::from_env().with_cache_dir(cache.path().clone()).with_token(token);
+    let repository = builder.with_progress(true).build()?.model(name.to_string());
+    let files = repository.info()?.siblings;
+    let wanted: Vec<&str> = files.iter().map(|file| file.rfilename.as_str()).filter(|file| is_wanted(file)).collect();
+    for file in &wanted {
+        repository.get(file)?;
+    }
+    let main = MAIN_FILES.iter().find(|file| wanted.contains(file)).unwrap_or(&MAIN_FILES[0]);
+    Ok(repository.get(main)?.parent().expect("a file lies in a folder").to_path_buf())
+}
+
+/// The one file that every model has, and the one that every adapter has.
+const MAIN_FILES: [&str; 2] = ["config.json", "adapter_config.json"];
+
 fn is_wanted(file: &str) -> bool {
-    const BESIDE: [&str; 5] =
-        ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
+    const BESIDE: [&str; 5] = [
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "adapter_model.safetensors",
+    ];
     let holds_weights = file.starts_with("model") && (file.ends_with(".safetensors") || file.ends_with(".index.json"));
-    BESIDE.contains(&file) || (holds_weights && !file.contains('/'))
+    MAIN_FILES.contains(&file) || BESIDE.contains(&file) || (holds_weights && !file.contains('/'))
 }
 
 #[cfg(test)]
@@ -96,6 +128,21 @@ mod tests {
         for path in ["src/sft-seed0", "runs/a/b", "gpt2", "/Qwen/Qwen3-0.6B", "models/smollm2.gguf", "../Qwen3"] {
             assert_eq!(hint(Path::new(path)), "", "{path}");
         }
+    }
+
+    #[test]
+    fn the_cache_lies_where_the_hub_s_own_library_has_it() {
+        let of = |variables: &[(&str, &str)]| {
+            cache_folder(&|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+        };
+        let (cache, home, xdg) = (("HF_HUB_CACHE", "/cache"), ("HF_HOME", "/home"), ("XDG_CACHE_HOME", "/xdg"));
+        assert_eq!(of(&[cache, home, xdg]), Some("/cache".into()));
+        assert_eq!(of(&[home, xdg]), Some("/home/hub".into()));
+        assert_eq!(of(&[xdg]), Some("/xdg/huggingface/hub".into()));
+        assert_eq!(of(&[("HF_HUB_CACHE", ""), home]), Some("/home/hub".into()), "an empty one is none");
+        assert_eq!(of(&[]), None);
+        let in_home = of(&[("HF_HUB_CACHE", "~/models")]).unwrap();
+        assert!(in_home.is_absolute() && in_home.ends_with("models"), "{in_home:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! How good is a policy: sampling, scoring, metrics, reports. Knows nothing of training.
 
+mod adapter;
 pub mod calibration;
 pub mod compare;
 pub mod diversity;
@@ -20,6 +21,7 @@ pub mod score;
 pub mod table;
 pub mod terminal;
 
+pub use adapter::{load_weights, read_shape};
 pub use calibration::{Bin, Calibration, Prediction};
 pub use compare::{ByQuestion, CompareArgs, Questions};
 pub use diversity::Diversity;

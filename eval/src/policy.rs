@@ -1,6 +1,6 @@
 //! A model and its tokenizer together, from wherever a user points: here text and tensors meet.
 
-use crate::{hub, model_files};
+use crate::{adapter, hub, model_files};
 use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use data::{Conditioning, GgufVocabulary, NEXT_QUESTIONS, PromptStyle, Prompting, SHOT_END, Tokenizer};
@@ -34,14 +34,14 @@ pub struct CheckpointIndex {
     pub last_is_of_a_stop: bool,
 }
 
-/// The checkpoint that a path means: itself, the best one of a run directory, or a model of the Hugging Face hub, which is fetched.
+/// The checkpoint that a path means: itself, the best one of a run directory, or a model of the Hugging Face hub, which is fetched. The
+/// folder of a PEFT adapter is one too: that of its base with the adapter added.
 ///
 /// # Errors
-/// If there is neither, or the format is one that cannot be read.
+/// If there is neither, or the format is one that cannot be read; a model and an adapter in one folder.
 pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf> {
-    if let Some(name) = hub::name(path) {
-        return hub::fetch(name);
-    }
+    let fetched = hub::name(path).map(hub::fetch).transpose()?;
+    let path = fetched.as_deref().unwrap_or(path);
     ensure!(
         path.exists(),
         "{} does not exist: give a run directory, a checkpoint, a Hugging Face folder or a GGUF file{}",
@@ -49,7 +49,7 @@ pub fn resolve_checkpoint(path: &Path) -> Result<PathBuf> {
         hub::hint(path)
     );
     model_files::check(path)?;
-    if model::is_gguf(path) || path.join("config.json").is_file() {
+    if model::is_gguf(path) || adapter::is_adapter(path)? || path.join("config.json").is_file() {
         return Ok(path.to_path_buf());
     }
     let index = path.join("checkpoints/index.json");
@@ -79,7 +79,7 @@ pub const CONDITIONING: &str = "conditioning.json";
 pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
     // The tokenizer first: it is read in no time, and what is wrong with it is known before the weights are read.
     let tokenizer = load_tokenizer(folder)?;
-    let model = model::load_model(folder, device)?;
+    let model = adapter::load_weights(folder, device)?;
     let (known, rows) = (tokenizer.vocab_size(), model.config.vocab_size);
     ensure!(known <= rows, "the tokenizer in {} knows {known} tokens, the model only {rows}", folder.display());
     // In a GGUF file each row has its token; elsewhere a vocabulary is filled up to a round number.
@@ -91,12 +91,19 @@ pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
     if known < rows - rows / 8 {
         tracing::warn!("the tokenizer in {} knows {known} tokens, the model {rows}: is it its own?", folder.display());
     }
-    let path = folder.join(CONDITIONING);
+    let path = adapter::beside(folder, CONDITIONING)?;
     let conditioning = match data::read_text_if_there(&path)? {
         None => None,
         Some(text) => Some(serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?),
     };
     let policy = Policy { model, tokenizer, conditioning };
+    if let Some(end) = policy.tokenizer.turn_end().filter(|&end| !policy.configured_stop_ids().contains(&end)) {
+        tracing::warn!(
+            "the chat template in {} ends a message with {}, which none of its configurations names as an end: samples end there too",
+            folder.display(),
+            policy.tokenizer.token_text(end)
+        );
+    }
     if let Some(id) = policy.stop_ids().into_iter().find(|&id| id as usize >= policy.model.config.vocab_size) {
         bail!("{} names the end-of-sequence token {id}, which the model does not have", folder.display());
     }
@@ -108,10 +115,11 @@ pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
 /// # Errors
 /// As [`Policy::load`].
 pub fn load_tokenizer(path: &Path) -> Result<Tokenizer> {
-    if !model::is_gguf(path) {
-        return Tokenizer::load(path);
+    let path = adapter::with_tokenizer(path)?;
+    if !model::is_gguf(&path) {
+        return Tokenizer::load(&path);
     }
-    let gguf = Gguf::open(path)?;
+    let gguf = Gguf::open(&path)?;
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let text = |name: &str| gguf.text(&key(name)).unwrap_or_default().to_string();
     let token = |name: &str| gguf.number(&key(&format!("{name}_token_id")));
@@ -175,13 +183,18 @@ impl Policy {
         })
     }
 
-    /// Ids that end a sequence: the tokenizer's and the configuration's.
+    /// Ids that end a sequence: the tokenizer's, the configuration's, and the one with which the chat template ends a message.
     pub fn stop_ids(&self) -> Vec<u32> {
-        let mut ids = self.tokenizer.eos_ids().to_vec();
-        ids.extend(self.model.config.eos_ids());
+        let mut ids = self.configured_stop_ids();
+        ids.extend(self.tokenizer.turn_end());
         ids.sort_unstable();
         ids.dedup();
         ids
+    }
+
+    /// The ids that a configuration names.
+    fn configured_stop_ids(&self) -> Vec<u32> {
+        [self.tokenizer.eos_ids(), &self.model.config.eos_ids()].concat()
     }
 }
 

@@ -4,12 +4,13 @@
 //! Only this file knows both.
 
 use crate::{
+    adapted::{Adapted, Adapter},
     config::ModelConfig,
     gguf::Gguf,
     heads::ValueBranch,
     source::{Shards, Source},
     tensors::{
-        HostTensor, HostTensors, NumberFormat, read_tensors, split_rows, to_host, transposed, write_tensors,
+        HostTensor, HostTensors, NotFinite, NumberFormat, read_tensors, split_rows, to_host, transposed, write_tensors,
         write_tensors_as,
     },
     transformer::{Block, Transformer},
@@ -19,7 +20,7 @@ use burn::{
     module::Param,
     tensor::{Device, Tensor, TensorData},
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes `config.json` and `model.safetensors` into an existing folder.
 ///
@@ -49,18 +50,36 @@ pub fn save_model_as(folder: &Path, model: &Transformer, format: NumberFormat) -
 /// Reads a model: a folder with `config.json` and safetensors, one of our checkpoints or one of Hugging Face's, or a GGUF file.
 ///
 /// # Errors
-/// A missing, truncated or foreign file, a missing or unknown tensor, a shape that does not fit the configuration: each named.
+/// A missing, truncated or foreign file, a missing or unknown tensor, a shape that does not fit the configuration, weights that are
+/// no finite numbers: each named.
 pub fn load_model(path: &Path, device: &Device) -> Result<Transformer> {
-    if is_gguf(path) {
-        let mut gguf = Gguf::open(path)?;
-        let config = gguf.config()?;
-        return whole(&mut gguf, &config, device).with_context(|| format!("{} cannot be used", path.display()));
+    load_adapted_model(path, &[], device)
+}
+
+/// [`load_model`] with PEFT adapters added into its weights, one after the other.
+///
+/// # Errors
+/// As [`load_model`]; an adapter that cannot be read or does not fit, named.
+pub fn load_adapted_model(path: &Path, adapters: &[PathBuf], device: &Device) -> Result<Transformer> {
+    let (config, mut source): (ModelConfig, Box<dyn Source>) = match is_gguf(path) {
+        true => {
+            let mut gguf = Gguf::open(path)?;
+            (gguf.config()?, Box::new(gguf))
+        }
+        false => {
+            ensure!(path.is_dir(), "{} is not a checkpoint folder", path.display());
+            (ModelConfig::read(&path.join("config.json"))?, Box::new(Shards::open(path)?))
+        }
+    };
+    let mut what = path.display().to_string();
+    for folder in adapters {
+        source = Box::new(Adapted { base: source, adapter: Adapter::read(folder)? });
+        what += &format!(" with the adapter {}", folder.display());
     }
-    ensure!(path.is_dir(), "{} is not a checkpoint folder", path.display());
-    let config = ModelConfig::read(&path.join("config.json"))?;
-    let mut shards = Shards::open(path)?;
-    whole(&mut shards, &config, device)
-        .with_context(|| format!("the tensors in {} do not fit its config.json", path.display()))
+    whole(source.as_mut(), &config, device).map_err(|error| match error.is::<NotFinite>() || is_gguf(path) {
+        true => error.context(format!("{what} cannot be used")),
+        false => error.context(format!("the tensors in {what} do not fit its config.json")),
+    })
 }
 
 /// The configuration of what [`load_model`] would read, without its weights.
@@ -267,7 +286,9 @@ impl Loader<'_> {
     fn take(&mut self, name: &str, shape: &[usize]) -> Result<HostTensor> {
         let found = self.source.shape(name).with_context(|| format!("the tensor {name} is missing"))?;
         ensure!(found == shape, "the tensor {name} has the shape {found:?}, the configuration asks for {shape:?}");
-        self.source.take(name)
+        let tensor = self.source.take(name)?;
+        tensor.check_finite(name)?;
+        Ok(tensor)
     }
 }
 
@@ -302,6 +323,28 @@ mod tests {
             }
             assert_ne!(ours, theirs);
         }
+    }
+
+    #[test]
+    fn weights_that_are_no_finite_numbers_are_refused_and_the_tensor_is_named() {
+        let (folder, device) = (tempfile::tempdir().unwrap(), Device::default());
+        let model = Transformer::init(&small(), 3, &device);
+        for (format, value) in [(NumberFormat::F32, f32::NAN), (NumberFormat::Bf16, f32::NEG_INFINITY)] {
+            save_model_as(folder.path(), &model, format).unwrap();
+            let mut tensors = model_tensors(&model);
+            let name = "model.layers.1.mlp.up_proj.weight";
+            tensors.get_mut(name).unwrap().values[7] = value;
+            write_tensors_as(&folder.path().join("model.safetensors"), &tensors, format).unwrap();
+            let error = format!("{:#}", load_model(folder.path(), &device).unwrap_err());
+            assert!(error.contains(name) && error.contains(&format!("{value} at 7")), "{error}");
+            assert!(error.contains("cannot be used") && !error.contains("do not fit"), "{error}");
+        }
+        let mut branch = ValueBranch::of(&model, 1, true);
+        branch.head = branch.head.map(|head| head.mul_scalar(0.0).div_scalar(0.0));
+        let path = folder.path().join("value.safetensors");
+        save_value_branch(&path, &branch, &small()).unwrap();
+        let error = format!("{:#}", load_value_branch(&path, &small(), 1, true, &device).unwrap_err());
+        assert!(error.contains("head.weight has weights that are no finite numbers"), "{error}");
     }
 
     #[test]

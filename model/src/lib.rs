@@ -14,6 +14,7 @@
 //! | K | samples of one prompt |
 //! | S | slots of a key/value cache |
 
+mod adapted;
 mod cache;
 mod checkpoint;
 mod compute;
@@ -36,9 +37,11 @@ mod source;
 mod tensors;
 mod transformer;
 
+pub use adapted::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_base};
 pub use cache::Cache;
 pub use checkpoint::{
-    is_gguf, load_model, load_value_branch, model_tensors, read_config, save_model, save_model_as, save_value_branch,
+    is_gguf, load_adapted_model, load_model, load_value_branch, model_tensors, read_config, save_model, save_model_as,
+    save_value_branch,
 };
 pub use compute::Compute;
 pub use config::{EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling};

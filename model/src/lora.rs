@@ -6,6 +6,7 @@
 //! have the same A.
 
 use crate::{
+    adapted::{ADAPTER_CONFIG, ADAPTER_WEIGHTS},
     checkpoint::{QKV, qkv_widths},
     config::read_text,
     random::{Key, Purpose},
@@ -131,7 +132,7 @@ pub fn save_adapters(folder: &Path, model: &Transformer, base: &str) -> Result<(
             .collect(),
     };
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let path = folder.join("adapter_config.json");
+    let path = folder.join(ADAPTER_CONFIG);
     std::fs::write(&path, serde_json::to_string_pretty(&config)?)
         .with_context(|| format!("cannot write {}", path.display()))?;
     let mut tensors = HostTensors::new();
@@ -146,7 +147,7 @@ pub fn save_adapters(folder: &Path, model: &Transformer, base: &str) -> Result<(
             }
         }
     }
-    write_tensors(&folder.join("adapter_model.safetensors"), &tensors)
+    write_tensors(&folder.join(ADAPTER_WEIGHTS), &tensors)
 }
 
 /// Rank, scale and places of the adapters that [`save_adapters`] wrote.
@@ -154,7 +155,7 @@ pub fn save_adapters(folder: &Path, model: &Transformer, base: &str) -> Result<(
 /// # Errors
 /// A missing or malformed file, other adapters than plain LoRA.
 pub fn adapters_config(folder: &Path) -> Result<LoraConfig> {
-    let path = folder.join("adapter_config.json");
+    let path = folder.join(ADAPTER_CONFIG);
     let text = read_text(&path)?;
     let config: AdapterConfig =
         serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
@@ -178,7 +179,7 @@ pub fn adapters_config(folder: &Path) -> Result<LoraConfig> {
 /// A missing or malformed file, adapters of another model or with an A of their own for query, key and value.
 pub fn load_adapters(folder: &Path, model: Transformer) -> Result<Transformer> {
     let config = adapters_config(folder)?;
-    let path = folder.join("adapter_model.safetensors");
+    let path = folder.join(ADAPTER_WEIGHTS);
     let tensors = read_tensors(&path)?;
     let adapted = with_adapters(model, config, 0);
     let mut values = BTreeMap::new();
@@ -188,6 +189,7 @@ pub fn load_adapters(folder: &Path, model: Transformer) -> Result<Transformer> {
                 let name = format!("{}.{part}.weight", peft_name(layer, name));
                 let tensor = tensors.get(&name).with_context(|| format!("{} has no tensor {name}", path.display()))?;
                 ensure!(tensor.shape == shape, "{name} is {:?} where the model has {shape:?}", tensor.shape);
+                tensor.check_finite(&name).with_context(|| format!("{} cannot be used", path.display()))?;
                 Ok(tensor)
             };
             let [input, rank] = adapter.a.val().dims();

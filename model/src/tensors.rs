@@ -14,6 +14,37 @@ pub struct HostTensor {
     pub values: Vec<f32>,
 }
 
+impl HostTensor {
+    /// Refuses weights that are NaN or infinite, which would make every output of a model the same.
+    ///
+    /// # Errors
+    /// As a [`NotFinite`], naming the tensor.
+    pub(crate) fn check_finite(&self, name: &str) -> Result<()> {
+        match self.values.iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(place) => Err(NotFinite(format!(
+                "the tensor {name} has weights that are no finite numbers ({} at {place} of {}): take an earlier checkpoint, or \
+                 fetch the file again",
+                self.values[place],
+                self.values.len()
+            ))
+            .into()),
+        }
+    }
+}
+
+/// Weights that are no finite numbers.
+#[derive(Debug)]
+pub(crate) struct NotFinite(String);
+
+impl std::fmt::Display for NotFinite {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotFinite {}
+
 /// Tensors by name.
 pub type HostTensors = BTreeMap<String, HostTensor>;
 

@@ -4,9 +4,9 @@
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
+use eval::load_weights;
 use model::{
-    LoraConfig, LoraTargets, ModelConfig, Transformer, adapters_config, load_adapters, load_model, save_adapters,
-    with_adapters,
+    LoraConfig, LoraTargets, ModelConfig, Transformer, adapters_config, load_adapters, save_adapters, with_adapters,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -110,7 +110,7 @@ impl Adapters {
             "--lora-rank, --lora-alpha and --lora-targets are others than those of {}: a run goes on with the adapters that it has",
             folder.display()
         );
-        load_adapters(&folder, load_model(&self.base, device)?)
+        load_adapters(&folder, load_weights(&self.base, device)?)
     }
 
     /// Writes those of a model into a checkpoint.

@@ -1,7 +1,7 @@
 //! The flags that mean the same everywhere. One declaration is the flag, its help text, its default, the key in a
 //! configuration file and the record in the run directory.
 
-use crate::optim::Computing;
+use crate::{optim::Computing, rates::Resolved};
 use anyhow::{Result, ensure};
 use clap::{
     Args,
@@ -56,6 +56,10 @@ pub struct RunArgs {
     /// Seed of every random number of the run
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Learning rates, and where they come from.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub rates: Vec<Resolved>,
     /// Threads and batches.
     #[command(flatten)]
     #[serde(flatten)]
@@ -125,7 +129,8 @@ pub struct DataArgs {
 /// What to start from.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct InitArgs {
-    /// Checkpoint, run directory, Hugging Face folder, GGUF file or hf:OWNER/NAME [default: one made for the benchmark and kept under runs/]
+    /// Checkpoint, run directory, Hugging Face folder, PEFT adapter folder, GGUF file or hf:OWNER/NAME [default: one made for the
+    /// benchmark and kept under runs/]
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,

@@ -114,7 +114,7 @@ fn load(model: &str, device: &Device) -> Result<Transformer> {
     match model.parse::<ModelSize>() {
         Ok(size) => Ok(Transformer::init(&ModelConfig::of_size(size, VOCABULARY, 0), 0, device)),
         Err(_) if model.ends_with(".json") => Ok(Transformer::init(&ModelConfig::read(Path::new(model))?, 0, device)),
-        Err(_) => model::load_model(&eval::resolve_checkpoint(Path::new(model))?, device),
+        Err(_) => eval::load_weights(&eval::resolve_checkpoint(Path::new(model))?, device),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The command line: which commands there are, their flags, and where the flags of a configuration file come in.
 
 use crate::{
-    augment, bench, config_file, expert_iteration, export, generate, idle::idle, inspect, orm, ppo, pretrain, rcrl,
-    sft, verify,
+    args::RunArgs, augment, bench, config_file, expert_iteration, export, generate, idle::idle, inspect, orm, ppo,
+    pretrain, rates, rates::Defaults, rcrl, sft, verify,
 };
 use anyhow::Result;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -61,6 +61,20 @@ impl Command {
         )
     }
 
+    /// What all commands that train have in common.
+    pub(crate) fn run_args_mut(&mut self) -> Option<&mut RunArgs> {
+        match self {
+            Self::Pretrain(config) => Some(&mut config.run),
+            Self::Sft(config) => Some(&mut config.run),
+            Self::Orm(config) => Some(&mut config.run),
+            Self::Ei(config) => Some(&mut config.run),
+            Self::Ppo(config) => Some(&mut config.run),
+            Self::Rcrl(config) => Some(&mut config.run),
+            Self::Augment(config) => Some(&mut config.run),
+            Self::Inspect(_) | Self::Generate(_) | Self::Export(_) | Self::Bench(_) | Self::Verify(_) => None,
+        }
+    }
+
     /// Runs the command.
     ///
     /// # Errors
@@ -83,34 +97,40 @@ impl Command {
     }
 }
 
-/// Parses a command line, program name first. Flags of `--config` or `--resume` are put in front of the typed ones.
+/// Parses a command line, program name first. Flags of `--config` or `--resume` are put in front of the typed ones, and learning rates
+/// that nobody gives before all, by the shape of the model that is trained.
 ///
 /// # Errors
-/// A `clap::Error` for what clap refuses (also `--help`), anything else about the configuration file.
+/// A `clap::Error` for what clap refuses (also `--help`), anything else about the configuration file or the model to start from.
 pub fn parse(arguments: Vec<OsString>) -> Result<Command> {
     let program = program();
-    let expanded = config_file::expand(arguments.clone(), &program)?;
-    let matches = program.try_get_matches_from(expanded)?;
+    let mut expanded = config_file::expand(arguments.clone(), &program)?;
+    let mut matches = program.clone().try_get_matches_from(&expanded)?;
     idle(&arguments, &matches).iter().for_each(|sentence| tracing::warn!("{sentence}"));
-    Ok(Cli::from_arg_matches(&matches)?.command)
+    let rates = rates::resolve(&program, &matches)?;
+    let replaced: Vec<OsString> = rates
+        .iter()
+        .filter(|rate| rate.replaces)
+        .map(|rate| format!("--{}={}", rate.flag, rate.value).into())
+        .collect();
+    if !replaced.is_empty() {
+        expanded.splice(2..2, replaced);
+        matches = program.try_get_matches_from(&expanded)?;
+    }
+    let mut command = Cli::from_arg_matches(&matches)?.command;
+    if let Some(run) = command.run_args_mut() {
+        run.rates = rates;
+    }
+    Ok(command)
 }
 
 /// The command line with the defaults that differ between commands.
 pub(crate) fn program() -> clap::Command {
     let mut program = Cli::command();
-    let commands = [
-        ("pretrain", pretrain::DEFAULTS, pretrain::BY_SIZE),
-        ("sft", sft::DEFAULTS, sft::BY_SIZE),
-        ("orm", orm::DEFAULTS, &[]),
-        ("ei", expert_iteration::DEFAULTS, sft::BY_SIZE),
-        ("ppo", ppo::DEFAULTS, &[]),
-        ("rcrl", rcrl::DEFAULTS, sft::BY_SIZE),
-        ("augment", augment::DEFAULTS, sft::BY_SIZE),
-    ];
-    for (name, defaults, by_size) in commands {
+    for &Defaults { command: name, plain, by_size, published } in &rates::ALL {
         program = program.mut_subcommand(name, |mut command| {
             command = command.args_override_self(true);
-            for &(flag, value) in defaults {
+            for &(flag, value) in plain {
                 command = command.mut_arg(flag, |argument| argument.default_value(value));
             }
             let flags: BTreeSet<&str> = by_size.iter().map(|&(flag, ..)| flag).collect();
@@ -120,6 +140,14 @@ pub(crate) fn program() -> clap::Command {
                 let more = format!("; the default of --{} goes by it", flag.replace('_', "-"));
                 command = command.mut_arg("model", |argument| with_help(argument, &more));
             }
+            for &(flag, full, adapters) in published {
+                let more = match full == adapters {
+                    true => format!("; for a published model {full}"),
+                    false if name == "augment" => format!("; for a published model {full}"),
+                    false => format!("; for a published model {full}, with --lora-rank {adapters}"),
+                };
+                command = command.mut_arg(flag, |argument| with_help(argument, &more));
+            }
             command
         });
     }
@@ -128,7 +156,7 @@ pub(crate) fn program() -> clap::Command {
 
 /// A flag whose default goes by the size of the model.
 fn of_size(argument: Arg, values: Vec<(&'static str, &'static str)>) -> Arg {
-    let by_size: Vec<String> = values.iter().map(|(size, value)| format!("with --model {size} {value}")).collect();
+    let by_size: Vec<String> = values.iter().map(|(size, value)| format!("for the size {size} {value}")).collect();
     with_help(argument, &format!("; {}", by_size.join(", ")))
         .default_value_ifs(values.into_iter().map(|(size, value)| ("model", size, value)))
 }

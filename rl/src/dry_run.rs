@@ -52,7 +52,7 @@ pub fn print(
 ) -> Result<()> {
     let computing = run.compute.computing(device);
     let micro_batch = run.compute.micro_batch.min(work.rows);
-    let lines = [
+    let mut lines = vec![
         format!("# rl {command} --dry-run: nothing is written\n\n{}\n# derived", toml::to_string(config)?),
         format!("# parameters            {}", shape.parameters()),
         format!("# optimiser steps       {}", work.steps),
@@ -60,13 +60,14 @@ pub fn print(
         format!("# threads               {}", computing.threads),
         format!("# peak memory, roughly  {:.0} MB", estimate(shape, work, run.compute.rollout_batch, computing) / 1e6),
     ];
+    lines.extend(run.rates.iter().map(|rate| format!("# {:<21} {}: {}", rate.flag, rate.value, rate.why)));
     print_line(&lines.join("\n"))
 }
 
 /// The shape of the model that a command would start from: read where it exists, else the one that would be made.
 pub fn shape(init: Option<&Path>, size: ModelSize) -> Result<ModelConfig> {
     match init {
-        Some(path) => model::read_config(&eval::resolve_checkpoint(path)?),
+        Some(path) => eval::read_shape(&eval::resolve_checkpoint(path)?),
         None => Ok(ModelConfig::of_size(size, VOCABULARY, 0)),
     }
 }

@@ -31,6 +31,7 @@ pub mod prefix;
 pub mod prepare;
 pub mod pretrain;
 pub mod progress;
+pub mod rates;
 pub mod rcrl;
 pub mod reward;
 pub mod rollout;

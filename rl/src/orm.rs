@@ -36,7 +36,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use config::{ClassWeights, DEFAULTS, JudgeAfter, OrmConfig, StepLabel};
+pub use config::{ClassWeights, DEFAULTS, JudgeAfter, OrmConfig, PUBLISHED, StepLabel};
 pub use report::Judged;
 
 /// A solution with a label for each of its step prefixes.

@@ -38,7 +38,7 @@ use std::{fs, path::PathBuf, time::Instant};
 
 use start::{Start, start};
 
-pub use config::{AdvantageKind, DEFAULTS, PpoConfig};
+pub use config::{AdvantageKind, DEFAULTS, PUBLISHED, PpoConfig};
 
 /// Ratios further from 1 than this before any update mean that sampling and training disagree about the policy.
 const RATIO_TOLERANCE: f32 = 1e-4;

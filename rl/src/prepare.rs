@@ -12,9 +12,9 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use clap::ValueEnum;
-use data::{Benchmark, Problem, Prompting, Split, Tokenizer};
+use data::{AnswerFormat, Benchmark, Problem, PromptStyle, Prompting, Split, Tokenizer};
 use eval::{Policy, RewardModel, encode_prompts, resolve_checkpoint};
-use model::Transformer;
+use model::{Compute, ModelSize, Transformer};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     ffi::OsString,
@@ -223,7 +223,7 @@ pub fn go_on(run: Run, args: &RunArgs, command: &str, config: &impl Serialize) -
 /// # Errors
 /// An unusable `--init`, or what pretraining says.
 pub fn base(init: &InitArgs, data: &DataArgs, run: &RunArgs, device: &Device) -> Result<PathBuf> {
-    made_once(init, data, run, "base", device)
+    made_once(init, data, run, Kind::Base, device)
 }
 
 /// The SFT model to improve by RL: `--init`, or one that is fine-tuned once from the [`base()`].
@@ -231,7 +231,7 @@ pub fn base(init: &InitArgs, data: &DataArgs, run: &RunArgs, device: &Device) ->
 /// # Errors
 /// An unusable `--init`, or what SFT says.
 pub fn sft(init: &InitArgs, data: &DataArgs, run: &RunArgs, device: &Device) -> Result<PathBuf> {
-    made_once(init, data, run, "sft", device)
+    made_once(init, data, run, Kind::Sft, device)
 }
 
 /// The [`base()`] to fine-tune and the [`sft()`] model to sample from, of a command that has both; the flags then name them.
@@ -262,7 +262,7 @@ pub fn orm(orm: &Option<PathBuf>, init: &InitArgs, data: &DataArgs, run: &RunArg
          it with --orm"
     );
     let init = InitArgs { init: orm.clone(), model: init.model };
-    made_once(&init, data, run, "orm", device)
+    made_once(&init, data, run, Kind::Orm, device)
 }
 
 /// Loads a policy to train, or to sample from.
@@ -318,72 +318,52 @@ fn reads_like(policy: &Policy, tokenizer: &Tokenizer, model: &Transformer, who: 
     Ok(())
 }
 
-/// Resolves `--init`, or makes `runs/KIND-BENCHMARK-SIZE-seedSEED` where it is not there yet. An earlier attempt
-/// that was interrupted is resumed.
-fn made_once(init: &InitArgs, data: &DataArgs, run: &RunArgs, kind: &str, device: &Device) -> Result<PathBuf> {
+/// Resolves `--init`, or makes the model in [`Plan::dir`] where it is not there yet. An earlier attempt that was interrupted is
+/// resumed.
+fn made_once(init: &InitArgs, data: &DataArgs, run: &RunArgs, kind: Kind, device: &Device) -> Result<PathBuf> {
     if let Some(path) = &init.init {
         return resolve_checkpoint(path);
     }
-    let dir = Path::new(RUNS).join(format!("{kind}-{}-{}-seed{}", data.benchmark, init.model, run.seed));
-    let finished = dir.join("finished");
-    let problems = fingerprint(data)?;
-    let check = |made_for: &str| {
-        ensure!(
-            made_for == problems,
-            "{} was made for other problems than `{}` has now: move it away, or name it with --init",
-            dir.display(),
-            data.benchmark
-        );
-        Ok(())
-    };
+    let plan = Plan::of(kind, init.model, data, run)?;
+    let finished = plan.dir.join("finished");
     // Another process may be making it: then it is waited for, and used.
-    let mut lock = if finished.is_file() { None } else { Some(claim_made(&dir)?) };
+    let mut lock = if finished.is_file() { None } else { Some(claim_made(&plan.dir)?) };
     if let Ok(made_for) = std::fs::read_to_string(&finished) {
-        check(&made_for)?;
+        let (problems, from) = made_for.split_once('\n').unwrap_or((&made_for, ""));
+        plan.check_problems(problems)?;
+        plan.check_configuration()?;
+        plan.check_made_from(from)?;
     } else {
-        let command = if kind == "base" { "pretrain" } else { kind };
-        let mut arguments: Vec<OsString> = vec!["rl".into(), command.into()];
-        if dir.join("checkpoints/index.json").is_file() {
-            arguments.extend(["--resume".into(), dir.clone().into()]);
+        let mut arguments: Vec<OsString> = vec!["rl".into(), kind.command().into()];
+        if plan.dir.join("checkpoints/index.json").is_file() {
+            arguments.extend(["--resume".into(), plan.dir.clone().into()]);
         } else {
-            run::remove_unstarted(&dir)?;
-            arguments.extend(["--out".into(), dir.clone().into()]);
-            arguments.extend(["--model".into(), init.model.to_string().into()]);
-            arguments.extend(["--benchmark".into(), data.benchmark.to_string().into()]);
-            arguments.extend(["--seed".into(), run.seed.to_string().into()]);
-            let svamp_solutions = data.svamp_solutions.to_possible_value().expect("no value is skipped");
-            arguments.extend(["--svamp-solutions".into(), svamp_solutions.get_name().into()]);
-            if let Some(data_dir) = &data.data_dir {
-                arguments.extend(["--data-dir".into(), data_dir.clone().into()]);
-            }
-            // The command that needs it has a table of its own.
-            if kind == "sft" {
-                arguments.extend(["--test-problems".into(), "0".into()]);
-            }
+            run::remove_unstarted(&plan.dir)?;
+            arguments.extend(["--out".into(), plan.dir.clone().into()]);
+            arguments.extend(plan.flags.iter().cloned());
         }
-        if let Some(threads) = run.compute.threads {
-            arguments.extend(["--threads".into(), threads.to_string().into()]);
-        }
-        if run.quiet {
-            arguments.push("--quiet".into());
-        }
-        // One that was begun earlier has problems of its own.
-        let is_of_these = |data: &DataArgs| check(&fingerprint(data)?);
+        arguments.extend(costs(run));
+        // One that was begun earlier has problems and a configuration of its own.
+        let is_this = |data: &DataArgs| {
+            plan.check_problems(&fingerprint(&kind.reads(data))?)?;
+            plan.check_configuration()
+        };
         let made = match parse(arguments)? {
-            Command::Pretrain(config) => is_of_these(&config.data).and_then(|()| pretrain::train(&config, device)),
-            Command::Sft(config) => is_of_these(&config.data).and_then(|()| sft::train(&config, device)),
-            Command::Orm(config) => is_of_these(&config.data).and_then(|()| orm::train(&config, device)),
-            _ => unreachable!("{command} is one of these"),
+            Command::Pretrain(config) => is_this(&config.data).and_then(|()| pretrain::train(&config, device)),
+            Command::Sft(config) => is_this(&config.data).and_then(|()| sft::train(&config, device)),
+            Command::Orm(config) => is_this(&config.data).and_then(|()| orm::train(&config, device)),
+            _ => unreachable!("{} is one of these", kind.command()),
         };
         let made = made.inspect_err(|_| {
             drop(lock.take());
             // Gone if nothing else lies there.
             let _ = std::fs::remove_dir(RUNS);
         });
-        made.with_context(|| format!("cannot make the {kind} model {}", dir.display()))?;
-        eval::write_whole(&finished, problems)?;
+        made.with_context(|| format!("cannot make the {} model {}", kind.name(), plan.dir.display()))?;
+        let from = plan.made_from()?.map(|(from, sum)| format!("from {}, CRC-32C {sum:08x}\n", from.display()));
+        eval::write_whole(&finished, plan.problems.clone() + &from.unwrap_or_default())?;
     }
-    resolve_checkpoint(&dir)
+    resolve_checkpoint(&plan.dir)
 }
 
 /// Waits until no other process makes the model of a folder under `runs/`, and keeps others from it.
@@ -394,13 +374,199 @@ fn claim_made(dir: &Path) -> Result<Lock> {
     Lock::wait_for(&dir.with_file_name(format!(".{name}.lock")), &what)
 }
 
-/// Tells one set of training problems, all of them, from another.
+/// What is made on demand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Base,
+    Sft,
+    Orm,
+}
+
+impl Kind {
+    /// In the name of its folder.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Sft => "sft",
+            Self::Orm => "orm",
+        }
+    }
+
+    /// The command that makes it.
+    fn command(self) -> &'static str {
+        match self {
+            Self::Base => "pretrain",
+            Self::Sft => "sft",
+            Self::Orm => "orm",
+        }
+    }
+
+    /// The problems that it is made of. The embedded benchmark's base reads a text of its own, and no problem is put to any base.
+    fn reads(self, data: &DataArgs) -> DataArgs {
+        let mut data = data.clone();
+        if self == Self::Base {
+            (data.prompt_style, data.answer_format) = (PromptStyle::Plain, AnswerFormat::Gsm8k);
+            if data.benchmark == Benchmark::Synthetic {
+                (data.limit, data.extra) = (None, None);
+            }
+        }
+        data
+    }
+}
+
+/// A model that is made on demand: what it is made of, which is what tells it from another, and where it lies.
+struct Plan {
+    /// `runs/KIND-BENCHMARK-SIZE-seedSEED`, and what differs from the defaults.
+    dir: PathBuf,
+    /// What it is made of, for the command that makes it.
+    flags: Vec<OsString>,
+    /// Tells its problems from others.
+    problems: String,
+    /// The entries of its `config.toml` that a command which needs it decides.
+    asked: Vec<(&'static str, toml::Value)>,
+}
+
+impl Plan {
+    fn of(kind: Kind, size: ModelSize, data: &DataArgs, run: &RunArgs) -> Result<Self> {
+        let data = &kind.reads(data);
+        let problems = fingerprint(data)?;
+        let solutions = data.svamp_solutions.to_possible_value().expect("no value is skipped");
+        let style = data.prompt_style.to_possible_value().expect("no value is skipped");
+        let dtype = match run.compute.dtype {
+            Compute::F32 => "f32",
+            Compute::Bf16 => "bf16",
+        };
+        let mut name = format!("{}-{}-{size}-seed{}", kind.name(), data.benchmark, run.seed);
+        if run.compute.dtype != Compute::default() {
+            name += &format!("-{dtype}");
+        }
+        if data.prompt_style != PromptStyle::default() {
+            name += &format!("-{}", style.get_name());
+        }
+        let usual = match data.prompt_style {
+            PromptStyle::Plain => AnswerFormat::Gsm8k,
+            PromptStyle::Chat => AnswerFormat::Auto,
+        };
+        let format = data.answer_format.to_string();
+        match &data.answer_format {
+            same if *same == usual => {}
+            // A pattern may hold what no file name may.
+            AnswerFormat::Regex(_) => name += &format!("-regex{:08x}", crc32c::crc32c(format.as_bytes())),
+            _ => name += &format!("-{format}"),
+        }
+        if let Some(limit) = data.limit {
+            name += &format!("-limit{limit}");
+        }
+        if let Some(extra) = &data.extra {
+            name += &format!("-extra{:08x}", checksum(&data::read_problems(extra)?));
+        }
+        let text = |text: &str| toml::Value::String(text.to_string());
+        let number = |number: u64| toml::Value::Integer(number as i64);
+        let mut asked = vec![
+            ("model", text(&size.to_string())),
+            ("benchmark", text(&data.benchmark.to_string())),
+            ("seed", number(run.seed)),
+            ("dtype", text(dtype)),
+            ("svamp_solutions", text(solutions.get_name())),
+            ("prompt_style", text(style.get_name())),
+            ("answer_format", text(&format)),
+        ];
+        asked.extend(data.limit.map(|limit| ("limit", number(limit as u64))));
+        let flag = |(key, value): &(&str, toml::Value)| {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+            OsString::from(format!("--{}={value}", key.replace('_', "-")))
+        };
+        // No problem is put to a base, and what is typed in vain is a warning.
+        let is_flag =
+            |(key, _): &&(&str, toml::Value)| kind != Kind::Base || !matches!(*key, "prompt_style" | "answer_format");
+        let mut flags: Vec<OsString> = asked.iter().filter(is_flag).map(flag).collect();
+        for (name, path) in [("--data-dir", &data.data_dir), ("--extra", &data.extra)] {
+            if let Some(path) = path {
+                flags.extend([name.into(), path.clone().into()]);
+            }
+        }
+        // The command that needs it has a table of its own.
+        if kind == Kind::Sft {
+            flags.extend(["--test-problems".into(), "0".into()]);
+        }
+        Ok(Self { dir: Path::new(RUNS).join(name), flags, problems, asked })
+    }
+
+    /// Refuses a model of other problems.
+    fn check_problems(&self, made_for: &str) -> Result<()> {
+        let (made_for, problems) = (made_for.trim(), self.problems.trim());
+        ensure!(
+            made_for == problems,
+            "{} was made for other problems ({made_for}) than this command has now ({problems}): move it away, or name it with --init",
+            self.dir.display()
+        );
+        Ok(())
+    }
+
+    /// The model that this one was made from, a base or an SFT, and a checksum of its weights, where they are still there.
+    fn made_from(&self) -> Result<Option<(PathBuf, u32)>> {
+        let text = std::fs::read_to_string(self.dir.join("config.toml")).unwrap_or_default();
+        let made: toml::Table = text.parse().unwrap_or_default();
+        let Some(from) = made.get("init").and_then(toml::Value::as_str).map(PathBuf::from) else { return Ok(None) };
+        let weights = from.join("model.safetensors");
+        if !weights.is_file() {
+            return Ok(None);
+        }
+        let bytes = std::fs::read(&weights).with_context(|| format!("cannot read {}", weights.display()))?;
+        Ok(Some((from, crc32c::crc32c(&bytes))))
+    }
+
+    /// Refuses a model that was made from another one than what stands in its place now; earlier versions have not written which.
+    fn check_made_from(&self, written: &str) -> Result<()> {
+        let Some((from, sum)) = self.made_from()?.filter(|_| !written.is_empty()) else { return Ok(()) };
+        ensure!(
+            written.trim().ends_with(&format!("{sum:08x}")),
+            "{} was made from {} as it was before (CRC-32C {}; now {sum:08x}): move it away, or name it with --init",
+            self.dir.display(),
+            from.display(),
+            written.trim().rsplit(' ').next().unwrap_or_default()
+        );
+        Ok(())
+    }
+
+    /// Refuses a model that was made with another configuration than its folder's name says.
+    fn check_configuration(&self) -> Result<()> {
+        let Ok(text) = std::fs::read_to_string(self.dir.join("config.toml")) else { return Ok(()) };
+        let Ok(made) = text.parse::<toml::Table>() else { return Ok(()) };
+        for (key, asked) in &self.asked {
+            let found = made.get(*key);
+            ensure!(
+                found.is_none_or(|found| found == asked),
+                "{} was made with {key} = {}, and this command asks for {asked}: move it away, or name it with --init",
+                self.dir.display(),
+                found.unwrap_or(asked)
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Flags that change what a model costs to make, and nothing of what it is.
+fn costs(run: &RunArgs) -> Vec<OsString> {
+    let mut flags: Vec<OsString> = Vec::new();
+    if let Some(threads) = run.compute.threads {
+        flags.extend(["--threads".into(), threads.to_string().into()]);
+    }
+    flags.extend(run.compute.gradient_checkpointing.then(|| "--gradient-checkpointing".into()));
+    flags.extend(run.quiet.then(|| "--quiet".into()));
+    flags
+}
+
+/// Tells one set of training problems from another.
 fn fingerprint(data: &DataArgs) -> Result<String> {
-    let problems = DataArgs { limit: None, extra: None, ..data.clone() }.load(Split::Train)?;
-    let all = problems.iter().fold(0, |sum, problem| {
+    let problems = data.load(Split::Train)?;
+    Ok(format!("{} problems, CRC-32C {:08x}\n", problems.len(), checksum(&problems)))
+}
+
+fn checksum(problems: &[Problem]) -> u32 {
+    problems.iter().fold(0, |sum, problem| {
         crc32c::crc32c_append(crc32c::crc32c_append(sum, problem.question.as_bytes()), problem.solution.as_bytes())
-    });
-    Ok(format!("{} problems, CRC-32C {all:08x}\n", problems.len()))
+    })
 }
 
 /// Fails where a policy cannot be asked all that a run will ask it, the problems of the final table too.
@@ -435,4 +601,83 @@ pub fn validation(data: &DataArgs, problems: usize) -> Result<Vec<Problem>> {
     let mut validation = data.load(Split::Validation)?;
     validation.truncate(problems);
     Ok(validation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures");
+
+    /// What a command makes for itself, and the configuration that it is made with.
+    fn made(kind: Kind, line: &[&str]) -> (String, RunArgs, DataArgs) {
+        let arguments = |line: &[&str]| line.iter().map(OsString::from).collect::<Vec<_>>();
+        let Command::Ppo(asking) = parse(arguments(&[&["rl", "ppo"], line].concat())).unwrap() else { unreachable!() };
+        let plan = Plan::of(kind, asking.init.model, &asking.data, &asking.run).unwrap();
+        let flags = [arguments(&["rl", kind.command()]), plan.flags, costs(&asking.run)].concat();
+        let (run, data) = match parse(flags).unwrap() {
+            Command::Pretrain(config) => (config.run, config.data),
+            Command::Sft(config) => (config.run, config.data),
+            Command::Orm(config) => (config.run, config.data),
+            _ => unreachable!("nothing else is made"),
+        };
+        assert_eq!(fingerprint(&kind.reads(&data)).unwrap(), plan.problems);
+        (plan.dir.display().to_string(), run, data)
+    }
+
+    #[test]
+    fn what_is_made_by_default_has_the_name_of_its_size_and_seed_and_nothing_else() {
+        for (kind, name) in [(Kind::Base, "base"), (Kind::Sft, "sft"), (Kind::Orm, "orm")] {
+            let (dir, run, data) = made(kind, &["--seed=3", "--threads=1", "--micro-batch=2"]);
+            assert_eq!(dir, format!("runs/{name}-synthetic-tiny-seed3"));
+            assert_eq!((run.compute.dtype, run.compute.threads, run.seed), (Compute::F32, Some(1), 3));
+            assert_eq!((data.limit, data.extra, run.compute.gradient_checkpointing), (None, None, false));
+        }
+    }
+
+    #[test]
+    fn what_a_model_is_made_of_is_passed_on_and_tells_it_from_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let extra = |name: &str, question: &str| {
+            let line = serde_json::json!({"question": question, "answer": "1+1 = <<1+1=2>>2\n#### 2"});
+            std::fs::write(folder.path().join(name), format!("{line}\n")).unwrap();
+            format!("--extra={}", folder.path().join(name).display())
+        };
+        let (one, other) = (extra("one.jsonl", "One and one?"), extra("other.jsonl", "And one?"));
+        let flags = ["--dtype=bf16", "--limit=100", &one, "--gradient-checkpointing"];
+        let mut names = Vec::new();
+        for kind in [Kind::Sft, Kind::Orm] {
+            let (dir, run, data) = made(kind, &flags);
+            assert_eq!((run.compute.dtype, run.compute.gradient_checkpointing), (Compute::Bf16, true));
+            assert_eq!((data.limit, data.extra), (Some(100), Some(folder.path().join("one.jsonl"))));
+            assert!(dir.contains("-seed0-bf16-limit100-extra"), "{dir}");
+            names.push(dir);
+        }
+        for flags in [
+            &[][..],
+            &["--answer-format=boxed"],
+            &["--answer-format=regex:a/b"],
+            &["--dtype=bf16"],
+            &["--limit=100"],
+            &[&one],
+            &[&other],
+            &["--limit=99"],
+        ] {
+            names.push(made(Kind::Sft, flags).0);
+        }
+        let different: std::collections::BTreeSet<&String> = names.iter().collect();
+        assert_eq!(different.len(), names.len(), "{names:?}");
+        // What costs less or more is the same model.
+        assert_eq!(made(Kind::Sft, &["--gradient-checkpointing"]).0, made(Kind::Sft, &[]).0);
+    }
+
+    #[test]
+    fn a_base_is_told_apart_by_the_problems_that_it_reads() {
+        let (dir, run, data) = made(Kind::Base, &["--dtype=bf16", "--limit=100"]);
+        assert_eq!((dir.as_str(), data.limit), ("runs/base-synthetic-tiny-seed0-bf16", None), "it reads no problems");
+        assert_eq!(run.compute.dtype, Compute::Bf16);
+        let data_dir = format!("--data-dir={FIXTURES}");
+        let (dir, _, data) = made(Kind::Base, &["--benchmark=svamp", &data_dir, "--limit=3"]);
+        assert_eq!((dir.as_str(), data.limit), ("runs/base-svamp-tiny-seed0-limit3", Some(3)));
+    }
 }

@@ -5,10 +5,10 @@ use crate::{
     reward::{Done, RewardArgs, task_rewards},
 };
 use anyhow::{Result, ensure};
-use data::{Example, Problem, Prompting, encode_beginning};
+use data::{Example, Problem, Prompting, Tokenizer, encode_beginning, encode_written};
 use eval::{Policy, RewardModel, Sample, SampleConfig, complete_prompts, encode_prompts, grade};
 use model::{
-    ActorCritic, Completion, GenerateStats, Key, Purpose, Transformer, output_entropy, parallel_map, score,
+    ActorCritic, Completion, Finish, GenerateStats, Key, Purpose, Transformer, output_entropy, parallel_map, score,
     score_with_values,
 };
 
@@ -142,8 +142,9 @@ fn prompts(policy: &Policy, asked: &[Asked<'_>], prompting: &Prompting) -> Resul
 }
 
 /// What the reward model says after what each completion was given, and after each of its tokens, in one pass over all; nothing
-/// without one. It reads what it has learnt from: no solved problems before a question, and the end of the sequence where a completion
-/// that came after some ended with what stands between them.
+/// without one. It reads the text as training and reranking read it ([`encode_written`]): no solved problems before a question, no
+/// white space before the end, and the end of sequence that training writes. A token that it reads otherwise has the score of the
+/// place that its text reaches, and where nothing was written the score is 0.
 fn judge(
     policy: &Policy,
     asked: &[Asked<'_>],
@@ -151,36 +152,43 @@ fn judge(
     config: &RolloutConfig,
 ) -> Result<Vec<(f32, Vec<f32>)>> {
     let Some(reward_model) = &config.reward_model else { return Ok(Vec::new()) };
-    let prompts = prompts(policy, asked, &Prompting::bare(config.sampling.prompting.style))?;
-    let eos = policy.tokenizer.eos_ids().first().copied();
-    let (prompting, ids) = (&config.sampling.prompting, policy.stop_ids());
-    let separators: Vec<Vec<u32>> =
-        policy.stops(prompting).into_iter().filter(|stop| !matches!(stop[..], [id] if ids.contains(&id))).collect();
-    let separator = |completion: &Completion| {
-        let ends = separators.iter().find(|separator| completion.tokens.ends_with(separator));
-        ends.filter(|_| eos.is_some()).map_or(0, Vec::len)
-    };
-    let row = |prompt: &[u32], given: usize, completion: &Completion| {
-        let cut = separator(completion);
-        let mut tokens = [prompt, &completion.tokens[..completion.tokens.len() - cut]].concat();
-        tokens.extend(eos.filter(|_| cut > 0));
-        Example::new(tokens, prompt.len() - given)
-    };
-    let given = asked
-        .iter()
-        .map(|question| encode_beginning(&policy.tokenizer, config.sampling.prompting.style, question.beginning).len());
-    let of_questions: Vec<(&Vec<u32>, usize, &Vec<Completion>)> =
-        prompts.iter().zip(given).zip(completions).map(|((prompt, given), all)| (prompt, given, all)).collect();
-    let all = || of_questions.iter().flat_map(|&(prompt, given, all)| all.iter().map(move |one| (prompt, given, one)));
-    let rows: Vec<Example> = all().map(|(prompt, given, completion)| row(prompt, given, completion)).collect();
-    let judged = reward_model.probabilities(&rows, config.sampling.rows, config.sampling.threads);
-    let parts = judged.into_iter().zip(all()).map(|(mut judged, (_, given, completion))| {
-        let last = judged.last().copied().unwrap_or(0.0);
-        judged.resize(given + completion.tokens.len(), last);
-        let of_completion = judged.split_off(given);
-        (judged.last().copied().unwrap_or(0.0), of_completion)
+    let (tokenizer, prompting) = (&policy.tokenizer, Prompting::bare(config.sampling.prompting.style));
+    let context = reward_model.model.policy.config.max_position_embeddings;
+    let (mut rows, mut places) = (Vec::new(), Vec::new());
+    for (Asked { problem, beginning, .. }, completions) in asked.iter().zip(completions) {
+        let given = encode_beginning(tokenizer, prompting.style, beginning);
+        for completion in completions {
+            let written = [given.as_slice(), &completion.tokens].concat();
+            let (text, ended) = (tokenizer.decode(&written), completion.finish == Finish::Stop);
+            let mut row = encode_written(tokenizer, &prompting, &problem.question, &text, ended)?;
+            row.tokens.truncate(context);
+            places.push((given.len(), places_read(tokenizer, &written, &row.tokens[row.prompt_len..])));
+            rows.push(row);
+        }
+    }
+    let is_empty = |row: &Example| row.tokens.len() == row.prompt_len;
+    let asked: Vec<Example> = rows.iter().filter(|row| !is_empty(row)).cloned().collect();
+    let mut judged = reward_model.probabilities(&asked, config.sampling.rows, config.sampling.threads).into_iter();
+    let parts = rows.iter().zip(places).map(|(row, (given, places))| {
+        let of_row = if is_empty(row) { Vec::new() } else { judged.next().expect("every row was scored") };
+        let mut scores: Vec<f32> = places.iter().map(|&place| of_row.get(place).copied().unwrap_or(0.0)).collect();
+        let of_completion = scores.split_off(given);
+        (scores.last().copied().unwrap_or(0.0), of_completion)
     });
     Ok(parts.collect())
+}
+
+/// For each token that was written, the place of the token that reaches as far among those that are read; the last tokens belong
+/// together.
+fn places_read(tokenizer: &Tokenizer, written: &[u32], read: &[u32]) -> Vec<usize> {
+    let Some(last) = read.len().checked_sub(1) else { return vec![0; written.len()] };
+    let same = written.iter().zip(read).take_while(|(written, read)| written == read).count();
+    let of_place = |place: usize| match place {
+        _ if place + 1 == written.len() => last,
+        _ if place < same => place,
+        _ => tokenizer.token_reaching(read, tokenizer.decode(&written[..=place]).len()),
+    };
+    (0..written.len()).map(of_place).collect()
 }
 
 /// Fills in what policy, critic and reference say of the samples, in one pass of each without gradients.
@@ -217,5 +225,119 @@ pub fn look(
             rollout.entropies = entropies[start..end].to_vec();
             start = end;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+    use data::{Answer, AnswerFormat};
+    use model::{ModelConfig, ModelSize};
+
+    const SOLUTION: &str = " 6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21\n#### 21";
+
+    fn problem() -> Problem {
+        Problem {
+            id: "test/0".into(),
+            question: "Ann has 6 bags of 4 nuts and eats 3. How many are left?".into(),
+            solution: SOLUTION.trim().into(),
+            answer: Answer::from_integer(21),
+            worked: None,
+        }
+    }
+
+    /// A policy whose sequences end with token 0, which training writes, or with token 7.
+    fn policy() -> Policy {
+        let folder = tempfile::tempdir().unwrap();
+        let problem = problem();
+        Tokenizer::train_bpe(&[problem.question, problem.solution], 300).unwrap().save(folder.path()).unwrap();
+        std::fs::write(folder.path().join("generation_config.json"), r#"{"eos_token_id": [0, 7]}"#).unwrap();
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        let config = ModelConfig {
+            hidden_size: 16,
+            intermediate_size: 24,
+            ..ModelConfig::of_size(ModelSize::Tiny, tokenizer.vocab_size(), 0)
+        };
+        Policy { model: Transformer::init(&config, 3, &Device::default()), tokenizer, conditioning: None }
+    }
+
+    /// With a head that is not 0.
+    fn config(policy: &Policy) -> RolloutConfig {
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            reward: RewardArgs,
+        }
+        let mut model = ActorCritic::judge_of(&policy.model);
+        model.value.head = model.value.head.map(|head| head.add_scalar(0.3));
+        let prompting = Prompting::default();
+        RolloutConfig {
+            sampling: SampleConfig {
+                samples: 1,
+                temperature: 1.0,
+                max_new_tokens: 99,
+                rows: 8,
+                threads: 1,
+                prompting,
+                answer_format: AnswerFormat::Gsm8k,
+            },
+            reward: <Flags as clap::Parser>::parse_from(["", "--reward=dense-orm"]).reward,
+            reward_model: Some(RewardModel { model, likelihood: None, tokenizer: policy.tokenizer.clone() }),
+            seed: 0,
+        }
+    }
+
+    fn judged(policy: &Policy, config: &RolloutConfig, tokens: &[u32], finish: Finish) -> Vec<f32> {
+        let problem = problem();
+        let asked = [Asked { problem: &problem, place: 0, beginning: "" }];
+        let completion = Completion { tokens: tokens.to_vec(), log_probs: vec![0.0; tokens.len()], finish };
+        judge(policy, &asked, &[vec![completion]], config).unwrap().remove(0).1
+    }
+
+    #[test]
+    fn a_completion_has_the_score_that_reranking_gives_its_text_however_it_ends() {
+        let policy = policy();
+        let config = config(&policy);
+        let tokenizer = &policy.tokenizer;
+        let encode = |text: &str, end: &[u32]| [tokenizer.encode(text).as_slice(), end].concat();
+        // No two bytes joined: what a policy may write and no text is cut into.
+        let bytes: Vec<u32> = SOLUTION.chars().flat_map(|c| tokenizer.encode(&c.to_string())).collect();
+        let plain = judged(&policy, &config, &encode(SOLUTION, &[0]), Finish::Stop);
+        for (tokens, finish) in [
+            (encode(SOLUTION, &[7]), Finish::Stop),
+            (encode(&format!("{SOLUTION} \n\n"), &[0]), Finish::Stop),
+            (encode(&format!("{SOLUTION}\n"), &[7]), Finish::Stop),
+            ([bytes.as_slice(), &[0]].concat(), Finish::Stop),
+            (encode(SOLUTION, &[]), Finish::Length),
+            (encode(&format!("{SOLUTION}\n"), &[]), Finish::Length),
+            (vec![7], Finish::Stop),
+        ] {
+            let scores = judged(&policy, &config, &tokens, finish);
+            assert_eq!(scores.len(), tokens.len(), "one a token");
+            let completion = Completion { log_probs: vec![0.0; tokens.len()], finish, tokens: tokens.clone() };
+            let mut sample = grade(&policy, &problem(), &completion, &AnswerFormat::Gsm8k);
+            let reward_model = config.reward_model.as_ref().unwrap();
+            eval::score(reward_model, &mut [&mut sample], &config.sampling).unwrap();
+            let last = f64::from(*scores.last().unwrap());
+            assert!((last - sample.score.unwrap()).abs() < 1e-6, "{tokens:?}: {last}, {:?}", sample.score);
+            // A line that is written in the same way has the score that it had.
+            let same = tokens.iter().zip(encode(SOLUTION, &[])).take_while(|(one, other)| *one == other).count();
+            assert!((0..same).all(|place| (scores[place] - plain[place]).abs() < 1e-6), "{scores:?}, {plain:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_read_otherwise_has_the_score_of_the_place_that_its_text_reaches() {
+        let tokenizer = policy().tokenizer;
+        let read = [tokenizer.encode("nuts").as_slice(), &[0]].concat();
+        let letters: Vec<u32> = "nuts".chars().flat_map(|c| tokenizer.encode(&c.to_string())).collect();
+        assert!(read.len() < 1 + letters.len(), "the word has a token of its own, or parts of it have");
+        let written = [letters.as_slice(), &tokenizer.encode("\n"), &[7]].concat();
+        let places = places_read(&tokenizer, &written, &read);
+        assert_eq!(places.len(), written.len());
+        assert!(places.is_sorted() && places[..4].iter().all(|&place| place < read.len() - 1), "{places:?}");
+        assert_eq!(places[3..], [read.len() - 2, read.len() - 1, read.len() - 1]);
+        assert_eq!(places_read(&tokenizer, &read, &read), (0..read.len()).collect::<Vec<_>>());
     }
 }

@@ -64,6 +64,10 @@ pub const FITTING: &[(&str, &str)] = DEFAULTS.split_at(1).1;
 pub const BY_SIZE: &[(&str, &str, &str)] =
     &[("learning_rate", "nano", "2.5e-3"), ("learning_rate", "medium", "8e-4"), ("learning_rate", "small", "5e-4")];
 
+/// The defaults for published models: all weights as in Havrilla et al. (2024), adapters as in Dettmers et al. (2023, arXiv 2305.14314,
+/// models of 7 and 13 billion parameters).
+pub const PUBLISHED: &[(&str, &str, &str)] = &[("learning_rate", "2e-5", "2e-4")];
+
 /// Trains, evaluates before and after on the test split, and leaves a run directory; its path.
 ///
 /// # Errors

@@ -30,6 +30,13 @@ fn assert_base_and_adapters(found: &Transformer, checkpoint: &Path, base: &Path)
     assert_eq!(embedding(found), embedding(&weights(base)), "the rest is frozen");
 }
 
+/// What PEFT reads of a checkpoint is a model to start from, its base found by the path that stands in it.
+fn assert_adapters_start_what_they_were_saved_of(found: &Transformer, checkpoint: &Path) {
+    let (started, found) = (model_tensors(&weights(&checkpoint.join("adapters"))), model_tensors(found));
+    let near = |(one, other): (&f32, &f32)| (one - other).abs() < 1e-5;
+    assert!(started.iter().all(|(name, tensor)| tensor.values.iter().zip(&found[name].values).all(near)));
+}
+
 /// A run, and the same one stopped after `step` and gone on with; the first of the two.
 fn stopped_and_straight(
     command: &str,
@@ -50,6 +57,7 @@ fn ppo_learns_adapters_and_goes_on_with_them() {
     let folder = stopped_and_straight("ppo", 3, run_ppo);
     let checkpoint = last(&folder.path().join("straight"));
     assert_base_and_adapters(&weights(&checkpoint), &checkpoint, start());
+    assert_adapters_start_what_they_were_saved_of(&weights(&checkpoint), &checkpoint);
 }
 
 #[test]
@@ -57,6 +65,7 @@ fn sft_learns_adapters_and_goes_on_with_them() {
     let folder = stopped_and_straight("sft", 3, run_sft);
     let checkpoint = last(&folder.path().join("straight"));
     assert_base_and_adapters(&weights(&checkpoint), &checkpoint, start());
+    assert_adapters_start_what_they_were_saved_of(&weights(&checkpoint), &checkpoint);
 }
 
 #[test]
@@ -72,6 +81,7 @@ fn a_reward_model_has_adapters_on_its_trunk_and_a_head_of_its_own() {
     let checkpoint = last(&folder.path().join("straight"));
     let reward_model = RewardModel::load(&checkpoint, &Device::default()).unwrap();
     assert_base_and_adapters(&reward_model.model.policy, &checkpoint, start_with_steps());
+    assert_adapters_start_what_they_were_saved_of(&reward_model.model.policy, &checkpoint);
     assert!(to_host(reward_model.model.value.head.val()).values.iter().any(|&weight| weight != 0.0));
 }
 

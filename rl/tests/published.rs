@@ -8,8 +8,12 @@ mod place;
 
 use burn::tensor::Device;
 use eval::Policy;
-use model::model_tensors;
-use place::{cut_in_half, place, ppo, sft};
+use model::{HostTensor, HostTensors, model_tensors, write_tensors};
+use place::{
+    cut_in_half,
+    mistakes::{Place, copy},
+    place, ppo, sft,
+};
 use serde_json::{Value, json};
 use std::{
     fs,
@@ -171,6 +175,240 @@ fn a_model_on_the_hub_is_fetched_and_found_again_without_a_network() {
     assert!(generate(&address, "home").output().unwrap().stdout == written, "what was fetched before");
     let without = ["cannot fetch us/small from the Hugging Face hub", "without a network, give a folder"];
     place.refuses(generate(&address, "elsewhere"), 1, &without);
+}
+
+/// A folder of the hub's cache with one model, as the hub's own library lays it out.
+fn keep_in_cache(place: &Place, cache: &str, name: &str) {
+    let repository = place.path(cache).join(name);
+    copy(&place.path("model"), &repository.join("snapshots/c0ffee"));
+    place.write(&format!("{cache}/{name}/refs/main"), "c0ffee");
+}
+
+#[test]
+fn the_cache_of_the_hub_is_where_its_variables_say() {
+    let place = place();
+    keep_in_cache(&place, "cache", "models--us--small");
+    keep_in_cache(&place, "home/hub", "models--us--other");
+    let generate = |init: &str| {
+        let mut command = place.command(&["generate", init, "--prompt=1", "--temperature=0", "--json"]);
+        // A port where nobody answers.
+        command.env("HF_ENDPOINT", "http://127.0.0.1:9").env("HF_HOME", place.path("home")).env_remove("HF_HUB_CACHE");
+        command
+    };
+    let expected = generate("--init=model").output().unwrap().stdout;
+    let found = generate("--init=hf:us/small").env("HF_HUB_CACHE", place.path("cache")).output().unwrap();
+    assert!(found.stdout == expected && !expected.is_empty(), "{}", String::from_utf8_lossy(&found.stderr));
+    assert!(generate("--init=hf:us/other").output().unwrap().stdout == expected, "HF_HOME/hub");
+    // HF_HUB_CACHE goes before HF_HOME.
+    let mut other = generate("--init=hf:us/other");
+    other.env("HF_HUB_CACHE", place.path("cache"));
+    place.refuses(other, 1, &["cannot fetch us/other from the Hugging Face hub"]);
+    place.refuses(generate("--init=hf:us/small"), 1, &["cannot fetch us/small from the Hugging Face hub"]);
+}
+
+/// A PEFT adapter of rank 2 on queries and values, each with an A of its own, for the model of a place.
+fn write_adapter(place: &Place, name: &str, base: &str) {
+    let config = json!({"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "r": 2,
+        "lora_alpha": 3, "lora_dropout": 0.05, "bias": "none", "target_modules": ["q_proj", "v_proj"],
+        "modules_to_save": null, "use_rslora": false});
+    place.write(&format!("{name}/adapter_config.json"), config.to_string());
+    write_tensors(&place.path(name).join("adapter_model.safetensors"), &factors()).unwrap();
+}
+
+fn factors() -> HostTensors {
+    let mut tensors = HostTensors::new();
+    for layer in 0..2 {
+        for (matrix, width) in [("q_proj", 32), ("v_proj", 16)] {
+            for (part, shape) in [("lora_A", [2, 32]), ("lora_B", [width, 2])] {
+                let name = format!("base_model.model.model.layers.{layer}.self_attn.{matrix}.{part}.weight");
+                let seed = name.bytes().map(usize::from).sum::<usize>();
+                let values = (0..shape[0] * shape[1]).map(|i| ((i * 7 + seed) % 11) as f32 / 10.0 - 0.5).collect();
+                tensors.insert(name, HostTensor { shape: shape.to_vec(), values });
+            }
+        }
+    }
+    tensors
+}
+
+/// The weights of the model of a place with that adapter added, by the definition.
+fn with_factors(place: &Place) -> HostTensors {
+    let mut weights = model_tensors(&Policy::load(&place.path("model"), &Device::default()).unwrap().model);
+    let factors = factors();
+    for layer in 0..2 {
+        for matrix in ["q_proj", "v_proj"] {
+            let name = format!("model.layers.{layer}.self_attn.{matrix}");
+            let factor = |part: &str| &factors[&format!("base_model.model.{name}.{part}.weight")].values;
+            let (a, b) = (factor("lora_A"), factor("lora_B"));
+            let tensor = weights.get_mut(&format!("{name}.weight")).unwrap();
+            for (place, value) in tensor.values.iter_mut().enumerate() {
+                let (row, column) = (place / 32, place % 32);
+                *value += 1.5 * (b[2 * row] * a[column] + b[2 * row + 1] * a[32 + column]);
+            }
+        }
+    }
+    weights
+}
+
+#[test]
+fn an_adapter_folder_stands_for_its_base_with_the_adapter_added() {
+    let place = place();
+    let expected = with_factors(&place);
+    let same = |found: &HostTensors| {
+        found.keys().eq(expected.keys())
+            && found.iter().all(|(name, tensor)| {
+                tensor
+                    .values
+                    .iter()
+                    .zip(&expected[name].values)
+                    .all(|(found, expected)| (found - expected).abs() < 1e-5)
+            })
+    };
+    keep_in_cache(&place, "cache", "models--us--small");
+    let absolute = place.path("model").display().to_string();
+    for (name, base) in
+        [("above/beside", "../../model"), ("here", "model"), ("absolute", &absolute), ("hub", "us/small")]
+    {
+        write_adapter(&place, name, base);
+        let out = format!("merged-{}", name.replace('/', "-"));
+        let (checkpoint, flag) = (format!("--checkpoint={name}"), format!("--out={out}"));
+        let mut export = place.command(&["export", &checkpoint, &flag]);
+        export.env("HF_HUB_CACHE", place.path("cache")).env("HF_ENDPOINT", "http://127.0.0.1:9");
+        let output = export.output().unwrap();
+        assert!(output.status.success(), "{base}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(same(&model_tensors(&Policy::load(&place.path(&out), &Device::default()).unwrap().model)), "{base}");
+    }
+    // A base of another base's adapter: what is trained here and says so of itself.
+    write_adapter(&place, "second", "../here");
+    place.run(&["export", "--checkpoint=second", "--out=twice"]);
+    let twice = model_tensors(&Policy::load(&place.path("twice"), &Device::default()).unwrap().model);
+    assert!(!same(&twice), "both are added");
+    // Every command starts from it, adapters of its own are put on it, and it goes on with them.
+    for (init, more) in [("--init=here", "--lora-rank=2"), ("--init=above/beside", "--seed=1")] {
+        assert!(place.run(&sft(&[init, more, "--dry-run"])).status.success());
+        let stopped = place.run(&sft(&[init, more, "--steps=2", "--stop-after=1", "--test-problems=0"]));
+        assert!(String::from_utf8_lossy(&stopped.stderr).contains("interrupted"), "{stopped:?}");
+        let resumed = place.run(&["sft", "--resume=run", "--quiet"]);
+        assert!(resumed.status.success(), "{}", String::from_utf8_lossy(&resumed.stderr));
+        fs::remove_dir_all(place.path("run")).unwrap();
+    }
+}
+
+#[test]
+fn an_adapter_that_cannot_be_added_says_why() {
+    let place = place();
+    let refusal = |name: &str, parts: &[&str]| {
+        let init = format!("--init={name}");
+        place.fails(&ppo(&[&init]), parts);
+        place.fails(&["generate", &init, "--prompt=1"], parts);
+    };
+    write_adapter(&place, "lost", "no/where/at-all");
+    refusal("lost", &["lost names its base no/where/at-all", "neither beside it nor in the working folder"]);
+    write_adapter(&place, "self", ".");
+    refusal("self", &["self is an adapter whose base is an adapter"]);
+    write_adapter(&place, "dora", "../model");
+    edit_json(&place.path("dora/adapter_config.json"), |json| json["use_dora"] = true.into());
+    refusal("dora", &["dora/adapter_config.json: use_dora is not supported", "merge_and_unload"]);
+    write_adapter(&place, "nan", "../model");
+    let mut broken = factors();
+    broken.get_mut("base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight").unwrap().values[3] = f32::NAN;
+    write_tensors(&place.path("nan/adapter_model.safetensors"), &broken).unwrap();
+    refusal("nan", &["nan/adapter_model.safetensors cannot be used", "layers.1.self_attn.q_proj.lora_B.weight"]);
+    write_adapter(&place, "head", "../model");
+    let mut more = factors();
+    more.insert(
+        "base_model.model.lm_head.lora_A.weight".into(),
+        HostTensor { shape: vec![2, 32], values: vec![0.0; 64] },
+    );
+    write_tensors(&place.path("head/adapter_model.safetensors"), &more).unwrap();
+    refusal("head", &["with the adapter head", "base_model.model.lm_head.lora_A.weight of the adapter"]);
+    write_adapter(&place, "pickled", "../model");
+    fs::rename(place.path("pickled/adapter_model.safetensors"), place.path("pickled/adapter_model.bin")).unwrap();
+    refusal("pickled", &["pickled is an adapter without its adapter_model.safetensors", "save it once more with PEFT"]);
+    // A model and an adapter in one folder: which of them is meant cannot be known.
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        write_adapter(&place, "adapter", "../model");
+        place.spoilt_model("both", |model| {
+            fs::copy(place.path("adapter").join(file), model.join(file)).unwrap();
+        });
+        refusal(
+            "both",
+            &["both holds a model (model.safetensors) and an adapter beside it", file, "a folder of their own"],
+        );
+        place.fails(&sft(&["--init=both", "--dry-run"]), &["both holds a model"]);
+        fs::remove_dir_all(place.path("both")).unwrap();
+    }
+}
+
+#[test]
+fn weights_that_are_no_finite_numbers_are_refused_and_the_tensor_is_named() {
+    let place = place();
+    for (name, value) in [("nan", f32::NAN), ("infinite", f32::INFINITY)] {
+        place.spoilt_model(name, |model| {
+            let path = model.join("model.safetensors");
+            let mut tensors = model::read_tensors(&path).unwrap();
+            tensors.get_mut("model.layers.1.mlp.down_proj.weight").unwrap().values[5] = value;
+            write_tensors(&path, &tensors).unwrap();
+        });
+        let init = format!("--init={name}");
+        let parts =
+            [&*format!("{name} cannot be used"), "model.layers.1.mlp.down_proj.weight has weights that are no finite"];
+        place.fails(&ppo(&[&init]), &parts);
+        place.fails(&["generate", &init, "--prompt=1"], &parts);
+    }
+}
+
+#[test]
+fn a_chat_template_whose_end_of_a_message_no_configuration_names_ends_samples_with_a_warning() {
+    let place = place();
+    // A token of the vocabulary that the tokenizer takes for one of its own.
+    place.spoilt_model("chat", |model| {
+        edit_json(&model.join("tokenizer.json"), |json| {
+            let id = json["model"]["vocab"]["~"].clone();
+            json["added_tokens"].as_array_mut().unwrap().push(json!({"id": id, "content": "~", "special": true,
+                "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}));
+        });
+        edit_json(&model.join("tokenizer_config.json"), |json| {
+            json["chat_template"] = "{% for m in messages %}{{ m.role + ': ' + m.content + '~' }}{% endfor %}".into();
+        });
+    });
+    let policy = Policy::load(&place.path("chat"), &Device::default()).unwrap();
+    let end = policy.tokenizer.encode("~")[0];
+    assert!(policy.stop_ids().contains(&end) && policy.stop_ids().len() == 2, "{:?}", policy.stop_ids());
+    let said = |init: &str| {
+        let output = place.run(&["generate", init, "--prompt=1", "--max-new-tokens=2"]);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("ends a message with ~, which none of its configurations names")
+    };
+    assert!(said("--init=chat"));
+    edit_json(&place.path("chat/config.json"), |json| json["eos_token_id"] = json!([0, end]));
+    assert!(!said("--init=chat"), "now one names it");
+    assert!(!said("--init=model"));
+}
+
+#[test]
+fn a_dry_run_says_which_learning_rate_it_takes_and_why() {
+    let place = place();
+    let printed = |flags: &[&str]| {
+        let output = place.run(flags);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let full = printed(&sft(&["--dry-run"]));
+    assert!(full.contains("learning_rate = 2e-5") || full.contains("learning_rate = 0.00002"), "{full}");
+    assert!(
+        full.contains("# learning-rate         2e-5: the default for all weights of a published model: model"),
+        "{full}"
+    );
+    let given = printed(&sft(&["--dry-run", "--learning-rate=1e-3"]));
+    assert!(given.contains("# learning-rate         1e-3: as given"), "{given}");
+    let made = printed(&["ppo", "--dry-run"]);
+    assert!(made.contains("# value-learning-rate   0.002: the default for --model tiny, which is made here"), "{made}");
+    let run = place.run(&sft(&["--test-problems=0", "--eval-problems=1"]));
+    assert!(run.status.success(), "{run:?}");
+    let config: toml::Table = fs::read_to_string(place.path("run/config.toml")).unwrap().parse().unwrap();
+    assert_eq!(config["learning_rate"].as_float(), Some(2e-5));
 }
 
 #[test]

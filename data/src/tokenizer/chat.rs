@@ -14,6 +14,25 @@ const TODAY: &str = "26 Jul 2024";
 
 /// The text that a model continues with its answer to `user`.
 pub(super) fn render(template: &str, user: &str, bos_token: &str, eos_token: &str) -> Result<String> {
+    render_messages(template, &[("user", user)], true, bos_token, eos_token)
+}
+
+/// What a template writes behind an answer of the model; `None` where it cannot be rendered so.
+pub(super) fn behind_answer(template: &str, bos_token: &str, eos_token: &str) -> Option<String> {
+    const ANSWER: &str = "The answer is 42.";
+    let messages = [("user", "What is 6 times 7?"), ("assistant", ANSWER)];
+    let text = render_messages(template, &messages, false, bos_token, eos_token).ok()?;
+    Some(text.rsplit_once(ANSWER)?.1.to_owned())
+}
+
+/// A conversation of (role, content), and, where it is asked for, the beginning of the model's next message.
+fn render_messages(
+    template: &str,
+    messages: &[(&str, &str)],
+    add_generation_prompt: bool,
+    bos_token: &str,
+    eos_token: &str,
+) -> Result<String> {
     let mut environment = Environment::new();
     // As transformers renders them: a block on a line of its own leaves no line behind.
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
@@ -23,11 +42,11 @@ pub(super) fn render(template: &str, user: &str, bos_token: &str, eos_token: &st
     });
     environment.add_function("strftime_now", |_format: String| TODAY);
     let template = without_generation_blocks(template);
-    let messages = [context! { role => "user", content => user }];
+    let messages: Vec<_> = messages.iter().map(|&(role, content)| context! { role, content }).collect();
     environment
         .render_str(
             &template,
-            context! { messages, bos_token, eos_token, add_generation_prompt => true, tools => (), documents => () },
+            context! { messages, bos_token, eos_token, add_generation_prompt, tools => (), documents => () },
         )
         .context("the tokenizer's chat template cannot be rendered; use plain prompts")
 }

@@ -148,6 +148,79 @@ fn a_begin_token_is_written_where_it_is_asked_for() {
     );
 }
 
+/// The trained tokenizer with more added tokens, and a post-processor that puts one before a text.
+fn with_tokens(names: &[&str], before: Option<&str>) -> Tokenizer {
+    let mut json: Value = serde_json::from_str(&trained().to_json()).unwrap();
+    let first = trained().vocab_size();
+    for (place, name) in names.iter().enumerate() {
+        json["added_tokens"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"id": first + place, "content": name, "special": true,
+            "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}));
+    }
+    if let Some(before) = before {
+        let id = names.iter().position(|name| *name == before).map_or(0, |place| first + place);
+        json["post_processor"] = json!({
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": before, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+                {"SpecialToken": {"id": END_OF_TEXT, "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+            "special_tokens": {before: {"id": before, "ids": [id], "tokens": [before]},
+                END_OF_TEXT: {"id": END_OF_TEXT, "ids": [0], "tokens": [END_OF_TEXT]}},
+        });
+    }
+    Tokenizer::from_json(&json.to_string()).unwrap()
+}
+
+#[test]
+fn a_begin_token_that_only_the_post_processor_writes_begins_a_prompt() {
+    let tokenizer = with_tokens(&["<s>"], Some("<s>"));
+    let begin = tokenizer.encode("<s>");
+    assert_eq!((tokenizer.prompt_prefix(), begin.len()), (begin.as_slice(), 1));
+    // A configuration that says no is believed, and one that names another token and says nothing is not in the way.
+    let json = tokenizer.to_json();
+    let prefix = |config: &str| {
+        let folder = folder(&[("tokenizer_config.json", config)]);
+        std::fs::write(folder.path().join("tokenizer.json"), &json).unwrap();
+        Tokenizer::load(folder.path()).unwrap().prompt_prefix().to_vec()
+    };
+    assert_eq!(prefix("{}"), begin);
+    assert_eq!(prefix(r#"{"bos_token": "<s>"}"#), begin);
+    assert_eq!(prefix(r#"{"add_bos_token": true}"#), begin);
+    assert!(prefix(r#"{"bos_token": "<s>", "add_bos_token": false}"#).is_empty());
+    assert!(with_tokens(&["<s>"], None).prompt_prefix().is_empty());
+    // What is written behind a text alone is no beginning.
+    let mut behind: Value = serde_json::from_str(&json).unwrap();
+    behind["post_processor"]["single"].as_array_mut().unwrap().remove(0);
+    assert!(Tokenizer::from_json(&behind.to_string()).unwrap().prompt_prefix().is_empty());
+}
+
+#[test]
+fn the_token_with_which_a_chat_template_ends_a_message_is_found() {
+    const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' + '\\n' }}\
+                          {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+    let end = |template: &str| {
+        let json = with_tokens(&["<|im_start|>", "<|im_end|>"], None).to_json();
+        let folder = folder(&[(
+            "tokenizer_config.json",
+            &json!({"eos_token": END_OF_TEXT, "chat_template": template}).to_string(),
+        )]);
+        std::fs::write(folder.path().join("tokenizer.json"), json).unwrap();
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        assert_eq!(tokenizer.eos_ids(), [0]);
+        tokenizer.turn_end().map(|id| tokenizer.token_text(id))
+    };
+    assert_eq!(end(CHATML).as_deref(), Some("<|im_end|>"));
+    assert_eq!(end(&CHATML.replace("+ '<|im_end|>'", "+ '\\n<|im_end|>'")).as_deref(), Some("<|im_end|>"));
+    assert_eq!(end(&CHATML.replace("'<|im_end|>'", "eos_token")).as_deref(), Some(END_OF_TEXT));
+    assert_eq!(end("{% for m in messages %}{{ m.content }}{% endfor %}"), None, "nothing stands there");
+    assert_eq!(end("{% for m in messages %}{{ m.content + ' Over.' }}{% endfor %}"), None, "text stands there");
+    assert_eq!(end("{{ messages[0].content }}"), None, "the model's message is left out");
+    assert_eq!(end("{{ raise_exception('no') }}"), None, "it cannot be rendered");
+    assert_eq!(trained().turn_end(), None, "there is no template");
+}
+
 #[test]
 fn a_tokenizer_without_an_end_is_refused() {
     let json = trained().to_json().replace(END_OF_TEXT, "<|nothing|>");

@@ -143,6 +143,9 @@ pub enum ClassWeights {
 pub const DEFAULTS: &[(&str, &str)] =
     &[("learning_rate", "5e-4"), ("batch_size", "32"), ("epochs", "1"), ("warm_up", "40")];
 
+/// The defaults for published models: all weights, and adapters, as in TRL's examples of reward models.
+pub const PUBLISHED: &[(&str, &str, &str)] = &[("learning_rate", "1e-5", "1e-4")];
+
 pub(super) fn check(config: &OrmConfig) -> Result<()> {
     config.fit.check()?;
     config.lora.check()?;

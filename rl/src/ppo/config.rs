@@ -174,6 +174,11 @@ impl PpoConfig {
 /// What differs from the defaults of the flattened groups.
 pub const DEFAULTS: &[(&str, &str)] = &[];
 
+/// The defaults for published models: the policy's of Havrilla et al. (2024), for adapters ten times as much (Schulman et al. 2025, LoRA
+/// Without Regret), and the critic's of the GSM8K example of verl (Sheng et al. 2024, arXiv 2409.19256), which is no adapter's.
+pub const PUBLISHED: &[(&str, &str, &str)] =
+    &[("learning_rate", "1e-6", "1e-5"), ("value_learning_rate", "1e-5", "1e-5")];
+
 pub(super) fn dry_run(config: &PpoConfig, device: &Device) -> Result<PathBuf> {
     let samples = config.questions * config.samples;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
