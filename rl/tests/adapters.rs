@@ -77,7 +77,9 @@ fn return_conditioned_rl_learns_adapters_and_goes_on_with_them() {
 
 #[test]
 fn a_reward_model_has_adapters_on_its_trunk_and_a_head_of_its_own() {
-    let folder = stopped_and_straight("orm", 3, |out, more| run_orm(start_with_steps(), out, more));
+    let folder = stopped_and_straight("orm", 3, |out, more| {
+        run_orm(start_with_steps(), out, &[more, &["--max-new-tokens=64"]].concat())
+    });
     let checkpoint = last(&folder.path().join("straight"));
     let reward_model = RewardModel::load(&checkpoint, &Device::default()).unwrap();
     assert_base_and_adapters(&reward_model.model.policy, &checkpoint, start_with_steps());
