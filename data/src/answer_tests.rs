@@ -3,6 +3,7 @@
 use super::*;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde::Deserialize;
 
 fn read(format: AnswerFormat, text: &str) -> Option<String> {
     format.extract(text, Ending::Finished).map(|answer| answer.to_string())
@@ -294,6 +295,10 @@ fn a_number_that_something_beside_it_could_change_is_not_read() {
         "5 (or 6)",
         "5(3)",
         "3:4",
+        "x >= 5",
+        "x != 5",
+        "5 < x",
+        "5 degrees below zero",
         "3 : 4",
         "42 + tax",
         "42 (mod 5)",
@@ -483,6 +488,24 @@ fn a_completion_that_was_cut_off_within_its_answer_has_none() {
         assert_eq!(cut(text).as_deref(), Some("4"), "{text}");
     }
     assert_eq!(AnswerFormat::LastNumber.extract("so 4", Ending::CutOff), None);
+}
+
+/// A line of `answers.jsonl`: completions that were once misread or not read.
+#[derive(Deserialize)]
+struct Case {
+    completion: String,
+    gold: Answer,
+    /// Whether the completion's answer is the gold one.
+    right: bool,
+}
+
+#[test]
+fn what_was_misread_once_is_read_rightly_or_not_at_all() {
+    for line in include_str!("../tests/fixtures/answers.jsonl").lines() {
+        let Case { completion, gold, right } = serde_json::from_str(line).unwrap();
+        let read = AnswerFormat::Auto.extract(&completion, Ending::Finished);
+        assert_eq!(read == Some(gold), right, "{line}: {read:?}");
+    }
 }
 
 #[test]

@@ -93,7 +93,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("gsm8k")).unwrap();
         let good = r##"{"question": "One and one?", "answer": "1+1=2\n#### 2"}"##;
-        for bad in ["{\"question\": \"cut", "{}", r#"{"question": "One?", "answer": "1"}"#] {
+        for bad in [
+            "{\"question\": \"cut",
+            "{}",
+            r#"{"question": "One?", "answer": "1"}"#,
+            r##"{"question": "One?", "answer": "1+2\n#### 3 or 4"}"##,
+        ] {
             std::fs::write(folder.path().join("gsm8k/train.jsonl"), format!("{good}\n\n{bad}\n")).unwrap();
             let error = format!("{:#}", read(folder.path(), "train").unwrap_err());
             assert!(error.contains("train.jsonl, line 3"), "{error}");

@@ -245,6 +245,31 @@ fn predictions_with_a_mistake_are_named_by_their_line() {
 }
 
 #[test]
+fn answers_that_almost_none_can_be_read_of_are_warned_of_with_the_flag() {
+    let place = place();
+    let lines =
+        [0, 1].map(|index| format!("{{\"index\": {index}, \"completions\": [\"She has 18 left.\\nA: 18\"]}}\n"));
+    place.write("p.jsonl", lines.concat());
+    // What has no name before its number is not taken for a claim, and `A: 18` is one.
+    for (format, warns) in
+        [("auto", false), ("last-number", false), ("regex:A: (\\d+)", false), ("gsm8k", true), ("boxed", true)]
+    {
+        let flag = format!("--answer-format={format}");
+        let output = place.run(&score(&[&flag, "--json"]));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        let named =
+            stderr.contains(&format!("100 % of the completions have no answer that --answer-format {format} can read"));
+        assert_eq!(named, warns, "{format}: {stderr}");
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["answer_format"], format);
+        assert_eq!(report["parse_failures"], if warns { 1.0 } else { 0.0 });
+    }
+    place.refuses_usage(&score(&["--answer-format=regex:("]), &["--answer-format", "unclosed group"]);
+    place.refuses_usage(&run(&["--answer-format=html"]), &["--answer-format", "give auto, gsm8k, boxed"]);
+}
+
+#[test]
 fn a_k_that_is_too_large_names_the_line_and_the_largest_that_works() {
     let place = place();
     let line = |index: usize, completions: &str| format!("{{\"index\": {index}, \"completions\": [{completions}]}}\n");

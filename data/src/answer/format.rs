@@ -233,7 +233,9 @@ fn equation(text: &str, context: Context) -> Option<Answer> {
     // An equation in a later sentence is not the claim, and of several none is.
     let several =
         before.contains('=') && (before.contains([',', ';']) || before.contains(" or ") || before.contains(" and "));
-    if several || before.contains(". ") || before.contains(OPAQUE) {
+    // As in `x >= 5`.
+    let compares = before.ends_with(['<', '>', '!', '≠', '≈', '~']);
+    if several || compares || before.contains(". ") || before.contains(OPAQUE) {
         return None;
     }
     leading(after, context)

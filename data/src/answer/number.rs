@@ -388,7 +388,8 @@ fn has_nothing_that_counts(clause: &str, context: Context) -> bool {
         let numbers = "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve";
         let tens = "twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|millions?|billions?|trillions?|lakhs?|crores?|mil|mill";
         let parts = "half|halves|dozens?|tenths?|hundredths?|thousandths?|and\\s+an?\\s+(?:third|quarter)";
-        let operations = "squared|cubed|factorial|doubled|tripled|halved|plus|minus|divided|multiplied|mod|modulo|or";
+        let operations =
+            "squared|cubed|factorial|doubled|tripled|halved|plus|minus|divided|multiplied|mod|modulo|or|below\\s+zero";
         pattern(&format!(r"(?i)\b(?:(?:{numbers})(?:$|[^-\w])|(?:{tens}|{parts}|{operations})\b)"))
     });
     // A digit counts but in a unit, as in m^2 and CO2.
@@ -406,6 +407,7 @@ fn has_nothing_that_counts(clause: &str, context: Context) -> bool {
     !ends_formula
         && !operates
         && !clause.contains(signs)
+        && ![" < ", " > "].iter().any(|comparison| clause.contains(comparison))
         && !DIGIT.is_match(clause)
         && !WORDS.is_match(clause)
         && !is_variable
