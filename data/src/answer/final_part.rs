@@ -68,7 +68,10 @@ fn thoughts(text: &str) -> Vec<Range<usize>> {
                 thoughts.push(start..place.end);
                 opened = None;
             }
-            (None, true) => thoughts = vec![0..place.end],
+            (None, true) => {
+                thoughts.clear();
+                thoughts.push(0..place.end);
+            }
             (Some(_), false) => {}
         }
     }

@@ -434,7 +434,7 @@ fn equals(text: &str, answer: &Answer) -> bool {
             other => other,
         })
         .collect();
-    let worked = arithmetic::value(&expression).or_else(|| Some(leading(text, Context::Prose)?));
+    let worked = arithmetic::value(&expression).or_else(|| leading(text, Context::Prose));
     worked.as_ref() == Some(answer)
 }
 
