@@ -297,7 +297,12 @@ impl FromStr for AnswerFormat {
             "boxed" => Self::Boxed,
             "last-number" => Self::LastNumber,
             _ => match text.strip_prefix("regex:") {
-                Some(pattern) => Self::Regex(Regex::new(pattern)?),
+                Some(pattern) => Self::Regex(Regex::new(pattern).map_err(|error| {
+                    // Its last line says what is wrong; those before show where.
+                    let reason = error.to_string();
+                    let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                    anyhow::anyhow!("{pattern:?} is not a regular expression: {reason}")
+                })?),
                 None => anyhow::bail!("give auto, gsm8k, boxed, last-number or regex:PATTERN"),
             },
         })
