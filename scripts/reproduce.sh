@@ -71,10 +71,14 @@ all=(--benchmark "$benchmark" "${data[@]}") looks=() tests=(--test-problems 100 
 sft=() orm=() ei=() rcrl=() ppo=() critic=() augment=()
 # PPO from the base: its temperature, another to compare with, solved problems before a question, and what else differs.
 warmth=0.2 other=(hot 0.7) ppo_shots="" ppo_base=()
+# The first round of Expert Iteration without a gain ends it, as in the results that are kept.
+patience=1
 budget=$profile
 if [ "$profile" = cpu ] && [ -n "${inits[0]}" ]; then budget=pretrained; fi
 case $budget in
 smoke)
+  # What gains nothing in four steps has its second round all the same.
+  patience=2
   seeds=${seeds:-1} k=4 rounds=2 base_rounds=2 shots=0 report_samples=4 sizes=(tiny)
   all+=(--limit 16 --max-new-tokens 96) looks=(--eval-problems 4) tests=(--test-problems 4 --test-samples 1)
   report=(--limit 8 --max-new-tokens 96)
@@ -108,8 +112,7 @@ gpu)
   critic=(--value-layers 4 --lambda 0.95 --value-learning-rate 1e-6 --value-warm-up 0)
   ;;
 esac
-# The first round without a gain ends it, as in the results that are kept.
-ei+=(--patience 1)
+ei+=(--patience "$patience")
 ppo_shots=${ppo_shots:-$shots}
 if [ -n "${inits[0]}" ]; then sizes=(small-model large-model); fi
 if [ -n "${inits[0]}" ] && [ -z "${inits[1]}" ]; then sizes=("${sizes[0]}"); fi
