@@ -406,6 +406,7 @@ impl Kind {
         let mut data = data.clone();
         if self == Self::Base {
             (data.prompt_style, data.answer_format) = (PromptStyle::Plain, AnswerFormat::Gsm8k);
+            data.max_new_tokens = None;
             if data.benchmark == Benchmark::Synthetic {
                 (data.limit, data.extra) = (None, None);
             }
@@ -457,6 +458,9 @@ impl Plan {
         if let Some(limit) = data.limit {
             name += &format!("-limit{limit}");
         }
+        if let Some(tokens) = data.max_new_tokens {
+            name += &format!("-tokens{tokens}");
+        }
         if let Some(extra) = &data.extra {
             name += &format!("-extra{:08x}", checksum(&data::read_problems(extra)?));
         }
@@ -472,6 +476,7 @@ impl Plan {
             ("answer_format", text(&format)),
         ];
         asked.extend(data.limit.map(|limit| ("limit", number(limit as u64))));
+        asked.extend(data.max_new_tokens.map(|tokens| ("max_new_tokens", number(tokens as u64))));
         let flag = |(key, value): &(&str, toml::Value)| {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_string);
             OsString::from(format!("--{}={value}", key.replace('_', "-")))
@@ -657,6 +662,7 @@ mod tests {
             &[][..],
             &["--answer-format=boxed"],
             &["--answer-format=regex:a/b"],
+            &["--max-new-tokens=64"],
             &["--dtype=bf16"],
             &["--limit=100"],
             &[&one],
@@ -673,7 +679,7 @@ mod tests {
 
     #[test]
     fn a_base_is_told_apart_by_the_problems_that_it_reads() {
-        let (dir, run, data) = made(Kind::Base, &["--dtype=bf16", "--limit=100"]);
+        let (dir, run, data) = made(Kind::Base, &["--dtype=bf16", "--limit=100", "--max-new-tokens=64"]);
         assert_eq!((dir.as_str(), data.limit), ("runs/base-synthetic-tiny-seed0-bf16", None), "it reads no problems");
         assert_eq!(run.compute.dtype, Compute::Bf16);
         let data_dir = format!("--data-dir={FIXTURES}");
