@@ -78,7 +78,7 @@ fn a_model_that_was_made_from_another_than_the_one_there_now_is_refused_and_both
     };
     let looks = ["--max-new-tokens=2", "--eval-problems=1", "--test-problems=0"];
     begin("pretrain", "base-svamp-nano-seed0-limit8", &["--context=32"]);
-    begin("sft", "sft-svamp-nano-seed0-limit8", &looks);
+    begin("sft", "sft-svamp-nano-seed0-limit8-tokens2", &looks);
     let ppo = |out: &str| {
         let out = format!("--out={out}");
         let own =
@@ -91,7 +91,7 @@ fn a_model_that_was_made_from_another_than_the_one_there_now_is_refused_and_both
     };
     let first = run("first");
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
-    let finished = place.path("runs/sft-svamp-nano-seed0-limit8/finished");
+    let finished = place.path("runs/sft-svamp-nano-seed0-limit8-tokens2/finished");
     let written = fs::read_to_string(&finished).unwrap();
     assert!(
         written.contains("\nfrom runs/base-svamp-nano-seed0-limit8/checkpoints/step-000002, CRC-32C "),
@@ -100,11 +100,11 @@ fn a_model_that_was_made_from_another_than_the_one_there_now_is_refused_and_both
     assert!(run("again").status.success(), "it is taken again");
     // Another base in the place of the one that the SFT is of.
     let weights = |run: &str| place.path(run).join("model.safetensors");
-    let other = weights("runs/sft-svamp-nano-seed0-limit8/checkpoints/step-000002");
+    let other = weights("runs/sft-svamp-nano-seed0-limit8-tokens2/checkpoints/step-000002");
     fs::copy(other, weights("runs/base-svamp-nano-seed0-limit8/checkpoints/step-000002")).unwrap();
     let flags = ppo("run");
     let parts = [
-        "runs/sft-svamp-nano-seed0-limit8 was made from runs/base-svamp-nano-seed0-limit8/checkpoints/step-000002",
+        "runs/sft-svamp-nano-seed0-limit8-tokens2 was made from runs/base-svamp-nano-seed0-limit8/checkpoints/step-000002",
         "--init",
     ];
     place.fails(&flags.iter().map(String::as_str).collect::<Vec<_>>(), &parts);
