@@ -101,11 +101,14 @@ pub(super) fn draw(random: &mut Random, profile: &Profile, mut wanted: impl FnMu
     let is_scenario = random.percent(profile.scenario_percents[lines - 1]);
     let magnitude = random.magnitude(profile.magnitude_weights);
     for _ in 0..DRAFT_ATTEMPTS {
-        if let Some(draft) = attempt(random, profile, lines, is_scenario, magnitude)
-            && draft.question.split(' ').count() <= QUESTION_WORDS_MAX
-            && wanted(&draft)
+        // Most attempts are too long: what is not needed to know that is written later.
+        if let Some(told) = attempt(random, profile, lines, is_scenario, magnitude)
+            && told.words() <= QUESTION_WORDS_MAX
         {
-            return draft;
+            let draft = told.draft();
+            if wanted(&draft) {
+                return draft;
+            }
         }
     }
     panic!("no draft of {lines} lines is left (scenario: {is_scenario}, numbers: {magnitude:?})");
@@ -118,50 +121,72 @@ fn attempt(
     lines: usize,
     is_scenario: bool,
     magnitude: Magnitude,
-) -> Option<Draft> {
-    let plan = if is_scenario { scenario(random, lines) } else { chain(random, lines) };
+) -> Option<Told> {
+    let plan = Plan::of(if is_scenario { scenario(random, lines) } else { chain(random, lines) });
     let limit = RESULT_MAX[magnitude as usize];
-    let beats = (0..NUMBER_ATTEMPTS).find_map(|_| {
-        let drawn: Vec<Numbers> = plan.iter().map(|kind| draw_numbers(random, kind, magnitude)).collect();
-        solve(&plan, &drawn, limit, None).filter(|beats| {
-            !takes_a_step_back(beats) && (magnitude == Magnitude::Small || answer(beats) > RESULT_MAX[0])
-        })
+    // One for all attempts: there are millions of them.
+    let mut story = Story { numbers: vec![Numbers::default(); plan.kinds.len()], ..Story::default() };
+    (0..NUMBER_ATTEMPTS).find(|_| {
+        for (numbers, kind) in story.numbers.iter_mut().zip(&plan.kinds) {
+            draw_numbers(random, kind, magnitude, numbers);
+        }
+        story.solve(&plan, limit, None)
+            && !story.takes_a_step_back()
+            && (magnitude == Magnitude::Small || story.answer(&plan) > RESULT_MAX[0])
     })?;
-    let wrong = random.percent(profile.wrong_percent).then(|| mistaken(random, &plan, &beats, lines));
-    Some(tell(random, profile, &beats, wrong.as_deref().unwrap_or(&beats), magnitude))
+    let wrong = random.percent(profile.wrong_percent).then(|| mistaken(random, &plan, &story, lines));
+    Some(tell(random, profile, &plan, &story, wrong.as_ref().unwrap_or(&story), magnitude))
 }
 
-/// What the last line comes to.
-fn answer(beats: &[Beat]) -> u32 {
-    let last = beats.last().expect("a story has a beat");
-    last.calculations.last().map_or(last.numbers.get('v'), |calculation| calculation.result)
+/// The kinds of a story, with the formulas of their lines.
+struct Plan {
+    kinds: Vec<&'static Kind>,
+    formulas: Vec<Vec<Formula>>,
 }
 
-/// One kind in a story with its numbers.
-#[derive(Clone, Debug)]
-struct Beat {
-    kind: &'static Kind,
-    numbers: Numbers,
+impl Plan {
+    fn of(kinds: Vec<&'static Kind>) -> Plan {
+        let formulas = |kind: &&Kind| kind.lines.iter().map(|line| Formula::of_line(line)).collect();
+        Plan { formulas: kinds.iter().map(formulas).collect(), kinds }
+    }
+}
+
+/// The numbers of a plan: those of each kind, and the calculations of all lines.
+#[derive(Clone, Debug, Default)]
+struct Story {
+    numbers: Vec<Numbers>,
     calculations: Vec<Calculation>,
+    /// What people have at a point of the story, in the order in which they came into it.
+    amounts: Vec<u32>,
 }
 
-/// Whether a calculation undoes the one before it, so that the result already stands in the question: 4*9 = 36 and then
-/// 36/9 = 4.
-fn takes_a_step_back(beats: &[Beat]) -> bool {
-    let calculations: Vec<Calculation> = beats.iter().flat_map(|beat| beat.calculations.iter().copied()).collect();
-    calculations.windows(2).any(|pair| {
-        let (before, after) = (pair[0], pair[1]);
-        let inverse = matches!((before.operator, after.operator), ('+', '-') | ('-', '+') | ('*', '/') | ('/', '*'));
-        inverse && after.left == before.result && (after.result == before.left || after.result == before.right)
-    })
+impl Story {
+    /// What the last line comes to, or what there is where the last kind has none.
+    fn answer(&self, plan: &Plan) -> u32 {
+        let asks_only = plan.formulas.last().expect("a story has a kind").is_empty();
+        match self.calculations.last() {
+            Some(calculation) if !asks_only => calculation.result,
+            _ => self.numbers.last().expect("a story has a kind").get('v'),
+        }
+    }
+
+    /// Whether a calculation undoes the one before it, so that the result already stands in the question: 4*9 = 36 and then
+    /// 36/9 = 4.
+    fn takes_a_step_back(&self) -> bool {
+        self.calculations.windows(2).any(|pair| {
+            let (before, after) = (pair[0], pair[1]);
+            let inverse =
+                matches!((before.operator, after.operator), ('+', '-') | ('-', '+') | ('*', '/') | ('/', '*'));
+            inverse && after.left == before.result && (after.result == before.left || after.result == before.right)
+        })
+    }
 }
 
-fn draw_numbers(random: &mut Random, kind: &Kind, magnitude: Magnitude) -> Numbers {
-    let mut numbers = Numbers::default();
+fn draw_numbers(random: &mut Random, kind: &Kind, magnitude: Magnitude, numbers: &mut Numbers) {
+    *numbers = Numbers::default();
     for &(letter, range) in kind.numbers {
         numbers.set(letter, random.draw_from(range, magnitude));
     }
-    numbers
 }
 
 /// A mistake in one line of a solution, counted over all lines.
@@ -201,38 +226,38 @@ impl Mistake {
     }
 }
 
-/// Works through a plan with given numbers; none when a number does not fit: below 1, above the limit, no whole number.
-fn solve(plan: &[&'static Kind], drawn: &[Numbers], limit: u32, mistake: Option<Mistake>) -> Option<Vec<Beat>> {
-    let mut amounts: Vec<u32> = Vec::new();
-    let mut line_number = 0;
-    let mut beats = Vec::with_capacity(plan.len());
-    for (kind, drawn) in plan.iter().zip(drawn) {
-        let mut numbers = *drawn;
-        set_amounts(&mut numbers, &amounts);
-        let mut calculations = Vec::with_capacity(kind.lines.len());
-        for line in kind.lines {
-            let formula = Formula::of_line(line);
-            let (left, operator, right) = formula.operands(&numbers);
-            let calculation = match mistake {
-                Some(mistake) if mistake.line() == line_number => mistake.of(left, operator, right),
-                _ => Calculation::of(left, operator, right),
-            }?;
-            if calculation.result < 1 || calculation.result > limit {
-                return None;
+impl Story {
+    /// Works through a plan with its numbers; whether all numbers fit, that is none is below 1, above the limit or no whole
+    /// number.
+    fn solve(&mut self, plan: &Plan, limit: u32, mistake: Option<Mistake>) -> bool {
+        let Story { numbers, calculations, amounts } = self;
+        (calculations.clear(), amounts.clear());
+        for ((kind, formulas), numbers) in plan.kinds.iter().zip(&plan.formulas).zip(numbers) {
+            set_amounts(numbers, amounts);
+            for formula in formulas {
+                let (left, operator, right) = formula.operands(numbers);
+                let calculation = match mistake {
+                    Some(mistake) if mistake.line() == calculations.len() => mistake.of(left, operator, right),
+                    _ => Calculation::of(left, operator, right),
+                };
+                let Some(calculation) = calculation.filter(|done| (1..=limit).contains(&done.result)) else {
+                    return false;
+                };
+                numbers.set(formula.target, calculation.result);
+                calculations.push(calculation);
             }
-            numbers.set(formula.target, calculation.result);
-            calculations.push(calculation);
-            line_number += 1;
+            match kind.role {
+                Role::Start | Role::Relation => amounts.push(numbers.get('r')),
+                Role::Event | Role::Sale => *amounts.last_mut().expect("a start comes first") = numbers.get('r'),
+                Role::Pool => {
+                    amounts.clear();
+                    amounts.push(numbers.get('r'));
+                }
+                Role::Question | Role::Scenario => {}
+            }
         }
-        match kind.role {
-            Role::Start | Role::Relation => amounts.push(numbers.get('r')),
-            Role::Event | Role::Sale => *amounts.last_mut().expect("a start comes first") = numbers.get('r'),
-            Role::Pool => amounts = vec![numbers.get('r')],
-            Role::Question | Role::Scenario => {}
-        }
-        beats.push(Beat { kind, numbers, calculations });
+        true
     }
-    Some(beats)
 }
 
 /// Sets what N, P and O have, and how many times `k` goes into what N has.
@@ -250,33 +275,78 @@ fn set_amounts(numbers: &mut Numbers, amounts: &[u32]) {
 
 /// The same story, worked through with a mistake. Where a wrong number makes a later division impossible the mistake
 /// moves to the last line.
-fn mistaken(random: &mut Random, plan: &[&'static Kind], beats: &[Beat], lines: usize) -> Vec<Beat> {
-    let drawn: Vec<Numbers> = beats.iter().map(|beat| beat.numbers).collect();
+fn mistaken(random: &mut Random, plan: &Plan, story: &Story, lines: usize) -> Story {
     let line = random.below(lines as u32) as usize;
     let by = random.pick(&[1, 1, 2, 10]);
     let too_small = random.percent(50);
     let mistake = if random.percent(60) { Mistake::Operation { line } } else { Mistake::Slip { line, by, too_small } };
-    solve(plan, &drawn, RESULT_MAX[2], Some(mistake)).unwrap_or_else(|| {
+    let mut wrong = story.clone();
+    if !wrong.solve(plan, RESULT_MAX[2], Some(mistake)) {
+        wrong = story.clone();
         let at_the_end = Mistake::Slip { line: lines - 1, by, too_small };
-        solve(plan, &drawn, u32::MAX, Some(at_the_end)).expect("the right lines before a slip can be solved")
-    })
+        assert!(wrong.solve(plan, u32::MAX, Some(at_the_end)), "the right lines before a slip can be solved");
+    }
+    wrong
 }
 
-/// Puts beats into words: the question from the right numbers, the lines from the numbers of the solution.
-fn tell(random: &mut Random, profile: &Profile, beats: &[Beat], solution: &[Beat], magnitude: Magnitude) -> Draft {
+/// A line of a solution that is yet to be written.
+struct Line {
+    phrasing: &'static str,
+    scene: Scene,
+    numbers: Numbers,
+    calculation: Calculation,
+}
+
+/// A story in words, but for the lines of its solution.
+struct Told {
+    kinds: Vec<&'static str>,
+    sentences: Vec<String>,
+    lines: Vec<Line>,
+    answer: u32,
+    right: Vec<Calculation>,
+}
+
+impl Told {
+    /// Words of the question.
+    fn words(&self) -> usize {
+        self.sentences.iter().map(|sentence| sentence.split(' ').count()).sum()
+    }
+
+    fn draft(self) -> Draft {
+        let line = |line: &Line| capitalised(&fill(line.phrasing, &line.scene, &line.numbers, Some(line.calculation)));
+        Draft {
+            kinds: self.kinds,
+            question: capitalised(&self.sentences.join(" ")),
+            lines: self.lines.iter().map(line).collect(),
+            answer: self.answer,
+            right: self.right,
+        }
+    }
+}
+
+/// Puts a story into words: the question from the right numbers, the lines from the numbers of the solution.
+fn tell(
+    random: &mut Random,
+    profile: &Profile,
+    plan: &Plan,
+    story: &Story,
+    solution: &Story,
+    magnitude: Magnitude,
+) -> Told {
     let mut people = PEOPLE;
     random.shuffle(&mut people);
     let [first, newcomers @ ..] = people;
     let mut newcomers = newcomers.into_iter();
-    let mut scene = draw_scene(random, first, beats[0].kind.unit == Unit::Money);
-    let distractor_at =
-        random.percent(profile.distractor_percent).then(|| random.between(1, beats.len().max(2) as u32 - 1) as usize);
+    let mut scene = draw_scene(random, first, plan.kinds[0].unit == Unit::Money);
+    let distractor_at = random
+        .percent(profile.distractor_percent)
+        .then(|| random.between(1, plan.kinds.len().max(2) as u32 - 1) as usize);
     let mut sentences = Vec::new();
     let mut lines = Vec::new();
     // A pronoun is clear after a sentence about nobody else.
     let mut alone = false;
-    for (index, (beat, solved)) in beats.iter().zip(solution).enumerate() {
-        let kind = beat.kind;
+    let mut calculations = solution.calculations.iter();
+    for (index, kind) in plan.kinds.iter().enumerate() {
         if distractor_at == Some(index) {
             scene.newcomer = newcomers.next().expect("people enough");
             sentences.push(needless_fact(random, &scene, magnitude));
@@ -287,7 +357,7 @@ fn tell(random: &mut Random, profile: &Profile, beats: &[Beat], solution: &[Beat
         }
         scene.pronoun = alone && random.percent(PRONOUN_PERCENT);
         let text = random.pick(kind.texts);
-        sentences.push(fill(text, &scene, &beat.numbers, None));
+        sentences.push(fill(text, &scene, &story.numbers[index], None));
         match kind.role {
             Role::Relation => {
                 scene.previous = scene.focus.expect("they have no relations");
@@ -297,10 +367,10 @@ fn tell(random: &mut Random, profile: &Profile, beats: &[Beat], solution: &[Beat
             Role::Pool => scene.focus = None,
             _ => {}
         }
-        for (line, calculation) in kind.lines.iter().zip(&solved.calculations) {
+        for (line, calculation) in kind.lines.iter().zip(calculations.by_ref()) {
             let phrasings: Vec<&str> = line.split('|').collect();
-            let text = fill(random.pick(&phrasings), &scene, &solved.numbers, Some(*calculation));
-            lines.push(capitalised(&text));
+            let (phrasing, numbers) = (random.pick(&phrasings), solution.numbers[index]);
+            lines.push(Line { phrasing, scene, numbers, calculation: *calculation });
         }
         scene.changed |= matches!(kind.role, Role::Event | Role::Pool | Role::Sale);
         if kind.role == Role::Sale {
@@ -308,15 +378,15 @@ fn tell(random: &mut Random, profile: &Profile, beats: &[Beat], solution: &[Beat
         }
         alone = kind.role != Role::Relation;
     }
-    if distractor_at.is_some() && beats.len() == 1 {
+    if distractor_at.is_some() && plan.kinds.len() == 1 {
         insert_needless_fact(random, &scene, &mut sentences[0], magnitude);
     }
-    Draft {
-        kinds: beats.iter().map(|beat| beat.kind.name).collect(),
-        question: capitalised(&sentences.join(" ")),
+    Told {
+        kinds: plan.kinds.iter().map(|kind| kind.name).collect(),
+        sentences,
         lines,
-        answer: answer(solution),
-        right: beats.iter().flat_map(|beat| beat.calculations.clone()).collect(),
+        answer: solution.answer(plan),
+        right: story.calculations.clone(),
     }
 }
 

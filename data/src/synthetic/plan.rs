@@ -3,7 +3,7 @@
 use super::kinds::{Cast, KINDS, Kind, Role, SENSELESS_PAIRS, Unit};
 use super::random::Random;
 use super::scenarios::SCENARIOS;
-use super::template::Formula;
+use super::template::{Formula, Operand};
 
 /// One scenario with this many lines.
 pub(super) fn scenario(random: &mut Random, lines: usize) -> Vec<&'static Kind> {
@@ -18,10 +18,10 @@ pub(super) fn chain(random: &mut Random, lines: usize) -> Vec<&'static Kind> {
         let mut cast = State::default();
         let mut written = 0;
         loop {
-            let weights: Vec<u32> = KINDS
-                .iter()
-                .map(|kind| if cast.allows(kind, &plan, lines - written) { kind.weight } else { 0 })
-                .collect();
+            let mut weights = [0; KINDS.len()];
+            for (weight, kind) in weights.iter_mut().zip(KINDS) {
+                *weight = if cast.allows(kind, &plan, lines - written) { kind.weight } else { 0 };
+            }
             if weights.iter().all(|&weight| weight == 0) {
                 continue 'anew;
             }
@@ -57,6 +57,10 @@ impl State {
             Role::Question => kind.lines.len() == lines_left,
             Role::Event | Role::Relation | Role::Pool | Role::Sale => kind.lines.len() <= lines_left,
         };
+        // Most kinds end here, and this is asked a million times.
+        if !fits {
+            return false;
+        }
         let unit = match kind.unit {
             Unit::Either => true,
             Unit::Objects => !self.money,
@@ -70,7 +74,7 @@ impl State {
             Cast::Three => self.people == 3 && !self.pooled,
             Cast::Any => true,
         };
-        fits && unit && cast && last.name != kind.name && !SENSELESS_PAIRS.contains(&(last.name, kind.name))
+        unit && cast && last.name != kind.name && !SENSELESS_PAIRS.contains(&(last.name, kind.name))
     }
 
     fn follow(&mut self, kind: &Kind) {
@@ -100,9 +104,9 @@ fn every_fact_matters(plan: &[&Kind]) -> bool {
             let count = amounts.len();
             for operand in [formula.left, formula.right] {
                 needs |= match operand {
-                    "v" | "q" => amounts[count - 1],
-                    "w" => amounts[count - 2],
-                    "u" => amounts[0],
+                    Operand::Letter('v' | 'q') => amounts[count - 1],
+                    Operand::Letter('w') => amounts[count - 2],
+                    Operand::Letter('u') => amounts[0],
                     _ => 0,
                 };
             }

@@ -28,10 +28,10 @@ impl Numbers {
         self.0[position(letter)] = value;
     }
 
-    fn operand(&self, operand: &str) -> u32 {
-        match operand.parse() {
-            Ok(constant) => constant,
-            Err(_) => self.get(operand.chars().next().expect("an operand is a letter or a number")),
+    fn operand(&self, operand: Operand) -> u32 {
+        match operand {
+            Operand::Constant(constant) => constant,
+            Operand::Letter(letter) => self.get(letter),
         }
     }
 }
@@ -80,17 +80,36 @@ impl Calculation {
     }
 }
 
-/// What stands in the brackets of a line.
-pub(super) struct Formula<'a> {
-    pub(super) target: char,
-    pub(super) left: &'a str,
-    pub(super) operator: char,
-    pub(super) right: &'a str,
+/// One of the two numbers of a calculation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Operand {
+    /// A number that the story implies.
+    Constant(u32),
+    /// A number of the step.
+    Letter(char),
 }
 
-impl<'a> Formula<'a> {
+impl Operand {
+    fn of(text: &str) -> Operand {
+        match text.parse() {
+            Ok(constant) => Operand::Constant(constant),
+            Err(_) => Operand::Letter(text.chars().next().expect("an operand is a letter or a number")),
+        }
+    }
+}
+
+/// What stands in the brackets of a line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Formula {
+    pub(super) target: char,
+    pub(super) left: Operand,
+    pub(super) operator: char,
+    pub(super) right: Operand,
+}
+
+impl Formula {
     /// The formula of a line; all phrasings of a line have the same one.
-    pub(super) fn of_line(line: &'a str) -> Formula<'a> {
+    pub(super) fn of_line(line: &str) -> Formula {
         let start = line.find('[').expect("a line has a calculation") + 1;
         let end = line.find(']').expect("a bracket is closed");
         let formula = line[start..end].split(' ').next().expect("a split has a first part");
@@ -98,9 +117,9 @@ impl<'a> Formula<'a> {
         let at = expression.find(['+', '-', '*', '/']).expect("a calculation has an operator");
         Formula {
             target: target.chars().next().expect("a target is a letter"),
-            left: &expression[..at],
+            left: Operand::of(&expression[..at]),
             operator: expression.as_bytes()[at] as char,
-            right: &expression[at + 1..],
+            right: Operand::of(&expression[at + 1..]),
         }
     }
 

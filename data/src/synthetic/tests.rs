@@ -301,7 +301,7 @@ fn all_phrasings_of_a_line_calculate_the_same() {
         for line in kind.lines {
             let formulas = line.split('|').map(|phrasing| {
                 let formula = Formula::of_line(phrasing);
-                (formula.target, formula.left.to_string(), formula.operator, formula.right.to_string())
+                (formula.target, formula.left, formula.operator, formula.right)
             });
             assert_eq!(formulas.collect::<BTreeSet<_>>().len(), 1, "{line}");
         }
