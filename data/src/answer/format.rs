@@ -334,3 +334,7 @@ impl Eq for AnswerFormat {}
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a pattern of this file")
 }
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+pub(super) mod tests;

@@ -441,3 +441,7 @@ fn equals(text: &str, answer: &Answer) -> bool {
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("a pattern of this file")
 }
+
+#[cfg(test)]
+#[path = "number_tests.rs"]
+mod tests;
