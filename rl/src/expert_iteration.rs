@@ -146,6 +146,14 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
             return Err(run.interruption());
         }
     }
+    let of_best =
+        if start_is_best(&run, &numbers, &first_prompting, config.run.quiet)? { &first_prompting } else { &prompting };
+    table.after_and_last(&run, before.as_ref(), of_best, &prompting)?;
+    Ok(finish(&run))
+}
+
+/// Whether no round was better on validation than what round 1 samples from; says what best and last came to.
+fn start_is_best(run: &Run, numbers: &EiNumbers, first_prompting: &Prompting, quiet: bool) -> Result<bool> {
     let best = eval::read_index(&run.dir().join("checkpoints/index.json"))?.best;
     let start_is_best = best == checkpoint_name(0);
     if start_is_best && numbers.round > 0 {
@@ -154,12 +162,10 @@ pub fn train(config: &EiConfig, device: &Device) -> Result<PathBuf> {
             if first_prompting.shots.is_empty() { "" } else { ", asked after --shots solved problems" }
         );
     }
-    if let (false, Some(of_best), Some(of_last)) = (config.run.quiet, numbers.best, numbers.last) {
+    if let (false, Some(of_best), Some(of_last)) = (quiet, numbers.best, numbers.last) {
         eprintln!("ei validation maj@1: best {of_best:.3} ({best}), last {of_last:.3} (round {})", numbers.round);
     }
-    let of_best = if start_is_best { &first_prompting } else { &prompting };
-    table.after_and_last(&run, before.as_ref(), of_best, &prompting)?;
-    Ok(finish(&run))
+    Ok(start_is_best)
 }
 
 impl EiNumbers {

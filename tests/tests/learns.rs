@@ -106,6 +106,22 @@ struct Sometimes {
     _folder: TempDir,
 }
 
+/// Runs `rl sft` on the solutions of a folder until its samples are distributed as they are.
+fn sft(base: &Path, out: &Path, data_dir: &Path, more: &[&str]) {
+    let flags = [
+        &*flag("init", base),
+        &*flag("out", out),
+        &*flag("data-dir", data_dir),
+        "--benchmark=gsm8k",
+        "--steps=200",
+        "--batch-size=50",
+        "--learning-rate=3e-3",
+        "--warm-up=20",
+        "--eval-every=200",
+    ];
+    rl("sft", &[flags.as_slice(), more].concat()).unwrap();
+}
+
 /// Made once for all tests.
 fn right_sometimes() -> &'static Sometimes {
     static MADE: LazyLock<Sometimes> = LazyLock::new(|| {
@@ -115,19 +131,7 @@ fn right_sometimes() -> &'static Sometimes {
         write_gsm8k(&mixture, &mixed, &right).unwrap();
         write_gsm8k(&truth, &right, &right).unwrap();
         write_random_model(&base, &mixed, 1).unwrap();
-        let flags = [
-            &*flag("init", &base),
-            &*flag("out", &policy),
-            &*flag("data-dir", &mixture),
-            "--benchmark=gsm8k",
-            "--steps=200",
-            "--batch-size=50",
-            "--learning-rate=3e-3",
-            "--warm-up=20",
-            "--eval-every=200",
-            "--max-new-tokens=8",
-        ];
-        rl("sft", &flags).unwrap();
+        sft(&base, &policy, &mixture, &["--max-new-tokens=8"]);
         Sometimes { base, policy, truth, _folder: folder }
     });
     &MADE
@@ -276,20 +280,7 @@ fn labels_of_steps_tell_good_lines_from_bad_ones_where_the_outcome_of_the_whole_
     write_gsm8k(&mixture, &mixed, &right).unwrap();
     write_gsm8k(&truth, &right, &right).unwrap();
     write_random_model(&base, &mixed, 1).unwrap();
-    let flags = [
-        &*flag("init", &base),
-        &*flag("out", &policy),
-        &*flag("data-dir", &mixture),
-        "--benchmark=gsm8k",
-        "--steps=200",
-        "--batch-size=50",
-        "--learning-rate=3e-3",
-        "--warm-up=20",
-        "--eval-every=200",
-        "--max-new-tokens=24",
-        "--test-problems=0",
-    ];
-    rl("sft", &flags).unwrap();
+    sft(&base, &policy, &mixture, &["--max-new-tokens=24", "--test-problems=0"]);
     // Distinct right and wrong solutions are learnt alike, so each first line stands before as many right ones as wrong ones: the
     // outcome says nothing of it. Its fresh completions do.
     let of = |labels: &str| {
