@@ -1,12 +1,12 @@
 //! What return-conditioned RL writes into a solution: whether what follows shall be good (Havrilla et al. 2024, section on
 //! return-conditioned RL). The labels are given, never learnt. Knows no policy and no reward.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-use crate::{Example, PromptStyle, Prompting, Tokenizer, encode_prompt};
+use crate::{Example, PromptStyle, Prompting, Tokenizer, encode_prompt, prompt::end_id};
 
 /// What a policy is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ impl Goal {
 /// Labels and lines are tokenised apart, as a policy meets them when it writes after labels.
 ///
 /// # Errors
-/// A chat style without a template; a tokenizer without an end-of-sequence token.
+/// A chat style without a template.
 ///
 /// # Panics
 /// If there are neither as many goals as lines nor one.
@@ -81,7 +81,7 @@ pub fn encode_with_goals(
         given.push(start..tokens.len());
         tokens.extend(tokenizer.encode(line));
     }
-    tokens.push(*tokenizer.eos_ids().first().context("the tokenizer has no end-of-sequence token")?);
+    tokens.push(end_id(tokenizer, style));
     Ok(Example { tokens, prompt_len, given })
 }
 

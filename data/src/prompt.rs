@@ -3,7 +3,7 @@
 //! Prompt and completion are tokenised apart and then joined, so that the tokens of a completion never depend on whether it
 //! was written by a model or by a data set.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
@@ -104,6 +104,12 @@ pub fn encode_prompt(tokenizer: &Tokenizer, prompting: &Prompting, question: &st
     }
 }
 
+/// The token that ends a completion to learn from: of a chat, the one with which the chat template ends a message, where it has
+/// one of its own; else the first of [`Tokenizer::eos_ids`].
+pub fn end_id(tokenizer: &Tokenizer, style: PromptStyle) -> u32 {
+    tokenizer.turn_end().filter(|_| style == PromptStyle::Chat).unwrap_or_else(|| tokenizer.eos_ids()[0])
+}
+
 /// A problem as an example to learn from: its prompt, its solution and the end of the sequence.
 pub fn encode_example(tokenizer: &Tokenizer, style: PromptStyle, problem: &Problem) -> Result<Example> {
     let mut tokens = encode_prompt(tokenizer, &Prompting::bare(style), &problem.question)?;
@@ -113,7 +119,7 @@ pub fn encode_example(tokenizer: &Tokenizer, style: PromptStyle, problem: &Probl
         // After the header of a chat turn the text begins at once.
         PromptStyle::Chat => tokenizer.encode(&problem.solution),
     });
-    tokens.push(*tokenizer.eos_ids().first().context("the tokenizer has no end-of-sequence token")?);
+    tokens.push(end_id(tokenizer, style));
     Ok(Example::new(tokens, prompt_len))
 }
 
@@ -124,12 +130,12 @@ pub fn encode_reversed_prompt(tokenizer: &Tokenizer, solution: &str) -> Vec<u32>
 }
 
 /// A problem turned round as an example to learn from: its solution, its question and the end of the sequence.
-pub fn encode_reversed(tokenizer: &Tokenizer, problem: &Problem) -> Result<Example> {
+pub fn encode_reversed(tokenizer: &Tokenizer, problem: &Problem) -> Example {
     let mut tokens = encode_reversed_prompt(tokenizer, &problem.solution);
     let prompt_len = tokens.len();
     tokens.extend(tokenizer.encode(&completion_text(&problem.question)));
-    tokens.push(*tokenizer.eos_ids().first().context("the tokenizer has no end-of-sequence token")?);
-    Ok(Example::new(tokens, prompt_len))
+    tokens.push(end_id(tokenizer, PromptStyle::Plain));
+    Example::new(tokens, prompt_len)
 }
 
 /// The token ids of the first lines of a solution, for a model to go on from.
@@ -155,7 +161,7 @@ pub fn encode_written(
     let own = own_part(completion);
     let ended = ended || own.len() < completion.len();
     tokens.extend(tokenizer.encode(if ended { own.trim_end() } else { own }));
-    tokens.extend(tokenizer.eos_ids().first().filter(|_| ended));
+    tokens.extend(ended.then(|| end_id(tokenizer, prompting.style)));
     Ok(Example::new(tokens, prompt_len))
 }
 
@@ -203,7 +209,7 @@ mod tests {
     #[test]
     fn a_problem_turned_round_asks_for_its_question() {
         let (tokenizer, problem) = (tokenizer(), problem());
-        let example = encode_reversed(&tokenizer, &problem).unwrap();
+        let example = encode_reversed(&tokenizer, &problem);
         let (prompt, completion) = example.tokens.split_at(example.prompt_len);
         assert_eq!(tokenizer.decode(prompt), "Answer: 6*4 = <<6*4=24>>24\n#### 24\nQuestion:");
         assert_eq!(tokenizer.decode(completion), format!(" {}", problem.question));

@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::model_files::refuse_pickles_alone;
+
 /// What such a path begins with.
 const PREFIX: &str = "hf:";
 
@@ -41,11 +43,15 @@ pub(crate) fn hint(path: &Path) -> String {
 /// Fetches a model's files into the hub's cache ([`cache_folder`]), those that are not there yet; the folder that they lie in.
 ///
 /// # Errors
-/// A name that is none; a hub that cannot be reached, where the cache does not have the model.
+/// A name that is none; a model with weights in PyTorch's format alone; a hub that cannot be reached, where the cache does not
+/// have the model.
 pub(crate) fn fetch(name: &str) -> Result<PathBuf> {
     ensure!(is_name(name), "hf:{name}: write it as hf:OWNER/NAME");
     let cache = cache_folder(&|name| std::env::var_os(name)).map_or_else(Cache::default, Cache::new);
     download(name, &cache).or_else(|error| {
+        if !error.is::<ApiError>() {
+            return Err(error);
+        }
         let kept = MAIN_FILES.iter().find_map(|file| cache.model(name.to_string()).get(file));
         match kept.as_deref().and_then(Path::parent) {
             Some(folder) => {
@@ -78,13 +84,14 @@ fn in_home(path: PathBuf) -> PathBuf {
     }
 }
 
-fn download(name: &str, cache: &Cache) -> Result<PathBuf, ApiError> {
+fn download(name: &str, cache: &Cache) -> Result<PathBuf> {
     // The token lies in `HF_HOME`, wherever the cache is.
     let token = Cache::from_env().token();
     let builder = ApiBuilder::from_env().with_cache_dir(cache.path().clone()).with_token(token);
     let repository = builder.with_progress(true).build()?.model(name.to_string());
-    let files = repository.info()?.siblings;
-    let wanted: Vec<&str> = files.iter().map(|file| file.rfilename.as_str()).filter(|file| is_wanted(file)).collect();
+    let files: Vec<String> = repository.info()?.siblings.into_iter().map(|file| file.rfilename).collect();
+    refuse_pickles_alone(&format!("{PREFIX}{name}"), &files)?;
+    let wanted: Vec<&str> = files.iter().map(String::as_str).filter(|file| is_wanted(file)).collect();
     for file in &wanted {
         repository.get(file)?;
     }

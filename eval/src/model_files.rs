@@ -27,14 +27,21 @@ pub(crate) fn check(path: &Path) -> Result<()> {
         };
         check_file(&path.join(name), expected)?;
     }
+    refuse_pickles_alone(&path.display().to_string(), &names)
+}
+
+/// Refuses a model, by the names of its files, that has weights in PyTorch's format alone.
+///
+/// # Errors
+/// Such a model, with what to do.
+pub(crate) fn refuse_pickles_alone(model: &str, files: &[String]) -> Result<()> {
     let is_pickle =
         |name: &&String| name.starts_with("pytorch_model") && name.ends_with(".bin") || name.ends_with(".pth");
-    let has_weights = names.iter().any(|name| name.ends_with(".safetensors"));
-    match names.iter().find(is_pickle).filter(|_| !has_weights) {
+    let has_weights = files.iter().any(|name| name.ends_with(".safetensors"));
+    match files.iter().find(is_pickle).filter(|_| !has_weights) {
         Some(name) => bail!(
-            "{} has its weights in PyTorch's format alone ({name}), which is not read: load it in transformers and save it with \
-             `model.save_pretrained(DIR, safe_serialization=True)`",
-            path.display()
+            "{model} has its weights in PyTorch's format alone ({name}), which is not read: load it in transformers and save it with \
+             `model.save_pretrained(DIR, safe_serialization=True)`"
         ),
         None => Ok(()),
     }
@@ -89,6 +96,14 @@ mod tests {
             let error = error_of(files, path);
             assert!(parts.iter().all(|part| error.contains(part)), "{error} has not all of {parts:?}");
         }
+    }
+
+    #[test]
+    fn a_model_on_the_hub_with_pickles_alone_is_refused_by_its_list_of_files() {
+        let files = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<String>>();
+        let error = refuse_pickles_alone("hf:a/b", &files(&["config.json", "pytorch_model.bin"])).unwrap_err();
+        assert!(error.to_string().starts_with("hf:a/b has its weights in PyTorch's format alone"), "{error}");
+        refuse_pickles_alone("hf:a/b", &files(&["model.safetensors", "pytorch_model.bin"])).unwrap();
     }
 
     #[test]

@@ -257,7 +257,7 @@ fn reversed(policy: &Policy, problems: &[Problem], config: &AugmentConfig) -> Re
     let context = policy.model.config.max_position_embeddings;
     let encode = |problems: &[Problem]| -> Result<Vec<Example>> {
         let reversed = problems.iter().map(|problem| encode_reversed(&policy.tokenizer, problem));
-        let mut examples = reversed.collect::<Result<Vec<_>>>()?;
+        let mut examples: Vec<Example> = reversed.collect();
         let all = examples.len();
         examples.retain(|example| example.tokens.len() <= context);
         if examples.len() < all {

@@ -1,6 +1,7 @@
 //! Claims about tokenizers: those trained here, and those of published models.
 
 use super::*;
+use crate::{Answer, Goal, Problem, PromptStyle, Prompting, encode_example, encode_with_goals, encode_written};
 
 fn texts() -> Vec<String> {
     (0..200)
@@ -219,6 +220,31 @@ fn the_token_with_which_a_chat_template_ends_a_message_is_found() {
     assert_eq!(end("{{ messages[0].content }}"), None, "the model's message is left out");
     assert_eq!(end("{{ raise_exception('no') }}"), None, "it cannot be rendered");
     assert_eq!(trained().turn_end(), None, "there is no template");
+}
+
+/// Llama 3's configurations name the end of a text first, and end a message with another token.
+#[test]
+fn an_example_ends_as_its_style_ends() {
+    let template = "{% for m in messages %}{{ m.content + '<|eot|>' }}{% endfor %}";
+    let json = with_tokens(&["<|eot|>"], None).to_json();
+    let config = json!({"eos_token": END_OF_TEXT, "chat_template": template}).to_string();
+    let folder = folder(&[("tokenizer_config.json", &config)]);
+    std::fs::write(folder.path().join("tokenizer.json"), json).unwrap();
+    let tokenizer = Tokenizer::load(folder.path()).unwrap();
+    let [end_of_text, end_of_turn] = [END_OF_TEXT, "<|eot|>"].map(|name| tokenizer.encode(name)[0]);
+    for (style, end) in [(PromptStyle::Plain, end_of_text), (PromptStyle::Chat, end_of_turn)] {
+        let written = encode_written(&tokenizer, &Prompting::bare(style), "Why?", " 6", true).unwrap();
+        let labelled = encode_with_goals(&tokenizer, style, "Why?", " 6", &[Goal::Good]).unwrap();
+        let problem = Problem {
+            id: "test/0".into(),
+            question: "Why?".into(),
+            solution: "6".into(),
+            answer: Answer::from_integer(6),
+            worked: None,
+        };
+        let solved = encode_example(&tokenizer, style, &problem).unwrap();
+        assert_eq!([written, labelled, solved].map(|example| *example.tokens.last().unwrap()), [end; 3], "{style:?}");
+    }
 }
 
 #[test]
