@@ -231,7 +231,8 @@ impl Story {
     /// number.
     fn solve(&mut self, plan: &Plan, limit: u32, mistake: Option<Mistake>) -> bool {
         let Story { numbers, calculations, amounts } = self;
-        (calculations.clear(), amounts.clear());
+        calculations.clear();
+        amounts.clear();
         for ((kind, formulas), numbers) in plan.kinds.iter().zip(&plan.formulas).zip(numbers) {
             set_amounts(numbers, amounts);
             for formula in formulas {
