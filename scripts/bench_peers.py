@@ -11,7 +11,7 @@ Times the same shapes one after the other, several times in turn, and prints med
 - a rollout, 96 samples of each of 8 prompts of differing length that end by themselves: against `generate` of transformers
   with `num_return_sequences=96`, and against a hand-written PyTorch loop with a static cache over the same prompts.
 
-Weights are random on both sides; the tokens that end a sample are those whose id is divisible by 48, so samples are of
+Weights are random on both sides; the tokens that end a sample are those whose id is divisible by 48, so samples have
 about 48 tokens. Times are wall and CPU seconds (user and system, all threads). Needs torch and transformers; last run with
 torch 2.15.0 and transformers 5.23.0.
 """

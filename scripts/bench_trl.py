@@ -4,7 +4,7 @@
     python scripts/bench_trl.py CHECKPOINT [--rl target/release/rl] [--trl-python PYTHON] [--threads 1,2] [--pairs 3]
 
 CHECKPOINT is one that `rl sft` has left (RUN/checkpoints/step-N). A step is a rollout of 256 samples, 4 of each of 64
-questions of the embedded benchmark, at most 112 tokens each; one look at them by policy, critic and reference; and 4 epochs
+questions of the embedded benchmark, at most 112 tokens each; one pass over them by policy, critic and reference; and 4 epochs
 of 4 optimiser steps of 64 samples. Our rewards are those of `--reward sparse`; TRL's reward model here is one that computes
 nothing. Both have critics: ours is a copy of the top blocks, TRL's a copy of the whole model.
 

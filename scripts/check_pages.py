@@ -18,23 +18,23 @@ from pathlib import Path
 WORK = """
 <script>
 {
-const told = document.documentElement.dataset;
+const found = document.documentElement.dataset;
 const shown = () => [...document.querySelectorAll("article")].filter(article => !article.hidden);
-told.drawings = [...document.querySelectorAll("svg")].filter(svg => svg.getBoundingClientRect().width > 100).length;
-told.tables = document.querySelectorAll("table").length;
-told.foreign = performance.getEntriesByType("resource").length;
+found.drawings = [...document.querySelectorAll("svg")].filter(svg => svg.getBoundingClientRect().width > 100).length;
+found.tables = document.querySelectorAll("table").length;
+found.foreign = performance.getEntriesByType("resource").length;
 const form = document.getElementById("filter");
 if (form) {
-  told.all = shown().length;
+  found.all = shown().length;
   for (const kind of ["right", "wrong"]) {
     form.elements.kind.value = kind;
     form.dispatchEvent(new Event("input"));
-    told[kind] = shown().length;
-    told[kind + "Said"] = parseInt(document.getElementById("count").textContent);
-    told[kind + "Others"] = shown().filter(article => article.className !== kind).length;
+    found[kind] = shown().length;
+    found[kind + "Said"] = parseInt(document.getElementById("count").textContent);
+    found[kind + "Others"] = shown().filter(article => article.className !== kind).length;
   }
 }
-told.done = "yes";
+found.done = "yes";
 }
 </script>
 """
@@ -42,19 +42,19 @@ told.done = "yes";
 
 def main():
     for path in map(Path, sys.argv[1:]):
-        told = opened(path)
-        report = "all" in told
-        expect(path, told.get("done") == "yes", "a script of the page failed")
-        expect(path, told["foreign"] == "0", "it loads something")
-        expect(path, int(told["drawings"]) > 0, "it shows no drawing")
-        expect(path, int(told["tables"]) > 0, "it shows no table")
+        found = opened(path)
+        report = "all" in found
+        expect(path, found.get("done") == "yes", "a script of the page failed")
+        expect(path, found["foreign"] == "0", "it loads something")
+        expect(path, int(found["drawings"]) > 0, "it shows no drawing")
+        expect(path, int(found["tables"]) > 0, "it shows no table")
         if report:
-            right, wrong, together = (int(told[name]) for name in ("right", "wrong", "all"))
+            right, wrong, together = (int(found[name]) for name in ("right", "wrong", "all"))
             expect(path, together > 0 and right + wrong == together, f"{right} right and {wrong} wrong of {together}")
             for kind in ("right", "wrong"):
-                expect(path, told[kind] == told[kind + "Said"], f"it says {told[kind + 'Said']} {kind} and shows {told[kind]}")
-                expect(path, told[kind + "Others"] == "0", f"it shows others among the {kind} ones")
-        print(path, {name: value for name, value in told.items() if name != "done"})
+                expect(path, found[kind] == found[kind + "Said"], f"it says {found[kind + 'Said']} {kind} and shows {found[kind]}")
+                expect(path, found[kind + "Others"] == "0", f"it shows others among the {kind} ones")
+        print(path, {name: value for name, value in found.items() if name != "done"})
 
 
 def opened(path):

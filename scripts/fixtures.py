@@ -2,10 +2,11 @@
 
     python scripts/fixtures.py        # rewrites model/tests/fixtures/ and rl/tests/fixtures/
 
-The files are committed, so the tests need neither Python nor this script. Everything is seeded and runs on one
-CPU thread; the files in the repository were made with Python 3.11.7, torch 2.15.0, transformers 5.24.0,
-safetensors 0.8.0, numpy 2.4.6, gguf 0.19.0 (each JSON file repeats them under "versions"). All arithmetic is float32,
-and numbers are printed with 9 significant digits, which name a float32 exactly.
+It is long because it has every reference number in one place, with one seed and one list of versions. The files are
+committed, so the tests need neither Python nor this script. Everything is seeded and runs on one CPU thread; the
+files in the repository were made with Python 3.11.7, torch 2.15.0, transformers 5.24.0, safetensors 0.8.0, numpy
+2.4.6, gguf 0.19.0 (each JSON file repeats them under "versions"). All arithmetic is float32, and numbers are printed
+with 9 significant digits, which name a float32 exactly.
 """
 
 # Schema. Notation: [2][len] is a list of 2 lists whose lengths vary, [3, 7] a rectangular nested list.

@@ -1,0 +1,282 @@
+//! The claims of the paper, each with a verdict that is computed from results.
+//!
+//! What is claimed stands in `study.toml`; `part.rs` resolves which runs it compares, `measure.rs` reads a number of a run, and
+//! `verdict.rs` makes a verdict of a difference. Here it becomes text.
+
+mod measure;
+mod part;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use super::{
+    methods::samples_of_ei,
+    rendered::{Rendered, csv_line, rule},
+};
+use crate::{
+    results::{Cell, Size, questions_of},
+    study::{Claim, Study},
+};
+use anyhow::Result;
+use measure::{CONVERGED, Unit};
+use part::{Part, resolve};
+use std::{collections::BTreeMap, fmt::Write};
+use verdict::{CLOSE, Finding, SMALLEST, Verdict, decide, decide_across};
+
+/// A part of a claim at one size, or at one against another.
+struct Row {
+    part: Part,
+    finding: Finding,
+    /// The sizes.
+    models: Vec<String>,
+}
+
+/// A claim and what was found.
+struct Found<'a> {
+    number: usize,
+    claim: &'a Claim,
+    rows: Vec<Row>,
+}
+
+/// All claims: a summary, and a table a claim.
+///
+/// # Errors
+/// Results of different questions.
+pub fn claims(study: &Study, title: &str, sizes: &[Size]) -> Result<Rendered> {
+    let find = |(number, claim)| find(study, number, claim, sizes);
+    let found: Vec<Found<'_>> = (1..).zip(&study.claims).map(find).collect();
+    let mut csv: String = "claim,part,model,difference,half_width,unit,seeds,verdict\n".into();
+    let mut markdown = String::new();
+    writeln!(markdown, "# {title}\n\n{}\n", measured_on(study, sizes)?)?;
+    summary(&found, sizes, &mut markdown)?;
+    writeln!(markdown, "\n{}", how())?;
+    for found in &found {
+        section(found, &mut markdown)?;
+        csv.extend(found.rows.iter().map(|row| csv_row(found.number, row)));
+    }
+    Ok(Rendered { markdown, csv, svg: None })
+}
+
+/// How verdicts come about.
+fn how() -> String {
+    let [smallest, close, converged] = [SMALLEST, CLOSE, CONVERGED].map(|share| 100.0 * share);
+    format!(
+        "\
+    Every verdict is computed. Two runs are compared seed by seed and question by question: the mean of the differences, ± half of a \
+    95 % interval of what seeds leave open (Student's t) and what questions do, each counted once. (Where a run does not tell what each \
+    question scored, as at looks at validation, the intervals are added as if the questions had been different ones, which is too \
+    wide.) One seed cannot tell, and neither can seeds that all come to the same. A run is its checkpoint that was best on validation; \
+    passes of SFT are compared by their last. Where one of several runs is taken because of what it scored, the verdict that this \
+    favours asks for an interval that allows for all of them (Bonferroni).\n\n\
+    - **Better**: the interval lies above 0; otherwise refuted where all of it is below {smallest} points (of solutions, rounds \
+    and samples: below 0).\n\
+    - **No gain**: it lies below {close} points, and not all of it above 0; refuted where all of it is above 0. A gain of less than \
+    {close} points can hide in that: to exclude {smallest} takes several times as many questions and seeds.\n\
+    - **Close**: it lies within {close} points on both sides; refuted where all of it is outside.\n\
+    - **Converged**: at the first look at validation with {converged} % of the gain of the best look over the start. If that is the \
+    last look, the run was still rising, and cannot tell. The start is the best look of SFT; of a base, which has no look, what it scores \
+    on test problems after its solved problems, and a run that never looks better than that cannot tell either.\n\n\
+    A claim holds if all its parts do at all sizes where their runs are, and does not hold if one of them does not: in brackets, how many \
+    parts hold, are refuted, and cannot tell (two that are joined by *or* are one). Nothing is corrected \
+    for their number, and of many parts one may be refuted by chance: of those that are true but only just, about one in forty. *In part*: some of its runs were not made at that size."
+    )
+}
+
+fn find<'a>(study: &'a Study, number: usize, claim: &'a Claim, sizes: &[Size]) -> Found<'a> {
+    let mut rows = Vec::new();
+    for size in sizes {
+        let models = vec![size.model.clone()];
+        let parts = claim.parts.iter().map(|part| resolve(study, part, size));
+        rows.extend(parts.map(|part| Row { finding: decide(study, &part, size), part, models: models.clone() }));
+    }
+    if let [small, .., large] = sizes {
+        let models = vec![large.model.clone(), small.model.clone()];
+        let across = claim.across.iter().map(|part| resolve(study, part, large));
+        rows.extend(across.map(|part| Row {
+            finding: decide_across(study, &part, large, small),
+            part,
+            models: models.clone(),
+        }));
+    }
+    Found { number, claim, rows }
+}
+
+impl Found<'_> {
+    /// Whether a row counts: a part that was not run at one size does not weaken what others have found, and one that was run at none
+    /// counts once.
+    fn counts(&self, row: &Row) -> bool {
+        let mut same = self.rows.iter().filter(|other| other.part.what == row.part.what);
+        let is_first = same.clone().next().is_some_and(|first| first.models == row.models);
+        row.finding.not_run.is_empty() || is_first && same.all(|other| !other.finding.not_run.is_empty())
+    }
+
+    /// Of each part of some rows that counts, those that are joined by "or" as one.
+    fn parts<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<Verdict> {
+        let rows: Vec<&Row> = rows.filter(|row| self.counts(row)).collect();
+        let alternatives = rows.chunk_by(|_, next| next.part.or);
+        alternatives.filter_map(|rows| Verdict::any(rows.iter().map(|row| row.finding.verdict))).collect()
+    }
+
+    /// Of one size, or of one against another; `None` where nothing was run that another size has not.
+    fn of(&self, models: &[String]) -> Option<Verdict> {
+        Verdict::all(self.parts(self.rows.iter().filter(|row| row.models == models)))
+    }
+
+    /// Numbers of parts that hold, are refuted, and are undecided.
+    fn count(&self) -> String {
+        let parts = self.parts(self.rows.iter());
+        let of = |verdict| parts.iter().filter(|&&part| part == verdict).count().to_string();
+        [Verdict::Holds, Verdict::DoesNotHold, Verdict::CannotTell].map(of).join(", ")
+    }
+
+    /// Whether the claim compares sizes and there is one only.
+    fn lacks_a_size(&self) -> bool {
+        !self.claim.across.is_empty() && self.rows.iter().all(|row| row.models.len() == 1)
+    }
+
+    /// Of all sizes.
+    fn verdict(&self) -> Verdict {
+        let by_models = self.rows.chunk_by(|a, b| a.models == b.models);
+        let lacking = self.lacks_a_size().then_some(Verdict::CannotTell);
+        let found = by_models.filter_map(|rows| self.of(&rows[0].models));
+        Verdict::all(found.chain(lacking)).unwrap_or(Verdict::CannotTell)
+    }
+}
+
+/// Which questions, sizes, seeds and samples.
+fn measured_on(study: &Study, sizes: &[Size]) -> Result<String> {
+    let of_size = |size: &Size| {
+        let seeds = size.by_seed.iter().map(|runs| runs.seed.to_string()).collect::<Vec<_>>().join(", ");
+        format!("`{}` (seed(s) {seeds}; K of maj@K and pass@K is {})", size.model, size.most_samples())
+    };
+    let of_sizes = sizes.iter().map(of_size).collect::<Vec<_>>().join("; ");
+    Ok(format!("Measured on {}: {of_sizes}.{}", questions_of(sizes)?, samples_of_ei(&study.reference.ei, sizes)))
+}
+
+fn summary(found: &[Found<'_>], sizes: &[Size], markdown: &mut String) -> Result<()> {
+    let mut compared: Vec<Vec<String>> = sizes.iter().map(|size| vec![size.model.clone()]).collect();
+    if let [small, .., large] = sizes {
+        compared.push(vec![large.model.clone(), small.model.clone()]);
+    }
+    let heads: Vec<String> = compared.iter().map(|models| named(models)).collect();
+    writeln!(markdown, "| | claim | verdict | {} |", heads.join(" | "))?;
+    writeln!(markdown, "{}", rule(compared.len() + 3))?;
+    for found in found {
+        let in_part = |models: &Vec<String>| {
+            if found.rows.iter().any(|row| row.models == *models && !found.counts(row)) { ", in part" } else { "" }
+        };
+        let of = |models: &Vec<String>| {
+            found.of(models).map_or("—".into(), |verdict| format!("{verdict}{}", in_part(models)))
+        };
+        let each = compared.iter().map(of).collect::<Vec<_>>().join(" | ");
+        let (number, text, verdict) = (found.number, &found.claim.text, found.verdict());
+        writeln!(markdown, "| {number} | {text} | **{verdict}** ({}) | {each} |", found.count())?;
+    }
+    Ok(())
+}
+
+fn section(found: &Found<'_>, markdown: &mut String) -> Result<()> {
+    let Found { number, claim, rows } = found;
+    writeln!(markdown, "\n## Claim {number}: {}\n\n{}\n\n*Test:* {}\n", found.verdict(), claim.text, claim.test)?;
+    writeln!(markdown, "| part | size | measured | seeds | verdict |\n| --- | --- | --- | --- | --- |")?;
+    for row in rows.iter().filter(|row| found.counts(row)) {
+        let Row { part, finding, models } = row;
+        let seeds = finding.difference.map_or("—".into(), |difference| difference.seeds.to_string());
+        let why = finding.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        writeln!(
+            markdown,
+            "| {} | {} | {} | {seeds} | {}{why} |",
+            part.what,
+            named(models),
+            shown(row),
+            finding.verdict
+        )?;
+    }
+    let mut left_out: BTreeMap<&[String], Vec<&str>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| !found.counts(row)) {
+        let names = left_out.entry(&row.models).or_default();
+        let new =
+            row.finding.not_run.iter().map(String::as_str).filter(|name| !names.contains(name)).collect::<Vec<_>>();
+        names.extend(new);
+    }
+    if found.lacks_a_size() {
+        writeln!(markdown, "\nWith one size, what it says of a larger one cannot be told.")?;
+    }
+    for (models, names) in left_out {
+        writeln!(markdown, "\nNot run on {}, and not counted: `{}`.", named(models), names.join("`, `"))?;
+    }
+    Ok(())
+}
+
+fn named(models: &[String]) -> String {
+    format!("`{}`", models.join("` against `"))
+}
+
+/// The figures and their difference, as one sum.
+fn shown(row: &Row) -> String {
+    let Row { part, finding, models } = row;
+    let Some(difference) = finding.difference else { return "—".into() };
+    let unit = part.measure.unit();
+    let terms: Vec<(f64, &String)> = match models.as_slice() {
+        [large, small] => vec![(1.0, large), (-1.0, small)],
+        _ => part.terms.iter().map(|(weight, name)| (*weight, name)).collect(),
+    };
+    if let [(_, name)] = terms[..] {
+        let text = if unit == Unit::Share { signed(unit, difference) } else { figure(unit, difference) };
+        return format!("`{name}` **{text}**");
+    }
+    let mut text = String::new();
+    for (place, ((weight, name), cell)) in terms.iter().zip(&finding.terms).enumerate() {
+        text += match (place, *weight > 0.0, unit) {
+            (0, ..) => "",
+            (_, false, Unit::Samples) => " ÷ ",
+            (_, false, _) => " − ",
+            (_, true, _) => " + ",
+        };
+        if weight.abs() != 1.0 {
+            text += &format!("{} × ", weight.abs());
+        }
+        text += &format!("`{name}` {}", figure(unit, *cell));
+    }
+    format!("{text} = **{}**", signed(unit, difference))
+}
+
+fn figure(unit: Unit, cell: Cell) -> String {
+    let Cell { mean, half_width, .. } = cell;
+    let text = match unit {
+        Unit::Share => format!("{:.1} ± {:.1}", 100.0 * mean, 100.0 * half_width),
+        Unit::Rounds | Unit::Solutions => format!("{mean:.2} ± {half_width:.2}"),
+        Unit::Samples => powers(cell, 0),
+    };
+    text.replace('-', "−")
+}
+
+fn signed(unit: Unit, cell: Cell) -> String {
+    let plus = if cell.mean < 0.0 { "" } else { "+" };
+    match unit {
+        Unit::Samples => powers(cell, 2),
+        Unit::Share | Unit::Rounds | Unit::Solutions => format!("{plus}{}", figure(unit, cell)),
+    }
+}
+
+/// What a logarithm and its interval stand for.
+fn powers(Cell { mean, half_width, .. }: Cell, digits: usize) -> String {
+    let [low, mid, high] = [mean - half_width, mean, mean + half_width].map(|log| 10f64.powf(log));
+    format!("{mid:.digits$} [{low:.digits$}, {high:.digits$}]")
+}
+
+fn csv_row(number: usize, Row { part, finding, models }: &Row) -> String {
+    let unit = match part.measure.unit() {
+        Unit::Share => "share",
+        Unit::Samples => "log10 samples",
+        Unit::Rounds => "rounds",
+        Unit::Solutions => "solutions",
+    };
+    let difference = finding.difference.map_or([String::new(), String::new(), "0".into()], |cell| {
+        [format!("{:.5}", cell.mean), format!("{:.5}", cell.half_width), cell.seeds.to_string()]
+    });
+    let [mean, half_width, seeds] = difference;
+    let model = models.join(" against ");
+    let (number, verdict) = (number.to_string(), finding.verdict.to_string());
+    csv_line(&[&number, &part.what, &model, &mean, &half_width, unit, &seeds, &verdict])
+}

@@ -1,0 +1,108 @@
+//! Where methods gain and lose: the embedded benchmark's test problems by how large their numbers are. Not in the paper; it shows why a
+//! metric over all of them moves as it does.
+
+use super::rendered::{Rendered, cell_or_dash, rule};
+use crate::{
+    results::{Cell, Crossed, ERROR, Size, metric, over_seeds, questions_of, reports},
+    study::Row,
+};
+use anyhow::{Result, ensure};
+use data::{Benchmark, DataOptions, Problem, Split, load};
+use eval::{Estimate, Metric, MetricKind, Report};
+use std::fmt::Write;
+
+/// The largest number of a question and its answer, at most, but for the last class.
+const BOUNDS: [u64; 2] = [20, 99];
+const HEADS: [&str; 3] = ["to 20", "to 99", "larger"];
+
+/// A table with a row a method, and the metrics of each class of problems.
+///
+/// # Errors
+/// Results of another benchmark.
+pub fn numbers(title: &str, rows: &[Row], sizes: &[Size]) -> Result<Rendered> {
+    let problems = load(Benchmark::Synthetic, Split::Test, &DataOptions::default())?;
+    let is_known = |report: &Report| (report.benchmark, report.split) == (Benchmark::Synthetic, Split::Test);
+    ensure!(reports(sizes).all(is_known), "this table needs the embedded benchmark's test split");
+    let classes: Vec<usize> = problems.iter().map(class).collect();
+    table(title, rows, sizes, &classes)
+}
+
+/// The class that a problem belongs to.
+fn class(problem: &Problem) -> usize {
+    let text = format!("{} {}", problem.question, problem.answer);
+    let numbers = text.split(|letter: char| !letter.is_ascii_digit()).filter_map(|number| number.parse::<u64>().ok());
+    let largest = numbers.max().unwrap_or(0);
+    BOUNDS.iter().take_while(|&&bound| bound < largest).count()
+}
+
+fn table(title: &str, rows: &[Row], sizes: &[Size], classes: &[usize]) -> Result<Rendered> {
+    let mut rendered = Rendered {
+        markdown: format!("{title}\n"),
+        csv: "model,method,numbers,metric,mean,half_width,seeds\n".into(),
+        svg: None,
+    };
+    for size in sizes {
+        let metrics = [metric(MetricKind::Maj, 1), metric(MetricKind::Pass, size.most_samples())];
+        let heads = metrics.iter().flat_map(|metric| HEADS.map(|head| format!("{metric}, {head}"))).collect::<Vec<_>>();
+        writeln!(rendered.markdown, "\n| `{}` | seeds | {} |", size.model, heads.join(" | "))?;
+        writeln!(rendered.markdown, "{}", rule(heads.len() + 2))?;
+        for (label, name) in rows.iter().filter(|(_, name)| size.of(name).next().is_some()) {
+            write!(rendered.markdown, "| {label} | {} |", size.of(name).count())?;
+            for metric in metrics {
+                for (class, head) in HEADS.iter().enumerate() {
+                    let cell = of_class(size, name, metric, |question| classes.get(question) == Some(&class));
+                    if let Some(cell) = cell {
+                        rendered.csv += &cell.csv_line(&[&size.model, label, head, &metric.to_string()]);
+                    }
+                    write!(rendered.markdown, " {} |", cell_or_dash(cell, 3))?;
+                }
+            }
+            writeln!(rendered.markdown)?;
+        }
+    }
+    let questions = reports(sizes).map(|report| report.problems).max().unwrap_or(0);
+    let count = |class: usize| classes.iter().take(questions).filter(|&&of| of == class).count();
+    let counts = HEADS.iter().enumerate().map(|(class, head)| format!("{} {head}", count(class))).collect::<Vec<_>>();
+    writeln!(
+        rendered.markdown,
+        "\nMeasured on {}: {}. Mean over seeds ± half of a 95 % interval over questions and seeds together; none where all of several \
+         seeds score the same. —: not known.",
+        questions_of(sizes)?,
+        counts.join(", ")
+    )?;
+    Ok(rendered)
+}
+
+/// A metric of some questions alone.
+fn of_class(size: &Size, name: &str, metric: Metric, is_of_it: impl Fn(usize) -> bool) -> Option<Cell> {
+    let of_seed = |scores: Vec<f64>| {
+        scores.into_iter().enumerate().filter(|(question, _)| is_of_it(*question)).map(|(_, score)| score).collect()
+    };
+    let scores: Vec<Vec<f64>> = size.of(name).filter_map(|run| run.scores(metric)).map(of_seed).collect();
+    match scores.as_slice() {
+        // As in the report of one seed, whose interval is better for shares near 0 and 1.
+        [of_seed] if !of_seed.is_empty() => over_seeds(&[Estimate::over_questions(of_seed)], ERROR),
+        _ => Crossed::of(&scores).map(|crossed| crossed.cell(ERROR)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data::Answer;
+
+    #[test]
+    fn a_problem_is_of_the_class_of_its_largest_number() {
+        let problem = |question: &str, answer: i64| Problem {
+            id: "a".into(),
+            question: question.into(),
+            solution: String::new(),
+            answer: Answer::from_integer(answer),
+            worked: None,
+        };
+        assert_eq!(class(&problem("Tom has 20 apples.", 3)), 0);
+        assert_eq!(class(&problem("Tom has 7 boxes of 3.", 21)), 1);
+        assert_eq!(class(&problem("Tom has 99 apples.", 9)), 1);
+        assert_eq!(class(&problem("Tom, 12, has 100 apples.", 9)), 2);
+    }
+}

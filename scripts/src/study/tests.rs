@@ -1,0 +1,136 @@
+use super::{Disk, Setup, SetupArgs, Step, Study};
+use clap::Parser;
+use std::{fs, path::Path};
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    setup: SetupArgs,
+}
+
+fn setup(flags: &str) -> anyhow::Result<Setup> {
+    let flags = Flags::try_parse_from(["study", "--programs", "."].into_iter().chain(flags.split_whitespace()))?;
+    Setup::new(Study::declared(), &flags.setup)
+}
+
+/// The commands of a part of the study of which nothing is there yet.
+fn plan(flags: &str) -> Vec<String> {
+    let (setup, mut disk) = (setup(flags).unwrap(), Disk::default());
+    let mut steps = setup.stand_in_steps(&disk).unwrap();
+    for (folder, run) in setup.items() {
+        steps.extend(setup.steps(folder, run, &mut disk).unwrap());
+    }
+    steps.iter().map(Step::to_string).collect()
+}
+
+/// The runs that a part of the study has results of.
+fn results(flags: &str) -> Vec<&'static str> {
+    setup(flags).unwrap().items().into_iter().map(|(_, run)| run.name.as_str()).collect()
+}
+
+#[test]
+fn every_profile_has_commands_for_all_of_its_runs() {
+    for (flags, count) in [
+        ("--profile smoke", 38),
+        ("--profile cpu", 174),
+        ("--profile cpu --benchmark svamp --data-dir D --init-small m", 20),
+        ("--profile gpu --init-small m --init-large l --seeds 1", 58),
+    ] {
+        let results = plan(flags).iter().filter(|command| command.starts_with("collect ")).count();
+        assert_eq!(results, count, "{flags}");
+    }
+}
+
+#[test]
+fn what_a_run_needs_is_done_first_and_once_and_its_own_flags_come_last() {
+    let commands = plan("--profile cpu --only ppo-sparse-orm --seed 1 --small-only --out o -- --quiet");
+    let of_rl: Vec<&str> = commands.iter().filter_map(|command| command.split(' ').nth(1)).collect();
+    assert_eq!(of_rl[..5], ["pretrain", "sft", "orm", "ppo", "run"]);
+    assert_eq!(
+        commands[3],
+        "rl ppo --seed 1 --model nano --benchmark synthetic --eval-problems 400 --test-problems 100 --test-samples 1 \
+         --out o/nano-seed1/ppo-sparse-orm --quiet --init o/nano-seed1/sft --eval-every 4 --reward sparse-orm --orm o/nano-seed1/orm"
+    );
+    assert_eq!(
+        commands[4],
+        "eval run --checkpoint o/nano-seed1/ppo-sparse-orm --orm o/nano-seed1/orm --samples 96 --benchmark synthetic \
+         --out o/nano-seed1/reports/ppo-sparse-orm.json --by-question o/nano-seed1/reports/ppo-sparse-orm.by-question.json \
+         --limit 400 --max-new-tokens 112 --quiet"
+    );
+    assert_eq!(commands.len(), 6);
+}
+
+#[test]
+fn a_published_model_takes_the_place_of_the_base() {
+    let commands = plan("--profile gpu --init-small hf:a/b --seed 0 --only base --out o");
+    assert!(commands[0].starts_with("rl sft --seed 0 --benchmark synthetic"), "{}", commands[0]);
+    assert!(commands[0].contains("--init hf:a/b --batch-size 128"), "{}", commands[0]);
+    assert!(commands[2].starts_with("eval run --checkpoint hf:a/b --orm o/small-model-seed0/orm"), "{}", commands[2]);
+    assert!(commands[3].starts_with("collect --report") && !commands[3].contains("--run"), "{}", commands[3]);
+}
+
+#[test]
+fn a_table_has_the_runs_that_it_shows_and_ablations_are_of_the_smaller_size() {
+    let table_6 = ["ppo", "ppo-plr", "ppo-backtracking"];
+    assert_eq!(results("--only table-6 --seed 0 --small-only"), table_6);
+    assert_eq!(results("--only table-2 --seed 0 --large-only").len(), 6);
+    assert_eq!(results("--only table-1 --seed 0 --large-only").len(), 14);
+    let of_claims = results("--only claims --seed 0 --small-only");
+    assert!(of_claims.contains(&"ppo-base-cold") && !of_claims.contains(&"ppo-base-hot"), "{of_claims:?}");
+}
+
+#[test]
+fn what_is_not_part_of_the_study_is_refused() {
+    for flags in [
+        "--profile fast",
+        "--profile cpu-given",
+        "--profile gpu",
+        "--benchmark svamp --only table-1 --data-dir D",
+        "--only table-7",
+        "--only ppo-base-cold --profile smoke",
+        "--only table-6 --large-only",
+        "--profile smoke --large-only",
+        "--seed 1 --seeds 2",
+        "--seeds 0",
+        "--init-large m",
+        "--small-only --large-only",
+    ] {
+        assert!(setup(flags).is_err(), "{flags}");
+    }
+    assert!(setup("--profile smoke --only table-3,sft").is_ok());
+}
+
+#[test]
+fn a_finished_run_is_skipped_and_an_interrupted_one_goes_on_from_its_checkpoint() {
+    let out = tempfile::tempdir().unwrap();
+    let dir = out.path().join("nano-seed0");
+    let write = |path: &str, text: &str| {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("base/finished", "");
+    write("sft-8/checkpoints/index.json", r#"{"best": "step-000001", "last": "step-000002"}"#);
+    let setup = setup(&format!("--seed 0 --small-only --only sft-8 --out {}", out.path().display())).unwrap();
+    let (folder, run) = setup.items()[0];
+    let steps = setup.steps(folder, run, &mut Disk::default()).unwrap();
+    let commands: Vec<String> = steps.iter().map(Step::to_string).collect();
+    let path = Path::new(&folder.dir).join("sft-8").display().to_string();
+    assert_eq!(commands[0], format!("rl sft --resume {path}"));
+    assert!(commands[1].starts_with(&format!("eval run --checkpoint {path}/checkpoints/step-000002 --samples 96")));
+    assert_eq!(commands.len(), 3);
+}
+
+#[test]
+fn a_study_that_names_a_run_that_it_does_not_have_is_refused() {
+    let text = include_str!("../../study.toml");
+    assert!(Study::parse(text).is_ok());
+    for (name, other) in [
+        ("start = \"ei\"", "start = \"ie\""),
+        ("[\"RLOO\", \"ppo-rloo\"]", "[\"RLOO\", \"rloo\"]"),
+        ("of = \"ei - ei-last\"", "of = \"ei - last\""),
+    ] {
+        let error = Study::parse(&text.replace(name, other)).unwrap_err().to_string();
+        assert!(error.contains("the study has no run"), "{error}");
+    }
+}
