@@ -1,4 +1,4 @@
-//! The final answer of a solution, as an exact rational number. Knows no models, no files and no rewards.
+//! The final answer of a solution, as an exact rational number. Independent of models, files and rewards.
 //!
 //! Two answers are equal when they are equal as rationals: 72 = 72.00, 1,000 = 1000, 0.5 = 1/2. A percent sign is a
 //! unit like any other and is dropped, as currency is: 10% = 10, and 50% is not 0.5. What does not fit 127 bits is no
@@ -8,106 +8,11 @@ mod final_part;
 mod format;
 mod number;
 mod plain;
-
-use std::fmt;
-use std::str::FromStr;
-
-use num_rational::Ratio;
-use serde::{Deserialize, Serialize};
+pub(crate) mod rational;
 
 pub use final_part::own_part;
 pub use format::{AnswerFormat, Ending};
-
-/// An exact rational number, in lowest terms.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Answer(Ratio<i128>);
-
-impl Answer {
-    /// A whole number.
-    pub fn from_integer(value: i64) -> Answer {
-        Answer(Ratio::from_integer(i128::from(value)))
-    }
-
-    /// Whether it is a whole number.
-    pub fn is_integer(&self) -> bool {
-        self.0.is_integer()
-    }
-
-    /// Numerator, with the sign, and denominator, greater than 0, in lowest terms.
-    pub fn as_fraction(&self) -> (i128, i128) {
-        (*self.0.numer(), *self.0.denom())
-    }
-
-    /// numerator / denominator; `None` for a denominator of 0.
-    pub fn from_fraction(numerator: i128, denominator: i128) -> Option<Answer> {
-        // The smallest i128 has no negative, and reducing a fraction may negate.
-        let safe = denominator != 0 && numerator != i128::MIN && denominator != i128::MIN;
-        safe.then(|| Answer(Ratio::new(numerator, denominator)))
-    }
-
-    /// What one of `+ - * /` makes of two numbers; `None` where it does not fit, and of a division by 0.
-    pub(crate) fn checked(&self, operator: char, other: &Answer) -> Option<Answer> {
-        match operator {
-            '+' => self.checked_add(other),
-            '-' => self.checked_sub(other),
-            '*' => self.checked_mul(other),
-            _ => self.checked_div(other),
-        }
-    }
-
-    /// self + other, or `None` where it does not fit.
-    pub fn checked_add(&self, other: &Answer) -> Option<Answer> {
-        let ((a, b), (c, d)) = (self.as_fraction(), other.as_fraction());
-        Answer::from_fraction(a.checked_mul(d)?.checked_add(c.checked_mul(b)?)?, b.checked_mul(d)?)
-    }
-
-    /// self - other, or `None` where it does not fit.
-    pub fn checked_sub(&self, other: &Answer) -> Option<Answer> {
-        self.checked_add(&Answer(-other.0))
-    }
-
-    /// self * other, or `None` where it does not fit.
-    pub fn checked_mul(&self, other: &Answer) -> Option<Answer> {
-        let ((a, b), (c, d)) = (self.as_fraction(), other.as_fraction());
-        Answer::from_fraction(a.checked_mul(c)?, b.checked_mul(d)?)
-    }
-
-    /// self / other, or `None` where it does not fit or `other` is 0.
-    pub fn checked_div(&self, other: &Answer) -> Option<Answer> {
-        let ((a, b), (c, d)) = (self.as_fraction(), other.as_fraction());
-        Answer::from_fraction(a.checked_mul(d)?, b.checked_mul(c)?)
-    }
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
-    }
-}
-
-impl FromStr for Answer {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> anyhow::Result<Answer> {
-        Answer::parse_number(text).ok_or_else(|| anyhow::anyhow!("{text:?} is not a number"))
-    }
-}
-
-impl TryFrom<String> for Answer {
-    type Error = anyhow::Error;
-
-    fn try_from(text: String) -> anyhow::Result<Answer> {
-        text.parse()
-    }
-}
-
-impl From<Answer> for String {
-    fn from(answer: Answer) -> String {
-        answer.to_string()
-    }
-}
+pub use rational::Answer;
 
 #[cfg(test)]
-#[path = "answer_tests.rs"]
 mod tests;

@@ -1,14 +1,15 @@
-//! What a calculation comes to, as it is written, exactly. Knows no solution.
+//! The exact value of a calculation as it is written. Independent of solutions.
 
-use crate::Answer;
+use crate::answer::rational::Answer;
 
 /// How deep brackets may nest: what a model writes ends in `None`, not in a stack overflow.
 const MAX_DEPTH: usize = 64;
 
 /// The value of decimal numbers and percentages joined by `+ - * /` and brackets, products before sums; `None` of anything else, of a division by 0,
-/// and where it does not fit.
-pub fn value(expression: &str) -> Option<Answer> {
-    let mut reader = Reader { rest: expression.trim_start(), depth: 0 };
+/// and where it does not fit. `number` reads
+/// a number of digits and points.
+pub fn value(expression: &str, number: fn(&str) -> Option<Answer>) -> Option<Answer> {
+    let mut reader = Reader { rest: expression.trim_start(), depth: 0, number };
     let value = reader.sum()?;
     reader.rest.is_empty().then_some(value)
 }
@@ -17,6 +18,7 @@ pub fn value(expression: &str) -> Option<Answer> {
 struct Reader<'a> {
     rest: &'a str,
     depth: usize,
+    number: fn(&str) -> Option<Answer>,
 }
 
 impl Reader<'_> {
@@ -55,7 +57,7 @@ impl Reader<'_> {
             let end = self.rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
             let (number, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
             self.rest = rest.trim_start();
-            let number = Answer::parse_number(number)?;
+            let number = (self.number)(number)?;
             match self.take(&['%']) {
                 Some(_) => number.checked_div(&Answer::from_integer(100))?,
                 None => number,
@@ -84,7 +86,11 @@ mod tests {
             ("0.1+0.2", "3/10"),
             ("20%*50", "10"),
         ] {
-            assert_eq!(value(expression).map(|value| value.to_string()).as_deref(), Some(expected), "{expression}");
+            assert_eq!(
+                value(expression, Answer::parse_number).map(|value| value.to_string()).as_deref(),
+                Some(expected),
+                "{expression}"
+            );
         }
     }
 
@@ -95,7 +101,7 @@ mod tests {
         for expression in
             ["", "x+1", "2+", "(2", "2)", "1/0", "2 3", "1=1", "1..2", "--", &"-".repeat(100_000), &deep, &huge]
         {
-            assert_eq!(value(expression), None, "{}", &expression[..expression.len().min(40)]);
+            assert_eq!(value(expression, Answer::parse_number), None, "{}", &expression[..expression.len().min(40)]);
         }
     }
 }

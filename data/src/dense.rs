@@ -1,5 +1,5 @@
 //! Which lines of a completion earn the heuristic dense reward (Havrilla et al. 2024: lines that match intermediate results of the
-//! reference solution). Knows nothing of how much, nor whether an answer is right.
+//! reference solution). Independent of the size of the reward, and of whether the answer is right.
 //!
 //! A line earns if its result is an intermediate result of the reference and the line has worked it out: its calculations hold,
 //! use what is known, and are no tautologies. Otherwise a policy could earn all of it by writing `<<i+0=i>>` for every i.
@@ -15,7 +15,7 @@ use crate::{Answer, AnswerFormat, Ending, Problem, own_part};
 /// The intermediate results of a reference solution, and what its calculations may use.
 #[derive(Clone, Debug)]
 pub struct ReferenceSteps {
-    /// In order; a result that two lines come to is there twice.
+    /// In order; a result of two lines occurs twice.
     results: Vec<Answer>,
     given: Given,
 }
@@ -37,7 +37,7 @@ struct Worked {
 }
 
 impl ReferenceSteps {
-    /// Those of a problem: one calculation a line where the benchmark knows such a solution.
+    /// Those of a problem: one calculation per line where the benchmark knows such a solution.
     pub fn of(problem: &Problem) -> Self {
         let solution = problem.worked.as_deref().unwrap_or(&problem.solution);
         let given = Given::of(&problem.question, solution);

@@ -1,4 +1,4 @@
-//! An equation as a solution: one worked line an operation, inner operations first. Knows no data set.
+//! An equation as a solution: one worked line per operation, inner operations first. Independent of data sets.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -22,7 +22,7 @@ pub enum Expression {
 pub fn parse_prefix(text: &str, numbers: &[String]) -> Result<Expression> {
     let mut tokens = text.split_whitespace();
     let expression = prefix(&mut tokens, numbers, 0)?;
-    ensure!(tokens.next().is_none(), "the equation {text:?} goes on after its end");
+    ensure!(tokens.next().is_none(), "the equation {text:?} has text after its end");
     Ok(expression)
 }
 
@@ -30,7 +30,7 @@ pub fn parse_prefix(text: &str, numbers: &[String]) -> Result<Expression> {
 pub fn parse_infix(text: &str) -> Result<Expression> {
     let mut tokens = text.split_whitespace();
     let expression = infix(&mut tokens, 0)?;
-    ensure!(tokens.next().is_none(), "the equation {text:?} goes on after its end");
+    ensure!(tokens.next().is_none(), "the equation {text:?} has text after its end");
     Ok(expression)
 }
 
@@ -62,7 +62,7 @@ pub fn solution(expression: &Expression, published: &str) -> Result<String> {
     Ok(text.join("\n"))
 }
 
-/// A number without the decimals that say nothing: `1500.0` is 1500; `2.40` stays as it is.
+/// A number without meaningless decimals: `1500.0` is 1500; `2.40` stays as it is.
 pub fn plain(number: &str) -> String {
     let number = number.trim();
     match number.split_once('.') {

@@ -1,4 +1,4 @@
-//! GSM8K as its authors publish it: `gsm8k/{train,test}.jsonl`. Knows nothing of splits beyond the two files.
+//! GSM8K as its authors publish it: `gsm8k/{train,test}.jsonl`. Independent of splits beyond the two files.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! From text to token ids: problems, their answers and steps, prompts, tokenizers. Knows no tensors and no models.
+//! From text to token ids: problems, their answers and steps, prompts, tokenizers. Independent of tensors and models.
 //!
 //! A benchmark becomes a list of [`Problem`]s ([`load()`]); a problem becomes token ids ([`encode_prompt`],
 //! [`encode_example`]); a completion becomes an answer ([`AnswerFormat::extract`]) and the steps that led to it ([`steps()`]).
@@ -9,6 +9,7 @@ mod dense;
 pub mod equation;
 pub mod goal;
 mod gsm8k;
+mod labelled;
 mod load;
 pub mod problem;
 pub mod prompt;
@@ -20,8 +21,9 @@ pub mod tokenizer;
 
 pub use answer::{Answer, AnswerFormat, Ending, own_part};
 pub use dense::ReferenceSteps;
-pub use goal::{Conditioning, Goal, encode_with_goals};
+pub use goal::{Conditioning, Goal};
 pub use gsm8k::read_problems;
+pub use labelled::encode_with_goals;
 pub use load::{load, shots};
 pub use problem::{Benchmark, DataOptions, Problem, Split, SvampSolutions, gold_answer};
 pub use prompt::{

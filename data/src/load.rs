@@ -1,4 +1,4 @@
-//! How the problems of a benchmark are loaded and split. Knows no tokens.
+//! Loads and splits the problems of a benchmark. Independent of tokens.
 
 use std::collections::HashMap;
 
@@ -34,7 +34,7 @@ pub fn load(benchmark: Benchmark, split: Split, options: &DataOptions) -> Result
     }
 }
 
-/// Solved problems to show before a question: the last of the validation split, because looks at a run take the first.
+/// Solved problems to show before a question: the last of the validation split, because evaluations during training take the first.
 ///
 /// # Errors
 /// As [`load`]; or if there are not as many.

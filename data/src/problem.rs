@@ -1,4 +1,4 @@
-//! What a problem is, and what benchmarks there are. Knows no files and no tokens.
+//! What a problem is, and what benchmarks there are. Independent of files and tokens.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,9 +21,9 @@ pub struct Problem {
     pub question: String,
     /// Worked lines in GSM8K's format, `... = <<48/2=24>>24 ...`, and the last line `#### 24`.
     pub solution: String,
-    /// What the last line of `solution` says.
+    /// The answer in the last line of `solution`.
     pub answer: Answer,
-    /// The same solution with one calculation a line, where the benchmark has it.
+    /// The same solution with one calculation per line, where the benchmark has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worked: Option<String>,
 }
@@ -45,13 +45,13 @@ pub enum Benchmark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
-    /// What is learnt from.
+    /// Training problems.
     Train,
-    /// Held out of the training part, for choosing among checkpoints.
+    /// Held out of the training problems, to choose among checkpoints.
     Validation,
-    /// What is reported.
+    /// Test problems, for reported results.
     Test,
-    /// Test problems with combinations of steps that training does not show; `synthetic` only.
+    /// Test problems with combinations of steps that do not occur in training; `synthetic` only.
     TestUnseen,
 }
 
@@ -59,7 +59,7 @@ pub enum Split {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SvampSolutions {
-    /// The published equation, one worked line a step.
+    /// The published equation, one worked line per step.
     #[default]
     Equation,
     /// Solutions in words, from `svamp_reft/svamp_nl.json`.

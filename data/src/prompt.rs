@@ -1,14 +1,16 @@
-//! From a question to token ids: the one place that knows how a prompt looks. Knows no benchmarks and no models.
+//! From a question to token ids: the one place that decides the form of a prompt. Independent of benchmarks and models.
 //!
 //! Prompt and completion are tokenised apart and then joined, so that the tokens of a completion never depend on whether it
 //! was written by a model or by a data set.
 
 use anyhow::Result;
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-use crate::{Goal, Problem, Tokenizer, own_part};
+mod style;
+
+pub use style::PromptStyle;
+
+use crate::{Problem, Tokenizer, goal::Goal, own_part};
 
 /// A prompt and its completion as token ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub struct Example {
     pub tokens: Vec<u32>,
     /// How many of `tokens` are the prompt.
     pub prompt_len: usize,
-    /// Places after the prompt whose tokens were given to whoever wrote the others: they are read, and not learnt.
+    /// Positions after the prompt whose tokens were given: inputs, not targets.
     pub given: Vec<Range<usize>>,
 }
 
@@ -28,17 +30,6 @@ impl Example {
     }
 }
 
-/// How a question is put to a model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PromptStyle {
-    /// `Question: …`, a new line, `Answer:`.
-    #[default]
-    Plain,
-    /// As the message of a user, in the tokenizer's chat template.
-    Chat,
-}
-
 /// Everything that makes a prompt of a question.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prompting {
@@ -46,7 +37,7 @@ pub struct Prompting {
     pub style: PromptStyle,
     /// Solved problems that are shown before it.
     pub shots: Vec<Problem>,
-    /// What a policy that expects labels is asked for.
+    /// The goal that a policy is conditioned on, where it expects labels.
     pub goal: Goal,
 }
 
@@ -57,15 +48,15 @@ impl Prompting {
     }
 }
 
-/// What stands between a solved problem and the next. A model that is shown some goes on with one of its own: a completion
-/// ends here.
+/// Separator between two solved problems. A model with a few-shot prompt may continue with a problem of its own: a
+/// completion ends here.
 pub const SHOT_END: &str = "\n\n";
 
-/// What begins another question, behind [`SHOT_END`]. A model that was shown none may go on with one all the same: a completion
+/// What begins another question, behind [`SHOT_END`]. A model without a few-shot prompt may do the same: a completion
 /// of the plain style ends here.
 pub const NEXT_QUESTIONS: [&str; 3] = ["Question:", "Q:", "User:"];
 
-/// What a chat model is told about the form of an answer; a plain prompt says it by example.
+/// The instruction to a chat model about the form of an answer; a plain prompt shows it by example.
 const CHAT_INSTRUCTION: &str =
     "Solve this step by step, one calculation on each line. End with a line that holds \"#### \" and the number.";
 
@@ -86,7 +77,7 @@ pub fn few_shot_prompt(shots: &[Problem], question: &str) -> String {
     shots.iter().map(solved).collect::<String>() + &question_prompt(question)
 }
 
-/// The token ids of a prompt, with the begin-of-sequence token where the tokenizer asks for one.
+/// The token ids of a prompt, with the begin-of-sequence token where the tokenizer adds one.
 pub fn encode_prompt(tokenizer: &Tokenizer, prompting: &Prompting, question: &str) -> Result<Vec<u32>> {
     let shots = &prompting.shots;
     match prompting.style {
@@ -123,7 +114,7 @@ pub fn encode_example(tokenizer: &Tokenizer, style: PromptStyle, problem: &Probl
     Ok(Example::new(tokens, prompt_len))
 }
 
-/// The prompt that asks for the question of a solution.
+/// The prompt of the backward model, which writes a question for a solution.
 pub fn encode_reversed_prompt(tokenizer: &Tokenizer, solution: &str) -> Vec<u32> {
     let text = format!("Answer:{}\nQuestion:", completion_text(solution));
     [tokenizer.prompt_prefix(), &tokenizer.encode(&text)].concat()
@@ -138,7 +129,7 @@ pub fn encode_reversed(tokenizer: &Tokenizer, problem: &Problem) -> Example {
     Example::new(tokens, prompt_len)
 }
 
-/// The token ids of the first lines of a solution, for a model to go on from.
+/// The token ids of the first lines of a solution, for a model to continue from.
 pub fn encode_beginning(tokenizer: &Tokenizer, style: PromptStyle, beginning: &str) -> Vec<u32> {
     match style {
         _ if beginning.is_empty() => Vec::new(),
@@ -147,8 +138,8 @@ pub fn encode_beginning(tokenizer: &Tokenizer, style: PromptStyle, beginning: &s
     }
 }
 
-/// What somebody wrote after a question, word for word, as an example; `ended` adds the end of the sequence, in the place of
-/// what may have separated it from the next problem. A completion that runs on into a question of its own ended before it.
+/// A completion, word for word, as an example; `ended` adds the end of the sequence, in the place of what may have
+/// separated it from the next problem. A completion that continues with a question of its own ends before it.
 pub fn encode_written(
     tokenizer: &Tokenizer,
     prompting: &Prompting,

@@ -1,4 +1,4 @@
-//! The steps of a solution: its lines and their results. Knows nothing of rewards, models or whether an answer is right.
+//! The steps of a solution: its lines and their results. Independent of rewards, models and whether an answer is right.
 
 use std::sync::LazyLock;
 
@@ -51,16 +51,16 @@ pub fn calculation_trace(solution: &str) -> Vec<String> {
     lines(solution).flat_map(|(_, line)| calculations(line)).map(|calculation| calculation.text).collect()
 }
 
-/// Whether no calculation of a solution states another value than it comes to, but for rounding. What cannot be read as one, an
+/// Whether every calculation of a solution states its correct value, up to rounding. What cannot be read as one, an
 /// unknown say, is not held against it.
 pub fn calculations_hold(solution: &str) -> bool {
     lines(solution).flat_map(|(_, line)| calculations(line)).all(|calculation| holds(&calculation) != Some(false))
 }
 
-/// Whether a calculation comes to the value that it states, but for rounding; `None` where that cannot be read.
+/// Whether a calculation states its correct value, up to rounding; `None` where that cannot be read.
 pub(crate) fn holds(calculation: &Calculation) -> Option<bool> {
     let (expression, stated) = calculation.text.rsplit_once('=')?;
-    let worked = arithmetic::value(expression)?;
+    let worked = arithmetic::value(expression, Answer::parse_number)?;
     let value = calculation.value.as_ref()?;
     // A share may be stated in percent, `40/50=80%`, and so may a number of percents, `2*40=80%`.
     let shares = worked.checked_mul(&Answer::from_integer(100)).filter(|_| stated.ends_with('%'));

@@ -1,9 +1,9 @@
-//! SVAMP as its authors publish it, and its training problems from MAWPS and ASDiv-A. Knows nothing of splits beyond the
+//! SVAMP as its authors publish it, and its training problems from MAWPS and ASDiv-A. Independent of splits beyond the
 //! published files.
 //!
 //! The published answers are kept, all of them. In nine rows the published equation does not lead to the published answer
 //! (row 679 of `SVAMP.json`; rows 286, 401, 596, 1118, 1360, 1436, 1821 and 1848 of `train.csv`), and in row 554 of
-//! `SVAMP.json` it is a number without an operation: these come without worked lines, as [`equation::solution`] says.
+//! `SVAMP.json` it is a number without an operation: these come without worked lines, see [`equation::solution`].
 
 use std::path::Path;
 
@@ -112,7 +112,7 @@ pub fn read_language(data_dir: &Path) -> Result<LanguageProblems> {
     let count = rows.len();
     let problems: Vec<Problem> =
         rows.into_iter().enumerate().filter_map(|(row, published)| language_problem(row, published)).collect();
-    ensure!(!problems.is_empty(), "{} holds no right solution; download the file again", path.display());
+    ensure!(!problems.is_empty(), "{} holds no correct solution; download the file again", path.display());
     Ok(LanguageProblems { dropped: count - problems.len(), problems })
 }
 
@@ -217,5 +217,4 @@ fn without_capital(question: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "svamp_tests.rs"]
 mod tests;

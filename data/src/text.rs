@@ -1,5 +1,5 @@
 //! Text files as bytes: UTF-8, with or without a byte-order mark. What is something else is named, with what to do about it.
-//! Knows no format of its own but JSON's objects.
+//! Independent of formats but JSON's objects.
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -13,7 +13,7 @@ use std::{
 /// What some editors and Excel put before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// How many bytes of a file say what it is.
+/// How many bytes at the beginning of a file show what it is.
 const HEAD: usize = 512;
 
 /// A kind of file that people have where another was meant.
@@ -130,7 +130,7 @@ pub fn check_beginning(path: &Path, head: &[u8], expected: &str) -> Result<()> {
     }
 }
 
-/// [`check_beginning`] of a file on disk. One that is missing or cannot be read is left to whoever reads it.
+/// [`check_beginning`] of a file on disk. A missing or unreadable file is reported by its reader.
 ///
 /// # Errors
 /// As [`check_beginning`].
@@ -178,7 +178,7 @@ pub fn as_text(path: &Path, mut bytes: Vec<u8>) -> Result<String> {
     })
 }
 
-/// What is said of a byte that is no UTF-8.
+/// The error about a byte that is not UTF-8.
 pub fn not_utf8(path: &Path, line: usize, byte: u8) -> String {
     let name = path.display();
     format!(
@@ -192,7 +192,7 @@ pub fn without_mark(line: &[u8]) -> &[u8] {
     line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
 }
 
-/// One JSON object. What is malformed is told from what is missing.
+/// One JSON object. A malformed object and a missing field are different errors.
 ///
 /// # Errors
 /// Text that is no JSON, by its column; no object; a field that is missing, with those that are there; another type.

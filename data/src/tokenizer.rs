@@ -1,4 +1,4 @@
-//! Text to token ids and back. Knows how tokenizers are stored; knows no problems, no models and no tensors.
+//! Text to token ids and back. Independent of problems, models and tensors.
 //!
 //! One type serves the tokenizers of published models (a Hugging Face folder) and those that are trained here
 //! ([`Tokenizer::train_bpe`]).
@@ -24,7 +24,7 @@ pub const END_OF_TEXT: &str = "<|endoftext|>";
 /// End-of-sequence tokens of well-known families, for a tokenizer that does not name its own.
 const WELL_KNOWN_ENDS: [&str; 4] = [END_OF_TEXT, "</s>", "<|im_end|>", "<|eot_id|>"];
 
-/// A tokenizer with what its model's folder says of it. Cheap to clone.
+/// A tokenizer with the settings in its model's folder. Cheap to clone.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<Parts>,
@@ -189,7 +189,7 @@ impl Tokenizer {
         self.inner.turn_end
     }
 
-    /// What a plain prompt begins with: the begin-of-sequence token, if the tokenizer asks for one.
+    /// What a plain prompt begins with: the begin-of-sequence token, if the tokenizer adds one.
     pub fn prompt_prefix(&self) -> &[u32] {
         &self.inner.prompt_prefix
     }

@@ -1,42 +1,43 @@
-//! How good is a policy: sampling, scoring, metrics, reports. Knows nothing of training.
+//! How good is a policy: sampling, scoring, metrics, reports. Independent of training.
 
-mod adapter;
-pub mod calibration;
-pub mod compare;
-pub mod diversity;
-mod files;
-mod hub;
-mod likelihood;
+mod evaluation;
+mod io;
 pub mod metrics;
-mod model_files;
-mod palette;
-pub mod policy;
-mod predictions;
-pub mod report;
-pub mod reward_model;
-pub mod reward_report;
-pub mod sample;
-mod saved;
-pub mod score;
-pub mod table;
-pub mod terminal;
+mod models;
+mod reports;
+mod sampling;
 
-pub use adapter::{load_weights, read_shape};
-pub use calibration::{Bin, Calibration, Prediction};
-pub use compare::{ByQuestion, CompareArgs, Questions};
-pub use diversity::Diversity;
-pub use files::{check_outputs, data_inputs, rename_synced, write_whole};
-pub use likelihood::{Likelihood, Signal, Weights};
-pub use metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
-pub use palette::PALETTE;
-pub use policy::{CONDITIONING, CheckpointIndex, Policy, load_tokenizer, read_index, resolve_checkpoint};
-pub use report::{About, Metric, MetricKind, Report, by_question, warn_of_unreadable};
-pub use reward_model::{Outcome, RewardModel};
-pub use reward_report::{Agreement, LabelCheck, OrmReport};
-pub use sample::{
-    Evaluation, Sample, SampleConfig, check_samples, complete, complete_prompts, complete_until, encode_prompts,
-    ending, evaluate, grade, greedy_accuracy, read_samples, score,
+pub use evaluation::{
+    evaluate::{Evaluation, evaluate, greedy_accuracy},
+    saved::evaluate_saved,
+    score::{self, ScoreArgs},
 };
-pub use saved::evaluate_saved;
-pub use score::ScoreArgs;
-pub use table::{diversity_table, table};
+pub use io::{
+    palette::PALETTE,
+    terminal,
+    whole_files::{CONDITIONING, check_outputs, data_inputs, rename_synced, write_whole},
+};
+pub use metrics::{
+    Bin, Calibration, Estimate, Graded, Prediction,
+    calibration::{self},
+    maj_at_k, pass_at_k, rerank_at_k,
+};
+pub use models::{
+    adapter::{load_weights, read_shape},
+    likelihood::{Likelihood, Signal, Weights},
+    policy::{self, Policy, load_tokenizer},
+    resolve::{CheckpointIndex, read_index, resolve_checkpoint},
+    reward_model::{self, Outcome, RewardModel},
+};
+pub use reports::{
+    compare::{self, ByQuestion, CompareArgs, Questions},
+    diversity::{self, Diversity},
+    report::{self, About, Metric, MetricKind, Report, by_question, warn_of_unreadable},
+    reward_report::{self, Agreement, LabelCheck, OrmReport},
+    table::{self, diversity_table, table},
+};
+pub use sampling::{
+    completions::{SampleConfig, check_samples, complete, complete_prompts, complete_until, encode_prompts},
+    sample::{self, Sample, ending, grade, read_samples},
+    scores::score,
+};

@@ -1,4 +1,4 @@
-//! The command `eval`: how good is a policy, or what somebody else's completions are worth.
+//! The command `eval`: how good is a policy, or how good are completions from elsewhere.
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -10,7 +10,7 @@ use eval::{
     warn_of_unreadable, write_whole,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use model::{Compute, DeviceKind};
+use model::{DeviceKind, Dtype};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -35,18 +35,18 @@ enum Command {
     Run(RunArgs),
     /// Score completions from a file; needs no model
     Score(ScoreArgs),
-    /// What one policy scores more than another on the same problems
+    /// The difference of two policies on the same problems, with its interval
     Compare(CompareArgs),
-    /// How different the right solutions of a question are
+    /// Measure how different the correct solutions of a question are
     Diversity(DiversityArgs),
 }
 
 #[derive(Args)]
 struct DiversityArgs {
-    /// The samples.jsonl of a run, or of `eval run --save-samples`; steps and rounds are told apart
+    /// The samples.jsonl of a run, or of `eval run --save-samples`; each step or round has a row of its own
     #[arg(long, value_name = "FILE")]
     samples: PathBuf,
-    /// Print one JSON object a step
+    /// Print one JSON object per step
     #[arg(long)]
     json: bool,
 }
@@ -56,13 +56,13 @@ struct RunArgs {
     /// Checkpoint, run directory (its best checkpoint), Hugging Face folder, GGUF file or hf:OWNER/NAME
     #[arg(long, value_name = "PATH")]
     checkpoint: PathBuf,
-    /// Set of problems
+    /// Benchmark: a set of problems
     #[arg(long, value_enum, default_value_t)]
     benchmark: Benchmark,
-    /// Part of it
+    /// Split of the benchmark
     #[arg(long, value_enum, default_value_t = Split::Test)]
     split: Split,
-    /// Folder with gsm8k/ and svamp/ as published
+    /// Folder that holds gsm8k/ and svamp/ as published
     #[arg(long, value_name = "DIR", env = "RL_DATA_DIR")]
     data_dir: Option<PathBuf>,
     /// Reward model (a run of `rl orm`) that scores the samples: adds rerank@K
@@ -71,57 +71,57 @@ struct RunArgs {
     /// Use only the first N problems
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
-    /// K, samples of each problem; 1 is the greedy one, of which pass@1 is then as well
+    /// K, samples of each problem; with 1 only the greedy one, for maj@1 and pass@1 alike
     #[arg(long, value_name = "K", default_value = "96")]
     samples: NonZeroUsize,
-    /// Sampling temperature; maj@1 is always of one greedy sample, and with --samples 1 all is
+    /// Sampling temperature; maj@1 always uses one greedy sample, and with --samples 1 everything does
     #[arg(long, default_value_t = 0.7, value_parser = temperature)]
     temperature: f64,
-    /// Most tokens of a completion
+    /// Maximum number of tokens per completion
     #[arg(long, value_name = "N", default_value = "256")]
     max_new_tokens: NonZeroUsize,
-    /// How a question is put
+    /// Format of the prompt
     #[arg(long, value_enum, default_value_t)]
     prompt_style: PromptStyle,
-    /// How an answer is read out of a completion: auto, gsm8k (the line of ####), boxed, last-number, regex:PATTERN [default: gsm8k,
-    /// for --prompt-style chat auto]
+    /// How an answer is read from a completion: auto, gsm8k (the line with ####), boxed, last-number, regex:PATTERN
+    /// [default: gsm8k, for --prompt-style chat auto]
     #[arg(long, value_name = "FORMAT", default_value = "gsm8k", default_value_if("prompt_style", "chat", "auto"))]
     #[arg(hide_default_value = true)]
     answer_format: AnswerFormat,
     /// Solved problems shown before each question, from the end of the validation split
     #[arg(long, value_name = "N", default_value_t = 0)]
     shots: usize,
-    /// What a policy of `rl rcrl` is asked for before what it writes; others are not asked
+    /// The label that a policy of `rl rcrl` is conditioned on; no effect on other policies
     #[arg(long, value_enum, default_value_t)]
     goal: Goal,
-    /// Seed of the draws
+    /// Seed of the sampling
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write what each problem scores, in their order, by every metric, as JSON: `eval compare` tells two policies apart by that
+    /// Write the score of each problem by every metric, in their order, as JSON: the input of `eval compare`
     #[arg(long, value_name = "FILE")]
     by_question: Option<PathBuf>,
-    /// Score the samples of an earlier `eval run --save-samples` with the same policy and flags instead of sampling, by another --orm
-    /// say; the first K of each problem. The checkpoint is not read then
+    /// Score the samples of an earlier `eval run --save-samples` with the same policy and flags instead of sampling, with another
+    /// --orm for example; the first K of each problem. The checkpoint is not read then
     #[arg(long, value_name = "FILE")]
     from_samples: Option<PathBuf>,
-    /// Write every sample, one JSON object a line; the greedy ones are marked
+    /// Write every sample, one JSON object per line; the greedy ones are marked
     #[arg(long, value_name = "FILE")]
     save_samples: Option<PathBuf>,
-    /// Rows that are sampled together
+    /// Rows sampled at the same time; changes only speed and memory
     #[arg(long, value_name = "N", default_value = "128")]
     rollout_batch: NonZeroUsize,
     /// Threads [default: all cores; 2 on a GPU]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// Where to compute: auto, cpu, cuda, wgpu
+    /// Device to compute on: auto, cpu, cuda, wgpu
     #[arg(long, default_value = "auto")]
     device: DeviceKind,
-    /// What matrix products are computed in: f32 or bf16
+    /// Number type of matrix products: f32 or bf16
     #[arg(long, default_value = "f32")]
-    dtype: Compute,
+    dtype: Dtype,
     /// No progress bar
     #[arg(long)]
     quiet: bool,
@@ -183,10 +183,10 @@ fn run(args: &RunArgs) -> Result<()> {
     let drawn = if args.from_samples.is_none() { config.drawn() } else { 0 };
     let bar = bar(problems.len() * (drawn + scored), args.quiet);
     let ended = |samples: usize| bar.inc(samples as u64);
-    let judge = reward_model.as_ref();
+    let reward_model = reward_model.as_ref();
     let evaluation = match &source {
-        Source::File(file) => evaluate_saved(file, &problems, about, &config, judge, &ended)?,
-        Source::Policy(policy) => evaluate(policy, &problems, about, &config, args.seed, judge, &ended)?,
+        Source::File(file) => evaluate_saved(file, &problems, about, &config, reward_model, &ended)?,
+        Source::Policy(policy) => evaluate(policy, &problems, about, &config, args.seed, reward_model, &ended)?,
     };
     bar.finish_and_clear();
     warn_of_unreadable(&evaluation.report);

@@ -7,9 +7,9 @@
 //! RL_SMOLLM2=…/SmolLM2-135M-Instruct.Q4_1.gguf RL_DATA_DIR=… cargo test --workspace --release --test smollm2 -- --include-ignored
 //! ```
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use eval::Policy;
-use model::{GenerateConfig, Key, Purpose, generate, to_host, token_log_probs};
+use model::{Device, GenerateConfig, Key, Purpose, generate, to_host, token_log_probs};
 use serde::Deserialize;
 use std::path::Path;
 
@@ -42,7 +42,7 @@ fn as_tensor(ids: &[u32]) -> Tensor<2, Int> {
 }
 
 /// Logits `[T, V]` of one sequence, and the log-probability of each token but the first.
-fn look(policy: &Policy, ids: &[u32]) -> (Tensor<2>, Vec<f32>) {
+fn score_once(policy: &Policy, ids: &[u32]) -> (Tensor<2>, Vec<f32>) {
     let (tokens, time) = (as_tensor(ids), ids.len());
     let logits = policy.model.forward(tokens.clone()).reshape([time, policy.model.config.vocab_size]);
     let targets = tokens.reshape([time]).narrow(0, 1, time - 1);
@@ -62,7 +62,7 @@ fn prompt_logits_and_log_probabilities_are_those_of_transformers() {
     let reference = reference();
     let ids = policy.tokenizer.encode(&reference.prompt);
     assert_eq!(ids, reference.input_ids);
-    let (logits, log_probs) = look(&policy, &ids);
+    let (logits, log_probs) = score_once(&policy, &ids);
     let first_eight = |row: usize| to_host(logits.clone().narrow(0, row, 1).narrow(1, 0, 8)).values;
     for (row, expected) in [(0, &reference.first_pos_logits_first8), (ids.len() - 1, &reference.last_logits_first8)] {
         let difference = largest_difference(&first_eight(row), expected);
@@ -93,7 +93,7 @@ fn the_likelihood_of_real_problems_is_that_of_transformers() {
     let (mut sum, mut tokens) = (0.0, 0);
     for problem in &problems[..12] {
         let text = format!("Question: {}\nAnswer: {}", problem.question, problem.solution);
-        let (_, log_probs) = look(&policy, &policy.tokenizer.encode(&text));
+        let (_, log_probs) = score_once(&policy, &policy.tokenizer.encode(&text));
         sum -= log_probs.iter().map(|&log_prob| f64::from(log_prob)).sum::<f64>();
         tokens += log_probs.len();
     }

@@ -1,8 +1,13 @@
-//! The shape of a model, under the field names of Hugging Face's `config.json`.
+//! The shape of a model, under the field names of Hugging Face's `config.json`. Independent of tensors.
 
 mod family;
+mod rope;
+mod size;
 
-use crate::compute::{Compute, computing};
+pub use rope::{Llama3Scaling, RopeParameters, RopeScaling};
+pub use size::ModelSize;
+
+use crate::dtype::Dtype;
 use anyhow::{Context, Result, bail, ensure};
 use family::{check_architectures, name_architecture};
 use serde::{Deserialize, Serialize};
@@ -12,9 +17,9 @@ use std::path::Path;
 /// Configuration of a decoder of the Llama family; reads and writes Hugging Face's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
-    /// What products are computed in: of this process, not of the checkpoint.
-    #[serde(skip, default = "computing")]
-    pub compute: Compute,
+    /// What products are computed in. A model has it from its device when it is made or loaded; a checkpoint does not store it.
+    #[serde(skip)]
+    pub compute_dtype: Dtype,
     /// Class that Hugging Face transformers loads the checkpoint with.
     #[serde(default = "default_architectures")]
     pub architectures: Vec<String>,
@@ -46,7 +51,7 @@ pub struct ModelConfig {
     /// Base of the rotary frequencies.
     #[serde(default = "default_rope_theta")]
     pub rope_theta: f64,
-    /// The same base where transformers 5 writes it, and what else it says of the rotation.
+    /// The same base where transformers 5 writes it, with the scaling of the rotation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rope_parameters: Option<RopeParameters>,
     /// The same in the form of transformers 4, which calls it scaling.
@@ -55,8 +60,8 @@ pub struct ModelConfig {
     /// Share of a head that is rotated. Read only to be refused where it is not all of it.
     #[serde(default, skip_serializing)]
     pub partial_rotary_factor: Option<f64>,
-    /// How far back a token looks. Read only to be refused where it is less than the context; written as none, because
-    /// transformers takes 4096 where Mistral's configuration does not say so.
+    /// How far back a token attends. Read only to be refused where it is less than the context; written as none, because
+    /// transformers takes 4096 where Mistral's configuration does not state it.
     #[serde(default)]
     pub sliding_window: Option<usize>,
     /// Whether `sliding_window` is meant at all (Qwen2, Qwen3). Absent means no for these two, and yes for Mistral.
@@ -95,60 +100,6 @@ pub enum EosTokenId {
     Several(Vec<u32>),
 }
 
-/// How positions are rotated, in the form of transformers 5.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RopeParameters {
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
-    /// What is done to the frequencies.
-    #[serde(flatten)]
-    pub scaling: RopeScaling,
-}
-
-/// What is done to the rotary frequencies.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RopeScaling {
-    /// `default`, which is nothing, or `llama3`.
-    #[serde(default = "default_rope_type")]
-    pub rope_type: String,
-    /// An older name of the same; some files have both.
-    #[serde(default, rename = "type", skip_serializing)]
-    pub older_type: Option<String>,
-    /// The numbers of `llama3`.
-    #[serde(flatten)]
-    pub llama3: Option<Llama3Scaling>,
-    /// Share of a head that is rotated, where transformers 5 writes it.
-    #[serde(default, skip_serializing)]
-    pub partial_rotary_factor: Option<f64>,
-}
-
-/// Slower rotation of the pairs whose period is long beside the context that a model was first trained on (Llama 3.1).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Llama3Scaling {
-    /// How much slower the slowest become.
-    pub factor: f64,
-    /// Periods beyond the original context over this one are slowed by all of `factor`.
-    pub low_freq_factor: f64,
-    /// Periods within the original context over this one stay as they are.
-    pub high_freq_factor: f64,
-    /// Tokens.
-    pub original_max_position_embeddings: usize,
-}
-
-/// The sizes that have a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ModelSize {
-    /// Width 96, 4 layers, 3 heads, feed-forward 256: 0.5 million parameters with 512 tokens. Stands for the paper's 7B.
-    Nano,
-    /// Width 128, 4 layers, 4 heads, feed-forward 344: 0.9 million parameters. Stands for the paper's 13B.
-    Tiny,
-    /// Width 192, 6 layers, 6 heads, feed-forward 512: 2.8 million parameters.
-    Medium,
-    /// Width 384, 6 layers, 6 heads, feed-forward 1024: 10.8 million parameters.
-    Small,
-}
-
 /// The text of a file beside the weights, without the byte-order mark that some editors put before it.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -165,7 +116,7 @@ impl ModelConfig {
             ModelSize::Small => (384, 6, 6, 1024),
         };
         Self {
-            compute: computing(),
+            compute_dtype: Dtype::default(),
             architectures: default_architectures(),
             model_type: default_model_type(),
             vocab_size,
@@ -209,9 +160,9 @@ impl ModelConfig {
         Ok(config)
     }
 
-    /// Says what the families leave unsaid, and says it in one way.
+    /// Fills in what a family implies, and brings older forms into the current one.
     pub(crate) fn settle(&mut self) {
-        // Qwen2 has the bias by construction, and does not say so in its configuration.
+        // Qwen2 has the bias by construction, and does not state it in its configuration.
         self.attention_bias |= self.model_type == "qwen2";
         if self.model_type == "qwen3" {
             self.head_dim.get_or_insert(128);
@@ -334,7 +285,7 @@ impl ModelConfig {
             self.head_width()
         );
         let parameters = self.count_parameters();
-        ensure!(parameters <= 1 << 42, "its sizes ask for {parameters} parameters, more than any model has");
+        ensure!(parameters <= 1 << 42, "its sizes need {parameters} parameters, more than any model has");
         Ok(())
     }
 
@@ -355,24 +306,13 @@ impl ModelConfig {
             }
         }
         let partial = self.partial_rotary_factor.or(scaling.and_then(|scaling| scaling.partial_rotary_factor));
-        ensure!(partial.is_none_or(|share| share == 1.0), "a head that is rotated in part is not supported");
+        ensure!(partial.is_none_or(|share| share == 1.0), "partial rotary embeddings are not supported");
         ensure!(
             self.rope_theta.is_finite() && self.rope_theta >= 1.0,
             "rope_theta = {} is out of range",
             self.rope_theta
         );
         Ok(())
-    }
-}
-
-impl Llama3Scaling {
-    /// What the period of a pair is multiplied by (transformers, `_compute_llama3_parameters`).
-    pub(crate) fn stretch(&self, period: f64) -> f64 {
-        let wavelength = 2.0 * std::f64::consts::PI * period;
-        let turns = self.original_max_position_embeddings as f64 / wavelength;
-        let unchanged = (turns - self.low_freq_factor) / (self.high_freq_factor - self.low_freq_factor);
-        let unchanged = unchanged.clamp(0.0, 1.0);
-        1.0 / ((1.0 - unchanged) / self.factor + unchanged)
     }
 }
 
@@ -396,41 +336,12 @@ fn default_rope_theta() -> f64 {
     10_000.0
 }
 
-fn default_rope_type() -> String {
-    "default".into()
-}
-
 fn default_hidden_act() -> String {
     "silu".into()
 }
 
 fn default_dtype() -> String {
     "float32".into()
-}
-
-impl std::str::FromStr for ModelSize {
-    type Err = anyhow::Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "nano" => Ok(Self::Nano),
-            "tiny" => Ok(Self::Tiny),
-            "medium" => Ok(Self::Medium),
-            "small" => Ok(Self::Small),
-            _ => anyhow::bail!("unknown size {text}; known are nano, tiny, medium, small"),
-        }
-    }
-}
-
-impl std::fmt::Display for ModelSize {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::Nano => "nano",
-            Self::Tiny => "tiny",
-            Self::Medium => "medium",
-            Self::Small => "small",
-        })
-    }
 }
 
 #[cfg(test)]

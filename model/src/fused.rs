@@ -1,12 +1,13 @@
 //! Operations of a transformer that cost the CPU backend more than their arithmetic when they are put together from small
 //! ones: each is one pass here, with a gradient of its own. Backends of GPUs fuse by themselves (burn's `fusion`); for them every
-//! function says `None`, and the caller has the plain form beside it.
+//! function returns `None`, and the caller takes the plain form instead.
 //!
 //! `product.rs`, `rows.rs`, `attention.rs` and `cached.rs` have the arithmetic, on slices; `operation.rs` has the step back through
 //! each. This file and `decode.rs` make burn call it (a *backend extension*); `adamw.rs` has both of the optimiser's step.
 
 mod adamw;
 mod attention;
+mod backend;
 mod cached;
 mod decode;
 mod operation;
@@ -14,6 +15,9 @@ mod product;
 mod rows;
 
 pub use adamw::{AdamWStep, adamw};
+#[cfg(test)]
+pub(crate) use backend::plainly;
+pub(crate) use backend::serves;
 use burn::{
     backend::{
         Autodiff, Backend, Dispatch, Flex,
@@ -21,7 +25,7 @@ use burn::{
         backend_extension,
         tensor::{FloatTensor, IntTensor},
     },
-    tensor::{DType, Int, Tensor},
+    tensor::{Int, Tensor},
 };
 pub(crate) use cached::SLOTS;
 pub(crate) use decode::{CachedRows, attention_with_cache};
@@ -77,7 +81,7 @@ pub(crate) fn attention(
     })
 }
 
-/// log softmax(z / temperature) at one target a row.
+/// log softmax(z / temperature) at one target per row.
 ///
 /// # Shapes
 /// - `logits`: `[M, V]`; `targets`: `[M]`; output: `[M]`
@@ -88,7 +92,7 @@ pub(crate) fn token_log_probs(logits: &Tensor<2>, targets: &Tensor<1, Int>, temp
     })
 }
 
-/// log softmax(x W / temperature) at one target a row, in parts of `part` rows: the logits of all rows never exist together,
+/// log softmax(x W / temperature) at one target per row, in parts of `part` rows: the logits of all rows never exist together,
 /// and are computed once more for the gradient.
 ///
 /// # Shapes
@@ -107,7 +111,7 @@ pub(crate) fn output_log_probs(
     })
 }
 
-/// Draws one token a row and tells its log-probability at temperature 1, on the host where the logits are already.
+/// Draws one token per row; returns it with its log-probability at temperature 1, on the host where the logits are already.
 ///
 /// # Shapes
 /// - `logits`: `[B, V]`; `uniforms`: B numbers in [0, 1)
@@ -116,29 +120,6 @@ pub(crate) fn sample(logits: &Tensor<2>, temperature: f64, uniforms: &[f32]) -> 
         let logits = logits.to_data();
         rows::sample(logits.as_slice().expect("f32"), temperature as f32, uniforms)
     })
-}
-
-/// Whether a tensor lives on the backend that this file is for.
-pub(crate) fn serves<const D: usize>(tensor: &Tensor<D>) -> bool {
-    #[cfg(test)]
-    if PLAIN.get() {
-        return false;
-    }
-    tensor.dtype() == DType::F32 && crate::device::is_cpu(&tensor.device())
-}
-
-#[cfg(test)]
-thread_local! {
-    static PLAIN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-
-/// Runs `work` with the plain forms that other backends have.
-#[cfg(test)]
-pub(crate) fn plainly<R>(work: impl FnOnce() -> R) -> R {
-    PLAIN.set(true);
-    let result = work();
-    PLAIN.set(false);
-    result
 }
 
 /// What burn calls.

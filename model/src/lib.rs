@@ -1,4 +1,4 @@
-//! Tensors to tensors: the language model, its cache, its sampler, its checkpoints. Knows no text.
+//! Tensors to tensors: the language model, its cache, its sampler, its checkpoints. Independent of text.
 //!
 //! One alphabet for shapes, here and in every crate above:
 //!
@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | B | rows of a batch |
 //! | T | tokens of a row, padding on the right |
-//! | N | predicted tokens of a row, N = T - 1: column t speaks of `tokens[:, t + 1]` |
+//! | N | predicted tokens of a row, N = T - 1: column t belongs to `tokens[:, t + 1]` |
 //! | D | width of the model (`hidden_size`) |
 //! | H | attention heads; G key/value heads; E = width of a head |
 //! | F | width of the feed-forward part (`intermediate_size`) |
@@ -14,53 +14,45 @@
 //! | K | samples of one prompt |
 //! | S | slots of a key/value cache |
 
-mod adapted;
-mod cache;
-mod checkpoint;
-mod compute;
 mod config;
 mod device;
+mod dtype;
+mod files;
 mod fused;
-mod generate;
-mod gguf;
+mod generation;
 mod heads;
-mod judge;
+mod host;
+mod log_probs;
 mod logits;
 mod lora;
 mod padding;
 mod parallel;
+mod process;
 mod random;
-mod recompute;
-mod sampling;
 mod score;
-mod source;
-mod tensors;
 mod transformer;
 
-pub use adapted::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_base};
-pub use cache::Cache;
-pub use checkpoint::{
-    is_gguf, load_adapted_model, load_model, load_value_branch, model_tensors, read_config, save_model, save_model_as,
-    save_value_branch,
-};
-pub use compute::Compute;
 pub use config::{EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling};
-pub use device::{
-    DeviceKind, choose_device, cpu_seconds, device_memory_bytes, has_bf16, has_short_products, keep_pages,
-    peak_memory_bytes, streams, threads,
+pub use device::{Device, DeviceKind, choose_device, device_memory_bytes, has_bf16, streams, threads, uses_tf32};
+pub use dtype::Dtype;
+pub use files::{
+    ADAPTER_CONFIG, ADAPTER_WEIGHTS, Gguf, NumberFormat, REWARD_HEAD, adapter_base, adapters_config, is_gguf,
+    load_adapted_model, load_adapters, load_model, load_value_branch, model_tensors, read_config, read_tensors,
+    save_adapters, save_model, save_model_as, save_value_branch, write_tensors,
 };
 pub use fused::{AdamWStep, adamw};
-pub use generate::{Completion, Finish, Forced, GenerateConfig, GenerateStats, generate};
-pub use gguf::Gguf;
-pub use heads::{ActorCritic, ActorCriticOutput, ValueBranch};
-pub use judge::{REWARD_HEAD, solutions};
-pub use logits::{LOGITS_TOGETHER, entropy, output_entropy, output_log_probs, token_log_probs};
-pub use lora::{LoraConfig, LoraTargets, adapters_config, load_adapters, merged, save_adapters, with_adapters};
+pub use generation::{Completion, Finish, Forced, GenerateConfig, GenerateStats, generate};
+pub use heads::{ActorCritic, ActorCriticOutput, RewardNetwork, ScalarHead, ValueBranch, score_with_values, solutions};
+pub use host::{HostTensor, HostTensors, to_host, to_host_together};
+pub use log_probs::{entropy, token_log_probs};
+pub use logits::{LOGITS_TOGETHER, output_entropy, output_log_probs};
+pub use lora::{LoraConfig, LoraTargets, merged, with_adapters};
 pub use padding::pad_right;
 pub use parallel::{parallel_for_each, parallel_map};
+pub use process::{cpu_seconds, keep_pages, peak_memory_bytes};
 pub use random::{Key, Purpose, uniform};
-pub use recompute::{Recorded, recorded};
-
-pub use score::{Padded, Scored, score, score_with_values};
-pub use tensors::{HostTensor, HostTensors, NumberFormat, read_tensors, to_host, to_host_together, write_tensors};
-pub use transformer::{Block, Rotary, Transformer};
+pub use score::{Padded, Scored, score};
+pub use transformer::{
+    Block, Cache, Rotary, Transformer,
+    recompute::{Tape, Trainable},
+};

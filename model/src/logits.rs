@@ -1,13 +1,18 @@
-//! What logits say about chosen tokens. Pure functions of tensors, in f32.
+//! Log-probabilities and entropies under a model, from its normed residual stream: the logits of a large vocabulary never exist
+//! all at once. Independent of batches.
 
-use crate::{fused, recompute, transformer::Transformer};
+use crate::{
+    fused,
+    log_probs::{entropy, token_log_probs},
+    transformer::{Transformer, recompute},
+};
 use burn::tensor::{Int, Tensor};
 
 /// Most logits that exist together where a model's vocabulary is large: 16 MB of them.
 pub const LOGITS_TOGETHER: usize = 1 << 22;
 
-/// Log-probability of one token a row under a model, from its normed residual stream: what [`token_log_probs`] says of its
-/// logits, without all of them at once, neither here nor for the gradient.
+/// Log-probability of one token per row under a model, from its normed residual stream: [`token_log_probs`]
+/// of its logits, without all of them at once, neither here nor for the gradient.
 ///
 /// # Shapes
 /// - `hidden`: `[M, D]`; `targets`: `[M]`; output: `[M]`
@@ -18,20 +23,24 @@ pub fn output_log_probs(
     temperature: f64,
 ) -> Tensor<1> {
     let ([rows, _], part) = (hidden.dims(), rows_together(model));
-    let of = |hidden, targets| token_log_probs(model.logits_of_rows(hidden), targets, temperature);
+    let log_probs = |hidden, targets| token_log_probs(model.logits_of_rows(hidden), targets, temperature);
     if rows <= part {
-        return of(hidden, targets);
+        return log_probs(hidden, targets);
     }
-    let fused = || fused::output_log_probs(&hidden, &model.output_matrix(), &targets, temperature, part);
-    let recomputed = || recompute::output_log_probs(model, &hidden, &targets, temperature, part);
-    model.config.compute.fused(fused).or_else(recomputed).unwrap_or_else(|| {
+    let matrix = model.output_matrix();
+    let fused = || fused::output_log_probs(&hidden, &matrix.weights(), &targets, temperature, part);
+    let recomputed = || {
+        let tape = model.tape.as_ref()?;
+        recompute::output_log_probs(matrix.clone(), &hidden, &targets, temperature, part, tape)
+    };
+    model.config.compute_dtype.fused(fused).or_else(recomputed).unwrap_or_else(|| {
         in_parts(rows, part, |start, count| {
-            of(hidden.clone().narrow(0, start, count), targets.clone().narrow(0, start, count))
+            log_probs(hidden.clone().narrow(0, start, count), targets.clone().narrow(0, start, count))
         })
     })
 }
 
-/// [`entropy`] of a model's next-token distribution a row, from its normed residual stream, in parts as well.
+/// [`entropy`] of a model's next-token distribution per row, from its normed residual stream, in parts as well.
 ///
 /// # Shapes
 /// - `hidden`: `[M, D]`; output: `[M]`
@@ -46,56 +55,7 @@ fn rows_together(model: &Transformer) -> usize {
     (LOGITS_TOGETHER / model.config.vocab_size).max(1)
 }
 
-/// What is said of the parts of `rows` rows, end to end.
-fn in_parts(rows: usize, part: usize, of: impl Fn(usize, usize) -> Tensor<1>) -> Tensor<1> {
-    Tensor::cat((0..rows).step_by(part).map(|start| of(start, part.min(rows - start))).collect(), 0)
-}
-
-/// Log-probability of one token a row: the entry of `target` in log softmax(z / temperature).
-///
-/// # Shapes
-/// - `logits`: `[M, V]`; `targets`: `[M]`; output: `[M]`
-pub fn token_log_probs(logits: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> Tensor<1> {
-    if let Some(log_probs) = fused::token_log_probs(&logits, &targets, temperature) {
-        return log_probs;
-    }
-    let [rows, _] = logits.dims();
-    let logits = if temperature == 1.0 { logits } else { logits.div_scalar(temperature) };
-    // Subtracting the maximum changes nothing but the range; it carries no gradient.
-    let shifted = logits.clone() - logits.detach().max_dim(1);
-    let chosen = shifted.clone().gather(1, targets.reshape([rows, 1]));
-    (chosen - shifted.exp().sum_dim(1).log()).reshape([rows])
-}
-
-/// Entropy of softmax(z / temperature) a row, in nats.
-///
-/// # Shapes
-/// - `logits`: `[M, V]`; output: `[M]`
-pub fn entropy(logits: Tensor<2>, temperature: f64) -> Tensor<1> {
-    let [rows, _] = logits.dims();
-    let log_probs = burn::tensor::activation::log_softmax(logits.div_scalar(temperature), 1);
-    (log_probs.clone().exp() * log_probs).sum_dim(1).neg().reshape([rows])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use burn::tensor::Device;
-
-    #[test]
-    fn log_probs_are_those_of_the_softmax_at_the_temperature() {
-        let device = Device::default();
-        let logits = Tensor::<2>::from_floats([[1.0, 2.0, 3.0], [1000.0, 0.0, -1000.0]], &device);
-        let targets = Tensor::<1, Int>::from_ints([2, 0], &device);
-        let values = token_log_probs(logits, targets, 2.0).into_data().try_to_vec::<f32>().unwrap();
-        let expected = 1.5 - (0.5f32.exp() + 1.0f32.exp() + 1.5f32.exp()).ln();
-        assert!((values[0] - expected).abs() < 1e-6 && values[1] == 0.0, "{values:?}");
-    }
-
-    #[test]
-    fn a_uniform_distribution_has_the_entropy_log_v() {
-        let logits = Tensor::<2>::zeros([1, 8], &Device::default());
-        let value = entropy(logits, 0.7).into_scalar::<f32>();
-        assert!((value - 8.0f32.ln()).abs() < 1e-6);
-    }
+/// The results for parts of `rows` rows, end to end.
+fn in_parts(rows: usize, part: usize, of_part: impl Fn(usize, usize) -> Tensor<1>) -> Tensor<1> {
+    Tensor::cat((0..rows).step_by(part).map(|start| of_part(start, part.min(rows - start))).collect(), 0)
 }

@@ -1,4 +1,4 @@
-//! Rows of different lengths as one tensor. Which places are padding is known from the lengths, never from the ids.
+//! Rows of different lengths as one tensor. Padding is determined by lengths, never by token ids.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 

@@ -1,4 +1,4 @@
-//! Whole replicas on threads of their own: what makes a second core count on the CPU.
+//! Replicas on threads: parallelism over micro-batches on the CPU.
 
 use std::{
     collections::BTreeMap,

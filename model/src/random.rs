@@ -1,4 +1,4 @@
-//! Random numbers that depend only on what they are for.
+//! Counter-based random numbers: each depends only on its key.
 //!
 //! A generator with a state would tie a sample to its batch, to the number of threads and to where a run was resumed.
 //! Here every number is a hash of a key (seed, purpose, step, problem, sample, position).

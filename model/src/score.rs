@@ -1,6 +1,6 @@
-//! What a language model says of chosen tokens of a batch, in one pass.
+//! Log-probabilities of the response tokens of a batch under a language model, in one pass. Independent of losses.
 
-use crate::{heads::ActorCritic, logits::output_log_probs, padding::pad_right, transformer::Transformer};
+use crate::{logits::output_log_probs, padding::pad_right, transformer::Transformer};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// A micro-batch on the device.
@@ -42,14 +42,14 @@ impl Padded {
     }
 }
 
-/// What a policy says of the response tokens of a micro-batch.
+/// The response tokens of a micro-batch under a policy.
 ///
 /// # Shapes
 /// - `hidden`: `[M, D]`; `log_probs`: `[M]`
 pub struct Scored {
     /// Normed residual stream where response tokens are predicted; logits of prompts and padding are never computed.
     pub hidden: Tensor<2>,
-    /// At the temperature asked for.
+    /// Log-probabilities of the response tokens at the temperature of the call.
     pub log_probs: Tensor<1>,
 }
 
@@ -59,15 +59,6 @@ pub fn score(policy: &Transformer, batch: &Padded, temperature: f64) -> Scored {
     let rotary = policy.rotary_range(0..time, &batch.tokens.device());
     let hidden = policy.run_blocks(policy.embed(batch.tokens.clone()), 0..policy.blocks.len(), &rotary);
     score_hidden(policy, policy.final_norm(hidden), batch, temperature)
-}
-
-/// One pass of policy and critic over a micro-batch; the critic's values `[M]` are of the states in which the response
-/// tokens were chosen.
-pub fn score_with_values(model: &ActorCritic, batch: &Padded, temperature: f64) -> (Scored, Tensor<1>) {
-    let output = model.forward(batch.tokens.clone());
-    let [rows, time] = batch.tokens.dims();
-    let values = output.values.reshape([rows * time]).select(0, batch.positions.clone());
-    (score_hidden(&model.policy, output.hidden, batch, temperature), values)
 }
 
 /// [`score`] of what the model has computed already: its normed residual stream, `[B, T, D]`.

@@ -3,11 +3,11 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Int, Tensor, TensorData},
 };
 use model::{
-    Cache, Completion, Compute, Finish, Forced, GenerateConfig, GenerateStats, Key, ModelConfig, ModelSize, Purpose,
-    Transformer, generate, load_model, to_host, token_log_probs,
+    Cache, Completion, Device, Dtype, Finish, Forced, GenerateConfig, GenerateStats, Key, ModelConfig, ModelSize,
+    Purpose, Transformer, generate, load_model, to_host, token_log_probs,
 };
 use std::{collections::HashSet, path::Path};
 
@@ -293,11 +293,11 @@ fn a_prompt_is_read_once_for_all_its_samples() {
 fn every_row_is_told_to_the_progress_bar_once() {
     let model = model();
     for (rows, threads) in [(1, 1), (4, 2), (64, 1)] {
-        let told = std::sync::atomic::AtomicUsize::new(0);
-        let count = |rows| _ = told.fetch_add(rows, std::sync::atomic::Ordering::Relaxed);
+        let ended = std::sync::atomic::AtomicUsize::new(0);
+        let count = |rows| _ = ended.fetch_add(rows, std::sync::atomic::Ordering::Relaxed);
         let prompts = prompts();
         generate(&model, &prompts, &keys(prompts.len(), SAMPLES), &config(1.0, rows, threads), &count);
-        assert_eq!(told.into_inner(), prompts.len() * SAMPLES);
+        assert_eq!(ended.into_inner(), prompts.len() * SAMPLES);
     }
 }
 
@@ -334,7 +334,7 @@ fn the_amount_of_padding_does_not_change_a_logit() {
 /// The model with products in bf16.
 fn in_bf16(model: &Transformer) -> Transformer {
     let mut model = model.clone();
-    model.config.compute = Compute::Bf16;
+    model.config.compute_dtype = Dtype::Bf16;
     model
 }
 

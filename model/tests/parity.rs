@@ -4,10 +4,10 @@
 use burn::{
     module::{Module, ModuleMapper, Param},
     optim::GradientsParams,
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Int, Tensor, TensorData},
 };
 use model::{
-    HostTensors, Transformer, load_model, model_tensors, read_tensors, save_model, to_host, token_log_probs,
+    Device, HostTensors, Transformer, load_model, model_tensors, read_tensors, save_model, to_host, token_log_probs,
     write_tensors,
 };
 use serde::Deserialize;

@@ -1,12 +1,21 @@
 //! The command line: which commands there are, their flags, and where the flags of a configuration file come in.
 
+mod defaults;
+
 use crate::{
-    args::RunArgs, augment, bench, config_file, expert_iteration, export, generate, idle::idle, inspect, orm, ppo,
-    pretrain, rates, rates::Defaults, rcrl, sft, verify,
+    algorithms::augment::AugmentConfig, algorithms::expert_iteration::EiConfig, algorithms::orm::OrmConfig,
+    algorithms::ppo::PpoConfig, algorithms::pretrain::PretrainConfig, algorithms::rcrl::RcrlConfig,
+    algorithms::sft::SftConfig, cli::args::RunArgs, cli::config_file, cli::defaults::Configuration,
+    cli::effect::unused_flags, pipeline, tools::bench, tools::export, tools::generate, tools::verify, view::inspect,
 };
 use anyhow::Result;
-use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
-use std::{collections::BTreeSet, ffi::OsString};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use defaults::{Defaults, Trained};
+use model::ModelSize;
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 /// Teach language models to reason with reinforcement learning.
 #[derive(Parser, Debug)]
@@ -21,33 +30,45 @@ struct Cli {
 #[command(args_override_self = true)]
 pub enum Command {
     /// Train a tokenizer and a base model from scratch
-    Pretrain(pretrain::PretrainConfig),
+    Pretrain(PretrainConfig),
     /// Fine-tune on reference solutions
-    Sft(sft::SftConfig),
-    /// Train a reward model: how likely is a solution, finished or not, to be right
-    Orm(orm::OrmConfig),
-    /// Improve a policy by Expert Iteration: sample, keep what is right, fine-tune the base again
-    Ei(expert_iteration::EiConfig),
-    /// Improve a policy by PPO with rewards for right answers: the main job
-    Ppo(ppo::PpoConfig),
-    /// Improve a policy by return-conditioned RL: learn good and bad samples behind labels, ask for good ones
-    Rcrl(rcrl::RcrlConfig),
+    Sft(SftConfig),
+    /// Train an outcome reward model: the probability that a solution, finished or not, is correct
+    Orm(OrmConfig),
+    /// Improve a policy by Expert Iteration: sample, keep correct solutions, fine-tune the base model on them, repeat
+    Ei(EiConfig),
+    /// Improve a policy by PPO with rewards for correct answers: the main command
+    Ppo(PpoConfig),
+    /// Improve a policy by return-conditioned RL: train on good and bad samples behind labels, sample behind the good
+    /// label
+    Rcrl(RcrlConfig),
     /// Make more training problems by backtranslation
-    Augment(augment::AugmentConfig),
-    /// Look at a run in the terminal
+    Augment(AugmentConfig),
+    /// ValidationScore at a run in the terminal
     Inspect(inspect::InspectConfig),
-    /// Complete text by hand
+    /// Complete a prompt
     Generate(generate::GenerateArgs),
     /// Write a checkpoint as a Hugging Face folder
     Export(export::ExportArgs),
     /// Time a training step and a rollout
     Bench(bench::BenchArgs),
-    /// Compare what a device computes with the CPU
+    /// Check that a device computes the same as the CPU
     Verify(verify::VerifyArgs),
 }
 
+/// The commands that train, with their configurations.
+const CONFIGURATIONS: [Defaults; 7] = [
+    Defaults::new::<PretrainConfig>("pretrain"),
+    Defaults::new::<SftConfig>("sft"),
+    Defaults::new::<OrmConfig>("orm"),
+    Defaults::new::<EiConfig>("ei"),
+    Defaults::new::<PpoConfig>("ppo"),
+    Defaults::new::<RcrlConfig>("rcrl"),
+    Defaults::new::<AugmentConfig>("augment"),
+];
+
 impl Command {
-    /// Whether an interrupt leaves something to go on from.
+    /// Whether the command writes checkpoints, so that Ctrl-C stops after a step.
     pub fn leaves_checkpoints(&self) -> bool {
         matches!(
             self,
@@ -61,110 +82,126 @@ impl Command {
         )
     }
 
-    /// What all commands that train have in common.
+    /// The flags of the run, of a command that trains.
     pub(crate) fn run_args_mut(&mut self) -> Option<&mut RunArgs> {
         match self {
-            Self::Pretrain(config) => Some(&mut config.run),
-            Self::Sft(config) => Some(&mut config.run),
-            Self::Orm(config) => Some(&mut config.run),
-            Self::Ei(config) => Some(&mut config.run),
-            Self::Ppo(config) => Some(&mut config.run),
-            Self::Rcrl(config) => Some(&mut config.run),
-            Self::Augment(config) => Some(&mut config.run),
+            Self::Pretrain(config) => Some(config.run_mut()),
+            Self::Sft(config) => Some(config.run_mut()),
+            Self::Orm(config) => Some(config.run_mut()),
+            Self::Ei(config) => Some(config.run_mut()),
+            Self::Ppo(config) => Some(config.run_mut()),
+            Self::Rcrl(config) => Some(config.run_mut()),
+            Self::Augment(config) => Some(config.run_mut()),
             Self::Inspect(_) | Self::Generate(_) | Self::Export(_) | Self::Bench(_) | Self::Verify(_) => None,
         }
     }
 
-    /// Runs the command.
+    /// The trained model, if a flag names it, and whether only adapters are trained; `None` for commands that do not
+    /// train.
+    fn trained(&self) -> Option<(Option<&Path>, bool)> {
+        fn of(config: &impl Configuration) -> Option<(Option<&Path>, bool)> {
+            Some((config.trained(), config.has_adapters()))
+        }
+        match self {
+            Self::Pretrain(config) => of(config),
+            Self::Sft(config) => of(config),
+            Self::Orm(config) => of(config),
+            Self::Ei(config) => of(config),
+            Self::Ppo(config) => of(config),
+            Self::Rcrl(config) => of(config),
+            Self::Augment(config) => of(config),
+            Self::Inspect(_) | Self::Generate(_) | Self::Export(_) | Self::Bench(_) | Self::Verify(_) => None,
+        }
+    }
+
+    /// The size of the models that are made on demand.
+    fn made_size(&self) -> Option<ModelSize> {
+        match self {
+            Self::Pretrain(config) => Some(config.model),
+            Self::Sft(SftConfig { init, .. })
+            | Self::Orm(OrmConfig { init, .. })
+            | Self::Ei(EiConfig { init, .. })
+            | Self::Ppo(PpoConfig { init, .. })
+            | Self::Rcrl(RcrlConfig { init, .. })
+            | Self::Augment(AugmentConfig { init, .. }) => Some(init.model),
+            Self::Inspect(_) | Self::Generate(_) | Self::Export(_) | Self::Bench(_) | Self::Verify(_) => None,
+        }
+    }
+
+    /// Runs the command; the run directory that it leaves, if it leaves one.
     ///
     /// # Errors
-    /// What the command says.
-    pub fn execute(&self) -> Result<()> {
+    /// Errors of the command.
+    pub fn execute(&self) -> Result<Option<PathBuf>> {
         match self {
-            Self::Pretrain(config) => pretrain::train(config, &config.run.device()?).map(|_| ()),
-            Self::Sft(config) => sft::train(config, &config.run.device()?).map(|_| ()),
-            Self::Orm(config) => orm::train(config, &config.run.device()?).map(|_| ()),
-            Self::Ei(config) => expert_iteration::train(config, &config.run.device()?).map(|_| ()),
-            Self::Ppo(config) => ppo::train(config, &config.run.device()?).map(|_| ()),
-            Self::Rcrl(config) => rcrl::train(config, &config.run.device()?).map(|_| ()),
-            Self::Augment(config) => augment::train(config, &config.run.device()?).map(|_| ()),
-            Self::Inspect(config) => inspect::run(config),
-            Self::Generate(args) => generate::run(args),
-            Self::Export(args) => export::run(args),
-            Self::Bench(args) => bench::run(args),
-            Self::Verify(args) => verify::run(args),
+            Self::Pretrain(config) => pipeline::pretrain(config, &config.run.device()?),
+            Self::Sft(config) => pipeline::sft(config, &config.run.device()?),
+            Self::Orm(config) => pipeline::orm(config, &config.run.device()?),
+            Self::Ei(config) => pipeline::expert_iteration(config, &config.run.device()?),
+            Self::Ppo(config) => pipeline::ppo(config, &config.run.device()?),
+            Self::Rcrl(config) => pipeline::rcrl(config, &config.run.device()?),
+            Self::Augment(config) => pipeline::augment(config, &config.run.device()?),
+            Self::Inspect(config) => inspect::run(config).map(|()| None),
+            Self::Generate(args) => generate::run(args).map(|()| None),
+            Self::Export(args) => export::run(args).map(|()| None),
+            Self::Bench(args) => bench::run(args).map(|()| None),
+            Self::Verify(args) => verify::run(args).map(|()| None),
         }
     }
 }
 
-/// Parses a command line, program name first. Flags of `--config` or `--resume` are put in front of the typed ones, and learning rates
-/// that nobody gives before all, by the shape of the model that is trained.
+/// Parses a command line, program name first. Flags of `--config` or `--resume` come before the typed ones. Defaults
+/// depend on the command and on the model that it trains.
 ///
 /// # Errors
-/// A `clap::Error` for what clap refuses (also `--help`), anything else about the configuration file or the model to start from.
+/// A `clap::Error` for what clap refuses (also `--help`), another error for the configuration file or the model to
+/// start from.
 pub fn parse(arguments: Vec<OsString>) -> Result<Command> {
     let program = program();
-    let mut expanded = config_file::expand(arguments.clone(), &program)?;
+    let expanded = config_file::expand(arguments.clone(), &program)?;
     let mut matches = program.clone().try_get_matches_from(&expanded)?;
-    idle(&arguments, &matches).iter().for_each(|sentence| tracing::warn!("{sentence}"));
-    let rates = rates::resolve(&program, &matches)?;
-    let replaced: Vec<OsString> = rates
-        .iter()
-        .filter(|rate| rate.replaces)
-        .map(|rate| format!("--{}={}", rate.flag, rate.value).into())
-        .collect();
-    if !replaced.is_empty() {
-        expanded.splice(2..2, replaced);
-        matches = program.try_get_matches_from(&expanded)?;
-    }
+    unused_flags(&arguments, &program, &matches).iter().for_each(|sentence| tracing::warn!("{sentence}"));
     let mut command = Cli::from_arg_matches(&matches)?.command;
+    let trained = match command.trained() {
+        Some((Some(path), adapters)) if defaults::need_the_model(&CONFIGURATIONS, &matches) => {
+            Some(Trained::read(path, adapters)?)
+        }
+        Some((None, _)) => command.made_size().map(Trained::made),
+        _ => None,
+    };
+    if let Some(trained) = &trained {
+        matches =
+            defaults::apply(&CONFIGURATIONS, bare_program(), Some(trained.target)).try_get_matches_from(&expanded)?;
+        command = Cli::from_arg_matches(&matches)?.command;
+    }
     if let Some(run) = command.run_args_mut() {
-        run.rates = rates;
+        run.resolved = defaults::resolved(&CONFIGURATIONS, &matches, trained.as_ref());
     }
     Ok(command)
 }
 
-/// The command line with the defaults that differ between commands.
+/// The command line with the defaults and the help of each command.
 pub(crate) fn program() -> clap::Command {
-    let mut program = Cli::command();
-    for &Defaults { command: name, plain, by_size, published } in &rates::ALL {
-        program = program.mut_subcommand(name, |mut command| {
-            command = command.args_override_self(true);
-            for &(flag, value) in plain {
-                command = command.mut_arg(flag, |argument| argument.default_value(value));
-            }
-            let flags: BTreeSet<&str> = by_size.iter().map(|&(flag, ..)| flag).collect();
-            for flag in flags {
-                let of_flag = by_size.iter().filter(|(name, ..)| *name == flag).map(|&(_, size, value)| (size, value));
-                command = command.mut_arg(flag, |argument| of_size(argument, of_flag.collect()));
-                let more = format!("; the default of --{} goes by it", flag.replace('_', "-"));
-                command = command.mut_arg("model", |argument| with_help(argument, &more));
-            }
-            for &(flag, full, adapters) in published {
-                let more = match full == adapters {
-                    true => format!("; for a published model {full}"),
-                    false if name == "augment" => format!("; for a published model {full}"),
-                    false => format!("; for a published model {full}, with --lora-rank {adapters}"),
-                };
-                command = command.mut_arg(flag, |argument| with_help(argument, &more));
-            }
-            command
-        });
-    }
-    program
+    defaults::apply(&CONFIGURATIONS, bare_program(), None)
 }
 
-/// A flag whose default goes by the size of the model.
-fn of_size(argument: Arg, values: Vec<(&'static str, &'static str)>) -> Arg {
-    let by_size: Vec<String> = values.iter().map(|(size, value)| format!("for the size {size} {value}")).collect();
-    with_help(argument, &format!("; {}", by_size.join(", ")))
-        .default_value_ifs(values.into_iter().map(|(size, value)| ("model", size, value)))
+/// The headings of a command's help, in their order: first what its result depends on.
+const HEADINGS: [&str; 8] = ["Model", "Data", "Sampling", "Objective", "Optimisation", "Evaluation", "Run", "Compute"];
+
+/// A command with its flags in the order of [`HEADINGS`]. Clap shows headings in the order of the flags, which is that of the keys in
+/// `config.toml`.
+fn in_order(command: clap::Command) -> clap::Command {
+    let rank = |flag: &clap::Arg| HEADINGS.iter().position(|heading| flag.get_help_heading() == Some(heading));
+    let mut flags: Vec<clap::Arg> = command.get_arguments().cloned().collect();
+    flags.sort_by_key(|flag| rank(flag).unwrap_or(HEADINGS.len()));
+    let groups: Vec<clap::ArgGroup> = command.get_groups().cloned().collect();
+    let about = command.get_about().cloned().unwrap_or_default();
+    clap::Command::new(command.get_name().to_string()).about(about).args(flags).groups(groups).args_override_self(true)
 }
 
-/// A flag whose help says more.
-fn with_help(argument: Arg, more: &str) -> Arg {
-    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-    argument.help(help + more)
+/// If a flag is given several times, the last one counts.
+fn bare_program() -> clap::Command {
+    Cli::command().mut_subcommands(in_order)
 }
 
 #[cfg(test)]

@@ -17,10 +17,10 @@ fn run() -> anyhow::Result<()> {
     if command.leaves_checkpoints() {
         rl::run::stop_on_interrupt()?;
     }
-    command.execute()
+    command.execute().map(drop)
 }
 
-/// What clap refuses it prints itself, and ends with 2.
+/// clap prints its own errors; they end with exit code 2.
 fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref::<clap::Error>() {
         let _ = error.print();

@@ -4,10 +4,9 @@
 mod common;
 
 use anyhow::Result;
-use burn::tensor::Device;
 use common::{assert_same_run, resume, run_ei, run_orm, run_ppo, run_rcrl, run_sft, start, start_with_steps};
 use eval::{Policy, RewardModel};
-use model::{Transformer, load_adapters, merged, model_tensors, to_host};
+use model::{Device, Transformer, load_adapters, merged, model_tensors, to_host};
 use std::path::{Path, PathBuf};
 
 const FLAGS: [&str; 2] = ["--lora-rank=2", "--learning-rate=1e-2"];
@@ -82,9 +81,9 @@ fn a_reward_model_has_adapters_on_its_trunk_and_a_head_of_its_own() {
     });
     let checkpoint = last(&folder.path().join("straight"));
     let reward_model = RewardModel::load(&checkpoint, &Device::default()).unwrap();
-    assert_base_and_adapters(&reward_model.model.policy, &checkpoint, start_with_steps());
-    assert_adapters_start_what_they_were_saved_of(&reward_model.model.policy, &checkpoint);
-    assert!(to_host(reward_model.model.value.head.val()).values.iter().any(|&weight| weight != 0.0));
+    assert_base_and_adapters(&reward_model.model.language_model, &checkpoint, start_with_steps());
+    assert_adapters_start_what_they_were_saved_of(&reward_model.model.language_model, &checkpoint);
+    assert!(to_host(reward_model.model.score.head.val()).values.iter().any(|&weight| weight != 0.0));
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod common;
 use common::{assert_same_run, metrics, resume, run, run_augment};
 use data::{Benchmark, DataOptions, Split, read_problems};
 use rl::{
-    augment::FILE,
+    algorithms::augment::FILE,
     command::{Command, parse},
 };
 use std::{collections::BTreeSet, fs, path::Path};

@@ -52,7 +52,7 @@ fn flags_that_contradict_each_other_are_refused() {
     place.fails(&ppo(&["--top-p=0.9"]), &["--top-k and --top-p", "the full distribution", "use --temperature"]);
     place.fails(
         &ppo(&["--questions=1000000000", "--samples=1000000000"]),
-        &["1000000000 samples of each of 1000000000 problems", "more than can be held at once", "ask for fewer"],
+        &["1000000000 samples of each of 1000000000 problems", "more than the limit", "use fewer"],
     );
 }
 
@@ -74,7 +74,7 @@ fn flags_that_together_do_something_else_are_told_of() {
         assert!(!told(&[flag]).contains(never), "{flag}");
     }
     let dense = ["--reward=dense-orm", "--orm=model"];
-    let sparse = "--reward dense-orm is sparse-orm here";
+    let sparse = "--reward dense-orm equals sparse-orm here";
     assert!(told(&[dense.as_slice(), &["--advantage=group"]].concat()).contains(sparse));
     for more in ["--advantage=gae", "--orm-score=plain"] {
         let flags = [dense.as_slice(), &["--advantage=rloo", more]].concat();
@@ -119,7 +119,8 @@ fn flags_of_the_other_methods_are_checked_as_well() {
         let flags = [command, "--init=model", "--base=model", "--out=run", "--quiet", "--device=cpu", "--limit=4"];
         [flags.as_slice(), more].concat()
     };
-    for (command, what) in [("ei", "each round"), ("rcrl", "what is"), ("augment", "the backward model")] {
+    for (command, what) in [("ei", "each round"), ("rcrl", "the base model that is"), ("augment", "the backward model")]
+    {
         place.fails(&[command, "--init=model", "--out=run"], &["--init needs --base", what, "fine-tuned"]);
     }
     let orm = |more: &[&'static str]| -> Vec<&'static str> {
@@ -129,18 +130,18 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     for (command, flag) in
         [("ei", "--samples"), ("rcrl", "--samples"), ("rcrl", "--completions"), ("augment", "--samples")]
     {
-        place.fails(&with(command, &[flag, "1000000000"]), &["1000000000 samples", "ask for fewer"]);
+        place.fails(&with(command, &[flag, "1000000000"]), &["1000000000 samples", "use fewer"]);
     }
-    place.fails(&orm(&["--labels=steps", "--completions=1000000000"]), &["--completions 1000000000", "ask for fewer"]);
+    place.fails(&orm(&["--labels=steps", "--completions=1000000000"]), &["--completions 1000000000", "use fewer"]);
     place.fails(
         &orm(&["--check-labels=1", "--check-completions=1000000000"]),
-        &["--check-completions 1000000000", "ask for fewer"],
+        &["--check-completions 1000000000", "use fewer"],
     );
     place.fails(&orm(&["--held-out=1"]), &["--held-out 1", "between 0 and 1"]);
-    place.fails(&orm(&["--temperature=0"]), &["--temperature 0", "equal samples"]);
+    place.fails(&orm(&["--temperature=0"]), &["--temperature 0", "equal solutions"]);
     place.write("samples.jsonl", "");
     let of_file = ["--from-samples=samples.jsonl", "--temperature=0", "--check-labels=4"];
-    place.fails(&orm(&of_file), &["--temperature 0", "equal samples"]);
+    place.fails(&orm(&of_file), &["--temperature 0", "equal solutions"]);
     place.fails(&orm(&["--from-samples=none.jsonl"]), &["none.jsonl"]);
     place.fails(&orm(&["--labels=steps", "--from-prefixes=none.jsonl"]), &["none.jsonl"]);
     place.fails(&with("ei", &["--from-samples=none.jsonl"]), &["none.jsonl"]);
@@ -169,7 +170,7 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     place.fails(&ppo(&["--orm=model"]), &["--orm", "--reward sparse-orm or dense-orm"]);
     place.fails(&ppo(&["--orm=model", "--reward=dense-orm"]), &["not a reward model"]);
     place.fails(&ppo(&["--reward=sparse-orm"]), &["--init", "rl orm", "--orm"]);
-    place.fails(&ppo(&["--advantage=rloo", "--samples=1", "--mini-batch=1"]), &["--advantage rloo", "at least 2"]);
+    place.fails(&ppo(&["--advantage=rloo", "--samples=1", "--mini-batch=1"]), &["--advantage rloo", "at least --samples 2"]);
     place.fails(&ppo(&["--curriculum=plr", "--replay=1.5"]), &["--replay 1.5", "from 0 to 1"]);
     place.fails(&ppo(&["--curriculum=plr", "--replay-temperature=0"]), &["--replay-temperature 0", "above 0"]);
     place.refuses_usage(&ppo(&["--lora-rank=0"]), &["--lora-rank", "at least 1"]);
@@ -244,11 +245,11 @@ fn prompts_that_cannot_be_completed_are_refused() {
     place.write("empty.txt", "\n");
     let generate = |flag: &str, parts: &[&str]| place.fails(&["generate", "--init=model", flag], parts);
     generate("--file=nowhere.txt", &["cannot read nowhere.txt"]);
-    generate("--file=empty.txt", &["no prompt in the file"]);
+    generate("--file=empty.txt", &["has no prompt"]);
     generate("--prompt=", &["a prompt is empty"]);
     place.fails(
         &["generate", "--init=model", "--prompt=1", "--samples=1000000000"],
-        &["1000000000 samples of each of 1 problems", "ask for fewer"],
+        &["1000000000 samples of each of 1 problems", "use fewer"],
     );
     generate(&format!("--prompt={}", "1 ".repeat(600)), &["a prompt has", "context is 512"]);
 }
@@ -308,9 +309,9 @@ fn only_a_run_can_be_resumed_and_only_by_its_own_command() {
     let place = place();
     place.write("empty/readme", "");
     stopped_run(&place.path("old"));
-    place.fails(&["ppo", "--resume=nowhere"], &["nowhere is not a run to go on with", "give --resume"]);
-    place.fails(&["ppo", "--resume=empty"], &["empty is not a run to go on with", "no config.toml"]);
-    place.fails(&["ppo", "--resume=model"], &["model is not a run to go on with"]);
+    place.fails(&["ppo", "--resume=nowhere"], &["nowhere is not a run that can be resumed", "give --resume"]);
+    place.fails(&["ppo", "--resume=empty"], &["empty is not a run that can be resumed", "no config.toml"]);
+    place.fails(&["ppo", "--resume=model"], &["model is not a run that can be resumed"]);
     place.fails(&["sft", "--resume=old"], &["old is a run of `rl ppo`"]);
     fs::remove_dir_all(place.path("old/checkpoints")).unwrap();
     place.fails(&["ppo", "--resume=old"], &["old has no finished checkpoint to resume from"]);
@@ -415,7 +416,11 @@ fn a_checkpoint_that_does_not_fit_the_disk_leaves_the_one_before_whole_and_named
     error_of(&place.run(&flags), 1, &["interrupted"]);
     // Logs fit into these blocks, weights do not.
     let output = with_small_files(&place, 40, &["ppo", "--resume=run", "--quiet"]).output().unwrap();
-    error_of(&output, 1, &["cannot write the checkpoint run/checkpoints/step-000002", "make room", "--resume run"]);
+    error_of(
+        &output,
+        1,
+        &["cannot write the checkpoint run/checkpoints/step-000002", "free some space", "--resume run"],
+    );
     let names: Vec<_> =
         fs::read_dir(place.path("run/checkpoints")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 2, "{names:?}");

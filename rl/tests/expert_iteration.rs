@@ -49,10 +49,7 @@ fn a_round_learns_every_distinct_right_solution_that_any_round_has_found() {
     assert!(dir.join("eval.json").is_file() && dir.join("report.html").is_file());
     for command in ["sft", "ei"] {
         let error = resume(command, &dir.join("rounds/1")).unwrap_err().to_string();
-        assert!(
-            error.ends_with("rounds/1 is a part of a run of `rl ei`: go on with the run that it lies in"),
-            "{error}"
-        );
+        assert!(error.ends_with("rounds/1 is a part of a run of `rl ei`: resume the run that contains it"), "{error}");
     }
 }
 

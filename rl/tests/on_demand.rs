@@ -63,7 +63,7 @@ fn a_model_that_is_not_what_its_folder_says_is_refused_and_both_are_named() {
     place.run(&[own.as_slice(), &DATA, &["--dtype=bf16"]].concat());
     place.fails(
         &[["sft", "--out=run", "--model=nano", "--quiet"].as_slice(), &DATA].concat(),
-        &["runs/base-svamp-nano-seed0-limit8 was made with dtype = \"bf16\"", "asks for \"f32\"", "--init"],
+        &["runs/base-svamp-nano-seed0-limit8 was made with dtype = \"bf16\"", "needs \"f32\"", "--init"],
     );
 }
 
@@ -104,7 +104,7 @@ fn a_model_that_was_made_from_another_than_the_one_there_now_is_refused_and_both
     fs::copy(other, weights("runs/base-svamp-nano-seed0-limit8/checkpoints/step-000002")).unwrap();
     let flags = ppo("run");
     let parts = [
-        "runs/sft-svamp-nano-seed0-limit8-tokens2 was made from runs/base-svamp-nano-seed0-limit8/checkpoints/step-000002",
+        "runs/sft-svamp-nano-seed0-limit8-tokens2 was made from an earlier version of runs/base-svamp-nano-seed0-limit8/checkpoints/step-000002",
         "--init",
     ];
     place.fails(&flags.iter().map(String::as_str).collect::<Vec<_>>(), &parts);

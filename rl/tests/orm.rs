@@ -5,23 +5,22 @@ mod common;
 #[path = "../../eval/tests/common/mistakes.rs"]
 mod mistakes;
 
-use burn::tensor::Device;
 use common::{
     PROBLEMS, assert_same_run, files, metrics, problems, resume, run, run_ei, run_orm, run_ppo, start, start_with_steps,
 };
 use data::{Example, Prompting, encode_written};
 use eval::{Calibration, Policy, Prediction, RewardModel, Sample, Weights, read_samples};
 use mistakes::copy;
-use model::model_tensors;
-use rl::orm::held_out;
-use rl::prefix::{Counted, FILE};
+use model::{Device, model_tensors};
+use rl::algorithms::orm::held_out;
+use rl::sampling::prefix::{FILE, PrefixCount};
 use std::{collections::BTreeSet, fs, path::Path};
 
 fn samples(dir: &Path) -> Vec<Sample> {
     read_samples(&dir.join("samples.jsonl")).unwrap()
 }
 
-fn counted(dir: &Path) -> Vec<Counted> {
+fn counted(dir: &Path) -> Vec<PrefixCount> {
     let text = fs::read_to_string(dir.join(FILE)).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -255,7 +254,10 @@ fn expert_iteration_with_a_reward_model_learns_only_what_it_finds_likely_to_be_r
     assert_eq!((none, metrics(&dir)[0]["round/kept"].as_f64()), (0.0, Some(0.0)), "no probability is 1");
     let from_base = ["--rounds=1", "--start=base", "--shots=0", &flag, "--orm-threshold=1"];
     let error = run_ei(&folder.path().join("base"), &from_base).unwrap_err().to_string();
-    assert!(error.contains("are right, and none of these passes --orm; lower --orm-threshold 1"), "{error}");
+    assert!(
+        error.contains("are correct, and the reward model of --orm accepts none of these; lower --orm-threshold 1"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -268,7 +270,7 @@ fn labels_are_checked_with_completions_that_are_made_once() {
     let made = counted(&part);
     assert!(!made.is_empty() && made.iter().all(|counted| counted.of == 3), "{made:?}");
     // As if it had been interrupted in the check, of which one prefix had come out otherwise.
-    let mark = |counted: Counted| Counted { right: counted.of - counted.right, ..counted };
+    let mark = |counted: PrefixCount| PrefixCount { right: counted.of - counted.right, ..counted };
     let lines: Vec<String> = made.into_iter().map(|counted| serde_json::to_string(&mark(counted)).unwrap()).collect();
     fs::write(part.join(FILE), lines.join("\n") + "\n").unwrap();
     resume("orm", &dir).unwrap();

@@ -4,16 +4,16 @@
 use burn::{
     module::{Module, Param},
     optim::GradientsParams,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Tensor, TensorData},
 };
 use eval::Sample;
-use model::{Finish, entropy, to_host};
+use model::{Device, Finish, entropy, to_host};
 use rl::{
-    advantage::{gae, whiten},
-    diagnostics::{PolicyStats, kl},
-    loss::{ppo_policy, ppo_value},
-    optim::{Adam, global_norm},
-    rollout::Rollout,
+    algorithms::ppo::diagnostics::{PolicyStats, kl},
+    objective::advantage::{gae, whiten},
+    objective::loss::{ppo_policy, ppo_value},
+    sampling::rollout::{Rollout, Sampled},
+    training::optim::{Adam, global_norm},
 };
 use serde::Deserialize;
 use std::path::Path;
@@ -178,29 +178,31 @@ fn the_divergence_from_the_reference_policy_is_that_of_the_reference() {
     let ppo: Ppo = fixture("ppo.json");
     let (log_probs, ref_log_probs) = (ppo.rows(&ppo.inputs.log_probs), ppo.rows(&ppo.inputs.ref_log_probs));
     let rollout = |(log_probs, ref_log_probs): (Vec<f32>, Vec<f32>)| Rollout {
-        tokens: vec![0; 1 + log_probs.len()],
-        prompt_len: 1,
-        rewards: Vec::new(),
+        sampled: Sampled {
+            tokens: vec![0; 1 + log_probs.len()],
+            prompt_len: 1,
+            rewards: Vec::new(),
+            reward_model_score: None,
+            sample: Sample {
+                step: None,
+                id: String::new(),
+                question: String::new(),
+                completion: String::new(),
+                answer: None,
+                expected: String::new(),
+                reward: None,
+                correct: false,
+                finish: Finish::Stop,
+                tokens: 0,
+                greedy: false,
+                given: 0,
+                score: None,
+            },
+        },
         log_probs,
         ref_log_probs,
         values: Vec::new(),
         entropies: Vec::new(),
-        judged: None,
-        sample: Sample {
-            step: None,
-            id: String::new(),
-            question: String::new(),
-            completion: String::new(),
-            answer: None,
-            expected: String::new(),
-            reward: None,
-            correct: false,
-            finish: Finish::Stop,
-            tokens: 0,
-            greedy: false,
-            given: 0,
-            score: None,
-        },
     };
     let rollouts: Vec<Rollout> = log_probs.into_iter().zip(ref_log_probs).map(rollout).collect();
     let (k1, k3) = kl(&rollouts);

@@ -3,12 +3,11 @@
 
 mod common;
 
-use burn::tensor::Device;
 use common::{assert_same_run, problems, resume, run_rcrl};
 use data::{Goal, PromptStyle, Prompting, encode_with_goals, goal::lines};
 use eval::{Policy, SampleConfig, complete};
-use model::{Finish, Key, Purpose, score, to_host};
-use rl::batch::{Row, pad};
+use model::{Device, Finish, Key, Purpose, score, to_host};
+use rl::training::batch::{Row, pad};
 use serde_json::Value;
 use std::process::Command;
 
@@ -118,10 +117,10 @@ fn what_expects_labels_is_no_start_for_ppo_and_has_them_where_it_writes_or_is_ex
     }
     let init = format!("--init={}", dir.display());
     let error = common::run_ppo(&folder.path().join("ppo"), &[&init]).unwrap_err().to_string();
-    assert!(error.contains("expects labels"), "{error}");
+    assert!(error.contains("needs labels"), "{error}");
     assert!(!folder.path().join("ppo").exists());
     let likelihood_of = format!("--likelihood-of={}", dir.display());
     let out = folder.path().join("orm");
     let error = common::run_orm(common::start_with_steps(), &out, &[&likelihood_of]).unwrap_err().to_string();
-    assert!(error.contains("expects labels") && !out.exists(), "{error}");
+    assert!(error.contains("needs labels") && !out.exists(), "{error}");
 }

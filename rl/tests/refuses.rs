@@ -60,10 +60,15 @@ fn what_checkpoints_are_made_of_is_refused_before_anything_of_the_run_changes() 
     run_augment(&of("augment"), &["--stop-after=1"]).unwrap_err();
     for name in ["pretrain", "sft", "sft-lora", "orm", "ei", "ei-lora", "ppo", "rcrl", "augment"] {
         let (dir, command) = (of(name), name.strip_suffix("-lora").unwrap_or(name));
-        refuses(command, &dir, &["--model=medium"], &["--model medium", "was begun with --model"]);
+        refuses(command, &dir, &["--model=medium"], &["--model medium", "was started with --model"]);
         let own = dir.join("mine.jsonl");
         fs::write(&own, "{\"question\": \"Why?\", \"answer\": \"1+1 = <<1+1=2>>2\\n#### 2\"}\n").unwrap();
-        refuses(command, &dir, &[&format!("--extra={}", own.display())], &["--extra", "lies in the run"]);
+        refuses(
+            command,
+            &dir,
+            &[&format!("--extra={}", own.display())],
+            &["--extra", "lies in the resumed run's directory"],
+        );
         fs::remove_file(own).unwrap();
         let lock = lock(&dir).unwrap();
         refuses(command, &dir, &[], &["is in use by another process"]);
@@ -73,7 +78,7 @@ fn what_checkpoints_are_made_of_is_refused_before_anything_of_the_run_changes() 
             continue;
         }
         if !["rcrl", "augment"].contains(&command) {
-            refuses(command, &dir, &[&other], &["--init", "was begun with"]);
+            refuses(command, &dir, &[&other], &["--init", "was started with"]);
         }
         if command == "augment" {
             continue;
@@ -146,7 +151,7 @@ fn a_damaged_checkpoint_names_the_whole_one_before_and_a_run_goes_on_from_that()
         let dir = of("index");
         start(&dir, &[longer, "--stop-after=5"]).unwrap_err();
         fs::write(dir.join("checkpoints/index.json"), "").unwrap();
-        refuses(command, &dir, &[], &["index.json", "step-000005 is whole: go on from that one"]);
+        refuses(command, &dir, &[], &["index.json", "step-000005 is complete: resume from it"]);
         run(&[command, &format!("--resume={}", dir.join("checkpoints/step-000004").display()), "--quiet"]).unwrap();
         assert_eq!(metrics(&dir), metrics(&straight));
     }
@@ -158,7 +163,7 @@ fn where_no_other_checkpoint_is_whole_a_run_begins_anew() {
     let dir = folder.path().join("run");
     run_sft(&dir, &["--stop-after=2"]).unwrap_err();
     fs::write(dir.join("checkpoints/step-000002/model.safetensors"), "").unwrap();
-    refuses("sft", &dir, &[], &["no other that is whole", "begin anew with --config", "config.toml"]);
+    refuses("sft", &dir, &[], &["no other complete checkpoint", "start again with --config", "config.toml"]);
 }
 
 #[test]
@@ -221,9 +226,9 @@ fn samples_of_no_use_are_refused_before_a_folder_is_made() {
     };
     for file in [&*others, &*wrong] {
         let none = "holds no sample of these";
-        refused(run_orm(start(), &out, &[file]), if file == others { none } else { "nothing to tell apart" });
-        refused(run_rcrl(&out, &[file]), if file == others { none } else { "nothing to tell apart" });
-        refused(run_ei(&out, &[file, "--start=base"]), if file == others { none } else { "nothing to learn from" });
+        refused(run_orm(start(), &out, &[file]), if file == others { none } else { "needs both correct and wrong" });
+        refused(run_rcrl(&out, &[file]), if file == others { none } else { "needs both correct and wrong" });
+        refused(run_ei(&out, &[file, "--start=base"]), if file == others { none } else { "nothing to train on" });
     }
     refused(run_augment(&out, &[&others]), "holds no sample of these");
     refused(run_sft(&out, &["--limit=8", "--init=nowhere"]), "nowhere");
@@ -277,12 +282,12 @@ fn a_model_that_another_process_makes_is_waited_for() {
     let place = place();
     let data = concat!("--data-dir=", env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures");
     fs::create_dir(place.path("runs")).unwrap();
-    let _lock = rl::lock::Lock::try_take(&place.path("runs/.base-svamp-tiny-seed0.lock")).unwrap().unwrap();
+    let _lock = rl::run::lock::Lock::try_lock(&place.path("runs/.base-svamp-tiny-seed0.lock")).unwrap().unwrap();
     let mut command = place.command(&["sft", "--benchmark=svamp", data, "--quiet", "--device=cpu"]);
     let waiting = Running(command.stderr(fs::File::create(place.path("stderr")).unwrap()).spawn().unwrap());
     let told = || fs::read_to_string(place.path("stderr")).unwrap();
     let waited = Instant::now();
-    while !told().contains("another process makes runs/base-svamp-tiny-seed0: waiting for it") {
+    while !told().contains("another process is making runs/base-svamp-tiny-seed0: waiting for it") {
         assert!(waited.elapsed().as_secs() < 60, "{}", told());
         thread::sleep(Duration::from_millis(20));
     }

@@ -177,11 +177,11 @@ fn what_a_checkpoint_was_trained_with_is_not_changed_in_passing() {
         fs::remove_dir_all(&dir).unwrap();
     };
     run_ppo(&dir, &["--value-layers=2", "--stop-after=1"]).unwrap_err();
-    fails("ppo", "--value-layers=1", "was begun with --value-layers 2");
+    fails("ppo", "--value-layers=1", "was started with --value-layers 2");
     run_sft(&dir, &["--lora-rank=2", "--stop-after=1"]).unwrap_err();
     fails("sft", "--lora-rank=3", "--lora-rank");
     run_rcrl(&dir, &["--stop-after=1"]).unwrap_err();
-    fails("rcrl", "--labels=outcome", "was begun with --labels steps");
+    fails("rcrl", "--labels=outcome", "was started with --labels steps");
 }
 
 #[test]

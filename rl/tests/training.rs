@@ -6,24 +6,24 @@ mod common;
 
 use burn::{
     module::Param,
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Int, Tensor, TensorData},
 };
 use common::{PROBLEMS, metrics, policy, problems, random_model, run_ppo, run_sft, short_examples};
 use data::{Example, Prompting, Split};
 use eval::{About, Sample, SampleConfig, evaluate};
 use model::{
-    ActorCritic, Finish, Key, Purpose, Transformer, ValueBranch, read_tensors, score, score_with_values, to_host,
-    token_log_probs,
+    ActorCritic, Device, Finish, Key, Purpose, Transformer, ValueBranch, read_tensors, score, score_with_values,
+    to_host, token_log_probs,
 };
 use rl::{
-    batch::{flat, micro_batches, pad, response_tokens},
-    loss::{negative_log_likelihood, ppo_policy, ppo_value},
-    optim::{Adam, Computing, gradient_list, gradients},
-    order::permutation,
-    reward::{OrmScore, RewardArgs, RewardKind},
-    rollout::{Asked, Rollout, RolloutConfig, look, sample_rollouts},
+    objective::loss::{negative_log_likelihood, ppo_policy, ppo_value},
+    objective::reward::{OrmScore, RewardArgs, RewardKind},
     run::last_folder,
-    supervised::update,
+    sampling::rollout::{Query, Rollout, RolloutConfig, Sampled, log_probs_pass, sample},
+    training::batch::{flat, micro_batches, pad, response_tokens},
+    training::optim::{Adam, GradientOptions, gradient_list, gradients},
+    training::order::permutation,
+    training::supervised::{likelihood_loss, update},
 };
 use std::{fs, path::Path};
 
@@ -40,12 +40,13 @@ fn examples() -> Vec<Example> {
 /// The loss of the one supervised loop and its gradient of every parameter.
 fn supervised(model: &Transformer, examples: &[Example], micro_batch: usize, threads: usize) -> (f64, Vec<Vec<f32>>) {
     let total = response_tokens(examples);
-    let found = gradients(model, &micro_batches(examples, micro_batch), Computing::on(threads), |model, indices| {
-        let rows: Vec<&Example> = indices.iter().map(|&index| &examples[index]).collect();
-        let loss = negative_log_likelihood(score(model, &pad(&rows, &model.device()), 1.0).log_probs, total);
-        let value = loss.clone().inner();
-        (loss, move || f64::from(value.into_scalar::<f32>()))
-    });
+    let found =
+        gradients(model, &micro_batches(examples, micro_batch), GradientOptions::on(threads), |model, indices| {
+            let rows: Vec<&Example> = indices.iter().map(|&index| &examples[index]).collect();
+            let loss = negative_log_likelihood(score(model, &pad(&rows, &model.device()), 1.0).log_probs, total);
+            let value = loss.clone().inner();
+            (loss, move || f64::from(value.into_scalar::<f32>()))
+        });
     let list = gradient_list(model, &found.params).into_iter().map(|gradient| gradient.unwrap()).collect();
     (found.reports.iter().sum(), list)
 }
@@ -159,7 +160,7 @@ fn what_stands_after_the_end_of_a_row_enters_neither_loss_nor_gradients() {
     let rows = [Example::new(vec![3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5], 4), Example::new(vec![2, 7, 1, 0], 2)];
     let rows: Vec<&Example> = rows.iter().collect();
     let found = |padding: i32| {
-        let result = gradients(&model, &[()], Computing::on(1), |model, ()| {
+        let result = gradients(&model, &[()], GradientOptions::on(1), |model, ()| {
             let mut batch = pad(&rows, &Device::default());
             let mut ids = batch.tokens.into_data().convert::<i32>().try_to_vec::<i32>().unwrap();
             ids[11 + 4..].fill(padding);
@@ -194,7 +195,8 @@ fn the_end_of_sequence_token_is_learnt() {
     let before = log_prob_of_end(&model);
     let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.0, 1.0);
     for _ in 0..10 {
-        model = update(model, &examples, &mut optimizer, 3e-3, PROBLEMS, Computing::on(1)).model;
+        model =
+            update(model, &examples, &likelihood_loss, &mut optimizer, 3e-3, PROBLEMS, GradientOptions::on(1)).model;
     }
     let after = log_prob_of_end(&model);
     assert!(after > before + 0.5, "log-probability of the end: {before} before, {after} after");
@@ -205,19 +207,22 @@ fn the_reward_sits_on_the_last_token_written_and_truncated_samples_keep_their_to
     let policy = policy();
     let eos = policy.tokenizer.eos_ids()[0];
     let all = rollouts(1.0, 24);
-    let (right, wrong): (Vec<&Rollout>, Vec<&Rollout>) = all.iter().partition(|rollout| rollout.sample.correct);
+    let (right, wrong): (Vec<&Rollout>, Vec<&Rollout>) = all.iter().partition(|rollout| rollout.sampled.sample.correct);
     assert!(!right.is_empty() && !wrong.is_empty(), "the test needs both");
     for rollout in &right {
-        let (last, others) = rollout.rewards.split_last().unwrap();
+        let (last, others) = rollout.sampled.rewards.split_last().unwrap();
         assert!(*last == 1.0 && others.iter().all(|&reward| reward == 0.0));
-        assert_eq!(rollout.tokens.last(), Some(&eos));
+        assert_eq!(rollout.sampled.tokens.last(), Some(&eos));
     }
-    assert!(wrong.iter().all(|rollout| rollout.rewards.iter().all(|&reward| reward == 0.0)));
+    assert!(wrong.iter().all(|rollout| rollout.sampled.rewards.iter().all(|&reward| reward == 0.0)));
     // Two tokens are never enough for an answer and its end.
-    for rollout in rollouts(1.0, 2).iter().filter(|rollout| rollout.tokens.last() != Some(&eos)) {
-        assert_eq!(rollout.sample.finish, Finish::Length);
-        let written = rollout.tokens.len() - rollout.prompt_len;
-        assert_eq!([written, rollout.rewards.len(), rollout.log_probs.len(), rollout.sample.tokens], [2; 4]);
+    for rollout in rollouts(1.0, 2).iter().filter(|rollout| rollout.sampled.tokens.last() != Some(&eos)) {
+        assert_eq!(rollout.sampled.sample.finish, Finish::Length);
+        let written = rollout.sampled.tokens.len() - rollout.sampled.prompt_len;
+        assert_eq!(
+            [written, rollout.sampled.rewards.len(), rollout.log_probs.len(), rollout.sampled.sample.tokens],
+            [2; 4]
+        );
     }
 }
 
@@ -242,10 +247,9 @@ fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
         orm_score: OrmScore::Potential,
     };
     let config = RolloutConfig { sampling, reward, reward_model: None, seed: 1 };
-    let asked = problems.iter().enumerate().map(|(place, problem)| Asked { problem, place, beginning: "" });
-    let (mut rollouts, _) = sample_rollouts(&policy, &asked.collect::<Vec<_>>(), 0, &config).unwrap();
-    look(&mut rollouts, &actor_critic(1, true), &policy.model, temperature, 8, 1);
-    rollouts
+    let queries = problems.iter().enumerate().map(|(index, problem)| Query { problem, index, given: "" });
+    let (sampled, _) = sample(&policy, &queries.collect::<Vec<_>>(), 0, &config).unwrap();
+    log_probs_pass(sampled, &actor_critic(1, true), &policy.model, temperature, 8, 1)
 }
 
 fn actor_critic(layers: usize, detach: bool) -> ActorCritic {
@@ -301,7 +305,7 @@ fn a_detached_critic_leaves_the_gradient_of_the_policy_as_it_was_and_one_that_is
     let (device, total) = (Device::default(), response_tokens(&rollouts));
     let rows: Vec<&Rollout> = rollouts.iter().collect();
     let of_losses = |model: &ActorCritic, policy_weight: f64, value_weight: f64| {
-        let result = gradients(model, &[()], Computing::on(1), |model, ()| {
+        let result = gradients(model, &[()], GradientOptions::on(1), |model, ()| {
             let (scored, values) = score_with_values(model, &pad(&rows, &device), 1.0);
             let old = flat(rows.iter().map(|row| row.log_probs.as_slice()), &device);
             let advantages: Vec<f32> = (0..total).map(|i| (i % 5) as f32 - 2.0).collect();
@@ -333,26 +337,22 @@ fn a_detached_critic_leaves_the_gradient_of_the_policy_as_it_was_and_one_that_is
 
 #[test]
 fn temperature_divides_the_logits_of_policy_and_reference_and_not_the_values_of_the_critic() {
-    let mut rollouts = rollouts(1.0, 24);
+    let sampled: Vec<Sampled> = rollouts(1.0, 24).into_iter().map(|rollout| rollout.sampled).collect();
     let model = trained_actor_critic(true);
     let reference = random_model(model.policy.config.vocab_size, 9);
-    let seen = |rollouts: &mut Vec<Rollout>, temperature: f64| {
-        look(rollouts, &model, &reference, temperature, 5, 1);
-        rollouts.clone()
-    };
-    let warm = seen(&mut rollouts, 1.0);
-    let cold = seen(&mut rollouts, 0.5);
+    let [warm, cold] =
+        [1.0, 0.5].map(|temperature| log_probs_pass(sampled.clone(), &model, &reference, temperature, 5, 1));
     for (warm, cold) in warm.iter().zip(&cold) {
         assert_eq!(warm.values, cold.values);
         assert!(warm.values.iter().any(|&value| value != 0.0));
-        let ids: Vec<i32> = warm.tokens.iter().map(|&id| id as i32).collect();
-        let (time, written) = (ids.len(), ids.len() - warm.prompt_len);
+        let ids: Vec<i32> = warm.sampled.tokens.iter().map(|&id| id as i32).collect();
+        let (time, written) = (ids.len(), ids.len() - warm.sampled.prompt_len);
         let tokens: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [1, time]), &Device::default());
-        let targets = tokens.clone().reshape([time]).narrow(0, warm.prompt_len, written);
+        let targets = tokens.clone().reshape([time]).narrow(0, warm.sampled.prompt_len, written);
         for (model, found) in [(&model.policy, &cold.log_probs), (&reference, &cold.ref_log_probs)] {
             let vocabulary = model.config.vocab_size;
             let logits = model.forward(tokens.clone()).reshape([time, vocabulary]);
-            let logits = logits.narrow(0, warm.prompt_len - 1, written).div_scalar(0.5);
+            let logits = logits.narrow(0, warm.sampled.prompt_len - 1, written).div_scalar(0.5);
             let expected = to_host(token_log_probs(logits, targets.clone(), 1.0)).values;
             for (found, expected) in found.iter().zip(&expected) {
                 assert!((found - expected).abs() < 1e-4, "{found} against {expected}");
@@ -406,11 +406,11 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
     }
     let all = rollouts(1.0, 24);
     for rollout in &all {
-        let json = serde_json::to_value(&rollout.sample).unwrap();
-        assert_eq!(json["reward"].as_f64(), Some(if rollout.sample.correct { 1.0 } else { 0.0 }));
-        assert_eq!(serde_json::from_value::<Sample>(json).unwrap().reward, rollout.sample.reward);
+        let json = serde_json::to_value(&rollout.sampled.sample).unwrap();
+        assert_eq!(json["reward"].as_f64(), Some(if rollout.sampled.sample.correct { 1.0 } else { 0.0 }));
+        assert_eq!(serde_json::from_value::<Sample>(json).unwrap().reward, rollout.sampled.sample.reward);
     }
-    assert!(all.iter().any(|rollout| rollout.sample.reward == Some(0.0)));
+    assert!(all.iter().any(|rollout| rollout.sampled.sample.reward == Some(0.0)));
 }
 
 // 1 and 2, and the names of the metrics

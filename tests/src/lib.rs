@@ -2,11 +2,15 @@
 //! The claims stand in `tests/`.
 
 use anyhow::Result;
-use burn::tensor::Device;
 use data::{Tokenizer, completion_text, question_prompt};
-use model::{ModelConfig, ModelSize, Transformer, save_model};
+use model::{Device, ModelConfig, ModelSize, Transformer, save_model};
 use serde_json::{Map, Value, json};
 use std::{ffi::OsString, fs, path::Path};
+
+/// The worked examples, which the documentation tests compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../CONTRIBUTING.md")]
+pub struct Contributing;
 
 /// A question with its solution, whose last line is `#### ` and a number.
 pub type Solved = (String, String);
@@ -53,7 +57,7 @@ pub fn write_random_model(folder: &Path, problems: &[Solved], seed: u64) -> Resu
 pub fn rl(command: &str, flags: &[&str]) -> Result<()> {
     let fixed = ["rl", command, "--quiet", "--device=cpu"];
     let arguments: Vec<OsString> = fixed.iter().chain(flags).map(OsString::from).collect();
-    rl::command::parse(arguments)?.execute()
+    rl::command::parse(arguments)?.execute().map(drop)
 }
 
 /// A flag whose value is a path.

@@ -1,8 +1,8 @@
 //! Tiny models must learn what can be learnt: by imitation, and from rewards alone.
 
-use burn::tensor::Device;
 use data::{Benchmark, DataOptions, Goal, Prompting, Split};
 use eval::{About, Policy, Sample, SampleConfig, evaluate, greedy_accuracy};
+use model::Device;
 use serde_json::Value;
 use std::{
     fs,
@@ -281,7 +281,7 @@ fn labels_of_steps_tell_good_lines_from_bad_ones_where_the_outcome_of_the_whole_
     write_gsm8k(&truth, &right, &right).unwrap();
     write_random_model(&base, &mixed, 1).unwrap();
     sft(&base, &policy, &mixture, &["--max-new-tokens=24", "--test-problems=0"]);
-    // Distinct right and wrong solutions are learnt alike, so each first line stands before as many right ones as wrong ones: the
+    // Deduplicator right and wrong solutions are learnt alike, so each first line stands before as many right ones as wrong ones: the
     // outcome says nothing of it. Its fresh completions do.
     let of = |labels: &str| {
         let run = rcrl(folder.path(), &base, &policy, &truth, labels);

@@ -1,4 +1,4 @@
-//! The part of a completion that can hold its answer: after the thinking, before a question of its own. Knows no numbers.
+//! The part of a completion that can hold its answer: after the thinking, before a question of its own. Independent of numbers.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -8,7 +8,7 @@ use regex::Regex;
 /// What begins the last message of models that write several, each with a header.
 const FINAL_MESSAGE: &str = "<|channel|>final<|message|>";
 
-/// What a completion says to its own question. It ends where a question of its own begins ("Question:", "Q:", "User:" at the
+/// The part of a completion that answers its own question. It ends where a question of its own begins ("Question:", "Q:", "User:" at the
 /// start of a line, after something was written), and at an end-of-turn token that is spelt out as text.
 pub fn own_part(completion: &str) -> &str {
     static QUESTION: LazyLock<Regex> = LazyLock::new(|| {

@@ -1,4 +1,4 @@
-//! Where in a completion its answer stands: the grammars of `--answer-format`. Knows no models.
+//! Where in a completion its answer stands: the grammars of `--answer-format`. Independent of models.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,10 +7,10 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::Answer;
 use super::final_part::{final_part, own_part};
-use super::number::{CLOSING, Context, leading, number};
+use super::number::{Context, leading, number};
 use super::plain::{OPAQUE, plain};
+use super::rational::Answer;
 
 /// How an answer is read out of a completion. Its text is the value of `--answer-format`.
 ///
@@ -46,7 +46,7 @@ impl AnswerFormat {
     /// The answer that a completion claims, if it claims one.
     pub fn extract(&self, completion: &str, ending: Ending) -> Option<Answer> {
         let mut text = final_part(completion);
-        // What a completion says before a question of its own is finished.
+        // The text before a question of its own is finished.
         if ending == Ending::CutOff && own_part(completion).len() == completion.len() {
             text.push(OPAQUE);
         }
@@ -66,7 +66,7 @@ impl AnswerFormat {
     }
 }
 
-/// What a text says by `auto`.
+/// The answer of a text by `auto`.
 fn anywhere(text: &str) -> Option<Answer> {
     if let Some(inside) = tagged(text) {
         return claim(inside, Context::Prose).or_else(|| anywhere_but_tags(inside));
@@ -123,7 +123,7 @@ fn is_heading(line: &str) -> bool {
     NUMBERED.is_match(line) || WORDS.is_match(line) && !claims && !is_unreadable_number(line)
 }
 
-/// Whether a line of words begins as a number does, with a name of currency say.
+/// Whether a line of words begins as a number does, with a name of currency for example.
 fn is_unreadable_number(line: &str) -> bool {
     number(&plain(line)).is_some()
 }
@@ -265,16 +265,6 @@ fn last_number(text: &str) -> Option<Answer> {
     leading(&text[from..], Context::Prose)
 }
 
-impl Answer {
-    /// Reads a text that is one number and nothing else, but for currency, a percent sign, marks of emphasis and a full
-    /// stop: `-1,234.50`, `$3`, `3/4`, `1 1/2`, `**72**.`.
-    pub fn parse_number(text: &str) -> Option<Answer> {
-        let text = plain(text);
-        let (answer, rest) = number(&text)?;
-        rest.chars().all(|c| c.is_whitespace() || CLOSING.contains(&c)).then_some(answer)
-    }
-}
-
 impl fmt::Display for AnswerFormat {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -298,7 +288,7 @@ impl FromStr for AnswerFormat {
             "last-number" => Self::LastNumber,
             _ => match text.strip_prefix("regex:") {
                 Some(pattern) => Self::Regex(Regex::new(pattern).map_err(|error| {
-                    // Its last line says what is wrong; those before show where.
+                    // Its last line has the reason; those before show the place.
                     let reason = error.to_string();
                     let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
                     anyhow::anyhow!("{pattern:?} is not a regular expression: {reason}")
@@ -336,5 +326,4 @@ fn pattern(text: &str) -> Regex {
 }
 
 #[cfg(test)]
-#[path = "format_tests.rs"]
 pub(super) mod tests;

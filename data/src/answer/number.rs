@@ -1,15 +1,18 @@
-//! A number as people and models write it, and whether what follows leaves it as it is. Knows no completions.
+//! A number as people and models write it, and whether what follows leaves it as it is. Independent of completions.
 //!
 //! The rule is that a number misread is worse than one not read: what follows a number and could change it, such as a word
 //! that multiplies, an operator, a second number or a unit of a second kind, makes it unread unless it is understood. All
 //! functions read text that `plain` has been through.
+//!
+//! One file above 400 lines, because its two halves call each other: what follows a number may be a calculation with numbers.
 
+use std::str::FromStr;
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::Answer;
-use super::plain::{OPAQUE, THIN_SPACE};
+use super::plain::{OPAQUE, THIN_SPACE, plain};
+use super::rational::Answer;
 use crate::arithmetic;
 
 /// Where a number stands, which decides what an exclamation mark means.
@@ -163,7 +166,7 @@ fn numeral(text: &str) -> Option<(Answer, &str)> {
     if separators.contains(&' ') && rest.trim_start_matches([' ', THIN_SPACE]).starts_with(char::is_alphanumeric) {
         return None;
     }
-    // The decimals of a number that goes on for ever are not all there.
+    // A number with infinitely many decimals is incomplete.
     if !decimals.is_empty() && (rest.starts_with("..") || rest.starts_with(['…', OPAQUE])) {
         return None;
     }
@@ -358,7 +361,7 @@ fn clause_is_settled(rest: &str, answer: &Answer, context: Context) -> bool {
         let Some(mark) = end.chars().next() else { return true };
         let after = &end[mark.len_utf8()..];
         match mark {
-            // What stands in brackets explains, and the clause goes on after it.
+            // A bracket explains, and the clause continues after it.
             '(' => {
                 let (inside, after) = after.split_once(')').unwrap_or((after, ""));
                 let is_number = number(inside).is_some_and(|(_, rest)| rest.trim().is_empty());
@@ -420,7 +423,7 @@ fn goes_on(text: &str) -> bool {
     list || text.trim_start().starts_with(OPAQUE) || text.trim_start().starts_with("or ")
 }
 
-/// Whether what stands after an equals sign comes to the answer, so that nothing else is claimed.
+/// Whether the text after an equals sign has the answer's value, so that it claims nothing else.
 fn equals(text: &str, answer: &Answer) -> bool {
     let text = text.split(['\n', '=']).next().unwrap_or(text);
     let expression: String = text
@@ -434,8 +437,34 @@ fn equals(text: &str, answer: &Answer) -> bool {
             other => other,
         })
         .collect();
-    let worked = arithmetic::value(&expression).or_else(|| leading(text, Context::Prose));
+    let worked = arithmetic::value(&expression, Answer::parse_number).or_else(|| leading(text, Context::Prose));
     worked.as_ref() == Some(answer)
+}
+
+impl Answer {
+    /// Reads a text that is one number and nothing else, but for currency, a percent sign, marks of emphasis and a full
+    /// stop: `-1,234.50`, `$3`, `3/4`, `1 1/2`, `**72**.`.
+    pub fn parse_number(text: &str) -> Option<Answer> {
+        let text = plain(text);
+        let (answer, rest) = number(&text)?;
+        rest.chars().all(|c| c.is_whitespace() || CLOSING.contains(&c)).then_some(answer)
+    }
+}
+
+impl FromStr for Answer {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Answer> {
+        Answer::parse_number(text).ok_or_else(|| anyhow::anyhow!("{text:?} is not a number"))
+    }
+}
+
+impl TryFrom<String> for Answer {
+    type Error = anyhow::Error;
+
+    fn try_from(text: String) -> anyhow::Result<Answer> {
+        text.parse()
+    }
 }
 
 fn pattern(text: &str) -> Regex {
@@ -443,5 +472,4 @@ fn pattern(text: &str) -> Regex {
 }
 
 #[cfg(test)]
-#[path = "number_tests.rs"]
 mod tests;

@@ -1,4 +1,4 @@
-//! LaTeX and Unicode spellings as plain text, so that one reader of numbers serves all of them. Knows no numbers.
+//! LaTeX and Unicode spellings as plain text, so that one reader of numbers serves all of them. Independent of numbers.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -34,7 +34,7 @@ const TEXT_COMMANDS: [&str; 20] = [
     "operatorname",
 ];
 
-/// Commands of LaTeX that say nothing of the number: sizes, fonts, brackets that grow.
+/// Commands of LaTeX that do not concern the number: sizes, fonts, brackets that grow.
 const SILENT_COMMANDS: [&str; 22] = [
     "left",
     "right",

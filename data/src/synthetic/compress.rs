@@ -1,7 +1,7 @@
 //! The terse style of a solution: two calculations in one line, as GSM8K's references have it now and then.
 //!
 //! Every line of a draft has one calculation. The terse style takes pairs together: `3+4 = <<3+4=7>>7` and
-//! `7*2 = <<7*2=14>>14` become `(3+4)*2 = <<(3+4)*2=14>>14`. It is shorter, and harder for whoever has to compute it
+//! `7*2 = <<7*2=14>>14` become `(3+4)*2 = <<(3+4)*2=14>>14`. It is shorter, and harder for a model that has to compute it
 //! without writing down what lies between. Which style serves better is for a policy to find out.
 
 use super::draft::Draft;

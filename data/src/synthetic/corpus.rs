@@ -1,14 +1,15 @@
 //! The pretraining corpus: short documents from which a base model learns the words, the arithmetic and, from noisy
 //! examples in mixed formats, a little of what an answer to a question is.
 
-use super::draft::{Draft, Profile, draw};
+use super::draft::{Draft, draw};
+use super::profile::Profile;
 use super::random::Random;
-use super::template::Calculation;
-use super::words::{OBJECTS, counted};
-use super::{
+use super::settings::{
     CORPUS_DOCUMENTS, CORPUS_MAGNITUDE_WEIGHTS, CORPUS_PROMPT_FORMAT_PERCENT, CORPUS_SEED, CORPUS_WEIGHTS,
     CORPUS_WRONG_PERCENT, Magnitude, RESULT_MAX,
 };
+use super::template::Calculation;
+use super::words::{OBJECTS, counted};
 use std::collections::HashSet;
 
 /// The documents, none of which holds a problem with one of the `secret` keys or with a held-out pair of kinds.
@@ -99,7 +100,7 @@ fn calculation(random: &mut Random) -> Calculation {
     }
 }
 
-/// What is told and what follows from it, without a question: mostly one line.
+/// A story and its solution, without a question: mostly one line.
 fn single_steps(random: &mut Random, secret: &HashSet<String>) -> String {
     let profile = Profile { step_weights: [80, 20, 0, 0, 0], distractor_percent: 0, ..Profile::corpus(0) };
     let format = random.below(4);

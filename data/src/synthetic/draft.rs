@@ -2,13 +2,11 @@
 
 use super::kinds::{Kind, Role, Unit};
 use super::plan::{chain, scenario};
+use super::profile::Profile;
 use super::random::Random;
+use super::settings::{DISTRACTOR, HELD_OUT_PAIRS, Magnitude, QUESTION_WORDS_MAX, RESULT_MAX};
 use super::template::{Calculation, Formula, Numbers, Scene, fill};
 use super::words::{CONTAINERS, OBJECTS, PEOPLE, Person, capitalised};
-use super::{
-    CORPUS_MAGNITUDE_WEIGHTS, CORPUS_STEP_WEIGHTS, DISTRACTOR, DISTRACTOR_PERCENT, HELD_OUT_PAIRS, MAGNITUDE_WEIGHTS,
-    Magnitude, QUESTION_WORDS_MAX, RESULT_MAX, SCENARIO_PERCENTS, STEP_WEIGHTS,
-};
 
 /// How often a plan of kinds is given new numbers before it is given up.
 const NUMBER_ATTEMPTS: u32 = 40;
@@ -16,48 +14,6 @@ const NUMBER_ATTEMPTS: u32 = 40;
 const DRAFT_ATTEMPTS: u32 = 100_000;
 /// Percentage of the sentences that could have a pronoun and do.
 const PRONOUN_PERCENT: u32 = 60;
-
-/// What drafts are drawn for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Profile {
-    pub(super) step_weights: [u32; 5],
-    pub(super) scenario_percents: [u32; 5],
-    pub(super) distractor_percent: u32,
-    /// Relative frequency of drafts with small, middle and large numbers.
-    pub(super) magnitude_weights: [u32; 3],
-    /// Percentage of the drafts with a wrong solution.
-    pub(super) wrong_percent: u32,
-}
-
-impl Profile {
-    /// The problems of the benchmark: all solutions are right.
-    pub(super) fn benchmark() -> Profile {
-        Profile {
-            step_weights: STEP_WEIGHTS,
-            scenario_percents: SCENARIO_PERCENTS,
-            distractor_percent: DISTRACTOR_PERCENT,
-            magnitude_weights: MAGNITUDE_WEIGHTS,
-            wrong_percent: 0,
-        }
-    }
-
-    /// The problems with a held-out pair of kinds: chains of two lines and more.
-    pub(super) fn unseen() -> Profile {
-        let mut profile = Profile { scenario_percents: [0; 5], ..Profile::benchmark() };
-        profile.step_weights[0] = 0;
-        profile
-    }
-
-    /// The problems of the corpus: shorter, and with the given share of wrong solutions.
-    pub(super) fn corpus(wrong_percent: u32) -> Profile {
-        Profile {
-            step_weights: CORPUS_STEP_WEIGHTS,
-            magnitude_weights: CORPUS_MAGNITUDE_WEIGHTS,
-            wrong_percent,
-            ..Profile::benchmark()
-        }
-    }
-}
 
 /// A problem before it is given a place in a split or a document.
 #[derive(Clone, Debug, PartialEq)]
@@ -102,10 +58,10 @@ pub(super) fn draw(random: &mut Random, profile: &Profile, mut wanted: impl FnMu
     let magnitude = random.magnitude(profile.magnitude_weights);
     for _ in 0..DRAFT_ATTEMPTS {
         // Most attempts are too long: what is not needed to know that is written later.
-        if let Some(told) = attempt(random, profile, lines, is_scenario, magnitude)
-            && told.words() <= QUESTION_WORDS_MAX
+        if let Some(story) = attempt(random, profile, lines, is_scenario, magnitude)
+            && story.words() <= QUESTION_WORDS_MAX
         {
-            let draft = told.draft();
+            let draft = story.draft();
             if wanted(&draft) {
                 return draft;
             }
@@ -135,7 +91,7 @@ fn attempt(
             && (magnitude == Magnitude::Small || story.answer(&plan) > RESULT_MAX[0])
     })?;
     let wrong = random.percent(profile.wrong_percent).then(|| mistaken(random, &plan, &story, lines));
-    Some(tell(random, profile, &plan, &story, wrong.as_ref().unwrap_or(&story), magnitude))
+    Some(write_story(random, profile, &plan, &story, wrong.as_ref().unwrap_or(&story), magnitude))
 }
 
 /// The kinds of a story, with the formulas of their lines.
@@ -326,7 +282,7 @@ impl Told {
 }
 
 /// Puts a story into words: the question from the right numbers, the lines from the numbers of the solution.
-fn tell(
+fn write_story(
     random: &mut Random,
     profile: &Profile,
     plan: &Plan,

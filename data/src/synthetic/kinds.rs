@@ -1,7 +1,9 @@
 //! The kinds of steps that chains are made of: starts, events that change what somebody has, relations to another
 //! person, and final questions. Each is a row: what it says, in two or three phrasings, and how its lines calculate.
+//!
+//! One long table: a kind is a row, and rows are compared with each other.
 
-use super::{ADDEND, DIVISOR, FACTOR, GOAL, GROUP_SIZE, GROUPS, MONEY, PRICE, REVERSED_WEIGHT, Range, START};
+use super::settings::{ADDEND, DIVISOR, FACTOR, GOAL, GROUP_SIZE, GROUPS, MONEY, PRICE, REVERSED_WEIGHT, Range, START};
 
 /// What a kind does to a story.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,7 +24,7 @@ pub(super) enum Role {
     Scenario,
 }
 
-/// Whether a kind speaks of objects, of dollars, or of either.
+/// Whether a kind is about objects, dollars, or either.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Unit {
     Objects,
@@ -127,7 +129,7 @@ pub(super) const KINDS: &[Kind] = &[
         unit: Unit::Objects,
         cast: Cast::Any,
         weight: 3,
-        numbers: &[('k', super::range(1, 1).or_middle(2, 7).or_large(4, 30))],
+        numbers: &[('k', super::settings::range(1, 1).or_middle(2, 7).or_large(4, 30))],
         texts: &["{N} buys {k} dozen {objs}.", "{N} has {k} dozen {objs}."],
         lines: &["{N} has [r=k*12 obj]."],
     },

@@ -1,8 +1,8 @@
 //! Hand-written stories of one to five steps: what does not fit into a chain of steps with one quantity each, such as
-//! rates, ages, times of the day, and stories told from their end.
+//! rates, ages, times of the day, and stories that begin at their end.
 
 use super::kinds::{Cast, Kind, Role, Unit};
-use super::{ADDEND, AGE, DIVISOR, GOAL, GROUP_SIZE, GROUPS, MINUTES, MONEY, PRICE, Range, START, range};
+use super::settings::{ADDEND, AGE, DIVISOR, GOAL, GROUP_SIZE, GROUPS, MINUTES, MONEY, PRICE, Range, START, range};
 
 const fn scenario(
     name: &'static str,

@@ -140,7 +140,7 @@ pub(super) struct Scene {
     pub(super) item: &'static str,
     pub(super) other: &'static str,
     pub(super) container: &'static str,
-    /// Something happened to what N has since it was last told.
+    /// The quantity of N has changed since the text last stated it.
     pub(super) changed: bool,
     /// A pronoun for N is clear, and wanted.
     pub(super) pronoun: bool,

@@ -1,9 +1,11 @@
 //! Claims about the benchmark as a whole: right, clean, deterministic, and of the stated size and difficulty.
 
-use super::draft::{Draft, Profile, draw};
+use super::draft::{Draft, draw};
 use super::kinds::{KINDS, Role};
+use super::profile::Profile;
 use super::random::Random;
 use super::scenarios::SCENARIOS;
+use super::settings::HELD_OUT_PAIRS;
 use super::template::Formula;
 use super::words::{capitalised, counted, with_article};
 use super::*;

@@ -1,4 +1,4 @@
-//! Training a byte-level BPE tokenizer for worked solutions. Knows nothing of the benchmarks that the texts come from.
+//! Training a byte-level BPE tokenizer for worked solutions. Independent of the benchmarks that the texts come from.
 
 use anyhow::{Result, anyhow, ensure};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! Chat templates, which are Jinja programs inside a tokenizer's configuration. Knows no tokens.
+//! Chat templates, which are Jinja programs inside a tokenizer's configuration. Independent of tokens.
 
 use std::sync::LazyLock;
 
@@ -25,7 +25,7 @@ pub(super) fn behind_answer(template: &str, bos_token: &str, eos_token: &str) ->
     Some(text.rsplit_once(ANSWER)?.1.to_owned())
 }
 
-/// A conversation of (role, content), and, where it is asked for, the beginning of the model's next message.
+/// A conversation of (role, content), and, where wanted, the beginning of the model's next message.
 fn render_messages(
     template: &str,
     messages: &[(&str, &str)],

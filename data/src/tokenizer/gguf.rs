@@ -1,9 +1,9 @@
-//! The tokenizer of a GGUF file as a `tokenizer.json`. Knows the words of its metadata and nothing of the file.
+//! The tokenizer of a GGUF file as a `tokenizer.json`. Independent of the file: it reads the metadata alone.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
-/// What the metadata of a GGUF file says of its tokenizer: the values of the keys under `tokenizer.`.
+/// The tokenizer's part of the metadata of a GGUF file: the values of the keys under `tokenizer.`.
 #[derive(Clone, Debug, Default)]
 pub struct GgufVocabulary {
     /// `ggml.model`: the kind of tokenizer; only `gpt2`, byte-level BPE, can be read.
@@ -147,9 +147,9 @@ struct Cut {
     first: Option<Value>,
     /// Whether GPT-2's own pattern is applied with the bytes.
     by_bytes: bool,
-    /// Whether a piece that is a token is one whatever the merges say.
+    /// Whether a piece that is a token is one whatever the merges are.
     ignores_merges: bool,
-    /// Whether texts begin with the beginning of a sequence, where the file does not say.
+    /// Whether texts begin with the beginning of a sequence, where the file does not state it.
     begins: bool,
 }
 

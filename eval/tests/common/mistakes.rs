@@ -1,4 +1,4 @@
-//! A folder of its own in which a program is run by mistake, and a look at what the mistake left behind.
+//! A folder of its own in which a program is run by mistake, and a check of what the mistake left behind.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -60,14 +60,14 @@ impl Place {
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
     }
 
-    /// Runs a command that must fail, print nothing that looks like success, leave every file as it was and make none; what
+    /// Runs a command that must fail, print nothing that suggests success, leave every file as it was and make none; what
     /// it wrote to stderr.
     #[track_caller]
     pub fn refuses(&self, mut command: Command, code: i32, parts: &[&str]) -> String {
         let before = everything(self.folder.path());
         let output = command.output().unwrap();
         let stderr = error_of(&output, code, parts);
-        assert!(output.stdout.is_empty(), "nothing that looks like success");
+        assert!(output.stdout.is_empty(), "nothing that suggests success");
         let left = everything(self.folder.path());
         let names = |all: &[(PathBuf, Vec<u8>)]| all.iter().map(|(path, _)| path.clone()).collect::<Vec<_>>();
         assert_eq!(names(&before), names(&left), "something half-written was left; {stderr}");

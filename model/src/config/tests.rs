@@ -159,7 +159,7 @@ fn what_cannot_be_computed_is_refused_and_named() {
         ("hidden_act", "gelu".into(), "activation gelu is not supported"),
         ("rope_scaling", serde_json::json!({"type": "linear", "factor": 2.0}), "of the type linear"),
         ("rope_scaling", serde_json::json!({"rope_type": "llama3", "factor": 8.0}), "needs factor, low_freq_factor"),
-        ("partial_rotary_factor", 0.5.into(), "rotated in part"),
+        ("partial_rotary_factor", 0.5.into(), "partial rotary embeddings"),
         ("sliding_window", 64.into(), "a sliding window of 64 tokens within a context of 1024"),
         ("rope_theta", 0.into(), "rope_theta = 0 is out of range"),
         ("rope_parameters", serde_json::json!({"rope_theta": 1e4, "rope_type": "yarn"}), "of the type yarn"),

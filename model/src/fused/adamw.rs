@@ -1,7 +1,7 @@
 //! A step of AdamW in one pass over weights, gradient and moments, which a chain of small operations reads and writes a dozen
 //! times.
 
-use super::{operation::numbers, serves};
+use super::{backend::serves, operation::numbers};
 use burn::{
     backend::{Backend, Dispatch, ExtensionType, Flex, backend_extension, tensor::FloatTensor},
     tensor::Tensor,
@@ -32,7 +32,7 @@ pub struct AdamWStep {
     pub threads: usize,
 }
 
-/// New weights and moments, in the places of the old ones where nobody else looks at them; `None` where the backend has no
+/// New weights and moments, in the memory of the old ones where nothing else holds it; `None` where the backend has no
 /// such pass. Rounds as burn's `AdamW` does.
 ///
 /// # Shapes
@@ -87,7 +87,7 @@ impl AdamWOps for Flex {
     }
 }
 
-/// The numbers of a contiguous tensor, to be written; copied first if somebody else looks at them.
+/// The numbers of a contiguous tensor, to be written; copied first if something else holds the tensor.
 fn place(tensor: &mut FloatTensor<Flex>) -> &mut [f32] {
     let (start, end) = tensor.layout().contiguous_offsets().expect("made contiguous");
     &mut tensor.storage_mut()[start..end]

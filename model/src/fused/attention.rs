@@ -10,7 +10,7 @@ use pulp::{Arch, Simd, WithSimd};
 /// Rows of a tile.
 pub(super) const ROWS: usize = 4;
 /// Most lanes of a vector that a tile is two of.
-pub(super) const MOST_LANES: usize = 16;
+pub(super) const MAX_LANES: usize = 16;
 
 /// What attention is over.
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +35,11 @@ impl Shape {
 
     /// Tokens, up to whole tiles either way.
     fn padded_time(&self) -> usize {
-        self.time.next_multiple_of(2 * MOST_LANES)
+        self.time.next_multiple_of(2 * MAX_LANES)
     }
 
     fn padded_width(&self) -> usize {
-        self.width.next_multiple_of(2 * MOST_LANES)
+        self.width.next_multiple_of(2 * MAX_LANES)
     }
 }
 
@@ -138,7 +138,7 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
                     }
                     for first in (0..time).step_by(ROWS) {
                         let seen = first + ROWS;
-                        let tiles = seen.next_multiple_of(MOST_LANES);
+                        let tiles = seen.next_multiple_of(MAX_LANES);
                         let at = first * padded_time;
                         let block = at..at + ROWS * padded_time;
                         head.probabilities(simd, first, &mut probabilities[block.clone()]);
@@ -252,7 +252,7 @@ impl Head {
             // A row past the end gives nothing to anybody.
             let seen = if first + row < self.used_time { first + row + 1 } else { 0 };
             // In whole vectors: what is hidden takes part as 0.
-            let whole = &mut out[row * self.time..][..(first + ROWS).next_multiple_of(MOST_LANES)];
+            let whole = &mut out[row * self.time..][..(first + ROWS).next_multiple_of(MAX_LANES)];
             whole[seen..].fill(f32::NEG_INFINITY);
             if seen > 0 {
                 softmax(whole);
@@ -266,8 +266,8 @@ impl Head {
 #[inline(always)]
 fn softmax_backward(probabilities: &[f32], grad: &mut [f32]) {
     let mean = sum([probabilities, grad], |[p, g]| p * g);
-    let (probabilities, _) = probabilities.as_chunks::<MOST_LANES>();
-    let (grad, _) = grad.as_chunks_mut::<MOST_LANES>();
+    let (probabilities, _) = probabilities.as_chunks::<MAX_LANES>();
+    let (grad, _) = grad.as_chunks_mut::<MAX_LANES>();
     for (probabilities, grad) in probabilities.iter().zip(grad) {
         for (grad, p) in grad.iter_mut().zip(probabilities) {
             *grad = p * (*grad - mean);

@@ -4,13 +4,13 @@
 //! goes into fetching them.
 
 use super::{
-    attention::{MOST_LANES, Matrix, ROWS, Rotary, Shape, product},
+    attention::{MAX_LANES, Matrix, ROWS, Rotary, Shape, product},
     rows::softmax,
 };
 use pulp::{Arch, Simd, WithSimd};
 
 /// What the slots of a cache are a multiple of, so that its keys are read in whole vectors.
-pub(crate) const SLOTS: usize = 4 * MOST_LANES;
+pub(crate) const SLOTS: usize = 4 * MAX_LANES;
 
 /// What the rows of a batch share of a cache: the keys and values of their prompts.
 #[derive(Clone, Copy)]
@@ -95,9 +95,9 @@ pub(super) fn with_cache(
                 let prompt_keys = Matrix { numbers: &prompts.keys[at..at + of_prompt], width: prompt_slots };
                 let prompt_values = Matrix { numbers: &prompts.values[at..at + of_prompt], width };
                 // The scores of what was written begin at a whole vector.
-                let first = read.next_multiple_of(MOST_LANES);
+                let first = read.next_multiple_of(MAX_LANES);
                 for head in kv_head * group..(kv_head + 1) * group {
-                    // Where a tile is not full its last rows are of another, and nobody looks at what becomes of them.
+                    // Where a tile is not full its last rows belong to another tile, and their results are not read.
                     for (&row, query) in rows.iter().zip(queries.chunks_mut(width)) {
                         rotary.rotate(row, &qkv[row * shape.projected() + head * width..][..width], query);
                         query.iter_mut().for_each(|x| *x *= scale);
@@ -106,7 +106,7 @@ pub(super) fn with_cache(
                     for (place, &row) in rows.iter().enumerate() {
                         let at = (places[row] * kv_heads + kv_head) * of_head;
                         let (scores, written) = (&mut scores[place * seen..][..seen], filled[row] + 1);
-                        let end = (first + written).next_multiple_of(MOST_LANES);
+                        let end = (first + written).next_multiple_of(MAX_LANES);
                         scores[read..first].fill(f32::NEG_INFINITY);
                         let keys = Matrix { numbers: &keys[at..at + of_head], width: slots };
                         row_product(simd, &queries[place * width..][..width], keys, written, &mut scores[first..]);

@@ -91,7 +91,7 @@ impl DecodingOps for Flex {
                 of_row: &prompt_of_row,
             };
             let (cos, sin) = (numbers(&cos), numbers(&sin));
-            // Copied only if somebody else still looks at the cache.
+            // Copied only if something else still holds the cache.
             let (keys, values) = (keys.storage_mut(), values.storage_mut());
             let written = Written { keys, values, slots, places: &place_of_row, filled: &filled_of_row };
             cached::with_cache(&numbers(&qkv), [&cos, &sin], written, prompts, shape)

@@ -1,5 +1,5 @@
 //! Products of matrices with the sum that follows them, into memory of their own: burn's `flex` zeroes the place of a product
-//! and then copies it, since bytes that were asked for as bytes are not aligned enough for it.
+//! and then copies it, since bytes that were allocated as bytes are not aligned enough for it.
 
 /// A matrix in any order: numbers, and how far apart its rows and its columns are.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ pub(super) fn product(a: Matrix<'_>, b: Matrix<'_>, sum: Option<Vec<f32>>) -> Ve
     let adds = sum.is_some();
     let mut out = sum.unwrap_or_else(|| Vec::with_capacity(m * n));
     assert!(!adds || out.len() == m * n, "a product of {m} x {n} is added to {} numbers", out.len());
-    // Sound: all three lie inside their slices, which was asserted above, `out` is nobody else's, and a product that is not
+    // Sound: all three lie inside their slices, which was asserted above, nothing else holds `out`, and a product that is not
     // added writes all of it.
     unsafe {
         gemm::gemm(

@@ -206,7 +206,7 @@ pub(super) fn swiglu_backward(gate_up: &[f32], width: usize, grad: &[f32]) -> Ve
     by_input
 }
 
-/// log softmax(z / temperature) at one target a row.
+/// log softmax(z / temperature) at one target per row.
 pub(super) fn token_log_probs(logits: &[f32], targets: &[usize], temperature: f32) -> Vec<f32> {
     let width = logits.len() / targets.len().max(1);
     let inverse = 1.0 / temperature;
@@ -251,7 +251,7 @@ pub(super) fn token_log_probs_backward(
     by_logits
 }
 
-/// Draws one token a row: the first whose cumulative probability at the temperature exceeds the row's uniform number, or the
+/// Draws one token per row: the first whose cumulative probability at the temperature exceeds the row's uniform number, or the
 /// likeliest where the temperature is 0. With it the token's log-probability at temperature 1.
 pub(super) fn sample(logits: &[f32], temperature: f32, uniforms: &[f32]) -> (Vec<u32>, Vec<f32>) {
     let width = logits.len() / uniforms.len().max(1);

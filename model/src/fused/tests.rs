@@ -2,12 +2,13 @@
 
 use super::*;
 use crate::{
-    Forced, GenerateConfig, HostTensor, Key, ModelConfig, ModelSize, Purpose, Transformer, to_host, token_log_probs,
+    Device, Forced, GenerateConfig, HostTensor, Key, ModelConfig, ModelSize, Purpose, Transformer, to_host,
+    token_log_probs,
 };
 use burn::{
     module::{Module, ModuleVisitor, Param},
     optim::GradientsParams,
-    tensor::{Device, TensorData},
+    tensor::TensorData,
 };
 
 /// A loss of a model with all its gradients, by name.
@@ -121,7 +122,7 @@ fn what_has_no_gradient_is_the_same_number() {
 
 #[test]
 fn log_probabilities_in_parts_have_the_values_and_gradients_of_the_whole() {
-    let device = Device::default().autodiff();
+    let device = burn::tensor::Device::default().autodiff();
     let numbers = |count: usize, seed: f32| (0..count).map(|i| ((i as f32 + seed) * 1.7).sin()).collect::<Vec<_>>();
     let of = |values: Vec<f32>, shape: [usize; 2]| Tensor::<2>::from_data(TensorData::new(values, shape), &device);
     let targets = Tensor::<1, Int>::from_ints([3, 0, 12, 7, 7, 1, 4], &device);

@@ -3,20 +3,16 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use anyhow::Result;
-use burn::tensor::Device;
 use data::{
     Benchmark, DataOptions, Example, Problem, PromptStyle, Split, Tokenizer, completion_text, encode_example,
     question_prompt,
 };
 use eval::Policy;
-use model::{ModelConfig, ModelSize, Transformer, save_model};
+use model::{Device, ModelConfig, ModelSize, Transformer, save_model};
 use rl::{
-    augment,
-    command::{Command, parse},
-    expert_iteration,
-    optim::{Adam, Computing},
-    orm, ppo, pretrain, rcrl, sft,
-    supervised::update,
+    command::parse,
+    training::optim::{Adam, GradientOptions},
+    training::supervised::{likelihood_loss, update},
 };
 use serde_json::{Map, Value};
 use std::{
@@ -88,7 +84,7 @@ fn taught(examples: &[Example], steps: usize) -> TempDir {
     let mut model = random_model(tokenizer.vocab_size(), 1);
     let mut optimizer = Adam::new(0.9, 0.98, 1e-8, 0.0, 1.0);
     for _ in 0..steps {
-        model = update(model, examples, &mut optimizer, 3e-3, PROBLEMS, Computing::on(1)).model;
+        model = update(model, examples, &likelihood_loss, &mut optimizer, 3e-3, PROBLEMS, GradientOptions::on(1)).model;
     }
     let folder = tempfile::tempdir().unwrap();
     save_model(folder.path(), &model).unwrap();
@@ -104,16 +100,7 @@ pub fn policy() -> Policy {
 /// Runs a training command. Later flags win over earlier ones.
 pub fn run(arguments: &[&str]) -> Result<PathBuf> {
     let arguments: Vec<OsString> = ["rl"].iter().chain(arguments).map(OsString::from).collect();
-    match parse(arguments)? {
-        Command::Pretrain(config) => pretrain::train(&config, &config.run.device()?),
-        Command::Sft(config) => sft::train(&config, &config.run.device()?),
-        Command::Orm(config) => orm::train(&config, &config.run.device()?),
-        Command::Ei(config) => expert_iteration::train(&config, &config.run.device()?),
-        Command::Augment(config) => augment::train(&config, &config.run.device()?),
-        Command::Rcrl(config) => rcrl::train(&config, &config.run.device()?),
-        Command::Ppo(config) => ppo::train(&config, &config.run.device()?),
-        other => panic!("no training command: {other:?}"),
-    }
+    Ok(parse(arguments)?.execute()?.expect("a training command leaves a run"))
 }
 
 /// Flags of a run of four steps that takes seconds.

@@ -1,0 +1,86 @@
+//! Solutions with a label before their lines, as examples of return-conditioned RL. Independent of policies and rewards.
+
+use anyhow::Result;
+use std::ops::Range;
+
+use crate::goal::{Goal, lines};
+use crate::prompt::{Example, PromptStyle, Prompting, encode_prompt, end_id};
+use crate::tokenizer::Tokenizer;
+
+/// A solution with a label before each of its lines, as an example; `goals` are those of the lines in order. With one goal
+/// the whole solution has one label.
+///
+/// Labels and lines are tokenised apart, as a policy meets them when it writes after labels.
+///
+/// # Errors
+/// A chat style without a template.
+///
+/// # Panics
+/// If there are neither as many goals as lines nor one.
+pub fn encode_with_goals(
+    tokenizer: &Tokenizer,
+    style: PromptStyle,
+    question: &str,
+    completion: &str,
+    goals: &[Goal],
+) -> Result<Example> {
+    let lines: Vec<&str> = if goals.len() == 1 { vec![completion] } else { lines(completion).collect() };
+    assert_eq!(lines.len(), goals.len(), "one goal a line");
+    let mut tokens = encode_prompt(tokenizer, &Prompting::bare(style), question)?;
+    let prompt_len = tokens.len();
+    let mut given: Vec<Range<usize>> = Vec::new();
+    for (place, (line, goal)) in lines.iter().zip(goals).enumerate() {
+        let label = if place == 0 { goal.first_label(style) } else { goal.label() };
+        let start = tokens.len();
+        tokens.extend(tokenizer.encode(&label));
+        given.push(start..tokens.len());
+        tokens.extend(tokenizer.encode(line));
+    }
+    tokens.push(end_id(tokenizer, style));
+    Ok(Example { tokens, prompt_len, given })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMPLETION: &str = " 6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21\n#### 21";
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::train_bpe(&[format!("Question: Why?\nAnswer:{COMPLETION}")], 300).unwrap()
+    }
+
+    fn parts(goals: &[Goal]) -> (Vec<String>, String) {
+        let tokenizer = tokenizer();
+        let example = encode_with_goals(&tokenizer, PromptStyle::Plain, "Why?", COMPLETION, goals).unwrap();
+        let given = example.given.iter().map(|range| tokenizer.decode(&example.tokens[range.clone()])).collect();
+        (given, tokenizer.decode(&example.tokens[example.prompt_len..]))
+    }
+
+    #[test]
+    fn every_line_has_its_label_and_labels_are_given() {
+        let (given, text) = parts(&[Goal::Good, Goal::Bad, Goal::Good]);
+        assert_eq!(given, [" [GOOD]", "[BAD] ", "[GOOD] "]);
+        assert_eq!(text, " [GOOD] 6*4 = <<6*4=24>>24\n[BAD] 24-3 = <<24-3=21>>21\n[GOOD] #### 21");
+    }
+
+    #[test]
+    fn one_goal_stands_before_the_whole_solution() {
+        let (given, text) = parts(&[Goal::Bad]);
+        assert_eq!((given, text), (vec![" [BAD]".to_string()], format!(" [BAD]{COMPLETION}")));
+    }
+
+    #[test]
+    fn what_is_not_given_is_the_solution_as_it_would_stand_without_labels() {
+        let tokenizer = tokenizer();
+        let goals = [Goal::Good, Goal::Good, Goal::Bad];
+        let example = encode_with_goals(&tokenizer, PromptStyle::Plain, "Why?", COMPLETION, &goals).unwrap();
+        let is_given = |place: usize| example.given.iter().any(|range| range.contains(&place));
+        let learnt: Vec<u32> = (example.prompt_len..example.tokens.len())
+            .filter(|&place| !is_given(place))
+            .map(|place| example.tokens[place])
+            .collect();
+        assert_eq!(learnt[..learnt.len() - 1], tokenizer.encode(COMPLETION));
+        assert_eq!(learnt.last(), tokenizer.eos_ids().first());
+    }
+}

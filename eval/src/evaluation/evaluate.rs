@@ -1,0 +1,135 @@
+//! The evaluation of a policy on problems. Independent of training.
+
+use crate::{
+    metrics::Graded,
+    models::{policy::Policy, reward_model::RewardModel},
+    reports::{
+        compare::{ByQuestion, Questions},
+        report::{About, Report, by_question},
+    },
+    sampling::{
+        completions::{SampleConfig, complete},
+        sample::{Sample, grade},
+        scores::score,
+    },
+};
+use anyhow::Result;
+use data::Problem;
+use model::{Completion, Finish, Key, Purpose};
+use std::collections::BTreeSet;
+
+/// Samples that a reward model scores between two updates of the progress bar.
+const SCORED_AT_ONCE: usize = 1024;
+
+/// The outcome of an evaluation: the numbers, and what they were made from.
+pub struct Evaluation {
+    /// The metrics with their intervals.
+    pub report: Report,
+    /// One greedy sample per problem.
+    pub greedy: Vec<Sample>,
+    /// K samples per problem.
+    pub samples: Vec<Vec<Sample>>,
+}
+
+impl Evaluation {
+    /// What each problem scores, in their order, by the metrics of the report; and which problems they are.
+    ///
+    /// # Errors
+    /// As [`by_question`].
+    pub fn by_question(&self) -> Result<ByQuestion> {
+        let ks: BTreeSet<usize> = self.report.metrics.keys().map(|metric| metric.k).collect();
+        let (greedy, questions) = graded(&self.greedy, &self.samples);
+        let scores = by_question(&questions, Some(&greedy), &ks.into_iter().collect::<Vec<_>>())?;
+        let questions = Some(Questions::of(self.report.benchmark, self.report.split, &self.greedy));
+        Ok(ByQuestion { questions, scores })
+    }
+}
+
+/// Evaluates a policy on problems: maj@1 from one greedy sample each, maj@K and pass@K from K samples at the temperature,
+/// and rerank@K where there is a reward model to score them. With K = 1 the greedy sample is all, and the temperature of the report
+/// is 0. `ended` is called with the number of samples that were drawn or scored.
+///
+/// # Errors
+/// As [`encode_prompts`](crate::encode_prompts).
+pub fn evaluate(
+    policy: &Policy,
+    problems: &[Problem],
+    about: About,
+    config: &SampleConfig,
+    seed: u64,
+    reward_model: Option<&RewardModel>,
+    ended: &(dyn Fn(usize) + Sync),
+) -> Result<Evaluation> {
+    let key =
+        |problem: usize, sample: usize| Key::new(seed, Purpose::Evaluation).with(problem as u64).with(sample as u64);
+    let graded = |config: &SampleConfig| -> Result<Vec<Vec<Sample>>> {
+        let (completions, _) = complete(policy, problems, config, key, ended)?;
+        let of_problem = |(problem, row): (&Problem, Vec<Completion>)| {
+            row.iter().map(|completion| grade(policy, problem, completion, &config.answer_format)).collect()
+        };
+        Ok(problems.iter().zip(completions).map(of_problem).collect())
+    };
+    let greedy = graded(&SampleConfig { samples: 1, temperature: 0.0, ..config.clone() })?;
+    let greedy: Vec<Sample> = greedy.into_iter().flatten().collect();
+    let samples = match config.samples {
+        1 => greedy.iter().map(|sample| vec![sample.clone()]).collect(),
+        _ => graded(config)?,
+    };
+    let greedy = greedy.into_iter().map(|sample| Sample { greedy: true, ..sample }).collect();
+    evaluation_of(greedy, samples, about, config, reward_model, ended)
+}
+
+/// The evaluation of greedy samples and K samples per problem, after the reward model has scored the latter.
+pub(crate) fn evaluation_of(
+    greedy: Vec<Sample>,
+    mut samples: Vec<Vec<Sample>>,
+    about: About,
+    config: &SampleConfig,
+    reward_model: Option<&RewardModel>,
+    ended: &(dyn Fn(usize) + Sync),
+) -> Result<Evaluation> {
+    let about = About { temperature: if config.samples == 1 { Some(0.0) } else { about.temperature }, ..about };
+    if let Some(reward_model) = reward_model {
+        let mut all: Vec<&mut Sample> = samples.iter_mut().flatten().collect();
+        for some in all.chunks_mut(SCORED_AT_ONCE) {
+            score(reward_model, some, config)?;
+            ended(some.len());
+        }
+    }
+    let report = report(about, &greedy, &samples)?;
+    Ok(Evaluation { report, greedy, samples })
+}
+
+/// Share of right greedy answers: the validation metric while a policy is trained.
+///
+/// # Errors
+/// As [`encode_prompts`](crate::encode_prompts).
+pub fn greedy_accuracy(policy: &Policy, problems: &[Problem], config: &SampleConfig) -> Result<(f64, Vec<Sample>)> {
+    let config = SampleConfig { samples: 1, temperature: 0.0, ..config.clone() };
+    let key = |_, _| Key::new(0, Purpose::Evaluation);
+    let (completions, _) = complete(policy, problems, &config, key, &|_| ())?;
+    let graded = problems.iter().zip(completions.iter().flatten());
+    let samples: Vec<Sample> = graded.map(|(p, whole)| grade(policy, p, whole, &config.answer_format)).collect();
+    let right = samples.iter().filter(|sample| sample.correct).count();
+    Ok((right as f64 / samples.len().max(1) as f64, samples))
+}
+
+fn report(about: About, greedy: &[Sample], samples: &[Vec<Sample>]) -> Result<Report> {
+    let k = samples.iter().map(Vec::len).min().unwrap_or(0);
+    let all = || samples.iter().flatten();
+    let count = all().count().max(1) as f64;
+    let about = About {
+        truncated: Some(all().filter(|sample| sample.finish == Finish::Length).count() as f64 / count),
+        mean_tokens: Some(all().map(|sample| sample.tokens).sum::<usize>() as f64 / count),
+        ..about
+    };
+    // The powers of four on the way to K show how the metrics grow with it.
+    let ks: Vec<usize> = [1, 4, 16, 64].into_iter().filter(|&small| small < k).chain([k]).collect();
+    let (greedy, questions) = graded(greedy, samples);
+    Report::from_graded(&questions, Some(&greedy), &ks, about)
+}
+
+fn graded(greedy: &[Sample], samples: &[Vec<Sample>]) -> (Vec<Graded>, Vec<Vec<Graded>>) {
+    let of = |row: &[Sample]| row.iter().map(Sample::graded).collect();
+    (of(greedy), samples.iter().map(|row| of(row)).collect())
+}

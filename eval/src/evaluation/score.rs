@@ -1,0 +1,266 @@
+//! `eval score`: grades completions from elsewhere. Independent of models.
+//!
+//! A line of the predictions is `{"index": 0, "completions": ["…", …], "scores": [0.3, …]}`, or what lm-evaluation-harness or an
+//! OpenAI batch writes: `predictions.rs` has the formats. Empty lines are passed over. Completions are bytes rather than text: what a
+//! model wrote need not be Unicode, and must not stop the scoring of the others.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use data::text::{check_beginning, without_mark};
+use data::{Answer, AnswerFormat, Benchmark, DataOptions, Ending, Problem, Split};
+use serde::Serialize;
+
+use super::predictions::{Places, Prediction, parse_line};
+use crate::io::whole_files::{check_outputs, data_inputs, write_whole};
+use crate::metrics::Graded;
+use crate::reports::report::{About, Report, warn_of_unreadable};
+use crate::reports::table::table;
+
+/// Scores completions from elsewhere; needs no model.
+#[derive(Args, Clone, Debug)]
+pub struct ScoreArgs {
+    /// The set of problems that the predictions belong to.
+    #[arg(long, value_enum, default_value_t)]
+    pub benchmark: Benchmark,
+    /// The part of it.
+    #[arg(long, value_enum, default_value_t = Split::Test)]
+    pub split: Split,
+    /// The folder that holds gsm8k/ and svamp/ as their authors publish them.
+    #[arg(long, env = "RL_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Use only the first N problems of the split.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroUsize>,
+    /// One JSON object per line: {"index": 0, "completions": ["…"], "scores": [0.3]}, the scores optional, and "question"
+    /// with the exact text allowed in place of "index". Or the samples_*.jsonl of lm-evaluation-harness; or the output of an OpenAI
+    /// batch, whose "custom_id" ends with the index, as in "request-12".
+    #[arg(long, value_name = "FILE")]
+    pub predictions: PathBuf,
+    /// Numbers of samples k of maj@k, pass@k and rerank@k, as in 1,4,96 [default: 1, and the number that every problem
+    /// has].
+    #[arg(long, value_name = "K,…", value_delimiter = ',')]
+    pub k: Vec<NonZeroUsize>,
+    /// How an answer is read out of a completion: auto, gsm8k (the line of ####), boxed, last-number, regex:PATTERN
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub answer_format: AnswerFormat,
+    /// Score only the problems that have a prediction.
+    #[arg(long)]
+    pub allow_missing: bool,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Write one JSON line per completion: {"index", "sample", "answer", "correct"}.
+    #[arg(long, value_name = "FILE")]
+    pub per_sample: Option<PathBuf>,
+}
+
+/// The graded completions of one problem.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GradedRow {
+    /// The line of the predictions that they came from, counted from 1.
+    pub line: usize,
+    /// The problem's row in the split, counted from 0.
+    pub index: usize,
+    /// One for each completion, in order.
+    pub samples: Vec<Graded>,
+}
+
+/// Runs `eval score`: prints the report, and writes the grades of the samples if asked to.
+pub fn run(args: &ScoreArgs) -> Result<()> {
+    let text = output(args)?;
+    writeln!(std::io::stdout(), "{text}").context("cannot print the report")
+}
+
+/// What `eval score` prints, once the grades of the samples are written.
+fn output(args: &ScoreArgs) -> Result<String> {
+    let data = data_inputs(args.data_dir.as_deref());
+    let inputs = data.iter().map(|(flag, file)| (*flag, file.as_path())).chain([("predictions", &*args.predictions)]);
+    let outputs = args.per_sample.as_deref().map(|file| ("per-sample", file));
+    check_outputs(&outputs.into_iter().collect::<Vec<_>>(), &inputs.collect::<Vec<_>>())?;
+    let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };
+    let mut problems = data::load(args.benchmark, args.split, &options)?;
+    problems.truncate(args.limit.map_or(usize::MAX, NonZeroUsize::get));
+
+    let file_name = args.predictions.display();
+    let file = File::open(&args.predictions).with_context(|| format!("cannot open {file_name}"))?;
+    let mut reader = BufReader::new(file);
+    let head = reader.fill_buf().with_context(|| format!("cannot read {file_name}"))?;
+    check_beginning(&args.predictions, head, "text")?;
+    let rows = read_predictions(reader, &problems, &args.answer_format).with_context(|| file_name.to_string())?;
+    let report = score(&rows, &problems, args).with_context(|| file_name.to_string())?;
+
+    // The file comes first: if it cannot be written, nothing has been printed that suggests success.
+    if let Some(path) = &args.per_sample {
+        write_whole(path, &per_sample_lines(&rows)?)?;
+    }
+    warn_of_unreadable(&report);
+    if rows.len() < problems.len() {
+        eprintln!(
+            "{} of {} problems have no prediction and are not scored",
+            problems.len() - rows.len(),
+            problems.len()
+        );
+    }
+    if args.json {
+        return Ok(serde_json::to_string_pretty(&report)?);
+    }
+    let name = format!("{}/{}", args.benchmark, args.split);
+    Ok(table(&[(&name, &report)]))
+}
+
+/// Reads the predictions of `problems` and grades every completion, in the order of the lines.
+///
+/// Where several problems have the same question text, lines that name it go to them in order. Bytes that are no UTF-8 are no error,
+/// because they may be what a model wrote, but there is a warning.
+pub fn read_predictions(
+    mut reader: impl BufRead,
+    problems: &[Problem],
+    format: &AnswerFormat,
+) -> Result<Vec<GradedRow>> {
+    let mut places = Places::new(problems);
+    let mut is_warned = false;
+    let mut rows: Vec<GradedRow> = Vec::new();
+    let mut bytes = Vec::new();
+    for line in 1.. {
+        bytes.clear();
+        if reader.read_until(b'\n', &mut bytes).with_context(|| format!("line {line} cannot be read"))? == 0 {
+            break;
+        }
+        let text = bytes.trim_ascii();
+        let text = if line == 1 { without_mark(text) } else { text };
+        if text.is_empty() {
+            continue;
+        }
+        if !is_warned && str::from_utf8(text).is_err() {
+            is_warned = true;
+            tracing::warn!(
+                "line {line} of the predictions is not UTF-8: what cannot be read is taken as '\u{FFFD}'; a file in Latin-1 should be \
+                 converted by `iconv -f WINDOWS-1252 -t UTF-8`"
+            );
+        }
+        let row = parse_line(text)
+            .and_then(|prediction| grade(line, prediction, problems, format, &mut places))
+            .with_context(|| format!("line {line}"))?;
+        let Some(row) = row else { continue };
+        if let Some(first) = rows.first() {
+            let has_scores = |row: &GradedRow| row.samples.iter().any(|sample| sample.score.is_some());
+            ensure!(
+                has_scores(&row) == has_scores(first),
+                "line {line}: either every line has scores or none; line {} {} them",
+                first.line,
+                if has_scores(first) { "has" } else { "lacks" }
+            );
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// One line of `--per-sample` for each completion, in the order of the predictions.
+pub fn per_sample_lines(rows: &[GradedRow]) -> Result<String> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        index: usize,
+        sample: usize,
+        answer: Option<&'a Answer>,
+        correct: bool,
+    }
+
+    let mut lines = String::new();
+    for row in rows {
+        for (sample, graded) in row.samples.iter().enumerate() {
+            let line = Line { index: row.index, sample, answer: graded.answer.as_ref(), correct: graded.correct };
+            lines.push_str(&serde_json::to_string(&line)?);
+            lines.push('\n');
+        }
+    }
+    Ok(lines)
+}
+
+/// The report of graded rows, after a check of what is missing.
+fn score(rows: &[GradedRow], problems: &[Problem], args: &ScoreArgs) -> Result<Report> {
+    ensure!(!rows.is_empty(), "the file has no predictions");
+    let missing = first_missing(rows, problems.len()).filter(|_| !args.allow_missing);
+    if let Some(first) = missing {
+        bail!(
+            "{} of {} problems of {}/{} have no prediction, the first is index {first}; --allow-missing scores the others \
+             alone",
+            problems.len() - rows.len(),
+            problems.len(),
+            args.benchmark,
+            args.split
+        );
+    }
+    let fewest = rows.iter().map(|row| row.samples.len()).min().unwrap_or(0);
+    let ks: Vec<usize> = if args.k.is_empty() { vec![1, fewest] } else { args.k.iter().map(|k| k.get()).collect() };
+    let largest = ks.iter().copied().max().unwrap_or(0);
+    if let Some(row) = rows.iter().find(|row| row.samples.len() < largest) {
+        bail!(
+            "line {} (index {}) has {} completions, too few for --k {largest}; the largest k that every line allows is \
+             {fewest}",
+            row.line,
+            row.index,
+            row.samples.len()
+        );
+    }
+    let questions: Vec<Vec<Graded>> = rows.iter().map(|row| row.samples.clone()).collect();
+    let about = About {
+        benchmark: args.benchmark,
+        split: args.split,
+        answer_format: args.answer_format.clone(),
+        temperature: None,
+        checkpoint: None,
+        truncated: None,
+        mean_tokens: None,
+    };
+    Report::from_graded(&questions, None, &ks, about)
+}
+
+/// The first problem without a row.
+fn first_missing(rows: &[GradedRow], problems: usize) -> Option<usize> {
+    let mut present = vec![false; problems];
+    rows.iter().for_each(|row| present[row.index] = true);
+    present.iter().position(|present| !present)
+}
+
+fn grade(
+    line: usize,
+    prediction: Prediction,
+    problems: &[Problem],
+    format: &AnswerFormat,
+    places: &mut Places<'_>,
+) -> Result<Option<GradedRow>> {
+    let Some(index) = places.take(line, &prediction)? else { return Ok(None) };
+    let completions = &prediction.completions;
+    ensure!(!completions.is_empty(), "index {index} has no completions");
+    let scores: Vec<Option<f64>> = match prediction.scores {
+        None => vec![None; completions.len()],
+        Some(scores) => {
+            ensure!(
+                scores.len() == completions.len(),
+                "index {index} has {} completions and {} scores",
+                completions.len(),
+                scores.len()
+            );
+            scores.into_iter().map(Some).collect()
+        }
+    };
+    let samples = completions
+        .iter()
+        .zip(scores)
+        .map(|(completion, score)| {
+            let answer = format.extract(&completion.as_str(), Ending::Finished);
+            let correct = answer.as_ref() == Some(&problems[index].answer);
+            Graded { answer, correct, score }
+        })
+        .collect();
+    Ok(Some(GradedRow { line, index, samples }))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,30 @@
+//! What both programs do at start and end: log to standard error, and end with one line that says what went wrong.
+
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// What is logged without `RUST_LOG`: warnings, and which of several devices was chosen. cubecl's own report of a missing driver is left
+/// out: `choose_device` reports it in one line.
+const FILTER: &str = "warn,model::device=info,cubecl_common=error";
+
+/// Sends the log to standard error, warnings and above, or what `RUST_LOG` selects. The compiler of CUDA's kernels logs every form
+/// of each, gigabytes of them, at `info`: it does so only where `RUST_LOG` names it.
+pub fn log_to_stderr() {
+    let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let asked = Some(asked).filter(|asked| !asked.is_empty());
+    let filter = asked.and_then(|asked| EnvFilter::try_new(format!("pliron=warn,{asked}")).ok());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(FILTER)))
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
+}
+
+/// One `error:` line with its causes, and exit code 1.
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    // Some causes, those of parsers above all, come in several lines.
+    let text = format!("{error:#}");
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    eprintln!("error: {}", lines.join(" "));
+    ExitCode::FAILURE
+}

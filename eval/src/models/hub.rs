@@ -1,0 +1,164 @@
+//! Models of the Hugging Face hub: `hf:OWNER/NAME` means the folder into which their files were fetched. Independent of
+//! what is in the files.
+
+use anyhow::{Context, Result, ensure};
+use hf_hub::{
+    Cache,
+    api::sync::{ApiBuilder, ApiError},
+};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use super::file_kinds::refuse_pickles_alone;
+
+/// What such a path begins with.
+const PREFIX: &str = "hf:";
+
+/// The name of a model on the hub, if the path is one.
+pub(crate) fn name(path: &Path) -> Option<&str> {
+    path.to_str()?.strip_prefix(PREFIX)
+}
+
+/// Whether a text is the name of a model: an owner and a name.
+fn is_name(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('/').collect();
+    let is_plain = |part: &&str| {
+        !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "-_.".contains(c)) && !part.starts_with('.')
+    };
+    parts.len() == 2 && parts.iter().all(is_plain)
+}
+
+/// A hint for a path that does not exist and may be the name of a model on the hub.
+pub(crate) fn hint(path: &Path) -> String {
+    let Some(text) = path.to_str().filter(|text| is_name(text)) else { return String::new() };
+    let is_beside = path.parent().is_some_and(Path::is_dir);
+    if is_beside || model::is_gguf(path) {
+        return String::new();
+    }
+    format!("; if it is the name of a model on the Hugging Face hub, write it as {PREFIX}{text}")
+}
+
+/// Fetches a model's files into the hub's cache ([`cache_folder`]), those that are not there yet; the folder that they lie in.
+///
+/// # Errors
+/// A name that is none; a model with weights in PyTorch's format alone; a hub that cannot be reached, where the cache does not
+/// have the model.
+pub(crate) fn fetch(name: &str) -> Result<PathBuf> {
+    ensure!(is_name(name), "hf:{name}: write it as hf:OWNER/NAME");
+    let cache = cache_folder(&|name| std::env::var_os(name)).map_or_else(Cache::default, Cache::new);
+    download(name, &cache).or_else(|error| {
+        if !error.is::<ApiError>() {
+            return Err(error);
+        }
+        let kept = MAIN_FILES.iter().find_map(|file| cache.model(name.to_string()).get(file));
+        match kept.as_deref().and_then(Path::parent) {
+            Some(folder) => {
+                tracing::warn!("the hub cannot be reached for {name} ({error}); using the files that were fetched before");
+                Ok(folder.to_path_buf())
+            }
+            None => Err(error).with_context(|| {
+                format!(
+                    "cannot fetch {name} from the Hugging Face hub; without a network, give a folder that was downloaded \
+                     elsewhere (config.json, *.safetensors, tokenizer.json), or a GGUF file"
+                )
+            }),
+        }
+    })
+}
+
+/// Where what was fetched is kept, as huggingface_hub finds it: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `huggingface/hub` in
+/// `XDG_CACHE_HOME`; `None` for the place in the user's home. A variable that is empty is none.
+fn cache_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let folder = |name: &str| variable(name).filter(|value| !value.is_empty()).map(|value| in_home(value.into()));
+    let home = || folder("HF_HOME").or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface")));
+    folder("HF_HUB_CACHE").or_else(|| Some(home()?.join("hub")))
+}
+
+/// A path whose `~` is the user's home.
+fn in_home(path: PathBuf) -> PathBuf {
+    match (path.strip_prefix("~"), std::env::home_dir()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path,
+    }
+}
+
+fn download(name: &str, cache: &Cache) -> Result<PathBuf> {
+    // The token lies in `HF_HOME`, wherever the cache is.
+    let token = Cache::from_env().token();
+    let builder = ApiBuilder::from_env().with_cache_dir(cache.path().clone()).with_token(token);
+    let repository = builder.with_progress(true).build()?.model(name.to_string());
+    let files: Vec<String> = repository.info()?.siblings.into_iter().map(|file| file.rfilename).collect();
+    refuse_pickles_alone(&format!("{PREFIX}{name}"), &files)?;
+    let wanted: Vec<&str> = files.iter().map(String::as_str).filter(|file| is_wanted(file)).collect();
+    for file in &wanted {
+        repository.get(file)?;
+    }
+    let main = MAIN_FILES.iter().find(|file| wanted.contains(file)).unwrap_or(&MAIN_FILES[0]);
+    Ok(repository.get(main)?.parent().expect("a file lies in a folder").to_path_buf())
+}
+
+/// The one file that every model has, and the one that every adapter has.
+const MAIN_FILES: [&str; 2] = ["config.json", "adapter_config.json"];
+
+fn is_wanted(file: &str) -> bool {
+    const BESIDE: [&str; 5] = [
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "adapter_model.safetensors",
+    ];
+    let holds_weights = file.starts_with("model") && (file.ends_with(".safetensors") || file.ends_with(".index.json"));
+    MAIN_FILES.contains(&file) || BESIDE.contains(&file) || (holds_weights && !file.contains('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_makes_a_model_is_fetched() {
+        for wanted in ["config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json"] {
+            assert!(is_wanted(wanted), "{wanted}");
+        }
+        for other in ["README.md", "pytorch_model.bin", "onnx/model.safetensors", "model.onnx", "training_args.bin"] {
+            assert!(!is_wanted(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_may_be_a_name_gets_a_hint_and_a_mistyped_path_does_not() {
+        assert!(hint(Path::new("Qwen/Qwen3-0.6B")).ends_with("write it as hf:Qwen/Qwen3-0.6B"));
+        // `src` is a folder here.
+        for path in ["src/sft-seed0", "runs/a/b", "gpt2", "/Qwen/Qwen3-0.6B", "models/smollm2.gguf", "../Qwen3"] {
+            assert_eq!(hint(Path::new(path)), "", "{path}");
+        }
+    }
+
+    #[test]
+    fn the_cache_lies_where_the_hub_s_own_library_has_it() {
+        let of = |variables: &[(&str, &str)]| {
+            cache_folder(&|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
+        };
+        let (cache, home, xdg) = (("HF_HUB_CACHE", "/cache"), ("HF_HOME", "/home"), ("XDG_CACHE_HOME", "/xdg"));
+        assert_eq!(of(&[cache, home, xdg]), Some("/cache".into()));
+        assert_eq!(of(&[home, xdg]), Some("/home/hub".into()));
+        assert_eq!(of(&[xdg]), Some("/xdg/huggingface/hub".into()));
+        assert_eq!(of(&[("HF_HUB_CACHE", ""), home]), Some("/home/hub".into()), "an empty one is none");
+        assert_eq!(of(&[]), None);
+        let in_home = of(&[("HF_HUB_CACHE", "~/models")]).unwrap();
+        assert!(in_home.is_absolute() && in_home.ends_with("models"), "{in_home:?}");
+    }
+
+    #[test]
+    fn a_name_has_an_owner_and_climbs_nowhere() {
+        assert_eq!(name(Path::new("hf:a/b")), Some("a/b"));
+        assert_eq!(name(Path::new("runs/b")), None);
+        for wrong in ["", "b", "a/b/c", "../b", "a/", "a/b c"] {
+            let message = format!("{:#}", fetch(wrong).unwrap_err());
+            assert!(message.contains("write it as hf:OWNER/NAME"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Samples of a policy: drawn, graded, and scored by a reward model. Independent of metrics and training.
+
+pub(crate) mod completions;
+pub mod sample;
+pub(crate) mod scores;

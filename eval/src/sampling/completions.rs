@@ -1,0 +1,117 @@
+//! Completions of problems, drawn from a policy. Independent of answers.
+
+use crate::models::policy::Policy;
+use anyhow::{Result, ensure};
+use data::{AnswerFormat, Problem, Prompting, encode_prompt};
+use model::{Completion, GenerateConfig, GenerateStats, Key, generate};
+
+/// How completions of problems are sampled.
+#[derive(Clone, Debug)]
+pub struct SampleConfig {
+    /// K, samples of each problem.
+    pub samples: usize,
+    /// Divides the logits; 0 takes the likeliest token.
+    pub temperature: f64,
+    /// Most tokens of a completion.
+    pub max_new_tokens: usize,
+    /// Most rows of a batch.
+    pub rows: usize,
+    /// Batches worked on at once.
+    pub threads: usize,
+    /// How a question is put.
+    pub prompting: Prompting,
+    /// How an answer is read out of a completion.
+    pub answer_format: AnswerFormat,
+}
+
+impl SampleConfig {
+    /// How many completions [`evaluate`](crate::evaluate) draws of each problem: the greedy one beside K, and of one sample that alone.
+    pub fn drawn(&self) -> usize {
+        if self.samples == 1 { 1 } else { 1 + self.samples }
+    }
+}
+
+/// More samples at once than this are a typing error, and do not fit into memory.
+const MAX_SAMPLES: usize = 1 << 24;
+
+/// Refuses a number of samples that cannot be held at once.
+///
+/// # Errors
+/// Naming the two numbers.
+pub fn check_samples(problems: usize, samples: usize) -> Result<()> {
+    ensure!(
+        problems.checked_mul(samples).is_some_and(|all| all <= MAX_SAMPLES),
+        "{samples} samples of each of {problems} problems are more than the limit of {MAX_SAMPLES}: use fewer"
+    );
+    Ok(())
+}
+
+/// Prompts of problems as token ids, the first label included where the policy expects labels.
+///
+/// # Errors
+/// A prompt that leaves no room for an answer in the model's context, named; a chat style without a template.
+pub fn encode_prompts(policy: &Policy, problems: &[Problem], prompting: &Prompting) -> Result<Vec<Vec<u32>>> {
+    let context = policy.model.config.max_position_embeddings;
+    let label = policy.first_label(prompting);
+    let encode = |problem: &Problem| {
+        let mut tokens = encode_prompt(&policy.tokenizer, prompting, &problem.question)?;
+        tokens.extend(&label);
+        ensure!(
+            tokens.len() < context,
+            "the prompt of {} has {} tokens, and the model's context is {context}",
+            problem.id,
+            tokens.len()
+        );
+        Ok(tokens)
+    };
+    problems.iter().map(encode).collect()
+}
+
+/// K completions of every problem; `key` gives the random numbers of (problem, sample); `ended` is called with the number of
+/// samples that are done, for a progress bar.
+///
+/// # Errors
+/// As [`encode_prompts`].
+pub fn complete(
+    policy: &Policy,
+    problems: &[Problem],
+    config: &SampleConfig,
+    key: impl Fn(usize, usize) -> Key,
+    ended: &(dyn Fn(usize) + Sync),
+) -> Result<(Vec<Vec<Completion>>, GenerateStats)> {
+    let prompts = encode_prompts(policy, problems, &config.prompting)?;
+    Ok(complete_prompts(policy, &prompts, config, key, ended))
+}
+
+/// K completions of every prompt, which may hold the beginning of a solution; otherwise as [`complete`].
+pub fn complete_prompts(
+    policy: &Policy,
+    prompts: &[Vec<u32>],
+    config: &SampleConfig,
+    key: impl Fn(usize, usize) -> Key,
+    ended: &(dyn Fn(usize) + Sync),
+) -> (Vec<Vec<Completion>>, GenerateStats) {
+    complete_until(policy, prompts, policy.stops(&config.prompting), config, key, ended)
+}
+
+/// As [`complete_prompts`], each completion to the first of these sequences.
+pub fn complete_until(
+    policy: &Policy,
+    prompts: &[Vec<u32>],
+    stops: Vec<Vec<u32>>,
+    config: &SampleConfig,
+    key: impl Fn(usize, usize) -> Key,
+    ended: &(dyn Fn(usize) + Sync),
+) -> (Vec<Vec<Completion>>, GenerateStats) {
+    let keys: Vec<Vec<Key>> =
+        (0..prompts.len()).map(|problem| (0..config.samples).map(|sample| key(problem, sample)).collect()).collect();
+    let generate_config = GenerateConfig {
+        max_new_tokens: config.max_new_tokens,
+        temperature: config.temperature,
+        stops,
+        forced: policy.labels_of_lines(&config.prompting),
+        rows: config.rows,
+        threads: config.threads,
+    };
+    generate(&policy.model, prompts, &keys, &generate_config, ended)
+}

@@ -1,0 +1,106 @@
+//! A sample: what a policy wrote for a problem, graded; one line of `samples.jsonl`. Independent of how it was drawn.
+
+use crate::{metrics::Graded, models::policy::Policy};
+use anyhow::{Context, Result};
+use data::text::from_json_object;
+use data::{AnswerFormat, Ending, Problem};
+use model::{Completion, Finish};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// One line of `samples.jsonl`: what a policy wrote, and its grade.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The training step that it was written in; `None` in an evaluation.
+    pub step: Option<usize>,
+    /// Of the problem.
+    pub id: String,
+    /// The question.
+    pub question: String,
+    /// What was written, special tokens left out.
+    pub completion: String,
+    /// The answer read from it, if there is one.
+    pub answer: Option<String>,
+    /// The right answer.
+    pub expected: String,
+    /// What the completion earned in training; `None` in an evaluation.
+    pub reward: Option<f64>,
+    /// Whether the answer is right.
+    pub correct: bool,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Number of tokens written.
+    pub tokens: usize,
+    /// Whether it is the greedy one of its problem, beside those that were drawn.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub greedy: bool,
+    /// How many bytes at the beginning of the completion were given to the policy.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub given: usize,
+    /// The reward model's probability that it is right, where there was a reward model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+}
+
+/// Reads the answer of a completion and compares it.
+pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion, format: &AnswerFormat) -> Sample {
+    let text = policy.tokenizer.decode(&completion.tokens);
+    let answer = format.extract(&text, ending(completion.finish));
+    Sample {
+        step: None,
+        id: problem.id.clone(),
+        question: problem.question.clone(),
+        correct: answer.as_ref() == Some(&problem.answer),
+        answer: answer.map(|answer| answer.to_string()),
+        expected: problem.answer.to_string(),
+        completion: text,
+        reward: None,
+        finish: completion.finish,
+        tokens: completion.tokens.len(),
+        greedy: false,
+        given: 0,
+        score: None,
+    }
+}
+
+/// Reads a `samples.jsonl`, of this program or another.
+///
+/// # Errors
+/// A missing file; a line that is not a sample, by its number.
+pub fn read_samples(path: &Path) -> Result<Vec<Sample>> {
+    let sample = |(index, line): (usize, &str)| {
+        from_json_object(line).with_context(|| format!("{}, line {}: not a sample", path.display(), index + 1))
+    };
+    data::read_text(path)?.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(sample).collect()
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+/// Whether a completion was written to its end, for who reads its answer.
+pub fn ending(finish: Finish) -> Ending {
+    match finish {
+        Finish::Stop => Ending::Finished,
+        Finish::Length => Ending::CutOff,
+    }
+}
+
+impl Sample {
+    /// The same completion graded anew, whatever its grade was.
+    pub fn regraded(self, problem: &Problem, format: &AnswerFormat) -> Self {
+        let answer = format.extract(&self.completion, ending(self.finish));
+        Self {
+            correct: answer.as_ref() == Some(&problem.answer),
+            answer: answer.map(|answer| answer.to_string()),
+            expected: problem.answer.to_string(),
+            ..self
+        }
+    }
+
+    /// As a vote for the metrics.
+    pub fn graded(&self) -> Graded {
+        let answer = self.answer.as_deref().and_then(data::Answer::parse_number);
+        Graded { answer, correct: self.correct, score: self.score }
+    }
+}

@@ -1,0 +1,43 @@
+//! The model sizes that have a name.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+/// The sizes that have a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelSize {
+    /// Width 96, 4 layers, 3 heads, feed-forward 256: 0.5 million parameters with 512 tokens. Stands for the paper's 7B.
+    Nano,
+    /// Width 128, 4 layers, 4 heads, feed-forward 344: 0.9 million parameters. Stands for the paper's 13B.
+    Tiny,
+    /// Width 192, 6 layers, 6 heads, feed-forward 512: 2.8 million parameters.
+    Medium,
+    /// Width 384, 6 layers, 6 heads, feed-forward 1024: 10.8 million parameters.
+    Small,
+}
+
+impl std::str::FromStr for ModelSize {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "nano" => Ok(Self::Nano),
+            "tiny" => Ok(Self::Tiny),
+            "medium" => Ok(Self::Medium),
+            "small" => Ok(Self::Small),
+            _ => anyhow::bail!("unknown size {text}; known are nano, tiny, medium, small"),
+        }
+    }
+}
+
+impl std::fmt::Display for ModelSize {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Nano => "nano",
+            Self::Tiny => "tiny",
+            Self::Medium => "medium",
+            Self::Small => "small",
+        })
+    }
+}

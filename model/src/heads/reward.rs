@@ -1,0 +1,131 @@
+//! The tensors of an outcome reward model: a language model with a scalar head on its last residual stream, which gives the logit of
+//! being right after each token. The gradient of the head reaches the language model. Independent of text.
+
+use super::actor_critic::fresh_ids;
+use crate::{
+    padding::pad_right,
+    score::{Padded, score_hidden},
+    transformer::{
+        Transformer,
+        operations::rms_norm,
+        recompute::{Tape, Trainable},
+    },
+};
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Int, Tensor},
+};
+
+/// A language model and its scalar head.
+#[derive(Module, Debug)]
+pub struct RewardNetwork {
+    /// The language model; its gradient comes from the head, and from writing where that is learnt too.
+    pub language_model: Transformer,
+    /// Gives the logit of being right.
+    pub score: ScalarHead,
+}
+
+/// An RMSNorm and a projection to one number, which starts at exactly 0.
+#[derive(Module, Debug)]
+pub struct ScalarHead {
+    /// Scale of the RMSNorm, `[D]`.
+    pub norm: Param<Tensor<1>>,
+    /// `[D, 1]`.
+    pub head: Param<Tensor<2>>,
+    /// `[1]`.
+    pub head_bias: Param<Tensor<1>>,
+}
+
+impl Trainable for RewardNetwork {
+    fn with_tape(self, tape: Tape) -> Self {
+        Self { language_model: self.language_model.with_tape(tape), ..self }
+    }
+}
+
+impl RewardNetwork {
+    /// A copy of a language model with a new head, which gives everything the probability 1/2.
+    pub fn new(language_model: &Transformer) -> Self {
+        let (device, width) = (language_model.device(), language_model.config.hidden_size);
+        let score = ScalarHead {
+            norm: language_model.norm.clone(),
+            head: Param::from_tensor(Tensor::zeros([width, 1], &device)),
+            head_bias: Param::from_tensor(Tensor::zeros([1], &device)),
+        };
+        Self { language_model: language_model.clone(), score: fresh_ids(score) }
+    }
+
+    /// The last residual stream `[B, T, D]` and the logits `[B, T]` of `[B, T]` tokens.
+    fn forward(&self, tokens: Tensor<2, Int>) -> (Tensor<3>, Tensor<2>) {
+        let (model, [batch, time]) = (&self.language_model, tokens.dims());
+        let rotary = model.rotary_range(0..time, &tokens.device());
+        let residual = model.run_blocks(model.embed(tokens), 0..model.blocks.len(), &rotary);
+        let normed = rms_norm(residual.clone(), &self.score.norm, model.config.rms_norm_eps);
+        let width = model.config.hidden_size;
+        let logits = normed.reshape([batch * time, width]).matmul(self.score.head.val());
+        (residual, (logits + self.score.head_bias.val().reshape([1, 1])).reshape([batch, time]))
+    }
+
+    /// The logit of being right after chosen places of each row. A row is its tokens and how many of them are the prompt.
+    ///
+    /// # Shapes
+    /// - `places`: a list per row, M in all; output: `[M]`, rows end to end
+    pub fn reward_logits(&self, rows: &[(&[u32], usize)], places: &[&[usize]]) -> Tensor<1> {
+        let tokens: Vec<&[u32]> = rows.iter().map(|(tokens, _)| *tokens).collect();
+        at(self.forward(pad_right(&tokens, &self.language_model.device())).1, places)
+    }
+
+    /// [`reward_logits`](Self::reward_logits), and the log-probability of every token of the solutions to the language model, `[N]`, in one pass.
+    ///
+    /// # Panics
+    /// If a row has no prompt.
+    pub fn reward_logits_and_log_probs(&self, rows: &[(&[u32], usize)], places: &[&[usize]]) -> (Tensor<1>, Tensor<1>) {
+        let batch = solutions(rows, &self.language_model.device());
+        let (residual, logits) = self.forward(batch.tokens.clone());
+        let hidden = self.language_model.final_norm(residual);
+        (at(logits, places), score_hidden(&self.language_model, hidden, &batch, 1.0).log_probs)
+    }
+}
+
+/// The values `[B, T]` at places of each row, `[M]`.
+fn at(values: Tensor<2>, places: &[&[usize]]) -> Tensor<1> {
+    let [rows, time] = values.dims();
+    let chosen =
+        places.iter().enumerate().flat_map(|(row, places)| places.iter().map(move |at| (row * time + at) as i32));
+    let chosen: Vec<i32> = chosen.collect();
+    let chosen = Tensor::from_ints(chosen.as_slice(), &values.device());
+    values.reshape([rows * time]).select(0, chosen)
+}
+
+/// A micro-batch of rows, each its tokens and how many of them are the prompt. All tokens after the prompt are the response.
+pub fn solutions(rows: &[(&[u32], usize)], device: &Device) -> Padded {
+    let tokens: Vec<&[u32]> = rows.iter().map(|(tokens, _)| *tokens).collect();
+    let written: Vec<Vec<usize>> =
+        rows.iter().map(|(tokens, prompt_len)| (*prompt_len..tokens.len()).collect()).collect();
+    Padded::of(&tokens, &written, device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{ModelConfig, ModelSize},
+        device::Device,
+        host::to_host,
+        score::score,
+    };
+
+    #[test]
+    fn a_new_reward_model_gives_one_half_and_the_log_probs_of_its_language_model() {
+        let config =
+            ModelConfig { hidden_size: 16, intermediate_size: 24, ..ModelConfig::of_size(ModelSize::Tiny, 19, 0) };
+        let policy = Transformer::init(&config, 2, &Device::default());
+        let rows: [(&[u32], usize); 2] = [(&[3, 1, 4, 1, 5], 2), (&[9, 2, 6], 1)];
+        let places: [&[usize]; 2] = [&[2, 4], &[1, 2]];
+        let reward_model = RewardNetwork::new(&policy);
+        let (logits, log_probs) = reward_model.reward_logits_and_log_probs(&rows, &places);
+        assert_eq!(to_host(logits).values, [0.0; 4]);
+        assert_eq!(to_host(reward_model.reward_logits(&rows, &places)).values, [0.0; 4]);
+        let alone = score(&policy, &solutions(&rows, &policy.device()), 1.0).log_probs;
+        assert_eq!(to_host(log_probs).values, to_host(alone).values);
+    }
+}

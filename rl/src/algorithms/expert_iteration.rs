@@ -1,0 +1,328 @@
+//! Expert Iteration (Havrilla et al. 2024, section on Expert Iteration; Anthony et al. 2017): sample, keep correct
+//! solutions, and fine-tune the *base* model again on all kept solutions.
+//!
+//! Round i samples K solutions of every training question from the policy of round i - 1, keeps the correct ones
+//! without duplicates, D_i = R_i ∪ D_{i-1}, and fine-tunes on D_i with the supervised loop. With SFT data, round 1
+//! samples from the SFT model and D_0 is the reference solutions. Without it, round 1 samples from the base model with
+//! a few-shot prompt, which no later round uses, and D_0 is empty. Where we deviate from the paper: a round ends after
+//! a fixed number of epochs and its last checkpoint is taken, and K is 4 by default. The starting model counts as round
+//! 0 on validation, and is the best checkpoint if no round is better. A run ends early after `--patience` rounds in a
+//! row that gain no more than `--margin` over the best.
+
+mod config;
+mod pool;
+
+use crate::{
+    algorithms::final_table::FinalTable,
+    algorithms::sft::{examples, fit_with_validation},
+    algorithms::start::{self, check_prompts},
+    run,
+    run::metrics::Metrics,
+    run::stops_after,
+    run::{Blocks, Reason, Run, TrainerState, checkpoint_name, last_folder},
+    sampling::from_samples::{Rounds, check_copied},
+    sampling::problems::Problems,
+    sampling::samples::{self, SamplingPhase},
+    training::resume,
+    training::supervised::{FitContext, FitNumbers},
+    view::html::finish,
+    view::progress::sparkline,
+};
+use anyhow::{Context, Result, ensure};
+use data::{Problem, Prompting};
+use eval::{Policy, Sample, greedy_accuracy};
+use model::{Device, Finish};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use pool::{Filter, Pool, RoundStats};
+
+pub use config::{EiConfig, ResetTo, Start, check, dry_run, lock_run};
+
+/// The numbers that a resumed run continues with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct EiNumbers {
+    round: usize,
+    /// Validation maj@1 of the best checkpoint, the starting model included.
+    best: Option<f64>,
+    /// Number of consecutive last rounds that did not gain `--margin` over the best before them.
+    rounds_since_best: usize,
+    /// Validation maj@1 of the starting model.
+    #[serde(default)]
+    start: Option<f64>,
+    /// Validation maj@1 after the last round.
+    #[serde(default)]
+    last: Option<f64>,
+}
+
+/// Trains, evaluates before and after on the test split, and leaves a run directory; its path.
+///
+/// # Errors
+/// A `base` or `init` that cannot be used, a full disk, an interrupt, a policy that is never
+/// right.
+pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, device: &Device) -> Result<PathBuf> {
+    let Setup { config, initial, mut policy, mut run, mut numbers } = set_up(config, base, init, problems, device)?;
+    let (train, validation) = (problems.train()?, problems.validation(config.eval.eval_problems)?);
+    let (first_prompting, prompting) = (config.first_prompting()?, config.data.prompting(0)?);
+    let table = FinalTable { problems, eval: &config.eval, run_args: &config.run, device };
+    let before = table.before(&mut run, || Ok(initial.clone()), &first_prompting)?;
+    let validate = |policy: &Policy, prompting: &Prompting| -> Result<f64> {
+        let sampling = config.run.compute.sampling(&config.data, prompting.clone(), 1, 0.0, device);
+        Ok(greedy_accuracy(policy, validation, &sampling)?.0)
+    };
+    if numbers.round == 0 {
+        let accuracy = validate(&initial, &first_prompting)?;
+        numbers = EiNumbers { start: Some(accuracy), best: Some(accuracy), ..numbers };
+        if !config.run.quiet {
+            eprintln!("ei start  validation maj@1 {accuracy:.3}");
+        }
+    }
+    let filter = Filter::of(&config, device)?;
+    let mut pool = Pool::new(train, config.start, config.deduplicate);
+    let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
+    let (earlier, mut this_round): (Vec<Sample>, Vec<Sample>) =
+        written.into_iter().partition(|sample| sample.step.is_some_and(|round| round <= numbers.round));
+    // Round by round, as they were scored: a score depends on its batch by rounding.
+    for round in earlier.chunk_by(|a, b| a.step == b.step) {
+        for sample in filter.accepted(round)? {
+            pool.add(sample);
+        }
+    }
+    let mut sampled = earlier.len();
+    let mut curve = Vec::new();
+    while numbers.round < config.rounds && numbers.rounds_since_best < config.patience {
+        let round = numbers.round + 1;
+        let mut metrics = Metrics::for_step(round);
+        let asked = if round == 1 { &first_prompting } else { &prompting };
+        let sampling =
+            config.run.compute.sampling(&config.data, asked.clone(), config.samples, config.temperature, device);
+        let label = format!("ei round {round}");
+        let had = std::mem::take(&mut this_round);
+        let samples = match &config.source.from_samples {
+            Some(file) if round == 1 => {
+                config.source.take(file, train, &config.data.answer_format, Rounds::First, had, &mut run)?
+            }
+            _ => {
+                let (problems, sampling, label) = (train, &sampling, &label);
+                let (seed, quiet) = (config.run.seed, config.run.quiet);
+                let phase = SamplingPhase { problems, sampling, step: round, seed, label, quiet };
+                phase.sample(&policy, had, &mut run, &mut metrics)?
+            }
+        };
+        sampled += samples.len();
+        metrics.put_count("samples", sampled);
+        let passed = filter.accepted(&samples)?;
+        let kept = passed.iter().filter(|sample| pool.add(sample)).count();
+        let seen = RoundStats::new(&samples, passed.len(), kept, pool.solved.len());
+        seen.write(&mut metrics);
+        ensure!(!pool.solved.is_empty(), "there is nothing to train on: {}", explain_empty_round(&samples, &config));
+        if passed.is_empty() {
+            tracing::warn!("round {round} adds nothing: {}", explain_empty_round(&samples, &config));
+        }
+        let (from, path) = match config.reset_to {
+            ResetTo::Base => (start::policy(base, device)?, base.to_path_buf()),
+            ResetTo::Last => (policy, last_folder(run.dir())?),
+        };
+        policy = fine_tune((from, &path), &pool.solved, validation, round, &config, &run, device, &mut metrics)
+            .inspect_err(|_| run.save_cpu_seconds())?;
+        let accuracy = validate(&policy, &prompting)?;
+        metrics.put("validation/maj@1", accuracy);
+        curve.push(accuracy);
+        let is_best = numbers.best.is_none_or(|best| accuracy > best);
+        numbers = numbers.after(round, accuracy, config.margin);
+        for (name, value) in [("validation/start", numbers.start), ("validation/best", numbers.best)] {
+            if let Some(value) = value {
+                metrics.put(name, value);
+            }
+        }
+        if !config.run.quiet {
+            eprintln!("{}", line(round, sampled, &seen, &curve));
+        }
+        run.log(&metrics)?;
+        checkpoint(&run, &policy, Reason::of(true, is_best), numbers)?;
+        if stops_after(&config.run, round) && round < config.rounds {
+            return Err(run.interruption());
+        }
+    }
+    let of_best =
+        if report_best(&run, &numbers, &first_prompting, config.run.quiet)? { &first_prompting } else { &prompting };
+    table.after_best_and_last(&run, before.as_ref(), of_best, &prompting)?;
+    Ok(finish(&run))
+}
+
+/// Whether no round was better on validation than the starting model; prints the best and the last maj@1.
+fn report_best(run: &Run, numbers: &EiNumbers, first_prompting: &Prompting, quiet: bool) -> Result<bool> {
+    let best = eval::read_index(&run.dir().join("checkpoints/index.json"))?.best;
+    let start_is_best = best == checkpoint_name(0);
+    if start_is_best && numbers.round > 0 {
+        tracing::warn!(
+            "no round is better on validation than the starting model: the best checkpoint is the starting model{}",
+            if first_prompting.shots.is_empty() { "" } else { ", prompted with --shots solved problems" }
+        );
+    }
+    if let (false, Some(of_best), Some(of_last)) = (quiet, numbers.best, numbers.last) {
+        eprintln!("ei validation maj@1: best {of_best:.3} ({best}), last {of_last:.3} (round {})", numbers.round);
+    }
+    Ok(start_is_best)
+}
+
+impl EiNumbers {
+    /// After a round whose policy has this validation maj@1.
+    fn after(self, round: usize, accuracy: f64, margin: f64) -> Self {
+        let gains = self.best.is_none_or(|best| accuracy > best + margin);
+        Self {
+            round,
+            best: Some(self.best.map_or(accuracy, |best| best.max(accuracy))),
+            rounds_since_best: if gains { 0 } else { self.rounds_since_best + 1 },
+            last: Some(accuracy),
+            ..self
+        }
+    }
+}
+
+struct Setup {
+    config: EiConfig,
+    /// The starting model, from which round 1 samples.
+    initial: Policy,
+    /// The policy that the next round samples from.
+    policy: Policy,
+    run: Run,
+    numbers: EiNumbers,
+}
+
+/// Sets up a new run or a resumed one.
+fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, device: &Device) -> Result<Setup> {
+    let mut config = EiConfig { init: config.init.resolved(init), ..config.clone() };
+    config.base = Some(base.to_path_buf());
+    let initial = start::policy(init, device)?;
+    let train = problems.train()?;
+    let put = [train, problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
+    check_prompts(&initial, &put, &config.first_prompting()?)?;
+    if config.reset_to == ResetTo::Base && base != init {
+        check_prompts(&start::policy(base, device)?, &put, &config.data.prompting(0)?)?;
+    }
+    let Some(dir) = &config.run.resume else {
+        let run = run::start::open(&config.run, "ei", config.data.benchmark, &config, 0)?;
+        checkpoint(&run, &initial, Reason::Evaluated, EiNumbers::default())?;
+        return Ok(Setup { policy: initial.clone(), initial, run, numbers: EiNumbers::default(), config });
+    };
+    let (policy, state) = resume::resume::<EiNumbers>(&config.run, dir, None, device)?;
+    let round = state.numbers.round;
+    let from = match config.reset_to {
+        ResetTo::Base => base.to_path_buf(),
+        ResetTo::Last => dir.join("checkpoints").join(checkpoint_name(round)),
+    };
+    let under_way = dir.join(part_of_round(round + 1));
+    resume::resume_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
+    run::start::check_initial_report(&config.run, &config.eval, "ei", &config, None)?;
+    let run = match round == 0 && config.source.is_given() {
+        true => {
+            check_copied(dir, train)?;
+            Run::resume_within(dir, round, Blocks::ALL)?
+        }
+        false => {
+            samples::check_sampled(dir, round + 1, train, config.samples)?;
+            Run::resume_within(dir, round, samples::blocks(train.len(), config.samples))?
+        }
+    };
+    let run = run::start::reopen(run, &config.run, "ei", &config)?;
+    // A run that is resumed from an earlier checkpoint makes later rounds again.
+    for later in (round + 2..).map(|later| dir.join(part_of_round(later))).take_while(|later| later.exists()) {
+        fs::remove_dir_all(&later).with_context(|| format!("cannot remove {}", later.display()))?;
+    }
+    Ok(Setup { initial, policy, run, numbers: state.numbers, config })
+}
+
+/// The nested run that trains the policy of a round.
+fn part_of_round(round: usize) -> String {
+    format!("rounds/{round}")
+}
+
+fn checkpoint(run: &Run, policy: &Policy, reason: Reason, numbers: EiNumbers) -> Result<PathBuf> {
+    let state = TrainerState { numbers, optimizer: BTreeMap::new() };
+    run.checkpoint(numbers.round, reason, &policy.model, &policy.tokenizer, &state, |_| Ok(()))
+}
+
+/// Why no sample of a round was kept, and what to do.
+fn explain_empty_round(samples: &[Sample], config: &EiConfig) -> String {
+    let all = samples.len();
+    let right = samples.iter().filter(|sample| sample.correct).count();
+    let whole = samples.iter().filter(|sample| sample.correct && sample.finish == Finish::Stop).count();
+    match (right, whole) {
+        (0, _) if config.start == Start::Base => {
+            format!("none of {all} samples is correct; raise --samples or change --shots")
+        }
+        (0, _) => format!("none of {all} samples is correct; raise --samples"),
+        (_, 0) => {
+            format!("{right} of {all} samples are correct, and all of these are truncated; raise --max-new-tokens")
+        }
+        _ if config.orm.is_none() => {
+            format!(
+                "{right} of {all} samples are correct, and all of these have a false calculation: see --require-calculations"
+            )
+        }
+        _ => format!(
+            "{right} of {all} samples are correct, and the reward model of --orm accepts none of these; lower --orm-threshold {}",
+            config.orm_threshold
+        ),
+    }
+}
+
+/// Fine-tunes on D_i, in a nested run.
+#[allow(clippy::too_many_arguments, reason = "one of them is an output")]
+fn fine_tune(
+    (from, path): (Policy, &Path),
+    solved: &[Problem],
+    validation: &[Problem],
+    round: usize,
+    config: &EiConfig,
+    run: &Run,
+    device: &Device,
+    metrics: &mut Metrics,
+) -> Result<Policy> {
+    let started = Instant::now();
+    let examples = examples(&from, config.data.prompt_style, solved)?;
+    let name = part_of_round(round);
+    let (policy, resumed) = match resume::resume_part::<FitNumbers>(&run.dir().join(&name), None, device)? {
+        Some((policy, state)) => (policy, Some(state)),
+        None => (from, None),
+    };
+    let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
+    let mut part = run.part(&name, "ei", config, step).with_context(|| format!("round {round}"))?;
+    let label = format!("ei round {round}");
+    let context = FitContext {
+        args: &config.fit,
+        run_args: &config.run,
+        device,
+        evaluate_every: config.eval.eval_every,
+        label: &label,
+        conditioning: None,
+        adapters: config.lora.on(path),
+        sampled: None,
+    };
+    let policy = fit_with_validation(policy, &examples, validation, &config.data, &context, &mut part, resumed)?;
+    finish(&part);
+    metrics.put("time/fit_s", started.elapsed().as_secs_f64());
+    metrics.put_memory(device);
+    Ok(policy)
+}
+
+fn line(round: usize, sampled: usize, seen: &RoundStats, curve: &[f64]) -> String {
+    format!(
+        "ei round {round}  samples {sampled}  correct {:.3} kept {} examples {} unsolved questions {:.3} validation maj@1 {:.3}  {}",
+        seen.accuracy,
+        seen.kept,
+        seen.examples,
+        seen.diversity.unsolved,
+        curve.last().unwrap_or(&f64::NAN),
+        sparkline(curve)
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! Tests of `expert_iteration.rs`.
+
+use super::*;
+use eval::SampleConfig;
+
+#[test]
+fn a_right_solution_with_a_false_calculation_is_kept_unless_calculations_are_required() {
+    let texts = [" 3+4 = <<3+4=7>>7\n#### 7", " 3+3 = <<3+3=7>>7\n#### 7", " #### 7"];
+    let samples = texts.map(|text| crate::sampling::prefix::tests::sample("test/0", text));
+    let accepted = |require_calculations| {
+        let sampling = SampleConfig {
+            samples: 1,
+            temperature: 0.0,
+            max_new_tokens: 1,
+            rows: 1,
+            threads: 1,
+            prompting: data::Prompting::default(),
+            answer_format: data::AnswerFormat::default(),
+        };
+        let filter = Filter { require_calculations, reward_model: None, threshold: 0.0, sampling };
+        filter.accepted(&samples).unwrap().into_iter().map(|sample| sample.completion.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(accepted(false), texts);
+    assert_eq!(accepted(true), [texts[0], texts[2]]);
+}
+
+#[test]
+fn a_gain_is_more_than_the_margin_over_the_best_so_far_and_the_best_is_the_best_whatever_the_margin() {
+    let start = EiNumbers { start: Some(0.4), best: Some(0.4), ..EiNumbers::default() };
+    let rounds = |margin: f64| {
+        let mut numbers = start;
+        [0.43, 0.41, 0.44, 0.5].map(|accuracy| {
+            numbers = numbers.after(numbers.round + 1, accuracy, margin);
+            (numbers.best.unwrap(), numbers.rounds_since_best)
+        })
+    };
+    assert_eq!(rounds(0.0), [(0.43, 0), (0.43, 1), (0.44, 0), (0.5, 0)]);
+    assert_eq!(rounds(0.02), [(0.43, 0), (0.43, 1), (0.44, 2), (0.5, 0)]);
+    assert_eq!(rounds(0.1), [(0.43, 1), (0.43, 2), (0.44, 3), (0.5, 4)]);
+    let last = start.after(1, 0.3, 0.0);
+    assert_eq!((last.start, last.last, last.best), (Some(0.4), Some(0.3), Some(0.4)));
+}

@@ -1,0 +1,252 @@
+//! The flags of `rl orm`: names, help, defaults and checks. Computes nothing.
+
+use crate::{
+    cli::args::{DataArgs, InitArgs, RunArgs, not_negative},
+    cli::defaults::{Configuration, Target, declared},
+    cli::effect::{Effect, Fixed},
+    run,
+    run::lock::Lock,
+    sampling::deduplicate::Deduplicate,
+    sampling::prefix::{Labels, PrefixArgs, check_completions},
+    sampling::problems::Problems,
+    sampling::samples::{SamplingArgs, check_differ},
+    training::adapters::LoraArgs,
+    training::dry_run,
+    training::supervised::FitArgs,
+    view::progress::print_line,
+};
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use eval::{check_samples, resolve_checkpoint};
+use model::Device;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Train a reward model: how likely is a solution to be right
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct OrmConfig {
+    /// Where, and with what.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: RunArgs,
+    /// Which problems.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: DataArgs,
+    /// What samples, and is the trunk.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub init: InitArgs,
+    /// Adapters.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub lora: LoraArgs,
+    /// How long and how fast.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub fit: FitArgs,
+    /// Solutions to learn from.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub sampling: SamplingArgs,
+    /// Train only on the first N solutions of each question; all are kept in samples.jsonl, and all solutions of
+    /// held-out questions are evaluated [default: all]
+    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Objective", value_name = "N", value_parser = crate::cli::args::positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_question: Option<usize>,
+    /// When two solutions of a question count as one training example. Among many samples, frequent solutions crowd out
+    /// the rare ones that best-of-many selection will meet
+    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Objective", value_enum, default_value = "none")]
+    pub deduplicate: Deduplicate,
+    /// How a step prefix is labelled
+    #[arg(long, help_heading = "Objective", value_enum, default_value_t)]
+    pub labels: Labels,
+    /// Completions of their prefixes.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub prefixes: PrefixArgs,
+    /// How completions of a prefix become its label, for --labels steps
+    #[arg(long, help_heading = "Objective", add = Effect::with("labels", &["steps"]), value_enum, default_value_t)]
+    pub step_label: StepLabel,
+    /// Positions at which the head is trained; reports and rewards always read it at line ends
+    #[arg(long, help_heading = "Objective", alias = "train-after", value_enum, default_value_t)]
+    pub judge_after: TrainAfter,
+    /// Weights of correct and wrong solutions in the loss; balancing spoils calibration
+    #[arg(long, help_heading = "Objective", value_enum, default_value_t)]
+    pub class_weights: ClassWeights,
+    /// Weight of a language-modelling loss on correct solutions, added to the reward model's loss
+    #[arg(long, help_heading = "Objective", value_name = "WEIGHT", default_value_t = 0.0)]
+    pub language_modelling: f32,
+    /// Add a solution's likelihood under this language model to the head's score: a run or checkpoint, best of a policy
+    /// trained on correct solutions. Its weight is fitted on held-out questions, so the report on them is too good if
+    /// the policy was trained on them. The model is copied into the reward model
+    #[arg(long, help_heading = "Objective", value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub likelihood_of: Option<PathBuf>,
+    /// Share of training questions held out for the report
+    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Evaluation", value_name = "SHARE", default_value_t = 0.1)]
+    pub held_out: f64,
+    /// Steps between two evaluations on held-out questions
+    #[arg(long, help_heading = "Evaluation", value_name = "N", default_value_t = 100, value_parser = crate::cli::args::positive)]
+    pub eval_every: usize,
+    /// Number of held-out questions per evaluation, at most half of them; the final report uses the others
+    #[arg(long, help_heading = "Evaluation", value_name = "N", default_value_t = 150, value_parser = crate::cli::args::positive)]
+    pub eval_problems: usize,
+    /// At the end, compare all kinds of labels with many completions of prefixes, on this many held-out samples; 0 for
+    /// none
+    #[arg(long, help_heading = "Evaluation", value_name = "N", default_value_t = 0)]
+    pub check_labels: usize,
+    /// Completions per prefix in the comparison of --check-labels
+    #[arg(long, help_heading = "Evaluation", add = Effect::if_given("check-labels"), value_name = "K", default_value_t = 64, value_parser = crate::cli::args::positive)]
+    pub check_completions: usize,
+}
+
+/// What the completions of a prefix make its label.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StepLabel {
+    /// 1 if any completion is correct, else 0, as in the paper: the value of the best continuation.
+    Any,
+    /// The share of correct completions: the value of the average continuation.
+    #[default]
+    Share,
+}
+
+impl StepLabel {
+    /// The label of a prefix with so many right completions.
+    pub fn of(self, right: usize, of: usize) -> f32 {
+        match self {
+            Self::Any => f32::from(u8::from(right > 0)),
+            Self::Share => right as f32 / of as f32,
+        }
+    }
+}
+
+/// Positions at which the head is trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrainAfter {
+    /// After each line, as in Havrilla et al.
+    #[default]
+    Lines,
+    /// After each token, with the label of its line: many more positions to learn from, among them the token right
+    /// after a mistake (Cobbe et al. 2021, arXiv 2110.14168, section 4.2).
+    Tokens,
+}
+
+/// Weights of correct and wrong solutions in the loss.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClassWeights {
+    /// Every label has the same weight.
+    #[default]
+    None,
+    /// Correct and wrong labels have the same total weight.
+    Balanced,
+}
+
+impl Configuration for OrmConfig {
+    /// Of published models the learning rates, of all weights and of adapters, are those of TRL's examples of reward models.
+    fn defaults(target: Target) -> Self {
+        let config: Self = declared();
+        let learning_rate = match target {
+            Target::Size(_) => 5e-4,
+            Target::Published { adapters: false } => 1e-5,
+            Target::Published { adapters: true } => 1e-4,
+        };
+        Self { fit: FitArgs { learning_rate, batch_size: 32, epochs: 1.0, warm_up: 40, ..config.fit }, ..config }
+    }
+
+    fn trained(&self) -> Option<&Path> {
+        self.init.init.as_deref()
+    }
+
+    fn has_adapters(&self) -> bool {
+        self.lora.lora_rank.is_some()
+    }
+
+    fn run_mut(&mut self) -> &mut RunArgs {
+        &mut self.run
+    }
+}
+
+/// Takes the run that is resumed, if one is, for as long as the result lives.
+///
+/// # Errors
+/// A run that is in use, or was begun otherwise.
+pub fn lock_run(config: &OrmConfig) -> Result<Option<Lock>> {
+    let lock = run::start::lock_run(&config.run)?;
+    run::start::check_inputs(
+        &config.run,
+        &config.sampling.source.inputs(&config.data, config.prefixes.from_prefixes.as_deref()),
+    )?;
+    run::start::check_unchanged(&config.run, config, config.prefixes.fixed(config.labels, &config.run))?;
+    Ok(lock)
+}
+
+/// Refuses flags that contradict each other, missing data and files that cannot be read.
+///
+/// # Errors
+/// Naming the flag.
+pub fn check(config: &OrmConfig, problems: &Problems) -> Result<()> {
+    config.fit.check()?;
+    config.lora.check()?;
+    not_negative(&[("language-modelling", f64::from(config.language_modelling))])?;
+    ensure!(
+        config.held_out > 0.0 && config.held_out < 1.0,
+        "--held-out {}: give a share between 0 and 1",
+        config.held_out
+    );
+    let problems = problems.train()?;
+    ensure!(
+        problems.len() >= 2,
+        "--limit {}: there must be questions to train on and questions to hold out",
+        problems.len()
+    );
+    let completes = config.labels == Labels::Steps || config.check_labels > 0;
+    if let Some(samples) =
+        config.sampling.check(problems, &config.data.answer_format, completes, config.run.resume.as_deref())?
+    {
+        check_differ(&samples)?;
+    }
+    config.prefixes.check(config.run.resume.as_deref())?;
+    check_completions("check-completions", config.check_completions)?;
+    config.data.prompting(config.sampling.shots)?;
+    if let Some(path) = &config.likelihood_of {
+        resolve_checkpoint(path)?;
+    }
+    check_samples(problems.len(), config.sampling.samples)
+}
+
+/// Prints what a run would do and need.
+///
+/// # Errors
+/// An `--init` that cannot be read.
+pub fn dry_run(config: &OrmConfig, problems: &Problems, device: &Device) -> Result<()> {
+    let (samples, planned) = config.sampling.planned(problems.train()?, &config.data.answer_format)?;
+    let learnt = (samples as f64 * (1.0 - config.held_out)).round() as usize;
+    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
+    let work = dry_run::Work {
+        rows: config.fit.batch_size,
+        positions: dry_run::largest_micro_batch(&config.init, problems, &config.fit, &config.run)?,
+        extra_models: if config.likelihood_of.is_some() { 2.0 } else { 1.0 },
+        trained: config.lora.parameters(&shape),
+        steps: config.fit.total_steps(learnt),
+        sampled: config.sampling.source.sampled(samples),
+        new_tokens: config.data.max_new_tokens(),
+        samples,
+    };
+    dry_run::print("orm", config, &config.run, &shape, &work, device)?;
+    print_line(&format!("# samples               {planned}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_good_if_any_completion_is_right_or_as_good_as_the_share_that_is() {
+        let of = |right| [StepLabel::Any, StepLabel::Share].map(|kind| kind.of(right, 4));
+        assert_eq!([of(0), of(1), of(4)], [[0.0, 0.0], [1.0, 0.25], [1.0, 1.0]]);
+    }
+}

@@ -1,0 +1,162 @@
+//! The quality of a reward model on held-out questions, and of its labels.
+
+use super::{
+    config::{OrmConfig, StepLabel},
+    labels::LabelledSolution,
+};
+use crate::{
+    run::Run,
+    sampling::prefix::{Counts, PrefixedSample},
+    view::progress::print_line,
+};
+use anyhow::{Result, ensure};
+use data::{Example, PromptStyle, Prompting, Tokenizer};
+use eval::{
+    Agreement, Calibration, LabelCheck, OrmReport, Outcome, Policy, Prediction, RewardModel, Sample,
+    reward_report::MAX_LINES,
+};
+use model::Finish;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Held-out samples with their outcomes.
+pub struct HeldOut<'a> {
+    samples: Vec<(&'a Sample, PrefixedSample)>,
+}
+
+impl<'a> HeldOut<'a> {
+    /// Tokenises samples; empty samples and samples that do not fit the context are left out.
+    ///
+    /// # Errors
+    /// No sample at all; a chat style without a template.
+    pub fn of(samples: &[&'a Sample], policy: &Policy, style: PromptStyle) -> Result<Self> {
+        let context = policy.model.config.max_position_embeddings;
+        let prompting = Prompting::bare(style);
+        let mut kept = Vec::with_capacity(samples.len());
+        for &sample in samples {
+            let prefixed = PrefixedSample::of(&policy.tokenizer, &prompting, sample)?;
+            kept.extend(prefixed.filter(|found| found.example.tokens.len() <= context).map(|found| (sample, found)));
+        }
+        ensure!(!kept.is_empty(), "no sample belongs to a held-out question: raise --held-out");
+        Ok(Self { samples: kept })
+    }
+
+    /// Splits the samples: those of the first questions (at most half of all), and the rest. A single question is in
+    /// both.
+    pub fn split_at_question(self, questions: usize) -> (Self, Self) {
+        let all = self.samples.iter().map(|(sample, _)| sample.id.as_str()).collect::<BTreeSet<_>>().len();
+        let questions = questions.min(all / 2);
+        let mut seen = BTreeSet::new();
+        let is_first: Vec<bool> = self
+            .samples
+            .iter()
+            .map(|(sample, _)| {
+                let id = sample.id.as_str();
+                seen.contains(id) || seen.len() < questions && seen.insert(id)
+            })
+            .collect();
+        let part = |first: bool| -> Vec<(&'a Sample, PrefixedSample)> {
+            let of = self.samples.iter().zip(&is_first).filter(|(_, is_first)| **is_first == first);
+            of.map(|(sample, _)| sample.clone()).collect()
+        };
+        let (looked_at, told_of) = (part(true), part(false));
+        let looked_at = if looked_at.is_empty() { told_of.clone() } else { looked_at };
+        (Self { samples: looked_at }, Self { samples: told_of })
+    }
+
+    /// The scored position and the outcome of each.
+    pub fn outcomes(&self) -> Vec<Outcome<'_>> {
+        let of =
+            self.samples.iter().map(|(sample, prefixed)| (&prefixed.example, prefixed.ends.as_slice(), sample.correct));
+        of.map(|(example, places, right)| Outcome { example, places, right }).collect()
+    }
+
+    /// The report of a reward model on these samples.
+    pub fn report(&self, model: &RewardModel, at_once: usize, threads: usize) -> OrmReport {
+        let rows: Vec<Example> = self.samples.iter().map(|(_, prefixed)| prefixed.example.clone()).collect();
+        let judged = model.probabilities(&rows, at_once, threads);
+        let (mut finished, mut all) = (Vec::new(), Vec::new());
+        let mut by_lines: BTreeMap<usize, Vec<Prediction>> = BTreeMap::new();
+        let mut by_question: BTreeMap<&str, Vec<Prediction>> = BTreeMap::new();
+        for ((sample, prefixed), probabilities) in self.samples.iter().zip(&judged) {
+            let prediction = |end: usize| Prediction {
+                probability: f64::from(probabilities[end - prefixed.example.prompt_len]),
+                is_true: sample.correct,
+            };
+            let (&last, unfinished) = prefixed.ends.split_last().expect("a sample has a token");
+            if sample.finish == Finish::Stop {
+                finished.push(prediction(last));
+                by_question.entry(&sample.id).or_default().push(prediction(last));
+            }
+            for (lines, &end) in (1..).zip(unfinished) {
+                by_lines.entry(lines.min(MAX_LINES)).or_default().push(prediction(end));
+            }
+            all.extend(prefixed.ends.iter().map(|&end| prediction(end)));
+        }
+        let within: Vec<f64> =
+            by_question.values().filter_map(|predictions| Calibration::of(predictions).auc).collect();
+        OrmReport {
+            questions: self.samples.iter().map(|(sample, _)| &sample.id).collect::<BTreeSet<_>>().len(),
+            samples: self.samples.len(),
+            finished: (!finished.is_empty()).then(|| Calibration::of(&finished)),
+            within_questions: (!within.is_empty()).then(|| within.iter().sum::<f64>() / within.len() as f64),
+            prefixes: Calibration::of(&all),
+            by_lines: by_lines.into_iter().map(|(lines, predictions)| (lines, Calibration::of(&predictions))).collect(),
+            labels: None,
+        }
+    }
+}
+
+/// Compares all kinds of labels with values on the unfinished prefixes of samples; a prefix counts once per sample that
+/// starts with it.
+///
+/// # Errors
+/// Samples without an unfinished prefix; a chat style without a template.
+pub(super) fn compare_labels(
+    samples: &[&Sample],
+    value: &Counts,
+    steps: &Counts,
+    tokenizer: &Tokenizer,
+    config: &OrmConfig,
+) -> Result<LabelCheck> {
+    let prompting = Prompting::bare(config.data.prompt_style);
+    let (mut values, mut outcomes, mut any, mut share) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for sample in samples {
+        let Some(prefixed) = PrefixedSample::of(tokenizer, &prompting, sample)? else { continue };
+        for &end in prefixed.unfinished() {
+            let key = (sample.id.clone(), prefixed.text(tokenizer, end));
+            let (Some(&(right, of)), Some(&(some_right, some))) = (value.get(&key), steps.get(&key)) else {
+                continue;
+            };
+            values.push(right as f64 / of as f64);
+            outcomes.push(f64::from(u8::from(sample.correct)));
+            any.push(f64::from(StepLabel::Any.of(some_right, some)));
+            share.push(f64::from(StepLabel::Share.of(some_right, some)));
+        }
+    }
+    ensure!(!values.is_empty(), "the samples of --check-labels have no unfinished prefix");
+    Ok(LabelCheck {
+        prefixes: values.len(),
+        completions: config.check_completions,
+        outcome: Agreement::of(&outcomes, &values),
+        any: Agreement::of(&any, &values),
+        share: Agreement::of(&share, &values),
+    })
+}
+
+/// At most `count` samples, evenly spaced over a list.
+pub(super) fn spread_over<'a>(samples: &[&'a Sample], count: usize) -> Vec<&'a Sample> {
+    crate::run::read::evenly(samples.len(), count).map(|place| samples[place]).collect()
+}
+
+pub(super) fn write_and_print(run: &Run, report: &OrmReport, examples: &[LabelledSolution]) -> Result<()> {
+    eval::write_whole(&run.dir().join("eval.json"), &serde_json::to_vec_pretty(report)?)?;
+    let labels: usize = examples.iter().map(|example| example.labels.len()).sum();
+    print_line(&format!(
+        "\ntrained on {labels} labels of {} solutions; held out: {} questions, {} solutions\n{}\nrun directory: {}",
+        examples.len(),
+        report.questions,
+        report.samples,
+        report.text(),
+        run.dir().display()
+    ))
+}

@@ -1,0 +1,364 @@
+//! Proximal policy optimisation on answers that can be checked (Schulman et al. 2017; Havrilla et al. 2024, section on PPO).
+//!
+//! A step samples K solutions of some questions, rewards them, computes log-probabilities and values with policy,
+//! reference and critic in one pass without gradients, and then makes several passes over them with the clipped losses
+//! of `loss.rs`. Where we deviate from the paper: small models are fine-tuned in full (unless `--lora-rank` says
+//! otherwise) at a larger learning rate; only the critic is trained in the first steps; λ is 1, not 0.95, because
+//! solutions are short; the critic's branch is one block of four, not four of thirty-two. Losses are means over the
+//! tokens of an update, also with `--advantage group`, where GRPO takes the mean of each sample first. Where
+//! `--mini-batch` does not divide the samples of a step, the loss of the rest is multiplied by its share of a
+//! mini-batch; elsewhere such a rest is refused (verl), dropped, or a full step.
+
+mod checks;
+mod config;
+pub mod diagnostics;
+mod start;
+
+use crate::{
+    algorithms::final_table::FinalTable,
+    objective::advantage::{gae, whiten},
+    objective::loss::{ppo_policy, ppo_value},
+    objective::reward::{adapted_beta, with_kl_penalty},
+    run::metrics::Metrics,
+    run::stops_after,
+    run::{Reason, Run, TrainerState},
+    sampling::curriculum::{CurriculumKind, beginning},
+    sampling::problems::Problems,
+    sampling::rollout::{Query, Rollout, log_probs_pass, sample},
+    training::batch::{Row, flat, micro_batches, pad, padding_share, response_tokens},
+    training::optim::{gradients, learning_rate},
+    training::order::permutation,
+    view::html::finish,
+    view::progress::{Progress, sparkline},
+};
+use anyhow::{Result, ensure};
+use burn::tensor::Tensor;
+use data::Problem;
+use eval::{Policy, greedy_accuracy};
+use model::{Device, Dtype, Key, Purpose, merged, save_value_branch, score_with_values};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use checks::{check_divergence, check_first_ratio};
+use diagnostics::{PolicyStats, RolloutStats};
+use start::{CURRICULUM, PpoNumbers, Start, Trainer, start};
+
+pub use config::{PpoConfig, check, dry_run, lock_run};
+
+/// Trains, evaluates before and after on the test split, and writes a run directory; returns its path.
+///
+/// # Errors
+/// An `init` or `orm` that cannot be used, a full disk, an interrupt, a policy that falls apart.
+pub fn train(
+    config: &PpoConfig,
+    init: &Path,
+    orm: Option<&Path>,
+    problems: &Problems,
+    device: &Device,
+) -> Result<PathBuf> {
+    let Start { config, mut trainer, mut run, initial, mut numbers } = start(config, init, orm, problems, device)?;
+    config::warn(&config);
+    let (train, validation) = (problems.train()?, problems.validation(config.eval.eval_problems)?);
+    let table = FinalTable { problems, eval: &config.eval, run_args: &config.run, device };
+    let before = table.before(&mut run, || Ok(initial.clone()), &trainer.rollout.sampling.prompting)?;
+    let progress = Progress::new(config.steps, "ppo", "steps", config.run.quiet);
+    progress.start_at(numbers.step);
+    let mut curve = Vec::new();
+    for step in numbers.step..config.steps {
+        let started = Instant::now();
+        let mut metrics = Metrics::for_step(step + 1);
+        let (args, seed) = (&config.curriculum, config.run.seed);
+        let questions = trainer.curriculum.choose(args, train.len(), config.questions, step, seed);
+        let (rollouts, seen) = trainer.collect_rollouts(train, &questions, step, &config, &mut metrics)?;
+        numbers.samples += rollouts.len();
+        metrics.put_count("samples", numbers.samples);
+        run.write_samples(rollouts.iter().map(|rollout| &rollout.sampled.sample))?;
+        let mean_abs_advantages = trainer.update(&rollouts, step, numbers.beta, &config, &mut metrics)?;
+        trainer.curriculum.update(args, &questions, &mean_abs_advantages, seen.accuracy, step);
+        numbers.beta = next_beta(numbers.beta, seen.kl_per_completion, rollouts.len(), &config);
+        numbers.step = step + 1;
+        metrics.put("time/step_s", started.elapsed().as_secs_f64());
+        metrics.put_memory(device);
+
+        let stop = stops_after(&config.run, step + 1);
+        let evaluates = (step + 1) % config.eval.eval_every == 0 || step + 1 == config.steps;
+        let mut is_best = false;
+        if evaluates {
+            let (accuracy, _) = greedy_accuracy(&trainer.policy(), validation, &trainer.rollout.sampling)?;
+            metrics.put("validation/maj@1", accuracy);
+            curve.push(accuracy);
+            is_best = numbers.best.is_none_or(|best| accuracy > best);
+            numbers.best = Some(numbers.best.map_or(accuracy, |best| best.max(accuracy)));
+            progress.print_above(&line(step + 1, numbers.samples, &seen, &curve));
+        }
+        run.log(&metrics)?;
+        // A stop between two evaluations makes a checkpoint and evaluates nothing: the resumed run equals one that never stopped.
+        if evaluates || stop {
+            trainer.checkpoint(&run, Reason::of(evaluates, is_best), numbers)?;
+            if stop && step + 1 < config.steps {
+                return Err(run.interruption());
+            }
+        }
+        progress.set_message(note(&seen));
+        progress.advance(1);
+    }
+    drop(progress);
+    table.after(&run, before.as_ref(), &trainer.rollout.sampling.prompting)?;
+    Ok(finish(&run))
+}
+
+impl Trainer {
+    /// Samples completions of the chosen questions, rewards them and computes their log-probabilities and values.
+    fn collect_rollouts(
+        &self,
+        problems: &[Problem],
+        questions: &[usize],
+        step: usize,
+        config: &PpoConfig,
+        metrics: &mut Metrics,
+    ) -> Result<(Vec<Rollout>, RolloutStats)> {
+        let started = Instant::now();
+        let lines = |text: &str| data::steps(text).len();
+        let query = |&index: &usize| {
+            let problem = &problems[index];
+            let given = self.curriculum.given_lines(&config.curriculum, step, config.steps, lines(&problem.solution));
+            Query { problem, index, given: beginning(problem, given) }
+        };
+        let queries: Vec<Query<'_>> = questions.iter().map(query).collect();
+        let (sampled, speed) = sample(&self.policy(), &queries, step, &self.rollout)?;
+        if config.curriculum.curriculum == CurriculumKind::Backtracking {
+            let given: usize = queries.iter().map(|query| lines(query.given)).sum();
+            let all: usize = queries.iter().map(|query| lines(&query.problem.solution)).sum();
+            metrics.put("curriculum/given", given as f64 / all.max(1) as f64);
+        }
+        let sampling_s = started.elapsed().as_secs_f64();
+        let rollouts = log_probs_pass(
+            sampled,
+            &self.model,
+            &self.reference,
+            config.temperature,
+            config.run.compute.micro_batch,
+            self.gradients.threads,
+        );
+        let seen = RolloutStats::new(&rollouts, config.reward.answer_weight);
+        seen.write(metrics);
+        check_divergence(seen.k3, step <= config.critic_warm_up(), self.has_short_products(config))?;
+        metrics.put("padding", padding_share(&rollouts, config.run.compute.micro_batch));
+        metrics.put("time/rollout_s", sampling_s);
+        metrics.put("time/log_probs_s", started.elapsed().as_secs_f64() - sampling_s);
+        metrics.put("rollout/tokens_per_s", speed.new_tokens as f64 / sampling_s);
+        Ok((rollouts, seen))
+    }
+
+    /// Several passes over the rollouts of a step; [`StepAdvantages::mean_abs`].
+    fn update(
+        &mut self,
+        rollouts: &[Rollout],
+        step: usize,
+        beta: f64,
+        config: &PpoConfig,
+        metrics: &mut Metrics,
+    ) -> Result<Vec<f64>> {
+        let started = Instant::now();
+        let StepAdvantages { advantages, returns, mean_abs } = compute_advantages(rollouts, beta, config);
+        let rates = Rates::of_step(step, config);
+        let mut stats = PolicyStats::default();
+        let mut skipped = 0;
+        for epoch in 0..config.ppo_epochs {
+            let key = Key::new(config.run.seed, Purpose::Shuffle).with(step as u64).with(epoch as u64);
+            for mini_batch in permutation(rollouts.len(), key).chunks(config.mini_batch) {
+                let parts: Vec<Sample<'_>> = mini_batch
+                    .iter()
+                    .map(|&i| Sample { rollout: &rollouts[i], advantages: &advantages[i], returns: &returns[i] })
+                    .collect();
+                let seen = self.mini_batch(&parts, &rates, config);
+                if stats.updates == 0 {
+                    check_first_ratio(&seen, self.has_short_products(config))?;
+                }
+                skipped += usize::from(!seen.is_finite());
+                self.failures = if seen.is_finite() { 0 } else { self.failures + 1 };
+                ensure!(self.failures < 3, "the loss was not finite in 3 updates in a row; lower --learning-rate");
+                stats.add(&seen);
+            }
+        }
+        stats.write(metrics);
+        metrics.put("loss/skipped", skipped as f64);
+        metrics.put("kl/coefficient", beta);
+        metrics.put("learning_rate", rates.policy.unwrap_or(0.0));
+        if config.has_critic() {
+            metrics.put("value/explained_variance", diagnostics::explained_variance(rollouts, &returns));
+        }
+        metrics.put("time/update_s", started.elapsed().as_secs_f64());
+        Ok(mean_abs)
+    }
+
+    fn has_short_products(&self, config: &PpoConfig) -> bool {
+        config.run.compute.dtype == Dtype::Bf16 || model::uses_tf32(&self.model.policy.device())
+    }
+
+    /// One optimiser step.
+    fn mini_batch(&mut self, samples: &[Sample<'_>], rates: &Rates, config: &PpoConfig) -> PolicyStats {
+        let total = response_tokens(samples);
+        // A smaller rest of a pass has a weight proportional to its size.
+        let share = samples.len() as f64 / config.mini_batch as f64;
+        let parts = micro_batches(samples, config.run.compute.micro_batch);
+        let gradients = gradients(&self.model, &parts, self.gradients, |model, indices| {
+            let rows: Vec<&Sample<'_>> = indices.iter().map(|&index| &samples[index]).collect();
+            let device = model.policy.device();
+            let padded = pad(&rows, &device);
+            let (scored, values) = score_with_values(model, &padded, config.temperature);
+            let old_log_probs = flat(rows.iter().map(|row| row.rollout.log_probs.as_slice()), &device);
+            let advantages = flat(rows.iter().map(|row| row.advantages), &device);
+            let old_values = flat(rows.iter().map(|row| row.rollout.values.as_slice()), &device);
+            let returns = flat(rows.iter().map(|row| row.returns), &device);
+            let policy_loss = ppo_policy(scored.log_probs.clone(), old_log_probs, advantages, config.epsilon, total);
+            let value_loss = match config.has_critic() {
+                true => ppo_value(values, old_values, returns, config.value_clip, total),
+                false => policy_loss.zeros_like(),
+            };
+            let outputs = [scored.log_probs, policy_loss.clone(), value_loss.clone()].map(Tensor::inner);
+            let old: Vec<f32> = rows.iter().flat_map(|row| row.rollout.log_probs.iter().copied()).collect();
+            let value_loss = value_loss.mul_scalar(config.value_weight);
+            let loss = match (rates.policy.is_some(), config.has_critic()) {
+                (true, true) => policy_loss + value_loss,
+                (true, false) => policy_loss,
+                (false, _) => value_loss,
+            };
+            let loss = if share < 1.0 { loss.mul_scalar(share) } else { loss };
+            (loss, move || PolicyStats::of(outputs, &old, config.epsilon as f32))
+        });
+        let mut stats = PolicyStats { share, ..PolicyStats::of_parts(&gradients.reports, total) };
+        // An update whose loss is not finite is skipped and counted.
+        if stats.is_finite() {
+            let rate_of =
+                |path: &str| if path.starts_with("value.") { rates.value } else { rates.policy.unwrap_or(0.0) };
+            let threads = self.gradients.threads;
+            let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.params, &rate_of, threads);
+            self.model = model;
+            stats.grad_norm = grad_norm;
+        }
+        stats
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { model: merged(&self.model.policy), tokenizer: self.tokenizer.clone(), conditioning: None }
+    }
+
+    fn checkpoint(&self, run: &Run, reason: Reason, numbers: PpoNumbers) -> Result<PathBuf> {
+        let state = TrainerState { numbers, optimizer: self.optimizer.to_tensors() };
+        // The checkpoint's weights have the adapters merged, for sampling; the adapters are saved beside them, for
+        // resuming.
+        run.checkpoint(numbers.step, reason, &merged(&self.model.policy), &self.tokenizer, &state, |folder| {
+            if let Some(adapters) = &self.adapters {
+                adapters.save(folder, &self.model.policy)?;
+            }
+            fs::write(folder.join(CURRICULUM), serde_json::to_vec(&self.curriculum)?)?;
+            save_value_branch(&folder.join("trainer/value.safetensors"), &self.model.value, &self.model.policy.config)
+        })
+    }
+}
+
+/// The learning rates of a step. The critic starts untrained and has no reference: it is trained first, with a larger
+/// rate.
+struct Rates {
+    /// `None` while only the critic is trained.
+    policy: Option<f64>,
+    value: f64,
+}
+
+impl Rates {
+    fn of_step(step: usize, config: &PpoConfig) -> Self {
+        let steps = config.steps;
+        let policy = step.checked_sub(config.critic_warm_up()).map(|step| {
+            let steps = steps.saturating_sub(config.critic_warm_up());
+            learning_rate(step, steps, config.warm_up, config.learning_rate, config.final_learning_rate)
+        });
+        Self { policy, value: learning_rate(step, steps, 1, config.value_learning_rate, config.final_learning_rate) }
+    }
+}
+
+/// A rollout with its advantages and returns.
+struct Sample<'a> {
+    rollout: &'a Rollout,
+    advantages: &'a [f32],
+    returns: &'a [f32],
+}
+
+impl Row for Sample<'_> {
+    fn tokens(&self) -> &[u32] {
+        self.rollout.tokens()
+    }
+
+    fn prompt_len(&self) -> usize {
+        self.rollout.prompt_len()
+    }
+}
+
+/// What a step learns from its rollouts. Rows of `advantages` and `returns` have an entry per token.
+struct StepAdvantages {
+    advantages: Vec<Vec<f32>>,
+    returns: Vec<Vec<f32>>,
+    /// Mean absolute advantage over the tokens of each question, before whitening.
+    mean_abs: Vec<f64>,
+}
+
+/// StepAdvantages and returns of every rollout, with the KL penalty in its rewards. StepAdvantages of a critic are whitened.
+fn compute_advantages(rollouts: &[Rollout], beta: f64, config: &PpoConfig) -> StepAdvantages {
+    let penalised = |r: &Rollout| with_kl_penalty(&r.sampled.rewards, &r.log_probs, &r.ref_log_probs, beta as f32);
+    let (mut advantages, returns): (Vec<Vec<f32>>, Vec<Vec<f32>>) = match config.has_critic() {
+        true => {
+            let of_rollout = |rollout: &Rollout| {
+                let result = gae(&penalised(rollout), &rollout.values, config.gamma, config.lambda);
+                (result.advantages, result.returns)
+            };
+            rollouts.iter().map(of_rollout).unzip()
+        }
+        false => {
+            // The samples of a question are adjacent.
+            let relative = rollouts.chunks(config.samples).flat_map(|question| {
+                let rewards: Vec<f32> = question.iter().map(|rollout| rollout.sampled.rewards.iter().sum()).collect();
+                let returns: Vec<f32> = question.iter().map(|rollout| penalised(rollout).iter().sum()).collect();
+                let kl_penalties: Vec<f32> =
+                    returns.iter().zip(&rewards).map(|(total, reward)| total - reward).collect();
+                config.advantage.relative(&rewards, &kl_penalties, &returns).expect("there is no critic")
+            });
+            let row = |value: f32, rollout: &Rollout| vec![value; rollout.response_len()];
+            relative.zip(rollouts).map(|(value, rollout)| (row(value, rollout), row(0.0, rollout))).unzip()
+        }
+    };
+    let mean_abs = advantages.chunks(config.samples).map(mean_absolute).collect();
+    if config.has_critic() {
+        whiten(&mut advantages);
+    }
+    StepAdvantages { advantages, returns, mean_abs }
+}
+
+fn mean_absolute(rows: &[Vec<f32>]) -> f64 {
+    let count = rows.iter().map(Vec::len).sum::<usize>().max(1) as f64;
+    rows.iter().flatten().map(|&x| f64::from(x.abs())).sum::<f64>() / count
+}
+
+fn next_beta(beta: f64, kl_per_completion: f64, samples: usize, config: &PpoConfig) -> f64 {
+    let Some(target) = config.kl_target else { return beta };
+    adapted_beta(beta, kl_per_completion, target, samples, config.kl_horizon)
+}
+
+fn line(step: usize, samples: usize, seen: &RolloutStats, curve: &[f64]) -> String {
+    format!(
+        "ppo step {step:>4}  samples {samples:>6}  reward {:.3}  kl {:.4}  validation maj@1 {:.3}  {}",
+        seen.reward,
+        seen.k3,
+        curve.last().unwrap_or(&f64::NAN),
+        sparkline(curve)
+    )
+}
+
+fn note(seen: &RolloutStats) -> String {
+    format!("reward {:.3} · kl {:.4} · entropy {:.3}", seen.reward, seen.k3, seen.entropy)
+}
+
+#[cfg(test)]
+mod tests;

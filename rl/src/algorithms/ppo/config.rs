@@ -1,0 +1,334 @@
+//! The flags of `rl ppo`: names, help, defaults and checks. Computes nothing.
+
+use crate::{
+    cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
+    cli::defaults::{Configuration, Target, declared},
+    cli::effect::{Effect, Fixed},
+    objective::advantage::AdvantageKind,
+    objective::reward::{OrmScore, RewardArgs, RewardKind},
+    run,
+    run::lock::Lock,
+    sampling::curriculum::CurriculumArgs,
+    sampling::problems::Problems,
+    training::adapters::LoraArgs,
+    training::dry_run,
+    view::progress::print_line,
+};
+use anyhow::{Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use eval::{check_samples, resolve_checkpoint};
+use model::Device;
+use serde::Serialize;
+use std::path::Path;
+
+/// Flags of the critic, or of what only a critic makes of rewards.
+const CRITIC_ONLY: Effect = Effect::with("advantage", &["gae"]);
+
+/// Improve a policy by PPO with rewards for right answers
+#[derive(Args, Clone, Debug, Serialize)]
+pub struct PpoConfig {
+    /// Run directory, seed and device.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub run: RunArgs,
+    /// Benchmark and problems.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub data: DataArgs,
+    /// What to start from.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub init: InitArgs,
+    /// Adapters.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub lora: LoraArgs,
+    /// Evaluations.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub eval: EvalArgs,
+    /// PPO steps; each samples, then makes --ppo-epochs passes of updates
+    #[arg(long, help_heading = "Sampling", value_name = "N", default_value_t = 36, value_parser = crate::cli::args::positive)]
+    pub steps: usize,
+    /// Questions per step
+    #[arg(long, help_heading = "Sampling", value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
+    pub questions: usize,
+    /// Solutions sampled per question
+    #[arg(long, help_heading = "Sampling", value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
+    pub samples: usize,
+    /// Solved problems shown before each question (few-shot prompt), for a policy without fine-tuning
+    #[arg(long, help_heading = "Sampling", value_name = "N", default_value_t = 0)]
+    pub shots: usize,
+    /// Sampling temperature; also divides the logits of policy and reference in the losses
+    #[arg(long, help_heading = "Sampling", default_value_t = 0.7, value_parser = positive_temperature)]
+    pub temperature: f64,
+    /// Refused: PPO's ratios need the full distribution
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    pub top_k: Option<usize>,
+    /// Refused: PPO's ratios need the full distribution
+    #[arg(long, hide = true)]
+    #[serde(skip)]
+    pub top_p: Option<f64>,
+    /// Reward of a completion.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub reward: RewardArgs,
+    /// Curriculum.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub curriculum: CurriculumArgs,
+    /// How advantages are estimated: with a critic, or relative to the other samples of the question
+    #[arg(long, help_heading = "Objective", add = Fixed::Value, value_enum, default_value_t)]
+    pub advantage: AdvantageKind,
+    /// Passes (epochs) over the samples of a step
+    #[arg(long, help_heading = "Optimisation", value_name = "N", default_value_t = 2, value_parser = crate::cli::args::positive)]
+    pub ppo_epochs: usize,
+    /// Samples per optimiser step; a smaller rest at the end of a pass has a proportionally smaller weight
+    #[arg(long, help_heading = "Optimisation", value_name = "N", default_value_t = 128, value_parser = crate::cli::args::positive)]
+    pub mini_batch: usize,
+    /// Peak learning rate
+    #[arg(long, help_heading = "Optimisation", default_value_t = 2e-4)]
+    pub learning_rate: f64,
+    /// Peak learning rate of the critic
+    #[arg(long, help_heading = "Optimisation", add = CRITIC_ONLY, default_value_t = 2e-3)]
+    pub value_learning_rate: f64,
+    /// Final learning rate as a share of the peak, at the end of the cosine schedule
+    #[arg(long, help_heading = "Optimisation", default_value_t = 0.1)]
+    pub final_learning_rate: f64,
+    /// Steps of linear warm-up
+    #[arg(long, help_heading = "Optimisation", value_name = "N", default_value_t = 8)]
+    pub warm_up: usize,
+    /// Maximum global gradient norm; 0 for no clipping
+    #[arg(long, help_heading = "Optimisation", default_value_t = 1.0)]
+    pub max_grad_norm: f64,
+    /// β: coefficient of the KL penalty to the reference, in reward per nat
+    #[arg(long, help_heading = "Objective", default_value_t = 0.05)]
+    pub kl_coefficient: f64,
+    /// Adapt β so that the KL divergence of a completion approaches this many nats [default: β is constant]
+    #[arg(long, help_heading = "Objective", add = Effect::if_given("kl-coefficient"), value_name = "NATS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kl_target: Option<f64>,
+    /// Number of samples over which β changes by at most 22 %; at least the samples of a step
+    #[arg(long, help_heading = "Objective", add = Effect::if_given("kl-target"), value_name = "N", default_value_t = 10_000, value_parser = crate::cli::args::positive)]
+    pub kl_horizon: usize,
+    /// ε: clip range of the probability ratio
+    #[arg(long, help_heading = "Objective", default_value_t = 0.2)]
+    pub epsilon: f64,
+    /// Clip range of the critic's value around its old prediction
+    #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 0.2)]
+    pub value_clip: f64,
+    /// First steps in which only the critic is trained
+    #[arg(long, help_heading = "Optimisation", add = CRITIC_ONLY, value_name = "N", default_value_t = 3)]
+    pub value_warm_up: usize,
+    /// Weight of the value loss
+    #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 1.0)]
+    pub value_weight: f64,
+    /// γ: discount per token
+    #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 1.0)]
+    pub gamma: f32,
+    /// λ of generalised advantage estimation (GAE)
+    #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 1.0)]
+    pub lambda: f32,
+    /// Number of top blocks of which the critic has its own copy
+    #[arg(long, help_heading = "Model", add = Fixed::Value, add = CRITIC_ONLY, value_name = "N", default_value_t = 1)]
+    pub value_layers: usize,
+    /// Let the critic's gradient flow into the shared trunk
+    #[arg(long, help_heading = "Model", add = CRITIC_ONLY)]
+    pub value_shares_trunk: bool,
+}
+
+/// The name of an advantage on the command line.
+fn name(advantage: AdvantageKind) -> String {
+    advantage.to_possible_value().expect("no value is skipped").get_name().to_string()
+}
+
+impl PpoConfig {
+    /// Whether a critic is trained.
+    pub fn has_critic(&self) -> bool {
+        self.advantage == AdvantageKind::Gae
+    }
+
+    /// Blocks of the critic's branch.
+    pub(super) fn critic_layers(&self) -> usize {
+        if self.has_critic() { self.value_layers } else { 0 }
+    }
+
+    /// Number of first steps in which only the critic is trained.
+    pub(super) fn critic_warm_up(&self) -> usize {
+        if self.has_critic() { self.value_warm_up } else { 0 }
+    }
+}
+
+impl Configuration for PpoConfig {
+    /// Of published models the policy's learning rate is that of Havrilla et al. (2024), for adapters ten times as much (Schulman et al.
+    /// 2025, LoRA Without Regret), and the critic's, which has no adapters, that of the GSM8K example of verl (Sheng et al. 2024, arXiv
+    /// 2409.19256).
+    fn defaults(target: Target) -> Self {
+        let config: Self = declared();
+        let (learning_rate, value_learning_rate) = match target {
+            Target::Size(_) => (config.learning_rate, config.value_learning_rate),
+            Target::Published { adapters: false } => (1e-6, 1e-5),
+            Target::Published { adapters: true } => (1e-5, 1e-5),
+        };
+        Self { learning_rate, value_learning_rate, ..config }
+    }
+
+    fn trained(&self) -> Option<&Path> {
+        self.init.init.as_deref()
+    }
+
+    fn has_adapters(&self) -> bool {
+        self.lora.lora_rank.is_some()
+    }
+
+    fn run_mut(&mut self) -> &mut RunArgs {
+        &mut self.run
+    }
+}
+
+/// Prints what a run would do and need.
+///
+/// # Errors
+/// An `--init` that cannot be read.
+pub fn dry_run(config: &PpoConfig, device: &Device) -> Result<()> {
+    let samples = config.questions * config.samples;
+    let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
+    // Adapters are added to what is the reference.
+    let reference = if config.lora.lora_rank.is_some() { 0.0 } else { 1.0 };
+    let work = dry_run::Work {
+        rows: config.mini_batch,
+        positions: config.run.compute.micro_batch.min(config.mini_batch) * 2 * config.data.max_new_tokens(),
+        // With the critic's blocks, their gradients and moments.
+        extra_models: reference + 5.0 * config.critic_layers() as f64 / shape.num_hidden_layers as f64,
+        trained: config.lora.parameters(&shape),
+        steps: config.steps * config.ppo_epochs * samples.div_ceil(config.mini_batch),
+        sampled: samples.max(config.eval.rows(&config.data)),
+        new_tokens: config.data.max_new_tokens(),
+        samples,
+    };
+    dry_run::print("ppo", config, &config.run, &shape, &work, device)?;
+    print_line(&format!(
+        "# samples of a step     {samples} ({} questions x {})\n# samples in all        {}",
+        config.questions,
+        config.samples,
+        samples * config.steps
+    ))?;
+    warn(config);
+    Ok(())
+}
+
+/// Warns about combinations of flags with unexpected effects.
+pub(super) fn warn(config: &PpoConfig) {
+    let (steps, alone) = (config.steps, config.critic_warm_up());
+    if steps <= alone {
+        tracing::warn!(
+            "the policy is never updated: in the first --value-warm-up {alone} of --steps {steps} only the critic is trained"
+        );
+    }
+    let rest = config.questions * config.samples % config.mini_batch;
+    if rest > 0 {
+        tracing::warn!(
+            "--mini-batch {} does not divide the {} samples of a step: the last {rest} of each pass get a proportionally smaller weight",
+            config.mini_batch,
+            config.questions * config.samples
+        );
+    }
+    let RewardArgs { reward, orm_score, .. } = config.reward;
+    if (reward, orm_score) == (RewardKind::DenseOrm, OrmScore::Potential) && !config.has_critic() {
+        tracing::warn!(
+            "--reward dense-orm equals sparse-orm here: --advantage {} uses the sum of a completion's rewards, and with --orm-score potential the lines' rewards add up to that of sparse-orm",
+            name(config.advantage)
+        );
+    }
+}
+
+/// Refuses a critic with more blocks than the model has.
+pub(super) fn check_value_layers(config: &PpoConfig, blocks: usize) -> Result<()> {
+    ensure!(
+        config.value_layers <= blocks,
+        "--value-layers {} is more than the {blocks} blocks of the model",
+        config.value_layers
+    );
+    Ok(())
+}
+
+/// Takes the run that is resumed, if one is, for as long as the result lives.
+///
+/// # Errors
+/// A run that is in use, or was begun otherwise.
+pub fn lock_run(config: &PpoConfig) -> Result<Option<Lock>> {
+    let lock = run::start::lock_run(&config.run)?;
+    run::start::check_unchanged(&config.run, config, &[])?;
+    run::start::check_inputs(&config.run, &[("extra", config.data.extra.as_deref())])?;
+    Ok(lock)
+}
+
+/// Refuses flags that contradict each other, missing data and a reward model that is not there.
+///
+/// # Errors
+/// Naming the flag.
+pub fn check(config: &PpoConfig, problems: &Problems) -> Result<()> {
+    config.lora.check()?;
+    if config.top_k.is_some() || config.top_p.is_some() {
+        bail!(
+            "--top-k and --top-p cannot be used with PPO: its ratios need the probability of each sample under the full \
+             distribution it was drawn from; use --temperature"
+        );
+    }
+    not_negative(&[
+        ("learning-rate", config.learning_rate),
+        ("value-learning-rate", config.value_learning_rate),
+        ("final-learning-rate", config.final_learning_rate),
+        ("max-grad-norm", config.max_grad_norm),
+        ("kl-coefficient", config.kl_coefficient),
+        ("epsilon", config.epsilon),
+        ("value-clip", config.value_clip),
+        ("value-weight", config.value_weight),
+    ])?;
+    config.reward.check()?;
+    config.curriculum.check()?;
+    problems.train()?;
+    config.data.prompting(config.shots)?;
+    if config.init.init.is_none() {
+        check_value_layers(config, dry_run::shape(None, config.init.model)?.num_hidden_layers)?;
+    }
+    if let Some(orm) = &config.reward.orm {
+        resolve_checkpoint(orm)?;
+    }
+    ensure!(
+        config.has_critic() || config.samples >= 2,
+        "--advantage {} compares the samples of a question with each other: give at least --samples 2",
+        name(config.advantage)
+    );
+    for (flag, value) in [("gamma", config.gamma), ("lambda", config.lambda)] {
+        ensure!((0.0..=1.0).contains(&value), "--{flag} {value}: give a number from 0 to 1");
+    }
+    check_samples(config.questions, config.samples)?;
+    if let Some(target) = config.kl_target {
+        ensure!(target.is_finite() && target > 0.0, "--kl-target {target}: give a number above 0");
+        ensure!(
+            config.kl_horizon >= config.questions * config.samples,
+            "--kl-horizon {} is less than the {} samples of a step: β would change too fast",
+            config.kl_horizon,
+            config.questions * config.samples
+        );
+    }
+    check_samples(config.eval.test_problems, config.eval.test_samples)?;
+    ensure!(
+        config.mini_batch <= config.questions * config.samples,
+        "--mini-batch {} is more than the {} samples of a step (--questions {} x --samples {})",
+        config.mini_batch,
+        config.questions * config.samples,
+        config.questions,
+        config.samples
+    );
+    Ok(())
+}
+
+fn positive_temperature(text: &str) -> Result<f64, String> {
+    match crate::cli::args::temperature(text)? {
+        0.0 => Err("PPO needs samples that differ: give a temperature above 0".into()),
+        value => Ok(value),
+    }
+}

@@ -1,0 +1,135 @@
+//! The starting state of a PPO run: a new policy with its critic, reference and reward model, or those of a checkpoint.
+//! Computes nothing.
+
+use super::config::{PpoConfig, check_value_layers};
+use crate::{
+    algorithms::start::{check_compatible, check_prompts, policy, reward_model},
+    run,
+    run::{Run, read_state},
+    sampling::curriculum::Curriculum,
+    sampling::problems::Problems,
+    sampling::rollout::RolloutConfig,
+    training::adapters::Adapters,
+    training::optim::Adam,
+    training::optim::GradientOptions,
+};
+use anyhow::{Context, Result};
+use eval::Policy;
+use model::{ActorCritic, Device, Transformer, ValueBranch, load_value_branch};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The curriculum's state in a checkpoint.
+pub(super) const CURRICULUM: &str = "trainer/curriculum.json";
+
+/// The numbers that a resumed run continues with.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct PpoNumbers {
+    pub(super) step: usize,
+    /// Samples drawn so far.
+    #[serde(default)]
+    pub(super) samples: usize,
+    pub(super) beta: f64,
+    pub(super) best: Option<f64>,
+}
+
+/// The state of a training run.
+pub(super) struct Trainer {
+    pub(super) model: ActorCritic,
+    pub(super) reference: Transformer,
+    pub(super) optimizer: Adam,
+    pub(super) tokenizer: data::Tokenizer,
+    pub(super) rollout: RolloutConfig,
+    pub(super) curriculum: Curriculum,
+    pub(super) gradients: GradientOptions,
+    /// The trained adapters; `None` if all weights are trained.
+    pub(super) adapters: Option<Adapters>,
+    /// Number of consecutive updates whose loss was not finite.
+    pub(super) failures: usize,
+}
+
+/// All that a run has before its first step.
+pub(super) struct Start {
+    pub(super) config: PpoConfig,
+    pub(super) trainer: Trainer,
+    pub(super) run: Run,
+    pub(super) initial: Policy,
+    pub(super) numbers: PpoNumbers,
+}
+
+/// Sets up a new run or a resumed one.
+///
+/// # Errors
+/// An `init` or `orm` that cannot be used, a run that cannot be made or resumed.
+pub(super) fn start(
+    config: &PpoConfig,
+    init: &Path,
+    orm: Option<&Path>,
+    problems: &Problems,
+    device: &Device,
+) -> Result<Start> {
+    let mut config = PpoConfig { init: config.init.resolved(init), ..config.clone() };
+    config.reward.orm = orm.map(Path::to_path_buf).or(config.reward.orm);
+    let gradients = GradientOptions::of(&config.run.compute, device);
+    let initial = policy(init, device)?;
+    let reward_model = orm.map(|path| reward_model(path, &initial, device)).transpose()?;
+    check_value_layers(&config, initial.model.blocks.len())?;
+    // Adam's epsilon is larger than for supervised work, as in every PPO that works on language models.
+    let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);
+    let adapters = config.lora.on(init);
+    let detach = !config.value_shares_trunk;
+    let fresh = PpoNumbers { step: 0, samples: 0, beta: config.kl_coefficient, best: None };
+    let (trained, value, curriculum, numbers) = match &config.run.resume {
+        Some(dir) => {
+            let (policy, value, curriculum, state) = run::start::resumed(&config.run, dir, |folder| {
+                let (state, mut policy) = (read_state::<PpoNumbers>(folder)?, Policy::load(folder, device)?);
+                if let Some(adapters) = &adapters {
+                    policy.model = adapters.load(folder, device)?;
+                }
+                let path = folder.join("trainer/value.safetensors");
+                let layers = config.critic_layers();
+                let value = load_value_branch(&path, &policy.model.config, layers, detach, device)?;
+                let path = folder.join(CURRICULUM);
+                let text = data::read_text(&path)?;
+                let curriculum: Curriculum =
+                    serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+                Ok((policy, value, curriculum, state))
+            })?;
+            check_compatible(&initial, &policy)?;
+            run::start::check_initial_report(&config.run, &config.eval, "ppo", &config, None)?;
+            optimizer.load_tensors(state.optimizer, device)?;
+            let mut numbers = state.numbers;
+            if config.kl_target.is_none() {
+                numbers.beta = config.kl_coefficient;
+            }
+            (policy, value, curriculum, numbers)
+        }
+        None => {
+            let value = ValueBranch::of(&initial.model, config.critic_layers(), detach);
+            let mut policy = initial.clone();
+            if let Some(adapters) = &adapters {
+                policy.model = adapters.new_on(policy.model, config.run.seed);
+            }
+            (policy, value, Curriculum::new(), fresh)
+        }
+    };
+    let prompting = config.data.prompting(config.shots)?;
+    let evaluated = [problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
+    check_prompts(&initial, &[&[problems.train()?], evaluated.as_slice()].concat(), &prompting)?;
+    let run = run::start::open(&config.run, "ppo", config.data.benchmark, &config, numbers.step)?;
+    let compute = &config.run.compute;
+    let sampling = compute.sampling(&config.data, prompting, config.samples, config.temperature, device);
+    let rollout = RolloutConfig { sampling, reward: config.reward.clone(), reward_model, seed: config.run.seed };
+    let trainer = Trainer {
+        model: ActorCritic { policy: trained.model, value },
+        reference: initial.model.clone(),
+        optimizer,
+        tokenizer: trained.tokenizer,
+        rollout,
+        curriculum,
+        gradients,
+        adapters,
+        failures: 0,
+    };
+    Ok(Start { config, trainer, run, initial, numbers })
+}

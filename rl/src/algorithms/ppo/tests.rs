@@ -1,0 +1,186 @@
+//! Tests of the checks that stop a run of PPO.
+
+use super::*;
+use crate::command::{Command, parse};
+use data::Tokenizer;
+use model::{ModelConfig, ModelSize, Transformer, save_model};
+use std::ffi::OsString;
+use tempfile::TempDir;
+
+/// A model of width 16 with random weights.
+fn random_model(vocabulary: usize, seed: u64) -> Transformer {
+    let config = ModelConfig {
+        hidden_size: 16,
+        intermediate_size: 24,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        num_key_value_heads: Some(2),
+        ..ModelConfig::of_size(ModelSize::Tiny, vocabulary, 0)
+    };
+    Transformer::init(&config, seed, &Device::default())
+}
+
+/// A run of PPO from random weights before its first step, and the samples of that step.
+struct Begun {
+    config: PpoConfig,
+    trainer: Trainer,
+    rollouts: Vec<Rollout>,
+    _folder: TempDir,
+}
+
+/// Four samples and mini-batches of one: four updates of each pass, of which there are two.
+fn begun() -> Begun {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    let tokenizer =
+        Tokenizer::train_bpe(&["Question: 0 1 2 3 4 5 6 7 8 9\nAnswer: #### 1\n".to_string()], 270).unwrap();
+    fs::create_dir(&model).unwrap();
+    save_model(&model, &random_model(tokenizer.vocab_size(), 1)).unwrap();
+    tokenizer.save(&model).unwrap();
+    let paths = [("init", model), ("out", folder.path().join("run"))];
+    let flags = [
+        "--quiet",
+        "--device=cpu",
+        "--limit=2",
+        "--questions=2",
+        "--samples=2",
+        "--mini-batch=1",
+        "--ppo-epochs=2",
+        "--steps=2",
+        "--value-warm-up=0",
+        "--value-layers=1",
+        "--max-new-tokens=6",
+        "--threads=1",
+    ];
+    let arguments = ["rl", "ppo"].iter().chain(&flags).map(OsString::from);
+    let paths = paths.iter().map(|(flag, path)| format!("--{flag}={}", path.display()).into());
+    let Command::Ppo(config) = parse(arguments.chain(paths).collect()).unwrap() else { panic!("another command") };
+    let Start { config, trainer, .. } = {
+        let init = config.init.init.clone().unwrap();
+        start(&config, &init, None, &Problems::new(&config.data), &Device::default()).unwrap()
+    };
+    let mut rollouts = collect(&trainer, 0, &config).unwrap();
+    // One of the samples is right, so that there is something to learn.
+    *rollouts[0].sampled.rewards.last_mut().unwrap() = 1.0;
+    Begun { config, trainer, rollouts, _folder: folder }
+}
+
+fn collect(trainer: &Trainer, step: usize, config: &PpoConfig) -> Result<Vec<Rollout>> {
+    let problems = Problems::new(&config.data);
+    Ok(trainer.collect_rollouts(problems.train()?, &[0, 1], step, config, &mut Metrics::for_step(step + 1))?.0)
+}
+
+fn update(begun: &mut Begun) -> Result<Metrics> {
+    let mut metrics = Metrics::for_step(1);
+    begun.trainer.update(&begun.rollouts, 0, 0.05, &begun.config, &mut metrics)?;
+    Ok(metrics)
+}
+
+/// All weights of policy and critic.
+fn weights(trainer: &Trainer) -> Vec<f32> {
+    struct All(Vec<f32>);
+    impl burn::module::ModuleVisitor for All {
+        fn visit_float<const D: usize>(&mut self, param: &burn::module::Param<Tensor<D>>) {
+            self.0.extend(model::to_host(param.val()).values);
+        }
+    }
+    let mut all = All(Vec::new());
+    burn::module::Module::visit(&trainer.model, &mut all);
+    all.0
+}
+
+#[test]
+fn an_update_on_samples_of_the_policy_itself_is_let_through() {
+    let mut begun = begun();
+    let before = weights(&begun.trainer);
+    let metrics = update(&mut begun).unwrap();
+    let metrics = serde_json::to_value(metrics).unwrap();
+    assert_eq!((metrics["loss/skipped"].as_f64(), begun.trainer.failures), (Some(0.0), 0));
+    assert_ne!(weights(&begun.trainer), before);
+}
+
+#[test]
+fn a_ratio_that_is_not_1_before_any_update_ends_the_run() {
+    let message = |change: fn(&mut Rollout)| {
+        let mut begun = begun();
+        begun.rollouts.iter_mut().for_each(change);
+        let error = update(&mut begun).unwrap_err().to_string();
+        assert!(error.contains("away from 1 before any update"), "{error}");
+        error
+    };
+    let error = message(|rollout| rollout.log_probs[0] -= 0.02);
+    assert!(error.contains("2.0e-2"), "{error}");
+    // Out of step by one token, as of a shift that is forgotten.
+    message(|rollout| rollout.log_probs.rotate_left(1));
+}
+
+#[test]
+fn another_reference_than_the_policy_that_the_run_starts_from_ends_it() {
+    let Begun { config, mut trainer, .. } = begun();
+    trainer.reference = random_model(trainer.tokenizer.vocab_size(), 2);
+    let error = collect(&trainer, 0, &config).unwrap_err().to_string();
+    assert!(error.contains("k3") && error.contains("before the policy's first update"), "{error}");
+}
+
+#[test]
+fn a_divergence_below_0_or_above_0_before_the_first_update_is_refused() {
+    for (k3, untrained) in [(-1e-6, false), (-1e-6, true), (1e-6, true), (f64::INFINITY, true)] {
+        assert!(check_divergence(k3, untrained, false).is_err(), "{k3} {untrained}");
+    }
+    for (k3, untrained) in [(0.0, true), (1e-10, true), (1e-6, false), (3.0, false), (f64::NAN, true)] {
+        assert!(check_divergence(k3, untrained, false).is_ok(), "{k3} {untrained}");
+    }
+    // Products in bf16 round more.
+    assert!(check_divergence(1e-3, true, true).is_ok() && check_divergence(1e-2, true, true).is_err());
+}
+
+#[test]
+fn three_updates_in_a_row_that_are_not_finite_end_the_run_and_change_no_weight() {
+    let mut begun = begun();
+    let before = weights(&begun.trainer);
+    begun.rollouts.iter_mut().for_each(|rollout| rollout.sampled.rewards[0] = f32::NAN);
+    let error = update(&mut begun).unwrap_err().to_string();
+    assert_eq!(error, "the loss was not finite in 3 updates in a row; lower --learning-rate");
+    assert!(weights(&begun.trainer) == before);
+}
+
+#[test]
+fn two_updates_that_are_not_finite_are_skipped_and_a_finite_one_ends_the_row() {
+    let mut begun = begun();
+    let StepAdvantages { advantages, returns, .. } = compute_advantages(&begun.rollouts, 0.05, &begun.config);
+    let rates = Rates::of_step(0, &begun.config);
+    let broken: Vec<Vec<f32>> = advantages.iter().map(|row| vec![f32::NAN; row.len()]).collect();
+    let of = |advantages: &[Vec<f32>], trainer: &mut Trainer| {
+        let sample = [Sample { rollout: &begun.rollouts[0], advantages: &advantages[0], returns: &returns[0] }];
+        trainer.mini_batch(&sample, &rates, &begun.config).is_finite()
+    };
+    let before = weights(&begun.trainer);
+    assert!(!of(&broken, &mut begun.trainer) && weights(&begun.trainer) == before);
+    assert!(of(&advantages, &mut begun.trainer) && weights(&begun.trainer) != before);
+    // Two failures that an earlier step has left are forgotten.
+    begun.trainer.failures = 2;
+    begun.rollouts = collect(&begun.trainer, 1, &begun.config).unwrap();
+    update(&mut begun).unwrap();
+    assert_eq!(begun.trainer.failures, 0);
+}
+
+#[test]
+fn rounding_of_short_products_is_let_through_and_rows_out_of_step_are_not() {
+    let seen = |log_ratios: &[f32]| {
+        let k3 = |x: f32| f64::from(x).exp_m1() - f64::from(x);
+        let ratios = log_ratios.iter().map(|x| x.exp());
+        PolicyStats {
+            old_kl: log_ratios.iter().map(|&x| k3(x)).sum::<f64>() / log_ratios.len() as f64,
+            max_ratio: ratios.clone().fold(f32::NEG_INFINITY, f32::max),
+            min_ratio: ratios.fold(f32::INFINITY, f32::min),
+            ..PolicyStats::default()
+        }
+    };
+    let rounded = seen(&[0.14, -0.03, 0.01, 0.02, -0.05, 0.0]);
+    assert!(check_first_ratio(&rounded, true).is_ok());
+    assert!(check_first_ratio(&rounded, false).is_err());
+    assert!(check_first_ratio(&seen(&[5e-5, -5e-5]), false).is_ok());
+    for short in [true, false] {
+        assert!(check_first_ratio(&seen(&[0.4, -0.2, 0.1, 0.0]), short).is_err());
+    }
+}

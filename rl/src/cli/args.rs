@@ -1,0 +1,335 @@
+//! Flags that several commands share. One field is the flag, its help text, its default, its key in a configuration
+//! file and its record in the run directory.
+
+use crate::cli::effect::{Effect, Fixed};
+use anyhow::{Result, ensure};
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use data::{AnswerFormat, Benchmark, DataOptions, Problem, PromptStyle, Prompting, Split, SvampSolutions};
+use eval::SampleConfig;
+use model::{DeviceKind, Dtype, ModelSize};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Upper bound of all counts.
+const MAX_COUNT: usize = 1_000_000_000;
+
+/// Vocabulary size of a base model that this program makes.
+pub const VOCABULARY: usize = 640;
+
+/// Run directory, seed, device and output.
+#[derive(Args, Clone, Debug, Serialize)]
+#[command(next_help_heading = "Run")]
+pub struct RunArgs {
+    /// Run directory; must not exist yet [default: runs/COMMAND-BENCHMARK-TIME]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
+    pub out: Option<PathBuf>,
+    /// Resume a run from its last checkpoint, or from an earlier one with DIR/checkpoints/step-NNNNNN
+    #[arg(long, value_name = "DIR", conflicts_with = "out")]
+    #[serde(skip)]
+    pub resume: Option<PathBuf>,
+    /// The checkpoint that --resume names, if it names one
+    #[arg(long, value_name = "NAME", hide = true, requires = "resume")]
+    #[serde(skip)]
+    pub resume_from: Option<String>,
+    /// Read flags from a TOML file; flags on the command line override it
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Print the resolved configuration, sizes and a memory estimate; write nothing
+    #[arg(long)]
+    #[serde(skip)]
+    pub dry_run: bool,
+    /// Show no progress bars
+    #[arg(long)]
+    #[serde(skip)]
+    pub quiet: bool,
+    /// Also write TensorBoard event files
+    #[arg(long)]
+    pub tensorboard: bool,
+    /// Stop after the checkpoint of a step, as Ctrl-C does; for tests of --resume
+    #[arg(long, value_name = "STEP", hide = true)]
+    #[serde(skip)]
+    pub stop_after: Option<usize>,
+    /// Seed of all random numbers of the run
+    #[arg(long, add = Fixed::OnceLabelled, default_value_t = 0)]
+    pub seed: u64,
+    /// Values that go by the model that is trained, and where they come from.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub resolved: Vec<ResolvedFlag>,
+    /// Threads and batches.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub compute: ComputeArgs,
+}
+
+/// A flag whose default goes by the model that is trained, and what was decided of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedFlag {
+    /// The flag's name, without dashes.
+    pub flag: String,
+    /// Its value.
+    pub value: String,
+    /// Its origin, for `--dry-run`.
+    pub why: String,
+}
+
+/// Threads, batches, device and number format: they change speed and memory, and results only by rounding.
+#[derive(Args, Clone, Debug, Serialize)]
+#[command(next_help_heading = "Compute")]
+pub struct ComputeArgs {
+    /// Threads, each with its own replica of the model [default: all cores; on a GPU 1, and 2 for sampling]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub threads: Option<usize>,
+    /// Rows per forward and backward pass; changes only speed and memory
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
+    pub micro_batch: usize,
+    /// Keep only the input of each block in the forward pass and recompute the rest in the backward pass: less memory,
+    /// a third more time, the same results
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
+    /// Rows sampled at the same time; changes only speed and memory
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
+    pub rollout_batch: usize,
+    /// Device to compute on, among the compiled backends
+    #[arg(long, default_value = "auto", value_parser = device_kind())]
+    pub device: DeviceKind,
+    /// Number format of matrix products; weights, norms, softmax, losses and the optimiser are always f32. bf16 is
+    /// meant for GPUs and is slow on the CPU
+    #[arg(long, default_value = "f32", value_parser = parsed::<Dtype>(&["f32", "bf16"]))]
+    pub dtype: Dtype,
+}
+
+/// Benchmark, problems and prompt format.
+#[derive(Args, Clone, Debug, PartialEq, Serialize)]
+#[command(next_help_heading = "Data")]
+pub struct DataArgs {
+    /// Benchmark: a set of problems
+    #[arg(long, value_enum, default_value_t)]
+    pub benchmark: Benchmark,
+    /// Folder that holds gsm8k/ and svamp/ as published
+    #[arg(long, value_name = "DIR", env = "RL_DATA_DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// Solutions of SVAMP's training problems: from the equations, or in natural language
+    #[arg(long, value_enum, default_value_t)]
+    pub svamp_solutions: SvampSolutions,
+    /// Additional training problems in GSM8K's format, such as `rl augment` writes; appended to the benchmark's own
+    #[arg(long, add = Fixed::OnceLabelled, add = Effect::with("benchmark", &["gsm8k", "svamp"]).in_command("pretrain"), value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extra: Option<PathBuf>,
+    /// Use only the first N problems of a split
+    #[arg(long, add = Fixed::OnceLabelled, add = Effect::with("benchmark", &["gsm8k", "svamp"]).in_command("pretrain"), value_name = "N", value_parser = positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// Format of the prompt
+    #[arg(long, add = Effect::not_in("pretrain"), value_enum, default_value_t)]
+    pub prompt_style: PromptStyle,
+    /// How an answer is read from a completion: auto, gsm8k (the line with ####), boxed, last-number, regex:PATTERN
+    /// [default: gsm8k, for --prompt-style chat auto]
+    #[arg(long, value_name = "FORMAT", default_value = "gsm8k", default_value_if("prompt_style", "chat", "auto"))]
+    #[arg(hide_default_value = true)]
+    pub answer_format: AnswerFormat,
+    /// Maximum number of tokens per completion [default: 112 for synthetic, 256 otherwise]
+    #[arg(long, help_heading = "Sampling", add = Effect::not_in("pretrain"), value_name = "N", value_parser = positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_new_tokens: Option<usize>,
+}
+
+/// The model to start from.
+#[derive(Args, Clone, Debug, Serialize)]
+#[command(next_help_heading = "Model")]
+pub struct InitArgs {
+    /// Model to start from: a checkpoint, run directory, Hugging Face folder, PEFT adapter folder, GGUF file or
+    /// hf:OWNER/NAME [default: one made for the benchmark and kept under runs/]
+    #[arg(long, add = Fixed::Path, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
+    /// Size of the model that is made if --init is not given
+    #[arg(long, add = Fixed::Value, default_value = "tiny", value_parser = model_size())]
+    pub model: ModelSize,
+}
+
+/// Evaluations during a run and at its end.
+#[derive(Args, Clone, Debug, Serialize)]
+#[command(next_help_heading = "Evaluation")]
+pub struct EvalArgs {
+    /// Steps between two evaluations on the validation split
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = positive)]
+    pub eval_every: usize,
+    /// Number of validation problems per evaluation
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = positive)]
+    pub eval_problems: usize,
+    /// Number of test problems in the final table (before and after training); 0 for no table and no eval.json
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = count)]
+    pub test_problems: usize,
+    /// K of maj@K and pass@K in the final table; 1 evaluates the greedy sample only
+    #[arg(long, value_name = "K", default_value_t = 16, value_parser = positive)]
+    pub test_samples: usize,
+    /// Sampling temperature of the final table
+    #[arg(long, default_value_t = 0.7, value_parser = temperature)]
+    pub test_temperature: f64,
+}
+
+impl InitArgs {
+    /// With the model that was found or made.
+    pub fn resolved(&self, init: &Path) -> Self {
+        Self { init: Some(init.to_path_buf()), ..self.clone() }
+    }
+
+    /// Refuses `--init` without `--base`: otherwise the benchmark's own base model would be fine-tuned, from which
+    /// `--init` was not made.
+    ///
+    /// # Errors
+    /// The message names both flags and the purpose of `--base`.
+    pub fn check_base(&self, base: Option<&Path>, what: &str) -> Result<()> {
+        ensure!(self.init.is_none() || base.is_some(), "--init needs --base: {what}");
+        Ok(())
+    }
+}
+
+impl EvalArgs {
+    /// Maximum number of rows that an evaluation or the final table samples at once.
+    pub fn rows(&self, data: &DataArgs) -> usize {
+        let most = data.limit.unwrap_or(usize::MAX);
+        self.eval_problems.min(most).max(self.test_problems.min(most) * self.test_samples)
+    }
+}
+
+impl RunArgs {
+    /// The device of `--device`.
+    ///
+    /// # Errors
+    /// If its backend is not compiled in.
+    pub fn device(&self) -> Result<model::Device> {
+        self.compute.choose_device()
+    }
+}
+
+impl ComputeArgs {
+    /// Sampling configuration: K samples of each question of `data`, from the full distribution at a temperature.
+    pub fn sampling(
+        &self,
+        data: &DataArgs,
+        prompting: Prompting,
+        samples: usize,
+        temperature: f64,
+        device: &model::Device,
+    ) -> SampleConfig {
+        SampleConfig {
+            samples,
+            temperature,
+            max_new_tokens: data.max_new_tokens(),
+            rows: self.rollout_batch,
+            threads: model::streams(self.threads, device),
+            prompting,
+            answer_format: data.answer_format.clone(),
+        }
+    }
+
+    /// Chooses the device and the number format of matrix products.
+    ///
+    /// # Errors
+    /// If its backend is not compiled in.
+    pub fn choose_device(&self) -> Result<model::Device> {
+        model::choose_device(self.device, self.dtype)
+    }
+
+    /// Threads to use on a device.
+    pub fn threads(&self, device: &model::Device) -> usize {
+        model::threads(self.threads, device)
+    }
+}
+
+impl DataArgs {
+    /// Loads a split, cut to `--limit`; training problems with those of `--extra`.
+    ///
+    /// # Errors
+    /// As [`data::load`].
+    pub fn load(&self, split: Split) -> Result<Vec<Problem>> {
+        let mut problems = data::load(self.benchmark, split, &self.options())?;
+        problems.truncate(self.limit.unwrap_or(usize::MAX));
+        if let Some(file) = self.extra.as_ref().filter(|_| split == Split::Train) {
+            problems.extend(data::read_problems(file)?);
+        }
+        Ok(problems)
+    }
+
+    /// The prompt configuration, with `shots` solved problems.
+    ///
+    /// # Errors
+    /// As [`data::shots`].
+    pub fn prompting(&self, shots: usize) -> Result<Prompting> {
+        let shots = data::shots(self.benchmark, shots, &self.options())?;
+        Ok(Prompting { shots, ..Prompting::bare(self.prompt_style) })
+    }
+
+    fn options(&self) -> DataOptions {
+        DataOptions { data_dir: self.data_dir.clone(), svamp_solutions: self.svamp_solutions }
+    }
+
+    /// Most tokens of a completion.
+    pub fn max_new_tokens(&self) -> usize {
+        self.max_new_tokens.unwrap_or(if self.benchmark == Benchmark::Synthetic { 112 } else { 256 })
+    }
+}
+
+/// A whole number. The upper bound keeps products of two of them from overflow.
+pub fn count(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(value) if value > MAX_COUNT => Err(format!("must be at most {MAX_COUNT}")),
+        Ok(value) => Ok(value),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A whole number of at least 1, and otherwise a [`count`].
+pub fn positive(text: &str) -> Result<usize, String> {
+    match count(text)? {
+        0 => Err("must be at least 1".into()),
+        value => Ok(value),
+    }
+}
+
+/// Refuses numbers that are not finite, and those below 0.
+///
+/// # Errors
+/// Naming the first flag that is out of range.
+pub fn not_negative(flags: &[(&str, f64)]) -> Result<()> {
+    for (flag, value) in flags {
+        ensure!(value.is_finite() && *value >= 0.0, "--{flag} {value}: give a number of at least 0");
+    }
+    Ok(())
+}
+
+/// A finite number that is not negative; 0 means greedy.
+pub fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        Ok(value) => Err(format!("{value} is not a temperature: give a number of at least 0")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The sizes that have a name.
+pub fn model_size() -> impl TypedValueParser<Value = ModelSize> {
+    parsed(&["nano", "tiny", "medium", "small"])
+}
+
+/// The names of `--device`.
+pub fn device_kind() -> impl TypedValueParser<Value = DeviceKind> {
+    parsed(&["auto", "cpu", "cuda", "wgpu"])
+}
+
+/// A clap parser for enums of crates that do not depend on clap.
+fn parsed<T>(names: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: std::str::FromStr + Clone + Send + Sync + 'static,
+    T::Err: std::fmt::Debug,
+{
+    PossibleValuesParser::new(names).map(|name| name.parse().expect("every listed name parses"))
+}

@@ -1,0 +1,51 @@
+//! Default values that depend on the command and on the model that it trains. Each command has one typed function for
+//! them, [`Configuration::defaults`]; the command line, its help and models made on demand all use it.
+
+use crate::cli::args::RunArgs;
+use anyhow::{Context, Result};
+use clap::Args;
+use model::ModelSize;
+use serde::Serialize;
+use std::path::Path;
+
+/// The trained model, as far as defaults depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One of the named sizes.
+    Size(ModelSize),
+    /// Any other model.
+    Published {
+        /// Whether only adapters are trained.
+        adapters: bool,
+    },
+}
+
+/// The configuration of a command that trains.
+pub trait Configuration: Args + Serialize {
+    /// The default values of all flags.
+    fn defaults(target: Target) -> Self;
+
+    /// The trained model, if a flag names it.
+    fn trained(&self) -> Option<&Path>;
+
+    /// Whether only adapters are trained.
+    fn has_adapters(&self) -> bool;
+
+    /// The flags of the run.
+    fn run_mut(&mut self) -> &mut RunArgs;
+}
+
+/// Flags with the defaults of their declarations.
+pub fn declared<G: Args>() -> G {
+    let flags = G::augment_args(clap::Command::new("")).mut_args(|flag| flag.env(None::<&str>));
+    G::from_arg_matches(&flags.get_matches_from([""])).expect("every flag that is needed has a default")
+}
+
+/// A configuration by key, as `config.toml` has it.
+///
+/// # Errors
+/// A configuration that cannot be written as TOML.
+pub fn table(config: &impl Serialize) -> Result<toml::Table> {
+    let text = toml::to_string(config).context("cannot write the configuration")?;
+    Ok(text.parse()?)
+}

@@ -1,0 +1,6 @@
+//! Losses, advantages and rewards: pure functions, each with its equation and its source. Independent of models, files
+//! and random numbers.
+
+pub mod advantage;
+pub mod loss;
+pub mod reward;

@@ -1,0 +1,297 @@
+//! Rewards of a completion, one per token. Pure functions: no model, no random numbers.
+
+use crate::cli::effect::Effect;
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use data::{Problem, ReferenceSteps, Tokenizer, prefix_ends};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Flags of the reward.
+#[derive(Args, Clone, Debug, Serialize)]
+#[command(next_help_heading = "Objective")]
+pub struct RewardArgs {
+    /// Reward of a completion
+    #[arg(long, value_enum, default_value_t)]
+    pub reward: RewardKind,
+    /// Reward of a correct answer, on the last token
+    #[arg(long, default_value_t = 1.0)]
+    pub answer_weight: f32,
+    /// Total dense reward of a solution that shows every intermediate result
+    #[arg(long, add = Effect::with("reward", &["dense"]), default_value_t = 0.5)]
+    pub dense_scale: f32,
+    /// Reward model (a run of `rl orm`) for sparse-orm and dense-orm [default: one made for the benchmark and kept
+    /// under runs/]
+    #[arg(long, value_name = "PATH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orm: Option<PathBuf>,
+    /// Weight of the reward model's probability
+    #[arg(long, add = Effect::with("reward", &["sparse-orm", "dense-orm"]), default_value_t = 1.0)]
+    pub orm_weight: f32,
+    /// Reward of a line, with dense-orm
+    #[arg(long, add = Effect::with("reward", &["dense-orm"]), value_enum, default_value_t)]
+    pub orm_score: OrmScore,
+}
+
+/// Which reward the environment gives (Havrilla et al. 2024, section on rewards).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RewardKind {
+    /// Reward for a correct final answer, on the last token.
+    #[default]
+    Sparse,
+    /// Sparse reward, plus a share for every line whose result is an intermediate result of the reference solution.
+    Dense,
+    /// Sparse reward, plus the reward model's probability that the finished solution is correct, on the last token.
+    SparseOrm,
+    /// Sparse reward, plus a reward from the reward model for every line, on the line's last token.
+    DenseOrm,
+}
+
+impl RewardKind {
+    /// Whether it needs a reward model.
+    pub fn needs_reward_model(self) -> bool {
+        matches!(self, Self::SparseOrm | Self::DenseOrm)
+    }
+}
+
+/// How dense-orm rewards a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OrmScore {
+    /// The change of the probability (potential-based shaping); all lines together earn the same as sparse-orm.
+    #[default]
+    Potential,
+    /// The probability after the line; long solutions earn more.
+    Plain,
+}
+
+impl RewardArgs {
+    /// Refuses values out of range, and a reward model that is not used.
+    ///
+    /// # Errors
+    /// Naming the flag.
+    pub fn check(&self) -> Result<()> {
+        crate::cli::args::not_negative(&[
+            ("dense-scale", f64::from(self.dense_scale)),
+            ("answer-weight", f64::from(self.answer_weight)),
+            ("orm-weight", f64::from(self.orm_weight)),
+        ])?;
+        ensure!(
+            self.orm.is_none() || self.reward.needs_reward_model(),
+            "--orm is not used by this reward: give --reward sparse-orm or dense-orm with it"
+        );
+        Ok(())
+    }
+}
+
+/// A completion to reward.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'a> {
+    /// The problem that it answers.
+    pub problem: &'a Problem,
+    /// The first lines of a solution that were given to the policy; they earn nothing.
+    pub given: &'a str,
+    /// The tokens that the policy wrote.
+    pub tokens: &'a [u32],
+    /// The reward model's score after each token; empty without a reward model.
+    pub scores: &'a [f32],
+    /// Its score after the given lines; 0 without them, or without a reward model.
+    pub score_of_given: f32,
+}
+
+/// The environment's rewards of a completion, one per token.
+///
+/// - sparse: `answer_weight` on the last token written (end-of-sequence, or the last one of a completion that was cut) if
+///   `correct`.
+/// - dense: besides, `dense_scale` / (number of results in the reference) on the token that ends each line that works one of
+///   them out ([`ReferenceSteps::matched`]); each counts once, in any order.
+/// - sparse-orm: besides, `orm_weight` p(S_1..S_L) on the last token.
+/// - dense-orm: besides, at the token that ends line i `orm_weight` (p(S_1..S_i) - p(S_1..S_{i-1})) with 0 before the first
+///   line, so that the sum is that of sparse-orm, less what given lines are worth; or, plain, `orm_weight` p(S_1..S_i).
+///
+/// # Panics
+/// If the reward needs a reward model and `scores` does not have one entry per token.
+pub fn task_rewards(
+    args: &RewardArgs,
+    tokenizer: &Tokenizer,
+    &Response { problem, given, tokens, scores, score_of_given }: &Response<'_>,
+    correct: bool,
+) -> Vec<f32> {
+    let mut rewards = vec![0.0; tokens.len()];
+    let Some(last) = rewards.last_mut() else { return rewards };
+    *last = if correct { args.answer_weight } else { 0.0 };
+    if args.reward.needs_reward_model() {
+        assert_eq!(scores.len(), tokens.len(), "one score per token");
+    }
+    match args.reward {
+        RewardKind::Sparse => {}
+        RewardKind::Dense => {
+            let text = format!("{given}{}", tokenizer.decode(tokens));
+            // Some reference solutions show no readable calculation: then there is nothing to match.
+            let steps = ReferenceSteps::of(problem);
+            let share = args.dense_scale / steps.count().max(1) as f32;
+            // The results of given lines count as used, so repeating them earns nothing.
+            for line_end in steps.matched(&text).into_iter().filter(|&end| end > given.len()) {
+                rewards[tokenizer.token_reaching(tokens, line_end - given.len())] += share;
+            }
+        }
+        RewardKind::SparseOrm => *last += args.orm_weight * scores[scores.len() - 1],
+        RewardKind::DenseOrm => {
+            let potential = |score: f32| if args.orm_score == OrmScore::Potential { score } else { 0.0 };
+            let mut before = potential(score_of_given);
+            for end in prefix_ends(tokenizer, tokens) {
+                rewards[end] += args.orm_weight * (scores[end] - before);
+                before = potential(scores[end]);
+            }
+        }
+    }
+    rewards
+}
+
+/// The reward that PPO sees: r_t - β (log π(a_t) - log π_ref(a_t)), with the k1 estimate of the KL divergence as a
+/// penalty per token.
+pub fn with_kl_penalty(rewards: &[f32], log_probs: &[f32], ref_log_probs: &[f32], beta: f32) -> Vec<f32> {
+    assert!(rewards.len() == log_probs.len() && rewards.len() == ref_log_probs.len(), "one entry per token");
+    let penalised =
+        |((reward, log_prob), ref_log_prob): ((&f32, &f32), &f32)| reward - beta * (log_prob - ref_log_prob);
+    rewards.iter().zip(log_probs).zip(ref_log_probs).map(penalised).collect()
+}
+
+/// Keeps the KL divergence from the reference near a target by adapting β (Ziegler et al. 2019, arXiv 1909.08593, eq.
+/// 4):
+///
+/// β ← β (1 + clip((KL - target) / target, -0.2, 0.2) · n / horizon), with KL summed over a completion.
+pub fn adapted_beta(beta: f64, kl: f64, target: f64, samples: usize, horizon: usize) -> f64 {
+    let error = ((kl - target) / target).clamp(-0.2, 0.2);
+    beta * (1.0 + error * samples as f64 / horizon as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data::Answer;
+
+    fn problem() -> Problem {
+        Problem {
+            id: "test/0".into(),
+            question: "Ann has 6 bags of 4 nuts and eats 3. How many are left?".into(),
+            solution: "6*4 = <<6*4=24>>24 nuts.\n24-3 = <<24-3=21>>21 nuts.\n#### 21".into(),
+            answer: Answer::from_integer(21),
+            worked: None,
+        }
+    }
+
+    fn tokenizer() -> Tokenizer {
+        Tokenizer::train_bpe(&[problem().solution], 300).unwrap()
+    }
+
+    fn args(reward: RewardKind) -> RewardArgs {
+        let (answer_weight, dense_scale, orm, orm_weight) = (1.0, 0.5, None, 2.0);
+        RewardArgs { reward, answer_weight, dense_scale, orm, orm_weight, orm_score: OrmScore::Potential }
+    }
+
+    /// The reward model's judgement rises by 0.01 a token.
+    fn rewards_of(args: &RewardArgs, text: &str, correct: bool) -> (Vec<f32>, Vec<u32>) {
+        let tokenizer = tokenizer();
+        let mut tokens = tokenizer.encode(text);
+        tokens.push(tokenizer.eos_ids()[0]);
+        let scores: Vec<f32> = (1..=tokens.len()).map(|place| 0.01 * place as f32).collect();
+        let response =
+            Response { problem: &problem(), given: "", tokens: &tokens, scores: &scores, score_of_given: 0.0 };
+        (task_rewards(args, &tokenizer, &response, correct), tokens)
+    }
+
+    fn rewards(reward: RewardKind, text: &str, correct: bool) -> (Vec<f32>, Vec<u32>) {
+        rewards_of(&args(reward), text, correct)
+    }
+
+    const TWO_LINES: &str = " 6*4 = <<6*4=24>>24 nuts.\n24-3 = <<24-3=21>>21\n#### 21";
+
+    #[test]
+    fn the_reward_model_pays_its_weight_times_its_probability_of_the_whole_solution() {
+        let (rewards, tokens) = rewards(RewardKind::SparseOrm, TWO_LINES, true);
+        assert!((rewards[tokens.len() - 1] - (1.0 + 2.0 * 0.01 * tokens.len() as f32)).abs() < 1e-6);
+        assert!(rewards[..tokens.len() - 1].iter().all(|&reward| reward == 0.0));
+    }
+
+    #[test]
+    fn lines_earn_by_how_much_they_raise_the_probability_and_all_together_what_the_whole_is_worth() {
+        let (dense, tokens) = rewards(RewardKind::DenseOrm, TWO_LINES, false);
+        let ends = prefix_ends(&tokenizer(), &tokens);
+        let paid: Vec<usize> = (0..dense.len()).filter(|&place| dense[place] != 0.0).collect();
+        assert_eq!((paid.as_slice(), paid.len()), (ends.as_slice(), 3));
+        assert!((dense[ends[1]] - 2.0 * 0.01 * (ends[1] - ends[0]) as f32).abs() < 1e-6);
+        let (sparse, _) = rewards(RewardKind::SparseOrm, TWO_LINES, false);
+        assert!((dense.iter().sum::<f32>() - sparse.iter().sum::<f32>()).abs() < 1e-5);
+        let plain = RewardArgs { orm_score: OrmScore::Plain, ..args(RewardKind::DenseOrm) };
+        let (plain, _) = rewards_of(&plain, TWO_LINES, false);
+        assert!((plain[ends[1]] - 2.0 * 0.01 * (ends[1] + 1) as f32).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_sparse_reward_sits_on_the_end_of_sequence_token_and_is_zero_when_wrong() {
+        let (right, _) = rewards(RewardKind::Sparse, " #### 21", true);
+        assert_eq!(*right.last().unwrap(), 1.0);
+        assert!(right[..right.len() - 1].iter().all(|&r| r == 0.0));
+        let (wrong, _) = rewards(RewardKind::Sparse, " #### 22", false);
+        assert!(wrong.iter().all(|&r| r == 0.0));
+    }
+
+    #[test]
+    fn a_dense_reward_sits_on_the_last_token_of_each_matching_line_once() {
+        let text = " 6*4 = <<6*4=24>>24 nuts.\n20+4 = <<20+4=24>>24.\n24-2 = <<24-2=22>>22\n#### 22";
+        let (rewards, tokens) = rewards(RewardKind::Dense, text, false);
+        let paid: Vec<usize> = (0..rewards.len()).filter(|&t| rewards[t] != 0.0).collect();
+        assert_eq!(paid.len(), 1, "{rewards:?}");
+        assert_eq!(rewards[paid[0]], 0.25);
+        assert_eq!(tokenizer().decode(&tokens[..=paid[0]]), " 6*4 = <<6*4=24>>24 nuts.");
+    }
+
+    #[test]
+    fn what_was_given_earns_nothing_also_where_it_is_written_again() {
+        let (tokenizer, problem) = (tokenizer(), problem());
+        let given = "6*4 = <<6*4=24>>24 nuts.\n";
+        let rewards = |text: &str| {
+            let tokens = tokenizer.encode(text);
+            let response = Response { problem: &problem, given, tokens: &tokens, scores: &[], score_of_given: 0.0 };
+            task_rewards(&args(RewardKind::Dense), &tokenizer, &response, false).iter().sum::<f32>()
+        };
+        assert_eq!(rewards("6*4 = <<6*4=24>>24 nuts.\n#### 24"), 0.0);
+        assert_eq!(rewards("24-3 = <<24-3=21>>21 nuts.\n#### 21"), 0.25);
+    }
+
+    #[test]
+    fn lines_after_some_that_were_given_earn_what_they_add_to_these() {
+        let (tokenizer, problem) = (tokenizer(), problem());
+        let tokens = tokenizer.encode("24-3 = <<24-3=21>>21 nuts.\n#### 21");
+        let scores: Vec<f32> = (0..tokens.len()).map(|place| 0.5 + 0.01 * place as f32).collect();
+        let sum = |args: &RewardArgs, score_of_given: f32| {
+            let response = Response {
+                problem: &problem,
+                given: "6*4 = <<6*4=24>>24 nuts.\n",
+                tokens: &tokens,
+                scores: &scores,
+                score_of_given,
+            };
+            task_rewards(args, &tokenizer, &response, false).iter().sum::<f32>()
+        };
+        let dense = args(RewardKind::DenseOrm);
+        assert!((sum(&dense, 0.4) - 2.0 * (scores[tokens.len() - 1] - 0.4)).abs() < 1e-5);
+        let plain = RewardArgs { orm_score: OrmScore::Plain, ..dense };
+        assert_eq!(sum(&plain, 0.4), sum(&plain, 0.0));
+    }
+
+    #[test]
+    fn the_penalty_is_beta_times_the_log_ratio() {
+        let rewards = with_kl_penalty(&[0.0, 1.0], &[-1.0, -2.0], &[-1.5, -1.0], 0.1);
+        assert!((rewards[0] + 0.05).abs() < 1e-6 && (rewards[1] - 1.1).abs() < 1e-6);
+    }
+
+    #[test]
+    fn beta_rises_above_the_target_and_falls_below_it() {
+        assert!(adapted_beta(0.1, 8.0, 4.0, 256, 1024) > 0.1);
+        assert!(adapted_beta(0.1, 1.0, 4.0, 256, 1024) < 0.1);
+        assert_eq!(adapted_beta(0.1, 4.0, 4.0, 256, 1024), 0.1);
+    }
+}

@@ -1,0 +1,153 @@
+//! Starting and resuming a run: its directory, the flags that cannot change, and the checkpoint that it resumes from.
+
+use super::{
+    checkpoints,
+    directory::{self, INITIAL_REPORT, Run, has_configuration},
+    folders::ensure_new,
+    lock::Lock,
+};
+use crate::cli::{
+    args::{EvalArgs, RunArgs},
+    defaults::table,
+    effect::{Fixed, FixedFlag},
+};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use data::Benchmark;
+use eval::resolve_checkpoint;
+use serde::Serialize;
+use std::{
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// The default folder of runs.
+pub const RUNS: &str = "runs";
+
+/// The name of a run without `--out`, under `runs/`.
+fn default_dir(command: &str, benchmark: Benchmark) -> PathBuf {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    Path::new(RUNS).join(format!("{command}-{benchmark}-{seconds}"))
+}
+
+/// The first check of a command: refuses an existing run directory; takes the lock of a resumed run for the duration of
+/// the command, and refuses a run that another process holds.
+///
+/// # Errors
+/// As said.
+pub fn lock_run(args: &RunArgs) -> Result<Option<Lock>> {
+    match (&args.resume, &args.out) {
+        (Some(dir), _) => directory::lock(dir).map(Some),
+        (None, Some(out)) => ensure_new(out).map(|()| None),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Refuses, for a run that is resumed, other values of flags that its checkpoints depend on: those that are declared [`Fixed`], of the
+/// conditional ones `also`.
+///
+/// # Errors
+/// Naming the flag, and the value that the run was begun with.
+pub fn check_unchanged<C: Args + Serialize>(args: &RunArgs, config: &C, also: &[Fixed]) -> Result<()> {
+    let Some(dir) = &args.resume else { return Ok(()) };
+    let path = dir.join("config.toml");
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let begun: toml::Table = text.parse().with_context(|| format!("{} is malformed", path.display()))?;
+    let now = table(config)?;
+    for flag in FixedFlag::all::<C>(also).iter().filter(|flag| flag.has_effect(&begun) || flag.has_effect(&now)) {
+        let (begun, now) = (begun.get(&flag.key), now.get(&flag.key));
+        let is_same = match (begun.and_then(toml::Value::as_str), now.and_then(toml::Value::as_str)) {
+            (Some(begun), Some(now)) if flag.fixed == Fixed::Path => is_same_model(Path::new(begun), Path::new(now)),
+            _ => begun == now,
+        };
+        let flag = flag.key.replace('_', "-");
+        let with = |value: Option<&toml::Value>| match value {
+            Some(toml::Value::String(text)) => format!("--{flag} {text}"),
+            Some(value) => format!("--{flag} {value}"),
+            None => format!("no --{flag}"),
+        };
+        ensure!(
+            is_same,
+            "{}: {} was started with {}, and its checkpoints depend on that: keep it, or start another run with --out",
+            with(now),
+            dir.display(),
+            with(begun)
+        );
+    }
+    Ok(())
+}
+
+/// Whether a path means the same model as the original path, or may be the model's new place.
+fn is_same_model(begun: &Path, now: &Path) -> bool {
+    let place = |path: &Path| path.exists().then(|| resolve_checkpoint(path).ok()?.canonicalize().ok()).flatten();
+    begun == now || place(begun).is_none_or(|begun| place(now) == Some(begun))
+}
+
+/// Refuses input files inside the directory of the resumed run, because they change while it runs.
+///
+/// # Errors
+/// Naming the flag and the file.
+pub fn check_inputs(args: &RunArgs, inputs: &[(&str, Option<&Path>)]) -> Result<()> {
+    let Some(dir) = args.resume.as_ref().and_then(|dir| dir.canonicalize().ok()) else { return Ok(()) };
+    for (flag, path) in inputs.iter().filter_map(|(flag, path)| Some((flag, path.as_ref()?))) {
+        ensure!(
+            !path.canonicalize().is_ok_and(|path| path.starts_with(&dir)),
+            "--{flag} {} lies in the resumed run's directory, which the run changes: give a copy",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Reads the checkpoint that a run resumes from, as [`checkpoints::from_checkpoint`].
+///
+/// # Errors
+/// As that.
+pub fn resumed<T>(args: &RunArgs, dir: &Path, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    checkpoints::from_checkpoint(dir, args.resume_from.as_deref(), read)
+}
+
+/// Refuses a resumed run whose evaluation before training can neither be read nor repeated.
+///
+/// # Errors
+/// Naming what is missing or malformed.
+pub fn check_initial_report(
+    args: &RunArgs,
+    eval: &EvalArgs,
+    command: &str,
+    config: &impl Serialize,
+    init: Option<&Path>,
+) -> Result<()> {
+    let Some(dir) = args.resume.as_ref().filter(|_| eval.test_problems > 0) else { return Ok(()) };
+    let path = dir.join(INITIAL_REPORT);
+    match std::fs::read_to_string(&path).ok().filter(|_| has_configuration(dir, command, config).unwrap_or(false)) {
+        Some(text) => {
+            let malformed = || format!("{} is malformed: remove it, and the run makes it again", path.display());
+            serde_json::from_str::<eval::Report>(&text).map(|_| ()).with_context(malformed)
+        }
+        None => init.map_or(Ok(()), |init| resolve_checkpoint(init).map(|_| ())),
+    }
+}
+
+/// Makes the run directory, or opens that of `--resume` to continue after `step`. It is the last preparation, so a
+/// failed check leaves nothing behind.
+///
+/// # Errors
+/// If the directory exists, is not a run, or cannot be written.
+pub fn open(args: &RunArgs, command: &str, benchmark: Benchmark, config: &impl Serialize, step: usize) -> Result<Run> {
+    let run = match (&args.resume, &args.out) {
+        (Some(dir), _) => return reopen(Run::resume(dir, step)?, args, command, config),
+        (None, Some(out)) => Run::create(out, command, config)?,
+        (None, None) => Run::create_numbered(&default_dir(command, benchmark), command, config)?,
+    };
+    run.with_tensorboard(args.tensorboard)
+}
+
+/// Completes the resume of an opened run: writes its present configuration.
+///
+/// # Errors
+/// What the file system says.
+pub fn reopen(run: Run, args: &RunArgs, command: &str, config: &impl Serialize) -> Result<Run> {
+    run.keep_configuration(command, config)?;
+    run.with_tensorboard(args.tensorboard)
+}

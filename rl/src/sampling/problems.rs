@@ -1,0 +1,66 @@
+//! The problems of a run. Each split is read once, when it is first asked for. Independent of models.
+
+use crate::cli::args::DataArgs;
+use anyhow::Result;
+use data::{Problem, Split};
+use std::sync::OnceLock;
+
+/// The splits of a run's benchmark.
+pub struct Problems {
+    data: DataArgs,
+    train: OnceLock<Vec<Problem>>,
+    validation: OnceLock<Vec<Problem>>,
+    test: OnceLock<Vec<Problem>>,
+}
+
+impl Problems {
+    /// Reads nothing yet.
+    pub fn new(data: &DataArgs) -> Self {
+        Self { data: data.clone(), train: OnceLock::new(), validation: OnceLock::new(), test: OnceLock::new() }
+    }
+
+    /// The flags.
+    pub fn data(&self) -> &DataArgs {
+        &self.data
+    }
+
+    /// The training split, with the problems of `--extra`.
+    ///
+    /// # Errors
+    /// Missing or malformed data.
+    pub fn train(&self) -> Result<&[Problem]> {
+        self.split(&self.train, Split::Train)
+    }
+
+    /// The first `most` problems of the validation split.
+    ///
+    /// # Errors
+    /// Missing or malformed data.
+    pub fn validation(&self, most: usize) -> Result<&[Problem]> {
+        if most == 0 {
+            return Ok(&[]);
+        }
+        let all = self.split(&self.validation, Split::Validation)?;
+        Ok(&all[..most.min(all.len())])
+    }
+
+    /// The first `most` problems of the test split.
+    ///
+    /// # Errors
+    /// Missing or malformed data.
+    pub fn test(&self, most: usize) -> Result<&[Problem]> {
+        if most == 0 {
+            return Ok(&[]);
+        }
+        let all = self.split(&self.test, Split::Test)?;
+        Ok(&all[..most.min(all.len())])
+    }
+
+    fn split<'a>(&self, cell: &'a OnceLock<Vec<Problem>>, split: Split) -> Result<&'a [Problem]> {
+        if let Some(problems) = cell.get() {
+            return Ok(problems);
+        }
+        let problems = self.data.load(split)?;
+        Ok(cell.get_or_init(|| problems))
+    }
+}

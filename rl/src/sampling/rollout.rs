@@ -1,0 +1,365 @@
+//! The rollouts of a step of PPO: completions are sampled, graded and rewarded; then one pass of policy, reference and critic adds their
+//! log-probabilities and values. Independent of losses and advantages.
+
+use crate::{
+    objective::reward::{Response, RewardArgs, task_rewards},
+    training::batch::{Row, micro_batches, pad},
+};
+use anyhow::{Result, ensure};
+use data::{Example, Problem, Prompting, Tokenizer, encode_beginning, encode_written};
+use eval::{Policy, RewardModel, Sample, SampleConfig, complete_prompts, encode_prompts, grade};
+use model::{
+    ActorCritic, Completion, Finish, GenerateStats, Key, Purpose, Transformer, output_entropy, parallel_map, score,
+    score_with_values,
+};
+
+/// A graded and rewarded completion of a question.
+#[derive(Clone, Debug)]
+pub struct Sampled {
+    /// Prompt and response.
+    pub tokens: Vec<u32>,
+    /// Number of prompt tokens.
+    pub prompt_len: usize,
+    /// The environment's reward of each response token, without the KL penalty.
+    pub rewards: Vec<f32>,
+    /// The reward model's probability that the completion is right, if the reward needs one.
+    pub reward_model_score: Option<f32>,
+    /// The text, and whether it is right.
+    pub sample: Sample,
+}
+
+/// A completion with all that PPO learns from. Every list has one entry per response token.
+#[derive(Clone, Debug)]
+pub struct Rollout {
+    /// The completion and its rewards.
+    pub sampled: Sampled,
+    /// log π_old(a_t | s_t) at the sampling temperature.
+    pub log_probs: Vec<f32>,
+    /// log π_ref(a_t | s_t) at the sampling temperature.
+    pub ref_log_probs: Vec<f32>,
+    /// The critic's prediction before a_t.
+    pub values: Vec<f32>,
+    /// Entropy of π_old(. | s_t), in nats.
+    pub entropies: Vec<f32>,
+}
+
+impl Row for Sampled {
+    fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    fn prompt_len(&self) -> usize {
+        self.prompt_len
+    }
+}
+
+impl Row for Rollout {
+    fn tokens(&self) -> &[u32] {
+        &self.sampled.tokens
+    }
+
+    fn prompt_len(&self) -> usize {
+        self.sampled.prompt_len
+    }
+}
+
+/// How completions are sampled and rewarded.
+#[derive(Clone)]
+pub struct RolloutConfig {
+    /// How completions are sampled.
+    pub sampling: SampleConfig,
+    /// The reward.
+    pub reward: RewardArgs,
+    /// The reward model, if the reward needs one.
+    pub reward_model: Option<RewardModel>,
+    /// Seed of the sampling.
+    pub seed: u64,
+}
+
+/// A query: a question of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// The question.
+    pub problem: &'a Problem,
+    /// Its index in the training split.
+    pub index: usize,
+    /// The first lines of a solution that are given to the policy; mostly none.
+    pub given: &'a str,
+}
+
+/// Samples K completions of each query, grades and rewards them; and how fast. The random numbers are keyed by (seed, step, index,
+/// sample). The completions of a query stand together.
+///
+/// # Errors
+/// A prompt that does not fit the model.
+pub fn sample(
+    policy: &Policy,
+    queries: &[Query<'_>],
+    step: usize,
+    config: &RolloutConfig,
+) -> Result<(Vec<Sampled>, GenerateStats)> {
+    let key = |query: usize, sample: usize| {
+        let index = queries[query].index;
+        // The second query of a question continues its samples.
+        let earlier = queries[..query].iter().filter(|other| other.index == index).count();
+        let step_key = Key::new(config.seed, Purpose::Rollout).with(step as u64).with(index as u64);
+        step_key.with((earlier * config.sampling.samples + sample) as u64)
+    };
+    let prompting = &config.sampling.prompting;
+    let prompts = prompts(policy, queries, prompting)?;
+    let (completions, stats) = complete_prompts(policy, &prompts, &config.sampling, key, &|_| ());
+    let mut scores = reward_model_scores(policy, queries, &completions, config)?.into_iter();
+    let mut sampled = Vec::with_capacity(queries.len() * config.sampling.samples);
+    for ((query, prompt), completions) in queries.iter().zip(&prompts).zip(completions) {
+        let given = encode_beginning(&policy.tokenizer, prompting.style, query.given);
+        for completion in completions {
+            let tokens = completion.tokens.clone();
+            let whole = Completion { tokens: [given.as_slice(), &tokens].concat(), ..completion };
+            let mut sample = grade(policy, query.problem, &whole, &config.sampling.answer_format);
+            sample.tokens = tokens.len();
+            sample.given = policy.tokenizer.decode(&given).len();
+            let (score_of_given, scores) = scores.next().unwrap_or_default();
+            let &Query { problem, given, .. } = query;
+            let response = Response { problem, given, tokens: &tokens, scores: &scores, score_of_given };
+            let rewards = task_rewards(&config.reward, &policy.tokenizer, &response, sample.correct);
+            // Steps count from 1 in what a run writes, here as in its metrics.
+            sample.step = Some(step + 1);
+            sample.reward = Some(rewards.iter().map(|&reward| f64::from(reward)).sum());
+            sampled.push(Sampled {
+                tokens: [prompt.as_slice(), &tokens].concat(),
+                prompt_len: prompt.len(),
+                rewards,
+                reward_model_score: scores.last().copied(),
+                sample,
+            });
+        }
+    }
+    Ok((sampled, stats))
+}
+
+/// Queries as token ids, with the lines that are given.
+fn prompts(policy: &Policy, queries: &[Query<'_>], prompting: &Prompting) -> Result<Vec<Vec<u32>>> {
+    let problems: Vec<Problem> = queries.iter().map(|query| query.problem.clone()).collect();
+    let mut prompts = encode_prompts(policy, &problems, prompting)?;
+    for (prompt, Query { problem, given, .. }) in prompts.iter_mut().zip(queries) {
+        prompt.extend(encode_beginning(&policy.tokenizer, prompting.style, given));
+        let context = policy.model.config.max_position_embeddings;
+        ensure!(
+            prompt.len() < context,
+            "the prompt of {} has {} tokens with the given lines of its solution, and the model's context is {context}",
+            problem.id,
+            prompt.len()
+        );
+    }
+    Ok(prompts)
+}
+
+/// The reward model's scores of each completion: after its given lines, and after each of its tokens; nothing without a reward model. It
+/// reads the text as training and reranking do ([`encode_written`]): no solved problems before a question, no white space before the
+/// end, and the end of sequence that training writes. A token that is encoded otherwise there has the score of the position that its
+/// text reaches; the score of an empty completion is 0.
+fn reward_model_scores(
+    policy: &Policy,
+    queries: &[Query<'_>],
+    completions: &[Vec<Completion>],
+    config: &RolloutConfig,
+) -> Result<Vec<(f32, Vec<f32>)>> {
+    let Some(reward_model) = &config.reward_model else { return Ok(Vec::new()) };
+    let (tokenizer, prompting) = (&policy.tokenizer, Prompting::bare(config.sampling.prompting.style));
+    let context = reward_model.model.language_model.config.max_position_embeddings;
+    let (mut rows, mut positions) = (Vec::new(), Vec::new());
+    for (Query { problem, given, .. }, completions) in queries.iter().zip(completions) {
+        let given = encode_beginning(tokenizer, prompting.style, given);
+        for completion in completions {
+            let written = [given.as_slice(), &completion.tokens].concat();
+            let (text, ended) = (tokenizer.decode(&written), completion.finish == Finish::Stop);
+            let mut row = encode_written(tokenizer, &prompting, &problem.question, &text, ended)?;
+            row.tokens.truncate(context);
+            positions.push((given.len(), token_alignment(tokenizer, &written, &row.tokens[row.prompt_len..])));
+            rows.push(row);
+        }
+    }
+    let is_empty = |row: &Example| row.tokens.len() == row.prompt_len;
+    let scored: Vec<Example> = rows.iter().filter(|row| !is_empty(row)).cloned().collect();
+    let mut probabilities =
+        reward_model.probabilities(&scored, config.sampling.rows, config.sampling.threads).into_iter();
+    let parts = rows.iter().zip(positions).map(|(row, (given, positions))| {
+        let of_row = if is_empty(row) { Vec::new() } else { probabilities.next().expect("every row was scored") };
+        let mut scores: Vec<f32> =
+            positions.iter().map(|&position| of_row.get(position).copied().unwrap_or(0.0)).collect();
+        let of_completion = scores.split_off(given);
+        (scores.last().copied().unwrap_or(0.0), of_completion)
+    });
+    Ok(parts.collect())
+}
+
+/// For each written token, the position of the read token that reaches as far in the text; the last tokens correspond.
+fn token_alignment(tokenizer: &Tokenizer, written: &[u32], read: &[u32]) -> Vec<usize> {
+    let Some(last) = read.len().checked_sub(1) else { return vec![0; written.len()] };
+    let same = written.iter().zip(read).take_while(|(written, read)| written == read).count();
+    let aligned = |position: usize| match position {
+        _ if position + 1 == written.len() => last,
+        _ if position < same => position,
+        _ => tokenizer.token_reaching(read, tokenizer.decode(&written[..=position]).len()),
+    };
+    (0..written.len()).map(aligned).collect()
+}
+
+/// Adds the log-probabilities of policy and reference, the critic's values and the entropies, in one pass of each model without gradients.
+pub fn log_probs_pass(
+    sampled: Vec<Sampled>,
+    model: &ActorCritic,
+    reference: &Transformer,
+    temperature: f64,
+    micro_batch: usize,
+    threads: usize,
+) -> Vec<Rollout> {
+    let parts = micro_batches(&sampled, micro_batch);
+    let computed = parallel_map(
+        &parts,
+        threads,
+        || (model.clone(), reference.clone()),
+        |(model, reference), _, indices| {
+            let rows: Vec<&Sampled> = indices.iter().map(|&index| &sampled[index]).collect();
+            let padded = pad(&rows, &model.policy.device());
+            let (scored, values) = score_with_values(model, &padded, temperature);
+            let entropies = output_entropy(&model.policy, scored.hidden, temperature);
+            let of_reference = score(reference, &padded, temperature);
+            model::to_host_together([scored.log_probs, of_reference.log_probs, values, entropies])
+        },
+    );
+    // Rows of a micro-batch are laid end to end, in an order of their own.
+    let mut rows: Vec<[Vec<f32>; 4]> = vec![Default::default(); sampled.len()];
+    for (indices, computed) in parts.iter().zip(computed) {
+        let mut start = 0;
+        for &index in indices {
+            let end = start + sampled[index].response_len();
+            rows[index] = computed.each_ref().map(|values| values[start..end].to_vec());
+            start = end;
+        }
+    }
+    let rollout = |(sampled, [log_probs, ref_log_probs, values, entropies]): (Sampled, [Vec<f32>; 4])| Rollout {
+        sampled,
+        log_probs,
+        ref_log_probs,
+        values,
+        entropies,
+    };
+    sampled.into_iter().zip(rows).map(rollout).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data::{Answer, AnswerFormat};
+    use model::{Device, ModelConfig, ModelSize, RewardNetwork};
+
+    const SOLUTION: &str = " 6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21\n#### 21";
+
+    fn problem() -> Problem {
+        Problem {
+            id: "test/0".into(),
+            question: "Ann has 6 bags of 4 nuts and eats 3. How many are left?".into(),
+            solution: SOLUTION.trim().into(),
+            answer: Answer::from_integer(21),
+            worked: None,
+        }
+    }
+
+    /// A policy whose sequences end with token 0, which training writes, or with token 7.
+    fn policy() -> Policy {
+        let folder = tempfile::tempdir().unwrap();
+        let problem = problem();
+        Tokenizer::train_bpe(&[problem.question, problem.solution], 300).unwrap().save(folder.path()).unwrap();
+        std::fs::write(folder.path().join("generation_config.json"), r#"{"eos_token_id": [0, 7]}"#).unwrap();
+        let tokenizer = Tokenizer::load(folder.path()).unwrap();
+        let config = ModelConfig {
+            hidden_size: 16,
+            intermediate_size: 24,
+            ..ModelConfig::of_size(ModelSize::Tiny, tokenizer.vocab_size(), 0)
+        };
+        Policy { model: Transformer::init(&config, 3, &Device::default()), tokenizer, conditioning: None }
+    }
+
+    /// With a head that is not 0.
+    fn config(policy: &Policy) -> RolloutConfig {
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            reward: RewardArgs,
+        }
+        let mut model = RewardNetwork::new(&policy.model);
+        model.score.head = model.score.head.map(|head| head.add_scalar(0.3));
+        let prompting = Prompting::default();
+        RolloutConfig {
+            sampling: SampleConfig {
+                samples: 1,
+                temperature: 1.0,
+                max_new_tokens: 99,
+                rows: 8,
+                threads: 1,
+                prompting,
+                answer_format: AnswerFormat::Gsm8k,
+            },
+            reward: <Flags as clap::Parser>::parse_from(["", "--reward=dense-orm"]).reward,
+            reward_model: Some(RewardModel { model, likelihood: None, tokenizer: policy.tokenizer.clone() }),
+            seed: 0,
+        }
+    }
+
+    fn scores(policy: &Policy, config: &RolloutConfig, tokens: &[u32], finish: Finish) -> Vec<f32> {
+        let problem = problem();
+        let queries = [Query { problem: &problem, index: 0, given: "" }];
+        let completion = Completion { tokens: tokens.to_vec(), log_probs: vec![0.0; tokens.len()], finish };
+        reward_model_scores(policy, &queries, &[vec![completion]], config).unwrap().remove(0).1
+    }
+
+    #[test]
+    fn a_completion_has_the_score_that_reranking_gives_its_text_however_it_ends() {
+        let policy = policy();
+        let config = config(&policy);
+        let tokenizer = &policy.tokenizer;
+        let encode = |text: &str, end: &[u32]| [tokenizer.encode(text).as_slice(), end].concat();
+        // No two bytes joined: what a policy may write and no text is cut into.
+        let bytes: Vec<u32> = SOLUTION.chars().flat_map(|c| tokenizer.encode(&c.to_string())).collect();
+        let plain = scores(&policy, &config, &encode(SOLUTION, &[0]), Finish::Stop);
+        for (tokens, finish) in [
+            (encode(SOLUTION, &[7]), Finish::Stop),
+            (encode(&format!("{SOLUTION} \n\n"), &[0]), Finish::Stop),
+            (encode(&format!("{SOLUTION}\n"), &[7]), Finish::Stop),
+            ([bytes.as_slice(), &[0]].concat(), Finish::Stop),
+            (encode(SOLUTION, &[]), Finish::Length),
+            (encode(&format!("{SOLUTION}\n"), &[]), Finish::Length),
+            (vec![7], Finish::Stop),
+        ] {
+            let scores = scores(&policy, &config, &tokens, finish);
+            assert_eq!(scores.len(), tokens.len(), "one a token");
+            let completion = Completion { log_probs: vec![0.0; tokens.len()], finish, tokens: tokens.clone() };
+            let mut sample = grade(&policy, &problem(), &completion, &AnswerFormat::Gsm8k);
+            let reward_model = config.reward_model.as_ref().unwrap();
+            eval::score(reward_model, &mut [&mut sample], &config.sampling).unwrap();
+            let last = f64::from(*scores.last().unwrap());
+            assert!((last - sample.score.unwrap()).abs() < 1e-6, "{tokens:?}: {last}, {:?}", sample.score);
+            // A line that is written in the same way has the score that it had.
+            let same = tokens.iter().zip(encode(SOLUTION, &[])).take_while(|(one, other)| *one == other).count();
+            assert!((0..same).all(|place| (scores[place] - plain[place]).abs() < 1e-6), "{scores:?}, {plain:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_read_otherwise_has_the_score_of_the_place_that_its_text_reaches() {
+        let tokenizer = policy().tokenizer;
+        let read = [tokenizer.encode("nuts").as_slice(), &[0]].concat();
+        let letters: Vec<u32> = "nuts".chars().flat_map(|c| tokenizer.encode(&c.to_string())).collect();
+        assert!(read.len() < 1 + letters.len(), "the word has a token of its own, or parts of it have");
+        let written = [letters.as_slice(), &tokenizer.encode("\n"), &[7]].concat();
+        let positions = token_alignment(&tokenizer, &written, &read);
+        assert_eq!(positions.len(), written.len());
+        assert!(
+            positions.is_sorted() && positions[..4].iter().all(|&position| position < read.len() - 1),
+            "{positions:?}"
+        );
+        assert_eq!(positions[3..], [read.len() - 2, read.len() - 1, read.len() - 1]);
+        assert_eq!(token_alignment(&tokenizer, &read, &read), (0..read.len()).collect::<Vec<_>>());
+    }
+}

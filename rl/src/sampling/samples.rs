@@ -1,0 +1,238 @@
+//! K samples of each of many questions, written as they are sampled. Independent of their use.
+//!
+//! Sampling takes long in Expert Iteration and for reward models. A resumed run keeps the written samples, in whole
+//! chunks, so its batches are the same as those of an uninterrupted run.
+
+use crate::{
+    cli::args::{DataArgs, RunArgs},
+    cli::effect::Effect,
+    run::metrics::Metrics,
+    run::read::json_lines,
+    run::{Blocks, Run},
+    sampling::chunks::chunk,
+    sampling::from_samples::{FromSamplesArgs, Rounds, check_copied},
+    view::progress::Progress,
+};
+use anyhow::{Result, ensure};
+use clap::Args;
+use data::{AnswerFormat, Problem};
+use eval::{Policy, Sample, SampleConfig, complete, grade};
+use model::{Device, Key, Purpose};
+use serde::Serialize;
+use std::{path::Path, time::Instant};
+
+/// Training solutions: sampled, or read from another run.
+#[derive(Args, Clone, Debug, Serialize)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// Solutions sampled per training question
+    #[arg(long, add = Effect::unless_given("from-samples"), value_name = "K", default_value_t = 8, value_parser = crate::cli::args::positive)]
+    pub samples: usize,
+    /// Sampling temperature
+    #[arg(long, default_value_t = 0.7, value_parser = crate::cli::args::temperature)]
+    pub temperature: f64,
+    /// Solved problems shown before each question (few-shot prompt), for a policy without fine-tuning
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub shots: usize,
+    /// Samples of another run.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub source: FromSamplesArgs,
+}
+
+/// Training samples.
+pub struct TrainingSamples {
+    /// In the order of the questions, or of the file.
+    pub samples: Vec<Sample>,
+    /// How many of them the run itself has sampled, before or after a resume: all, or none if they come from a file.
+    pub sampled: usize,
+}
+
+impl TrainingSamples {
+    /// Refuses samples that are all correct or all wrong, for training that needs both.
+    ///
+    /// # Errors
+    /// If they are.
+    pub fn check_differ(&self) -> Result<()> {
+        check_differ(&self.samples)
+    }
+}
+
+/// Refuses samples that are all correct or all wrong.
+///
+/// # Errors
+/// If they are.
+pub fn check_differ(samples: &[Sample]) -> Result<()> {
+    let right = samples.iter().filter(|sample| sample.correct).count();
+    ensure!(
+        right > 0 && right < samples.len(),
+        "{right} of {} samples are correct: training needs both correct and wrong ones; sample from another policy or at another --temperature",
+        samples.len()
+    );
+    Ok(())
+}
+
+impl SamplingArgs {
+    /// Checks flags and file before anything is made; returns the file's samples. `completes`: the command also samples
+    /// completions of prefixes at this temperature.
+    ///
+    /// # Errors
+    /// Naming the flag or the file.
+    pub fn check(
+        &self,
+        problems: &[Problem],
+        format: &AnswerFormat,
+        completes: bool,
+        resumed: Option<&Path>,
+    ) -> Result<Option<Vec<Sample>>> {
+        ensure!(
+            self.temperature > 0.0 || self.source.is_given() && !completes,
+            "--temperature 0 would sample equal solutions: give a temperature above 0"
+        );
+        self.source.check(problems, format, Rounds::All, resumed)
+    }
+
+    /// Number of solutions, and a description of their origin.
+    ///
+    /// # Errors
+    /// As [`FromSamplesArgs::planned`].
+    pub fn planned(&self, problems: &[Problem], format: &AnswerFormat) -> Result<(usize, String)> {
+        self.source.planned(problems, self.samples, format, Rounds::All)
+    }
+
+    /// Sampling configuration for `count` samples per question.
+    ///
+    /// # Errors
+    /// Missing data.
+    pub fn config(&self, count: usize, data: &DataArgs, run: &RunArgs, device: &Device) -> Result<SampleConfig> {
+        Ok(run.compute.sampling(data, data.prompting(self.shots)?, count, self.temperature, device))
+    }
+
+    /// Opens a run to resume after `step`. Samples belong to step 1: if it was not finished, whole chunks are kept, and
+    /// all samples from a file.
+    ///
+    /// # Errors
+    /// If the directory is not a run, or its samples do not match the flags.
+    pub fn resume(&self, dir: &Path, step: usize, problems: &[Problem]) -> Result<Run> {
+        if self.source.is_given() {
+            check_copied(dir, problems)?;
+            return Run::resume_within(dir, step, Blocks::ALL);
+        }
+        check_sampled(dir, 1, problems, self.samples)?;
+        Run::resume_within(dir, step, blocks(problems.len(), self.samples))
+    }
+
+    /// Samples what is missing of step 1, or copies it from the file; returns all samples.
+    ///
+    /// # Errors
+    /// Missing data, a full disk, an interrupt.
+    pub fn training_samples(
+        &self,
+        policy: &Policy,
+        problems: &[Problem],
+        (data, run_args): (&DataArgs, &RunArgs),
+        run: &mut Run,
+        device: &Device,
+    ) -> Result<TrainingSamples> {
+        let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
+        let samples = match &self.source.from_samples {
+            Some(file) => self.source.take(file, problems, &data.answer_format, Rounds::All, written, run)?,
+            None => {
+                let sampling = &self.config(self.samples, data, run_args, device)?;
+                let (seed, quiet) = (run_args.seed, run_args.quiet);
+                let phase = SamplingPhase { problems, sampling, step: 1, seed, label: "sample", quiet };
+                // Sampling is not a training step: its speed is not written to the metrics.
+                phase.sample(policy, written, run, &mut Metrics::for_step(0))?
+            }
+        };
+        let sampled = self.source.sampled(samples.len());
+        Ok(TrainingSamples { samples, sampled })
+    }
+}
+
+/// A sampling phase.
+pub struct SamplingPhase<'a> {
+    /// The questions.
+    pub problems: &'a [Problem],
+    /// Number of samples, temperature and prompt.
+    pub sampling: &'a SampleConfig,
+    /// Step of the samples; random numbers depend on (seed, step, question index, sample).
+    pub step: usize,
+    /// Seed of the sampling.
+    pub seed: u64,
+    /// Label of the progress bar.
+    pub label: &'a str,
+    /// Whether to hide the progress bar.
+    pub quiet: bool,
+}
+
+/// Blocks in which the samples of so many questions are written, for [`Run::resume_within`].
+pub fn blocks(questions: usize, samples: usize) -> Blocks {
+    Blocks { lines: chunk(samples) * samples, total: questions * samples }
+}
+
+impl SamplingPhase<'_> {
+    /// Samples what `samples` does not hold yet and writes it to the run's `samples.jsonl`; returns all samples, in
+    /// order.
+    ///
+    /// # Errors
+    /// A prompt that does not fit the model, a full disk, an interrupt.
+    pub fn sample(
+        &self,
+        policy: &Policy,
+        mut samples: Vec<Sample>,
+        run: &mut Run,
+        metrics: &mut Metrics,
+    ) -> Result<Vec<Sample>> {
+        let started = Instant::now();
+        let mut new_tokens = 0;
+        let k = self.sampling.samples;
+        let progress = Progress::new(self.problems.len() * k, self.label, "samples", self.quiet);
+        progress.start_at(samples.len());
+        for first in (samples.len().div_ceil(k)..self.problems.len()).step_by(chunk(k)) {
+            if crate::run::interrupted() {
+                return Err(run.interruption());
+            }
+            let chunk = &self.problems[first..self.problems.len().min(first + chunk(k))];
+            let key = |problem: usize, sample: usize| {
+                let of_step = Key::new(self.seed, Purpose::Rollout).with(self.step as u64);
+                of_step.with((first + problem) as u64).with(sample as u64)
+            };
+            let (completions, stats) = complete(policy, chunk, self.sampling, key, &|ended| progress.advance(ended))?;
+            new_tokens += stats.new_tokens;
+            let graded = chunk.iter().zip(&completions).flat_map(|(problem, completions)| {
+                completions.iter().map(|completion| {
+                    let sample = grade(policy, problem, completion, &self.sampling.answer_format);
+                    Sample { step: Some(self.step), reward: Some(f64::from(u8::from(sample.correct))), ..sample }
+                })
+            });
+            let start = samples.len();
+            samples.extend(graded);
+            run.write_samples(&samples[start..])?;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        metrics.put("time/rollout_s", seconds);
+        metrics.put("rollout/tokens_per_s", new_tokens as f64 / seconds);
+        Ok(samples)
+    }
+}
+
+/// Checks, before resuming, that the samples of a step are K of each of the first problems (the last of them perhaps
+/// incomplete).
+///
+/// # Errors
+/// The message names the flags that may have changed.
+pub fn check_sampled(dir: &Path, step: usize, problems: &[Problem], k: usize) -> Result<()> {
+    let mut drawn = 0;
+    json_lines(&dir.join("samples.jsonl"), |_, sample: Sample| {
+        if sample.step == Some(step) {
+            ensure!(
+                problems.get(drawn / k).is_some_and(|problem| problem.id == sample.id),
+                "{} was sampling other questions, or another number of solutions per question: give the --samples, --limit and --extra that it was started with",
+                dir.display()
+            );
+            drawn += 1;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,6 @@
+//! Commands that do not train: complete prompts, export a checkpoint, measure speed, check a device.
+
+pub mod bench;
+pub mod export;
+pub mod generate;
+pub mod verify;

@@ -1,0 +1,55 @@
+//! Models and their training state from the checkpoints of a run that is resumed.
+
+use crate::{
+    cli::args::RunArgs,
+    run::{self, TrainerState},
+    training::adapters::Adapters,
+};
+use anyhow::{Context, Result};
+use eval::Policy;
+use model::Device;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+
+/// Loads the checkpoint that a run resumes from; the run is unchanged until it is [`run::start::open`]ed.
+///
+/// # Errors
+/// If the directory is not a run with a complete checkpoint.
+pub fn resume<S: DeserializeOwned>(
+    args: &RunArgs,
+    dir: &Path,
+    adapters: Option<&Adapters>,
+    device: &Device,
+) -> Result<(Policy, TrainerState<S>)> {
+    run::start::resumed(args, dir, |folder| {
+        let (state, mut policy) = (run::read_state::<S>(folder)?, Policy::load(folder, device)?);
+        if let Some(adapters) = adapters {
+            policy.model = adapters.load(folder, device)?;
+        }
+        Ok((policy, state))
+    })
+}
+
+/// The last checkpoint of a part of a run, if it has one.
+///
+/// # Errors
+/// If that is incomplete.
+pub fn resume_part<S: DeserializeOwned>(
+    dir: &Path,
+    adapters: Option<&Adapters>,
+    device: &Device,
+) -> Result<Option<(Policy, TrainerState<S>)>> {
+    if !dir.join("checkpoints/index.json").is_file() {
+        return Ok(None);
+    }
+    let read = || -> Result<(Policy, TrainerState<S>)> {
+        let folder = run::last_folder(dir)?;
+        if let Some(adapters) = adapters {
+            adapters.load(&folder, device)?;
+        }
+        Ok((Policy::load(&folder, device)?, run::read_state::<S>(&folder)?))
+    };
+    read()
+        .map(Some)
+        .with_context(|| format!("a part of the run cannot be used; remove {} to make it again", dir.display()))
+}
