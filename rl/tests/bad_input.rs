@@ -170,7 +170,10 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     place.fails(&ppo(&["--orm=model"]), &["--orm", "--reward sparse-orm or dense-orm"]);
     place.fails(&ppo(&["--orm=model", "--reward=dense-orm"]), &["not a reward model"]);
     place.fails(&ppo(&["--reward=sparse-orm"]), &["--init", "rl orm", "--orm"]);
-    place.fails(&ppo(&["--advantage=rloo", "--samples=1", "--mini-batch=1"]), &["--advantage rloo", "at least --samples 2"]);
+    place.fails(
+        &ppo(&["--advantage=rloo", "--samples=1", "--mini-batch=1"]),
+        &["--advantage rloo", "at least --samples 2"],
+    );
     place.fails(&ppo(&["--curriculum=plr", "--replay=1.5"]), &["--replay 1.5", "from 0 to 1"]);
     place.fails(&ppo(&["--curriculum=plr", "--replay-temperature=0"]), &["--replay-temperature 0", "above 0"]);
     place.refuses_usage(&ppo(&["--lora-rank=0"]), &["--lora-rank", "at least 1"]);
