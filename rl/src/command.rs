@@ -141,7 +141,9 @@ impl Command {
             Self::Ppo(config) => pipeline::ppo(config, &config.run.device()?),
             Self::Rcrl(config) => pipeline::rcrl(config, &config.run.device()?),
             Self::Augment(config) => pipeline::augment(config, &config.run.device()?),
-            Self::Inspect(config) => inspect::run(config).map(|()| None),
+            Self::Inspect(config) => {
+                inspect::run(config, |heading| defaults::summary_keys_of(&CONFIGURATIONS, heading)).map(|()| None)
+            }
             Self::Generate(args) => generate::run(args).map(|()| None),
             Self::Export(args) => export::run(args).map(|()| None),
             Self::Bench(args) => bench::run(args).map(|()| None),

@@ -114,7 +114,7 @@ pub fn train(
         kept.len(),
         run.dir().join(FILE).display()
     ))?;
-    Ok(finish(&run))
+    Ok(finish::<AugmentConfig>(&run))
 }
 
 struct Setup {

@@ -152,7 +152,7 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
     let of_best =
         if report_best(&run, &numbers, &first_prompting, config.run.quiet)? { &first_prompting } else { &prompting };
     table.after_best_and_last(&run, before.as_ref(), of_best, &prompting)?;
-    Ok(finish(&run))
+    Ok(finish::<EiConfig>(&run))
 }
 
 /// Whether no round was better on validation than the starting model; prints the best and the last maj@1.
@@ -306,7 +306,7 @@ fn fine_tune(
         sampled: None,
     };
     let policy = fit_with_validation(policy, &examples, validation, &config.data, &context, &mut part, resumed)?;
-    finish(&part);
+    finish::<EiConfig>(&part);
     metrics.put("time/fit_s", started.elapsed().as_secs_f64());
     metrics.put_memory(device);
     Ok(policy)

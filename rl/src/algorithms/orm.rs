@@ -142,7 +142,7 @@ pub fn train(config: &OrmConfig, init: &Path, problems: &Problems, device: &Devi
         report.labels = Some(check_labels(&config, &policy, problems, &unseen, &run, device)?);
     }
     report::write_and_print(&run, &report, &examples)?;
-    Ok(finish(&run))
+    Ok(finish::<OrmConfig>(&run))
 }
 
 struct Setup {

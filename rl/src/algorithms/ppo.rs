@@ -107,7 +107,7 @@ pub fn train(
     }
     drop(progress);
     table.after(&run, before.as_ref(), &trainer.rollout.sampling.prompting)?;
-    Ok(finish(&run))
+    Ok(finish::<PpoConfig>(&run))
 }
 
 impl Trainer {

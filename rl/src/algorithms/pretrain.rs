@@ -6,7 +6,7 @@
 use crate::{
     cli::args::{DataArgs, RunArgs, VOCABULARY},
     cli::defaults::{Configuration, Target, declared},
-    cli::effect::Fixed,
+    cli::effect::{Fixed, InSummary},
     run,
     run::lock::Lock,
     sampling::problems::Problems,
@@ -38,7 +38,7 @@ pub struct PretrainConfig {
     #[serde(flatten)]
     pub fit: FitArgs,
     /// Size of the model
-    #[arg(long, help_heading = "Model", add = Fixed::Value, default_value = "tiny", value_parser = crate::cli::args::model_size())]
+    #[arg(long, add = InSummary, help_heading = "Model", add = Fixed::Value, default_value = "tiny", value_parser = crate::cli::args::model_size())]
     pub model: ModelSize,
     /// Size of the byte-level vocabulary
     #[arg(long, help_heading = "Model", add = Fixed::Value, value_name = "V", default_value_t = VOCABULARY, value_parser = crate::cli::args::positive)]
@@ -138,7 +138,7 @@ pub fn train(config: &PretrainConfig, problems: &Problems, device: &Device) -> R
         let loss = mean_loss(model, held_out, config.run.compute.micro_batch, threads);
         Ok(ValidationScore::new("validation/negative_loss", -loss))
     })?;
-    Ok(finish(&run))
+    Ok(finish::<PretrainConfig>(&run))
 }
 
 /// Prints what a run would do and need.

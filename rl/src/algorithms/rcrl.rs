@@ -159,7 +159,7 @@ pub fn train(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems,
     let good = config.data.prompting(0)?;
     let bad = Prompting { goal: Goal::Bad, ..good.clone() };
     table.after_with_prompts(&run, before.as_ref(), &[("after", &good), ("bad", &bad)])?;
-    Ok(finish(&run))
+    Ok(finish::<RcrlConfig>(&run))
 }
 
 struct Setup {

@@ -156,7 +156,7 @@ pub fn train(config: &SftConfig, base: &Path, problems: &Problems, device: &Devi
     };
     fit_with_validation(policy, &examples, validation, &config.data, &context, &mut run, resumed)?;
     table.after(&run, before.as_ref(), &prompting)?;
-    Ok(finish(&run))
+    Ok(finish::<SftConfig>(&run))
 }
 
 /// The model to fine-tune. Reference solutions have no labels, so it must not expect any.

@@ -1,7 +1,7 @@
 //! Flags that several commands share. One field is the flag, its help text, its default, its key in a configuration
 //! file and its record in the run directory.
 
-use crate::cli::effect::{Effect, Fixed};
+use crate::cli::effect::{Effect, Fixed, InSummary};
 use anyhow::{Result, ensure};
 use clap::{
     Args,
@@ -55,7 +55,7 @@ pub struct RunArgs {
     #[serde(skip)]
     pub stop_after: Option<usize>,
     /// Seed of all random numbers of the run
-    #[arg(long, add = Fixed::OnceLabelled, default_value_t = 0)]
+    #[arg(long, add = InSummary, add = Fixed::OnceLabelled, default_value_t = 0)]
     pub seed: u64,
     /// Values that go by the model that is trained, and where they come from.
     #[arg(skip)]
@@ -109,7 +109,7 @@ pub struct ComputeArgs {
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
     /// Benchmark: a set of problems
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, add = InSummary, value_enum, default_value_t)]
     pub benchmark: Benchmark,
     /// Folder that holds gsm8k/ and svamp/ as published
     #[arg(long, value_name = "DIR", env = "RL_DATA_DIR")]
@@ -123,7 +123,7 @@ pub struct DataArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extra: Option<PathBuf>,
     /// Use only the first N problems of a split
-    #[arg(long, add = Fixed::OnceLabelled, add = Effect::with("benchmark", &["gsm8k", "svamp"]).in_command("pretrain"), value_name = "N", value_parser = positive)]
+    #[arg(long, add = InSummary, add = Fixed::OnceLabelled, add = Effect::with("benchmark", &["gsm8k", "svamp"]).in_command("pretrain"), value_name = "N", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Format of the prompt
@@ -146,11 +146,11 @@ pub struct DataArgs {
 pub struct InitArgs {
     /// Model to start from: a checkpoint, run directory, Hugging Face folder, PEFT adapter folder, GGUF file or
     /// hf:OWNER/NAME [default: one made for the benchmark and kept under runs/]
-    #[arg(long, add = Fixed::Path, value_name = "PATH")]
+    #[arg(long, add = InSummary, add = Fixed::Path, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// Size of the model that is made if --init is not given
-    #[arg(long, add = Fixed::Value, default_value = "tiny", value_parser = model_size())]
+    #[arg(long, add = InSummary, add = Fixed::Value, default_value = "tiny", value_parser = model_size())]
     pub model: ModelSize,
 }
 

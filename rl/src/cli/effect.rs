@@ -97,6 +97,19 @@ pub enum Fixed {
 
 impl ArgExt for Fixed {}
 
+/// A flag that the one-line summary of a run shows: `#[arg(long, add = InSummary)]`.
+#[derive(Clone, Copy, Debug)]
+pub struct InSummary;
+
+impl ArgExt for InSummary {}
+
+/// The keys of the flags that a summary of a run with this configuration shows.
+pub fn summary_keys<C: clap::Args>() -> Vec<String> {
+    let command = C::augment_args(clap::Command::new(""));
+    let shown = command.get_arguments().filter(|argument| argument.get::<InSummary>().is_some());
+    shown.map(|argument| argument.get_id().to_string()).collect()
+}
+
 /// A fixed flag of a command: its key in `config.toml`, and whether it has an effect with the values of a table.
 pub(crate) struct FixedFlag {
     pub(crate) key: String,

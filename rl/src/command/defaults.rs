@@ -5,6 +5,7 @@ use crate::{
     cli::{
         args::ResolvedFlag,
         defaults::{Configuration, Target, declared, table},
+        effect::summary_keys,
     },
     training::dry_run,
 };
@@ -23,6 +24,7 @@ pub(super) struct Defaults {
     /// As the flags declare them.
     declared: fn() -> Table,
     of: fn(Target) -> Table,
+    summary_keys: fn() -> Vec<String>,
 }
 
 impl Defaults {
@@ -30,7 +32,12 @@ impl Defaults {
         fn written(config: impl Configuration) -> Table {
             table(&config).expect("flags are numbers, texts and switches")
         }
-        Self { command, declared: || written(declared::<C>()), of: |target| written(C::defaults(target)) }
+        Self {
+            command,
+            declared: || written(declared::<C>()),
+            of: |target| written(C::defaults(target)),
+            summary_keys: summary_keys::<C>,
+        }
     }
 
     /// Flags whose default depends on the size of the model made on demand.
@@ -95,6 +102,12 @@ pub(super) fn apply(all: &[Defaults], mut program: clap::Command, target: Option
         program = program.mut_subcommand(defaults.command, |command| defaults.apply(command, target));
     }
     program
+}
+
+/// The settings that the summary of a run shows, by the first line of its `config.toml`: `rl ppo`, or `part of rl ei`.
+pub(super) fn summary_keys_of(all: &[Defaults], heading: &str) -> Vec<String> {
+    let name = heading.rsplit(' ').next().unwrap_or_default();
+    all.iter().find(|defaults| defaults.command == name).map(|defaults| (defaults.summary_keys)()).unwrap_or_default()
 }
 
 /// The model that a command line trains.

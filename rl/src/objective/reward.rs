@@ -1,6 +1,6 @@
 //! Rewards of a completion, one per token. Pure functions: no model, no random numbers.
 
-use crate::cli::effect::Effect;
+use crate::cli::effect::{Effect, InSummary};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use data::{Problem, ReferenceSteps, Tokenizer, prefix_ends};
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Objective")]
 pub struct RewardArgs {
     /// Reward of a completion
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, add = InSummary, value_enum, default_value_t)]
     pub reward: RewardKind,
     /// Reward of a correct answer, on the last token
     #[arg(long, default_value_t = 1.0)]

@@ -37,26 +37,6 @@ const RENAMED: [(&str, &str); 1] = [("time/look_s", "time/log_probs_s")];
 /// Files by which a run directory is recognised.
 const FILES: [&str; 5] = ["config.toml", "metrics.jsonl", "samples.jsonl", "eval.json", INITIAL_REPORT];
 
-/// The configuration keys shown in a summary.
-const SUMMARY_KEYS: [&str; 16] = [
-    "benchmark",
-    "model",
-    "init",
-    "reward",
-    "steps",
-    "rounds",
-    "epochs",
-    "questions",
-    "samples",
-    "batch_size",
-    "learning_rate",
-    "kl_coefficient",
-    "kl_target",
-    "temperature",
-    "limit",
-    "seed",
-];
-
 impl RunFiles {
     /// Reads a run directory; a file that is not there yet is empty.
     ///
@@ -86,9 +66,9 @@ impl RunFiles {
         })
     }
 
-    /// One line: the command and the most important settings.
-    pub fn summary(&self) -> String {
-        let settings = SUMMARY_KEYS.iter().filter_map(|key| Some(format!("{key} {}", plain(self.config.get(*key)?))));
+    /// One line: the command, and the settings of `keys` that it has.
+    pub fn summary(&self, keys: &[String]) -> String {
+        let settings = keys.iter().filter_map(|key| Some(format!("{key} {}", plain(self.config.get(key)?))));
         self.command.iter().cloned().chain(settings).collect::<Vec<_>>().join(" · ")
     }
 

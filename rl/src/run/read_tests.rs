@@ -65,7 +65,7 @@ fn a_run_that_has_only_begun_is_read() {
     fs::write(folder.path().join("config.toml"), "steps = 3\n").unwrap();
     let files = RunFiles::read(folder.path()).unwrap();
     assert_eq!((files.last_step(), files.command.clone(), files.reports.len()), (None, None, 0));
-    assert_eq!(files.summary(), "steps 3");
+    assert_eq!(files.summary(&["steps".to_string()]), "steps 3");
     assert!(samples_over_steps(folder.path(), 400).unwrap().is_empty());
 }
 

@@ -5,7 +5,7 @@
 
 use crate::{
     cli::args::{DataArgs, RunArgs},
-    cli::effect::Effect,
+    cli::effect::{Effect, InSummary},
     run::metrics::Metrics,
     run::read::json_lines,
     run::{Blocks, Run},
@@ -26,10 +26,10 @@ use std::{path::Path, time::Instant};
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// Solutions sampled per training question
-    #[arg(long, add = Effect::unless_given("from-samples"), value_name = "K", default_value_t = 8, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = InSummary, add = Effect::unless_given("from-samples"), value_name = "K", default_value_t = 8, value_parser = crate::cli::args::positive)]
     pub samples: usize,
     /// Sampling temperature
-    #[arg(long, default_value_t = 0.7, value_parser = crate::cli::args::temperature)]
+    #[arg(long, add = InSummary, default_value_t = 0.7, value_parser = crate::cli::args::temperature)]
     pub temperature: f64,
     /// Solved problems shown before each question (few-shot prompt), for a policy without fine-tuning
     #[arg(long, value_name = "N", default_value_t = 0)]

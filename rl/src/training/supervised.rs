@@ -3,6 +3,7 @@
 
 use crate::{
     cli::args::{RunArgs, not_negative},
+    cli::effect::InSummary,
     objective::loss::negative_log_likelihood,
     run::metrics::Metrics,
     run::{Reason, Run, TrainerState, last_folder, stops_after},
@@ -26,17 +27,17 @@ use std::{fs, path::Path, time::Instant};
 #[command(next_help_heading = "Optimisation")]
 pub struct FitArgs {
     /// Optimiser steps [default: as many as --epochs needs]
-    #[arg(long, value_name = "N", value_parser = crate::cli::args::positive)]
+    #[arg(long, add = InSummary, value_name = "N", value_parser = crate::cli::args::positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
     /// Passes over the examples, if --steps is not given
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, add = InSummary, default_value_t = 1.0)]
     pub epochs: f64,
     /// Examples per optimiser step
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = InSummary, value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
     pub batch_size: usize,
     /// Peak learning rate, reached after the warm-up
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, add = InSummary, default_value_t = 1e-3)]
     pub learning_rate: f64,
     /// Final learning rate as a share of the peak, at the end of the cosine schedule
     #[arg(long, default_value_t = 0.1)]

@@ -3,6 +3,7 @@
 
 pub mod chart;
 
+use crate::cli::effect::summary_keys;
 use crate::run::{
     Run,
     read::{RunFiles, plain, readable, samples_over_steps},
@@ -25,8 +26,8 @@ const MAX_SAMPLE_BYTES: usize = 600_000;
 const TEMPLATE: &str = include_str!("report.html.jinja");
 
 /// Writes `report.html`, the last thing a run does. Training is finished by then, so a failure is only a warning.
-pub fn finish(run: &Run) -> PathBuf {
-    if let Err(error) = write_report(run.dir()) {
+pub fn finish<C: clap::Args>(run: &Run) -> PathBuf {
+    if let Err(error) = write_report(run.dir(), &summary_keys::<C>()) {
         tracing::warn!("no report.html: {error:#}");
     }
     run.dir().to_path_buf()
@@ -81,14 +82,14 @@ struct ShownSample {
 ///
 /// # Errors
 /// A directory that is not a run, a malformed file, a full disk.
-pub fn write_report(dir: &Path) -> Result<PathBuf> {
-    let text = render(&page(dir)?)?;
+pub fn write_report(dir: &Path, summary_keys: &[String]) -> Result<PathBuf> {
+    let text = render(&page(dir, summary_keys)?)?;
     let path = dir.join("report.html");
     eval::write_whole(&path, text.as_bytes())?;
     Ok(path)
 }
 
-fn page(dir: &Path) -> Result<Page> {
+fn page(dir: &Path, summary_keys: &[String]) -> Result<Page> {
     let files = RunFiles::read(dir)?;
     let (charts, constant) = charts(&files.curves)?;
     let samples = within_size(samples_over_steps(dir, MAX_SAMPLES)?);
@@ -96,7 +97,7 @@ fn page(dir: &Path) -> Result<Page> {
     let name = dir.canonicalize().ok().and_then(|dir| Some(dir.file_name()?.to_string_lossy().into_owned()));
     Ok(Page {
         title: name.unwrap_or_else(|| "run".into()),
-        summary: files.summary(),
+        summary: files.summary(summary_keys),
         last_step: files.last_step(),
         table: table(&files.reports),
         reward_model: files.reward_model.as_ref().map(eval::OrmReport::text),

@@ -47,12 +47,16 @@ const CHART_HEIGHT: u32 = 32;
 
 /// Prints a run's configuration in short, its curves, its table and samples of it.
 ///
+/// `keys_of` a command are the settings that the summary shows.
+///
 /// # Errors
 /// A directory that is not a run, a malformed file, a metric or step that the run does not have.
-pub fn run(config: &InspectConfig) -> Result<()> {
-    let mut text = describe(config)?;
+pub fn run(config: &InspectConfig, keys_of: impl Fn(&str) -> Vec<String>) -> Result<()> {
+    let files = RunFiles::read(&config.dir)?;
+    let keys = files.command.as_deref().map(keys_of).unwrap_or_default();
+    let mut text = describe(config, &files, &keys)?;
     if config.html {
-        writeln!(text, "\nreport: {}", html::write_report(&config.dir)?.display())?;
+        writeln!(text, "\nreport: {}", html::write_report(&config.dir, &keys)?.display())?;
     }
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         // The reader of a pipe, such as `head`, may have closed it.
@@ -62,11 +66,10 @@ pub fn run(config: &InspectConfig) -> Result<()> {
 }
 
 /// All that is printed.
-fn describe(config: &InspectConfig) -> Result<String> {
-    let files = RunFiles::read(&config.dir)?;
+fn describe(config: &InspectConfig, files: &RunFiles, keys: &[String]) -> Result<String> {
     let names = if config.metric.is_empty() { summary_metrics(&files.curves) } else { config.metric.clone() };
     let mut text = format!("{}\n", config.dir.display());
-    let summary = files.summary();
+    let summary = files.summary(keys);
     if !summary.is_empty() {
         writeln!(text, "{}", printable(&summary))?;
     }

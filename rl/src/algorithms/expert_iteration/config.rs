@@ -4,7 +4,7 @@ use crate::{
     algorithms::sft::{EVAL_EVERY, fine_tuning},
     cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     cli::defaults::{Configuration, Target, declared},
-    cli::effect::Fixed,
+    cli::effect::{Fixed, InSummary},
     run,
     run::lock::Lock,
     sampling::deduplicate::Deduplicate,
@@ -64,13 +64,13 @@ pub struct EiConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
     /// Maximum number of rounds; fewer if validation accuracy saturates
-    #[arg(long, help_heading = "Sampling", value_name = "N", default_value_t = 4, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "N", default_value_t = 4, value_parser = crate::cli::args::positive)]
     pub rounds: usize,
     /// Solutions sampled per question and round; the paper uses 96
-    #[arg(long, help_heading = "Sampling", value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
     pub samples: usize,
     /// Sampling temperature
-    #[arg(long, help_heading = "Sampling", default_value_t = 1.0, value_parser = crate::cli::args::temperature)]
+    #[arg(long, add = InSummary, help_heading = "Sampling", default_value_t = 1.0, value_parser = crate::cli::args::temperature)]
     pub temperature: f64,
     /// Solved problems shown before each question in round 1, with --start base
     #[arg(long, help_heading = "Sampling", value_name = "N", default_value_t = SHOTS)]

@@ -3,7 +3,7 @@
 use crate::{
     cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
     cli::defaults::{Configuration, Target, declared},
-    cli::effect::{Effect, Fixed},
+    cli::effect::{Effect, Fixed, InSummary},
     objective::advantage::AdvantageKind,
     objective::reward::{OrmScore, RewardArgs, RewardKind},
     run,
@@ -48,19 +48,19 @@ pub struct PpoConfig {
     #[serde(flatten)]
     pub eval: EvalArgs,
     /// PPO steps; each samples, then makes --ppo-epochs passes of updates
-    #[arg(long, help_heading = "Sampling", value_name = "N", default_value_t = 36, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "N", default_value_t = 36, value_parser = crate::cli::args::positive)]
     pub steps: usize,
     /// Questions per step
-    #[arg(long, help_heading = "Sampling", value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
     pub questions: usize,
     /// Solutions sampled per question
-    #[arg(long, help_heading = "Sampling", value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
     pub samples: usize,
     /// Solved problems shown before each question (few-shot prompt), for a policy without fine-tuning
     #[arg(long, help_heading = "Sampling", value_name = "N", default_value_t = 0)]
     pub shots: usize,
     /// Sampling temperature; also divides the logits of policy and reference in the losses
-    #[arg(long, help_heading = "Sampling", default_value_t = 0.7, value_parser = positive_temperature)]
+    #[arg(long, add = InSummary, help_heading = "Sampling", default_value_t = 0.7, value_parser = positive_temperature)]
     pub temperature: f64,
     /// Refused: PPO's ratios need the full distribution
     #[arg(long, hide = true)]
@@ -88,7 +88,7 @@ pub struct PpoConfig {
     #[arg(long, help_heading = "Optimisation", value_name = "N", default_value_t = 128, value_parser = crate::cli::args::positive)]
     pub mini_batch: usize,
     /// Peak learning rate
-    #[arg(long, help_heading = "Optimisation", default_value_t = 2e-4)]
+    #[arg(long, add = InSummary, help_heading = "Optimisation", default_value_t = 2e-4)]
     pub learning_rate: f64,
     /// Peak learning rate of the critic
     #[arg(long, help_heading = "Optimisation", add = CRITIC_ONLY, default_value_t = 2e-3)]
@@ -103,10 +103,10 @@ pub struct PpoConfig {
     #[arg(long, help_heading = "Optimisation", default_value_t = 1.0)]
     pub max_grad_norm: f64,
     /// β: coefficient of the KL penalty to the reference, in reward per nat
-    #[arg(long, help_heading = "Objective", default_value_t = 0.05)]
+    #[arg(long, add = InSummary, help_heading = "Objective", default_value_t = 0.05)]
     pub kl_coefficient: f64,
     /// Adapt β so that the KL divergence of a completion approaches this many nats [default: β is constant]
-    #[arg(long, help_heading = "Objective", add = Effect::if_given("kl-coefficient"), value_name = "NATS")]
+    #[arg(long, add = InSummary, help_heading = "Objective", add = Effect::if_given("kl-coefficient"), value_name = "NATS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl_target: Option<f64>,
     /// Number of samples over which β changes by at most 22 %; at least the samples of a step

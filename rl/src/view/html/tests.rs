@@ -9,7 +9,7 @@ fn run_dir() -> tempfile::TempDir {
 }
 
 fn report_of(dir: &Path) -> String {
-    fs::read_to_string(write_report(dir).unwrap()).unwrap()
+    fs::read_to_string(write_report(dir, &summary_keys::<crate::algorithms::ppo::PpoConfig>()).unwrap()).unwrap()
 }
 
 #[test]

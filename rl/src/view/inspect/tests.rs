@@ -1,5 +1,6 @@
 use super::*;
 use crate::run::fixture::write_run;
+use crate::{algorithms::ppo::PpoConfig, cli::effect::summary_keys};
 use std::{fs, path::Path};
 
 fn config(dir: &Path) -> InspectConfig {
@@ -12,10 +13,15 @@ fn run_dir() -> tempfile::TempDir {
     folder
 }
 
+/// As [`describe`], with the summary of PPO.
+fn shown(config: &InspectConfig) -> Result<String> {
+    describe(config, &RunFiles::read(&config.dir)?, &summary_keys::<PpoConfig>())
+}
+
 #[test]
 fn a_run_is_told_from_its_command_to_its_last_samples() {
     let folder = run_dir();
-    let text = describe(&InspectConfig { wrong: true, step: Some(10), ..config(folder.path()) }).unwrap();
+    let text = shown(&InspectConfig { wrong: true, step: Some(10), ..config(folder.path()) }).unwrap();
     let places: Vec<usize> = [
         "rl ppo · benchmark synthetic · steps 20",
         "last step: 20",
@@ -39,10 +45,10 @@ fn a_run_is_told_from_its_command_to_its_last_samples() {
 #[test]
 fn the_samples_of_the_last_step_are_shown_without_a_flag() {
     let folder = run_dir();
-    let text = describe(&InspectConfig { samples: 2, right: true, ..config(folder.path()) }).unwrap();
+    let text = shown(&InspectConfig { samples: 2, right: true, ..config(folder.path()) }).unwrap();
     assert_eq!(text.matches('✓').count(), 2, "{text}");
     assert!(text.contains("step 20: 16 samples, 15 of them correct"), "{text}");
-    let none = describe(&InspectConfig { right: true, step: Some(1), ..config(folder.path()) }).unwrap();
+    let none = shown(&InspectConfig { right: true, step: Some(1), ..config(folder.path()) }).unwrap();
     assert!(none.contains("none of them is correct"), "{none}");
 }
 
@@ -50,9 +56,9 @@ fn the_samples_of_the_last_step_are_shown_without_a_flag() {
 fn a_metric_or_step_that_is_not_there_is_an_error_that_says_what_is() {
     let folder = run_dir();
     let metric = InspectConfig { metric: vec!["reward".into()], ..config(folder.path()) };
-    let error = describe(&metric).unwrap_err().to_string();
+    let error = shown(&metric).unwrap_err().to_string();
     assert!(error.contains("`reward`") && error.contains("reward/mean"), "{error}");
-    let error = describe(&InspectConfig { step: Some(99), ..config(folder.path()) }).unwrap_err().to_string();
+    let error = shown(&InspectConfig { step: Some(99), ..config(folder.path()) }).unwrap_err().to_string();
     assert!(error.contains("step 99") && error.contains("from 1 to 20"), "{error}");
 }
 
@@ -63,9 +69,9 @@ fn a_supervised_run_has_curves_and_no_samples() {
         (1..30).map(|step| format!("{{\"step\":{step},\"loss\":{}}}\n", 3.0 / f64::from(step))).collect();
     fs::write(folder.path().join("metrics.jsonl"), lines).unwrap();
     fs::write(folder.path().join("samples.jsonl"), "").unwrap();
-    let text = describe(&config(folder.path())).unwrap();
+    let text = shown(&config(folder.path())).unwrap();
     assert!(text.contains("loss: 3 -> 0.1034") && text.ends_with("no samples\n"), "{text}");
-    let error = describe(&InspectConfig { right: true, ..config(folder.path()) }).unwrap_err().to_string();
+    let error = shown(&InspectConfig { right: true, ..config(folder.path()) }).unwrap_err().to_string();
     assert!(error.contains("no samples"), "{error}");
 }
 
