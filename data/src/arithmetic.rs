@@ -1,4 +1,5 @@
-//! The exact value of a calculation as it is written. Independent of solutions.
+//! The exact value of a calculation as it is written. Independent of solutions. The reader is written by hand: some fifty lines that bound
+//! how deep brackets nest and keep fractions exact.
 
 use crate::answer::rational::Answer;
 

@@ -1,4 +1,5 @@
-//! How this process uses memory and processor time. Independent of tensors.
+//! How this process uses memory and processor time. Independent of tensors. `libc` is needed for the allocator, and gives the processor
+//! time with one more call, so there is no crate for that.
 
 /// Makes the C library's allocator keep freed pages. A training step frees and takes the same large temporaries again
 /// and again; by default each goes back to the kernel and is faulted in and zeroed anew. Call it first in `main`.

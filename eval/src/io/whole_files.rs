@@ -1,4 +1,6 @@
 //! Files that are written whole or not at all, and outputs that are not regular files: devices, pipes, links.
+//!
+//! Not `tempfile`'s `persist`: its names are random, so each kill would leave a file behind; a fixed name is overwritten by the next attempt.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::{
