@@ -281,8 +281,8 @@ fn labels_of_steps_tell_good_lines_from_bad_ones_where_the_outcome_of_the_whole_
     write_gsm8k(&truth, &right, &right).unwrap();
     write_random_model(&base, &mixed, 1).unwrap();
     sft(&base, &policy, &mixture, &["--max-new-tokens=24", "--test-problems=0"]);
-    // Deduplicator right and wrong solutions are learnt alike, so each first line stands before as many right ones as wrong ones: the
-    // outcome says nothing of it. Its fresh completions do.
+    // As many distinct right solutions as wrong ones are trained on, so each first line comes before as many right ones as wrong ones:
+    // the outcome does not distinguish first lines. Fresh completions do.
     let of = |labels: &str| {
         let run = rcrl(folder.path(), &base, &policy, &truth, labels);
         [Goal::Good, Goal::Bad].map(|goal| sure_and_right(&run, &truth, goal))

@@ -2,7 +2,7 @@
 //!
 //! A step samples K solutions of some questions, rewards them, computes log-probabilities and values with policy,
 //! reference and critic in one pass without gradients, and then makes several passes over them with the clipped losses
-//! of `loss.rs`. Where we deviate from the paper: small models are fine-tuned in full (unless `--lora-rank` says
+//! of `objective/loss.rs`. Where we deviate from the paper: small models are fine-tuned in full (unless `--lora-rank` says
 //! otherwise) at a larger learning rate; only the critic is trained in the first steps; λ is 1, not 0.95, because
 //! solutions are short; the critic's branch is one block of four, not four of thirty-two. Losses are means over the
 //! tokens of an update, also with `--advantage group`, where GRPO takes the mean of each sample first. Where
@@ -51,7 +51,8 @@ pub use config::{PpoConfig, check, dry_run, lock_run};
 /// Trains, evaluates before and after on the test split, and writes a run directory; returns its path.
 ///
 /// # Errors
-/// An `init` or `orm` that cannot be used, a full disk, an interrupt, a policy that falls apart.
+/// An `init` or `orm` that cannot be used, a full disk, an interrupt, losses that are not finite, a ratio or KL divergence that is
+/// impossible.
 pub fn train(
     config: &PpoConfig,
     init: &Path,
@@ -153,7 +154,7 @@ impl Trainer {
         Ok((rollouts, seen))
     }
 
-    /// Several passes over the rollouts of a step; [`StepAdvantages::mean_abs`].
+    /// Makes several passes over the rollouts of a step; returns the mean absolute advantage of each question.
     fn update(
         &mut self,
         rollouts: &[Rollout],
@@ -297,7 +298,7 @@ impl Row for Sample<'_> {
     }
 }
 
-/// What a step learns from its rollouts. Rows of `advantages` and `returns` have an entry per token.
+/// The advantages and returns of the rollouts of a step. Each row has an entry per response token.
 struct StepAdvantages {
     advantages: Vec<Vec<f32>>,
     returns: Vec<Vec<f32>>,
@@ -305,7 +306,7 @@ struct StepAdvantages {
     mean_abs: Vec<f64>,
 }
 
-/// StepAdvantages and returns of every rollout, with the KL penalty in its rewards. StepAdvantages of a critic are whitened.
+/// Advantages and returns of every rollout, with the KL penalty in its rewards. Advantages of a critic are whitened.
 fn compute_advantages(rollouts: &[Rollout], beta: f64, config: &PpoConfig) -> StepAdvantages {
     let penalised = |r: &Rollout| with_kl_penalty(&r.sampled.rewards, &r.log_probs, &r.ref_log_probs, beta as f32);
     let (mut advantages, returns): (Vec<Vec<f32>>, Vec<Vec<f32>>) = match config.has_critic() {

@@ -212,7 +212,7 @@ fn set_up(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems, de
     Ok(Setup { config, sampler, learner, run, resumed: (step > 0).then_some(state) })
 }
 
-/// Deduplicator complete solutions, with so many correct ones per wrong one; they are drawn at random.
+/// Distinct complete solutions, `right_per_wrong` correct ones per wrong one, drawn at random.
 fn mixture(samples: &[Sample], right_per_wrong: f64, seed: u64) -> Result<Vec<&Sample>> {
     let mut known = HashSet::new();
     let whole = samples.iter().filter(|sample| sample.finish == Finish::Stop && !sample.completion.trim().is_empty());

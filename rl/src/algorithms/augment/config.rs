@@ -107,7 +107,7 @@ pub fn lock_run(config: &AugmentConfig) -> Result<Option<Lock>> {
     Ok(lock)
 }
 
-/// Deduplicator complete solutions that have an answer and correct calculations. A wrong operation may be correct for
+/// Distinct complete solutions that have an answer and correct calculations. A wrong operation may be correct for
 /// another question; a wrong calculation is correct for none.
 pub(super) fn distinct_solutions(samples: &[Sample]) -> Vec<(String, Answer)> {
     let mut known = HashSet::new();
