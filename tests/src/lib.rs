@@ -18,7 +18,7 @@ pub type Solved = (String, String);
 /// Writes problems as GSM8K's authors publish theirs, for `--benchmark gsm8k --data-dir FOLDER`.
 ///
 /// # Errors
-/// What the file system says.
+/// Errors of the file system.
 pub fn write_gsm8k(folder: &Path, train: &[Solved], test: &[Solved]) -> Result<()> {
     fs::create_dir_all(folder.join("gsm8k"))?;
     for (name, problems) in [("train", train), ("test", test)] {
@@ -31,7 +31,7 @@ pub fn write_gsm8k(folder: &Path, train: &[Solved], test: &[Solved]) -> Result<(
 /// Makes a folder with a model of width 64 and two blocks, random weights, and a tokenizer that was trained on the problems.
 ///
 /// # Errors
-/// What the file system says.
+/// Errors of the file system.
 pub fn write_random_model(folder: &Path, problems: &[Solved], seed: u64) -> Result<()> {
     let texts: Vec<String> =
         problems.iter().map(|(question, solution)| question_prompt(question) + &completion_text(solution)).collect();

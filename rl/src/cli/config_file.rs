@@ -78,7 +78,7 @@ fn configuration_of_run(run: &Path, command: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// The configuration that a file holds; flags that it does not have are those that are declared.
+/// The configuration in a file; a flag that the file does not have keeps its declared default.
 ///
 /// # Errors
 /// A missing or malformed file, a key that is not a flag, a value out of range.
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_goes_on_from_a_checkpoint_that_is_named_by_its_folder() {
+    fn a_run_resumes_from_a_checkpoint_that_is_named_by_its_folder() {
         let folder = tempfile::tempdir().unwrap();
         let step = folder.path().join("run/checkpoints/step-000002");
         std::fs::create_dir_all(&step).unwrap();

@@ -31,11 +31,11 @@ pub(super) const VERIFIED: &str = "verified.jsonl";
 /// Make more training problems by backtranslation
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct AugmentConfig {
-    /// Where, and with what.
+    /// Run directory, seed and device.
     #[command(flatten)]
     #[serde(flatten)]
     pub run: RunArgs,
-    /// Which problems.
+    /// Benchmark and problems.
     #[command(flatten)]
     #[serde(flatten)]
     pub data: DataArgs,
@@ -43,7 +43,7 @@ pub struct AugmentConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub init: InitArgs,
-    /// How long and how fast the backward model learns.
+    /// Optimisation of the backward model.
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,

@@ -31,11 +31,11 @@ const ORM_THRESHOLD: f64 = 0.5;
 /// Improve a policy by Expert Iteration
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct EiConfig {
-    /// Where, and with what.
+    /// Run directory, seed and device.
     #[command(flatten)]
     #[serde(flatten)]
     pub run: RunArgs,
-    /// Which problems.
+    /// Benchmark and problems.
     #[command(flatten)]
     #[serde(flatten)]
     pub data: DataArgs,
@@ -47,7 +47,7 @@ pub struct EiConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub lora: LoraArgs,
-    /// How long and how fast to learn in each round.
+    /// Optimisation of each round.
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,

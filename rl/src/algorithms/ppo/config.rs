@@ -35,7 +35,7 @@ pub struct PpoConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub data: DataArgs,
-    /// What to start from.
+    /// The model to start from.
     #[command(flatten)]
     #[serde(flatten)]
     pub init: InitArgs,

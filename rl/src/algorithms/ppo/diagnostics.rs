@@ -31,7 +31,7 @@ pub struct RolloutStats {
     pub mean_length: f64,
     /// Largest number of tokens.
     pub max_length: usize,
-    /// Share of samples that were cut off at the longest length.
+    /// Share of samples that were cut off at the maximum length.
     pub truncated: f64,
     /// Share of samples without an answer that can be read.
     pub unparsable: f64,
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rollouts_say_is_a_share_of_samples_or_a_mean_over_tokens() {
+    fn rollout_statistics_are_shares_of_samples_or_means_over_tokens() {
         let mut metrics = Metrics::default();
         RolloutStats::new(&rollouts(), 1.0).write(&mut metrics);
         let metrics = serde_json::to_value(metrics).unwrap();
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_that_is_no_number_is_noticed() {
+    fn a_loss_that_is_not_finite_is_noticed() {
         assert!(part(&[0.0], 0.1).is_finite());
         for broken in [f32::NAN, f32::INFINITY] {
             assert!(!PolicyStats::of_parts(&[part(&[0.0], 0.1), part(&[0.0], broken)], 2).is_finite());

@@ -90,7 +90,7 @@ fn weights(trainer: &Trainer) -> Vec<f32> {
 }
 
 #[test]
-fn an_update_on_samples_of_the_policy_itself_is_let_through() {
+fn an_update_on_samples_of_the_policy_itself_passes_the_checks() {
     let mut begun = begun();
     let before = weights(&begun.trainer);
     let metrics = update(&mut begun).unwrap();
@@ -110,12 +110,12 @@ fn a_ratio_that_is_not_1_before_any_update_ends_the_run() {
     };
     let error = message(|rollout| rollout.log_probs[0] -= 0.02);
     assert!(error.contains("2.0e-2"), "{error}");
-    // Out of step by one token, as of a shift that is forgotten.
+    // Misaligned by one token, as by a forgotten shift.
     message(|rollout| rollout.log_probs.rotate_left(1));
 }
 
 #[test]
-fn another_reference_than_the_policy_that_the_run_starts_from_ends_it() {
+fn a_reference_that_is_not_the_starting_policy_ends_the_run() {
     let Begun { config, mut trainer, .. } = begun();
     trainer.reference = random_model(trainer.tokenizer.vocab_size(), 2);
     let error = collect(&trainer, 0, &config).unwrap_err().to_string();
@@ -145,7 +145,7 @@ fn three_updates_in_a_row_that_are_not_finite_end_the_run_and_change_no_weight()
 }
 
 #[test]
-fn two_updates_that_are_not_finite_are_skipped_and_a_finite_one_ends_the_row() {
+fn two_updates_that_are_not_finite_are_skipped_and_a_finite_one_resets_the_count() {
     let mut begun = begun();
     let StepAdvantages { advantages, returns, .. } = compute_advantages(&begun.rollouts, 0.05, &begun.config);
     let rates = Rates::of_step(0, &begun.config);
@@ -165,7 +165,7 @@ fn two_updates_that_are_not_finite_are_skipped_and_a_finite_one_ends_the_row() {
 }
 
 #[test]
-fn rounding_of_short_products_is_let_through_and_rows_out_of_step_are_not() {
+fn rounding_of_low_precision_products_passes_and_misaligned_rows_do_not() {
     let seen = |log_ratios: &[f32]| {
         let k3 = |x: f32| f64::from(x).exp_m1() - f64::from(x);
         let ratios = log_ratios.iter().map(|x| x.exp());
