@@ -109,7 +109,7 @@ impl Ppo {
         Tensor::from_data(TensorData::new(values, [length]), &Device::default())
     }
 
-    /// The same as something that a loss is differentiated by.
+    /// The same, with gradients.
     fn leaf(&self, table: &Table) -> Tensor<1> {
         self.flat(table).autodiff().require_grad()
     }

@@ -75,8 +75,7 @@ pub fn curve(run: &Path, metric: &str) -> Result<Vec<f64>> {
     Ok(lines.iter().filter_map(|line| line.get(metric)?.as_f64()).collect())
 }
 
-/// The text of `metrics.jsonl` without what was measured by a clock, or tells of the memory that was used: `time/*` and
-/// `rollout/tokens_per_s`.
+/// The text of `metrics.jsonl` without times, speeds and memory: `time/*` and `rollout/tokens_per_s`.
 ///
 /// # Errors
 /// A run without metrics, or a malformed line.
@@ -91,7 +90,7 @@ pub fn metrics_without_clocks(run: &Path) -> Result<String> {
     Ok(kept)
 }
 
-/// Mean of some values; not a number where there are none.
+/// Mean of some values; NaN if there are none.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
