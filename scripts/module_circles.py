@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Finds circles among the modules of the crates that are given by name: `module_circles.py data model eval rl scripts`.
+"""Finds circles among the modules, and among the topmost modules, of the crates that are given by name: `module_circles.py data model eval rl scripts`.
 
 Reads the paths that a file uses (`use`, and `crate::`, `self::` or `super::` inside an expression), without tests. An edge leads from
 the module of a file to the module that declares the name; a name that a module only re-exports belongs to where it is declared. A
@@ -7,6 +7,7 @@ parent that uses its children is no circle, a child that uses what its parent de
 
 `cargo modules dependencies --acyclic` (0.27) cannot be used for this: it reports each type and its own methods as a circle."""
 
+import collections
 import pathlib
 import re
 import sys
@@ -133,13 +134,24 @@ def circles(graph: dict) -> list[list]:
     return found
 
 
+def folders(graph: dict) -> dict:
+    """The same edges between the topmost modules; a crate's own root is none of them."""
+    found = collections.defaultdict(set)
+    for module, others in graph.items():
+        found[module[:1]] |= {other[:1] for other in others if module and other} - {module[:1]}
+    return found
+
+
 def main() -> int:
     failed = False
     for crate in sys.argv[1:]:
-        graph = Crate(pathlib.Path(crate) / "src").edges()
-        for component in circles(graph):
+        modules = Crate(pathlib.Path(crate) / "src").edges()
+        both = [("modules", modules, component) for component in circles(modules)]
+        between = folders(modules)
+        both += [("topmost modules", between, component) for component in circles(between)]
+        for kind, graph, component in both:
             failed = True
-            print(f"{crate}: a circle of {len(component)} modules")
+            print(f"{crate}: a circle of {len(component)} {kind}")
             for module in component:
                 others = sorted("::".join(other) or "crate" for other in graph[module] if other in component)
                 print(f"  {'::'.join(module) or 'crate'} -> {', '.join(others)}")

@@ -8,11 +8,10 @@ mod final_part;
 mod format;
 mod number;
 mod plain;
-pub(crate) mod rational;
 
+pub use crate::rational::Answer;
 pub use final_part::own_part;
 pub use format::{AnswerFormat, Ending};
-pub use rational::Answer;
 
 #[cfg(test)]
 mod tests;

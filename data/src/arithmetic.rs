@@ -1,7 +1,7 @@
 //! The exact value of a calculation as it is written. Independent of solutions. The reader is written by hand: some fifty lines that bound
 //! how deep brackets nest and keep fractions exact.
 
-use crate::answer::rational::Answer;
+use crate::rational::Answer;
 
 /// How deep brackets may nest: what a model writes ends in `None`, not in a stack overflow.
 const MAX_DEPTH: usize = 64;

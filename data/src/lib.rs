@@ -13,6 +13,8 @@ mod labelled;
 mod load;
 pub mod problem;
 pub mod prompt;
+mod prompt_style;
+mod rational;
 pub mod steps;
 pub mod svamp;
 pub mod synthetic;

@@ -6,9 +6,7 @@
 use anyhow::Result;
 use std::ops::Range;
 
-mod style;
-
-pub use style::PromptStyle;
+pub use crate::prompt_style::PromptStyle;
 
 use crate::{Problem, Tokenizer, goal::Goal, own_part};
 

@@ -1,4 +1,4 @@
-//! How good is a policy: sampling, scoring, metrics, reports. Independent of training.
+//! How good a policy is: sampling, scoring, metrics, reports. Independent of training.
 
 mod evaluation;
 mod io;

@@ -35,7 +35,7 @@ enum Command {
     Run(RunArgs),
     /// Score completions from a file; needs no model
     Score(ScoreArgs),
-    /// The difference of two policies on the same problems, with its interval
+    /// Compare two policies on the same problems: the difference of each metric, with a 95 % interval
     Compare(CompareArgs),
     /// Measure how different the correct solutions of a question are
     Diversity(DiversityArgs),
@@ -71,10 +71,10 @@ struct RunArgs {
     /// Use only the first N problems
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
-    /// K, samples of each problem; with 1 only the greedy one, for maj@1 and pass@1 alike
+    /// Samples per problem; with 1 only a greedy sample is drawn, for maj@1 and pass@1
     #[arg(long, value_name = "K", default_value = "96")]
     samples: NonZeroUsize,
-    /// Sampling temperature; maj@1 always uses one greedy sample, and with --samples 1 everything does
+    /// Sampling temperature; maj@1 always uses a greedy sample, and --samples 1 draws no other
     #[arg(long, default_value_t = 0.7, value_parser = temperature)]
     temperature: f64,
     /// Maximum number of tokens per completion
@@ -119,10 +119,10 @@ struct RunArgs {
     /// Device to compute on: auto, cpu, cuda, wgpu
     #[arg(long, default_value = "auto")]
     device: DeviceKind,
-    /// Number type of matrix products: f32 or bf16
+    /// Number format of matrix products: f32 or bf16
     #[arg(long, default_value = "f32")]
     dtype: Dtype,
-    /// No progress bar
+    /// Show no progress bars
     #[arg(long)]
     quiet: bool,
 }

@@ -44,7 +44,7 @@ pub enum Command {
     Rcrl(RcrlConfig),
     /// Make more training problems by backtranslation
     Augment(AugmentConfig),
-    /// ValidationScore at a run in the terminal
+    /// Show a run in the terminal
     Inspect(inspect::InspectConfig),
     /// Complete a prompt
     Generate(generate::GenerateArgs),
@@ -211,12 +211,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_learning_rate_goes_by_the_size_unless_it_is_given() {
+    fn a_learning_rate_depends_on_the_size_unless_it_is_given() {
         let rate = |line: &str| match parse(line.split(' ').map(OsString::from).collect()).unwrap() {
             Command::Sft(config) => config.fit.learning_rate,
             Command::Ei(config) => config.fit.learning_rate,
             Command::Pretrain(config) => config.fit.learning_rate,
-            _ => unreachable!("no other is asked"),
+            _ => unreachable!("no other command is parsed"),
         };
         assert_eq!(["rl sft", "rl sft --model medium", "rl ei --model small"].map(rate), [1.5e-3, 8e-4, 5e-4]);
         assert_eq!(["rl sft --model nano", "rl pretrain --model nano"].map(rate), [2.5e-3, 3e-3]);
@@ -231,16 +231,16 @@ mod tests {
             Command::Ei(config) => config.eval.test_samples,
             Command::Ppo(config) => config.eval.test_samples,
             Command::Rcrl(config) => config.eval.test_samples,
-            _ => unreachable!("no other is asked"),
+            _ => unreachable!("no other command is parsed"),
         };
         assert_eq!(["rl sft", "rl ei", "rl ppo", "rl rcrl"].map(samples), [1, 16, 16, 16]);
     }
 
     #[test]
-    fn the_text_that_a_base_model_reads_goes_by_its_size_unless_it_is_given() {
+    fn the_pretraining_steps_depend_on_the_size_unless_they_are_given() {
         let steps = |line: &str| match parse(line.split(' ').map(OsString::from).collect()).unwrap() {
             Command::Pretrain(config) => config.fit.steps,
-            _ => unreachable!("no other is asked"),
+            _ => unreachable!("no other command is parsed"),
         };
         assert_eq!(["rl pretrain", "rl pretrain --model medium"].map(steps), [Some(2000), Some(4000)]);
         assert_eq!(steps("rl pretrain --model medium --steps 7"), Some(7));

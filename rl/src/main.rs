@@ -1,4 +1,4 @@
-//! The command `rl`: parses, chooses the device, and hands over.
+//! The program `rl`: parses the command line and runs the command.
 
 use rl::command::parse;
 use std::process::ExitCode;

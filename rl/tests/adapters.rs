@@ -1,4 +1,4 @@
-//! Claims about low-rank adapters in every training command: nothing else is learnt, a checkpoint is the base with them added, and
+//! Claims about low-rank adapters in every training command: nothing else is trained, a checkpoint is the base with them added, and
 //! a run that was stopped is the run that never stopped.
 
 mod common;
@@ -29,14 +29,14 @@ fn assert_base_and_adapters(found: &Transformer, checkpoint: &Path, base: &Path)
     assert_eq!(embedding(found), embedding(&weights(base)), "the rest is frozen");
 }
 
-/// What PEFT reads of a checkpoint is a model to start from, its base found by the path that stands in it.
+/// The PEFT folder of a checkpoint is a model to start from; its base is found by the path in it.
 fn assert_adapters_start_what_they_were_saved_of(found: &Transformer, checkpoint: &Path) {
     let (started, found) = (model_tensors(&weights(&checkpoint.join("adapters"))), model_tensors(found));
     let near = |(one, other): (&f32, &f32)| (one - other).abs() < 1e-5;
     assert!(started.iter().all(|(name, tensor)| tensor.values.iter().zip(&found[name].values).all(near)));
 }
 
-/// A run, and the same one stopped after `step` and gone on with; the first of the two.
+/// A run, and the same one stopped after `step` and resumed; returns the first of the two.
 fn stopped_and_straight(
     command: &str,
     step: usize,
@@ -52,7 +52,7 @@ fn stopped_and_straight(
 }
 
 #[test]
-fn ppo_learns_adapters_and_goes_on_with_them() {
+fn ppo_trains_adapters_and_resumes_with_them() {
     let folder = stopped_and_straight("ppo", 3, run_ppo);
     let checkpoint = last(&folder.path().join("straight"));
     assert_base_and_adapters(&weights(&checkpoint), &checkpoint, start());
@@ -60,7 +60,7 @@ fn ppo_learns_adapters_and_goes_on_with_them() {
 }
 
 #[test]
-fn sft_learns_adapters_and_goes_on_with_them() {
+fn sft_trains_adapters_and_resumes_with_them() {
     let folder = stopped_and_straight("sft", 3, run_sft);
     let checkpoint = last(&folder.path().join("straight"));
     assert_base_and_adapters(&weights(&checkpoint), &checkpoint, start());
@@ -68,7 +68,7 @@ fn sft_learns_adapters_and_goes_on_with_them() {
 }
 
 #[test]
-fn return_conditioned_rl_learns_adapters_and_goes_on_with_them() {
+fn return_conditioned_rl_trains_adapters_and_resumes_with_them() {
     let folder = stopped_and_straight("rcrl", 3, run_rcrl);
     let checkpoint = last(&folder.path().join("straight"));
     assert_base_and_adapters(&weights(&checkpoint), &checkpoint, start_with_steps());
@@ -87,7 +87,7 @@ fn a_reward_model_has_adapters_on_its_trunk_and_a_head_of_its_own() {
 }
 
 #[test]
-fn every_round_of_expert_iteration_puts_adapters_on_what_it_starts_from() {
+fn every_round_of_expert_iteration_adds_adapters_to_the_model_it_starts_from() {
     for reset_to in ["base", "last"] {
         let flag = format!("--reset-to={reset_to}");
         let folder = stopped_and_straight("ei", 3, |out, more| run_ei(out, &[more, &[&flag]].concat()));

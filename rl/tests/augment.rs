@@ -1,4 +1,4 @@
-//! Claims about backtranslation as a whole: what is kept is new, has the answer of its solution, and can be learnt from.
+//! Claims about backtranslation as a whole: kept pairs are new, have the answer of their solution, and can be trained on.
 
 mod common;
 
@@ -10,7 +10,7 @@ use rl::{
 };
 use std::{collections::BTreeSet, fs, path::Path};
 
-/// Problems that `rl sft` with these flags learns.
+/// The problems that `rl sft` with these flags trains on.
 fn learnt(flags: &[&str]) -> usize {
     let arguments = ["rl", "sft", "--limit=4"].iter().chain(flags).map(Into::into).collect();
     match parse(arguments).unwrap() {
@@ -20,7 +20,7 @@ fn learnt(flags: &[&str]) -> usize {
 }
 
 #[test]
-fn what_is_kept_is_new_and_is_learnt_with_the_other_problems() {
+fn kept_pairs_are_new_and_are_trained_on_with_the_other_problems() {
     let folder = tempfile::tempdir().unwrap();
     let all = run_augment(&folder.path().join("all"), &["--agree=0"]).unwrap();
     let problems = read_problems(&all.join(FILE)).unwrap();
@@ -37,14 +37,14 @@ fn what_is_kept_is_new_and_is_learnt_with_the_other_problems() {
     }
     assert_eq!(learnt(&[]), 4);
     assert_eq!(learnt(&[&format!("--extra={}", all.join(FILE).display())]), 4 + problems.len());
-    // Solutions that are all right are as good to turn round.
+    // Solutions that are all right can be reversed as well.
     let samples = fs::read_to_string(all.join("samples.jsonl")).unwrap();
     let right: Vec<&str> = samples.lines().filter(|line| line.contains("\"correct\":true")).collect();
     fs::write(folder.path().join("right.jsonl"), right.join("\n")).unwrap();
     let file = format!("--from-samples={}", folder.path().join("right.jsonl").display());
     let of_right = run_augment(&folder.path().join("right"), &["--agree=0", &file]).unwrap();
     assert!(!right.is_empty() && metrics(&of_right)[0]["augment/solutions"].as_u64().unwrap() > 0);
-    // Who asks for agreement keeps a part of the same.
+    // A higher --agree keeps a part of the same pairs.
     let some = run_augment(&folder.path().join("some"), &["--agree=0.5"]).unwrap();
     let kept = |dir: &Path| fs::read_to_string(dir.join(FILE)).unwrap();
     let all = kept(&all);
@@ -62,7 +62,7 @@ fn a_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
     resume("augment", &dir).unwrap();
     assert_same_run(&dir, &straight);
     assert_eq!(fs::read(dir.join(FILE)).unwrap(), fs::read(straight.join(FILE)).unwrap());
-    // Questions and answers that are there are not drawn again: it keeps what they say, whatever it would find now.
+    // Existing questions and answers are not sampled again: they are kept, whatever would be sampled now.
     let verified = dir.join("verified.jsonl");
     let text = fs::read_to_string(&verified).unwrap();
     assert_eq!(text, fs::read_to_string(straight.join("verified.jsonl")).unwrap());

@@ -57,7 +57,7 @@ fn flags_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn flags_that_together_do_something_else_are_told_of() {
+fn flags_with_an_unexpected_effect_together_cause_a_warning() {
     let place = place();
     let told = |more: &[&str]| {
         let output = place.run(&ppo(&[["--dry-run"].as_slice(), more].concat()));
@@ -83,7 +83,7 @@ fn flags_that_together_do_something_else_are_told_of() {
 }
 
 #[test]
-fn a_number_that_cannot_be_meant_is_refused() {
+fn a_number_out_of_range_is_refused() {
     let place = place();
     for flag in ["--learning-rate", "--value-learning-rate", "--max-grad-norm", "--epsilon", "--kl-coefficient"] {
         for value in ["nan", "-1", "inf"] {
@@ -179,10 +179,8 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     place.refuses_usage(&ppo(&["--lora-rank=0"]), &["--lora-rank", "at least 1"]);
 }
 
-// Data
-
 #[test]
-fn data_that_is_not_there_is_named_with_the_flag_that_says_where_it_is() {
+fn missing_data_is_named_with_the_flag_of_its_folder() {
     let place = place();
     for command in [ppo(&["--benchmark=gsm8k"]), sft(&["--benchmark=svamp"])] {
         place.fails(&command, &["pass --data-dir DIR", "RL_DATA_DIR"]);
@@ -257,10 +255,8 @@ fn prompts_that_cannot_be_completed_are_refused() {
     generate(&format!("--prompt={}", "1 ".repeat(600)), &["a prompt has", "context is 512"]);
 }
 
-// Where a run goes
-
 #[test]
-fn a_place_that_cannot_be_written_is_refused_before_anything_is_made() {
+fn a_run_directory_that_cannot_be_written_is_refused_before_anything_is_made() {
     let place = place();
     place.write("taken/note", "mine");
     place.write("file", "mine");
@@ -270,14 +266,14 @@ fn a_place_that_cannot_be_written_is_refused_before_anything_is_made() {
         place.fails(&with("--out=file"), &["file exists already"]);
         place.fails(&with("--out=file/run"), &["cannot make file/run", "another --out"]);
     }
-    // No time is lost on a base model for a run that cannot be.
+    // No base model is made for a run that cannot start.
     place.fails(&["ppo", "--out=taken", "--quiet"], &["taken exists already"]);
     place.fails(&["sft", "--out=taken", "--quiet"], &["taken exists already"]);
     place.fails(&["pretrain", "--out=taken", "--quiet"], &["taken exists already"]);
 }
 
 #[test]
-fn no_model_is_made_for_flags_that_cannot_be() {
+fn no_model_is_made_for_flags_that_are_refused() {
     let place = place();
     for command in ["sft", "orm", "ei", "ppo", "rcrl", "augment"] {
         place.fails(&[command, "--extra=none.jsonl"], &["none.jsonl"]);
@@ -292,7 +288,7 @@ fn no_model_is_made_for_flags_that_cannot_be() {
 }
 
 #[test]
-fn a_model_that_was_made_for_other_problems_is_not_used_without_a_word() {
+fn a_model_that_was_made_for_other_problems_is_refused() {
     let place = place();
     place.write("runs/sft-synthetic-tiny-seed0/finished", "some other problems");
     place.fails(&["ppo"], &["runs/sft-synthetic-tiny-seed0", "other problems", "--init"]);
@@ -357,8 +353,6 @@ fn a_run_whose_checkpoint_was_cut_is_refused_and_stays_as_it_is() {
     }
 }
 
-// Configuration files
-
 #[test]
 fn a_configuration_file_with_a_mistake_is_refused() {
     let place = place();
@@ -390,8 +384,6 @@ fn a_configuration_file_with_a_mistake_is_refused() {
     }
 }
 
-// A full disk, and an interrupt
-
 /// Runs a command that may write no file past a number of blocks: what a full disk does to it, without being root.
 #[cfg(unix)]
 fn with_small_files(place: &Place, blocks: usize, arguments: &[&str]) -> Command {
@@ -413,7 +405,7 @@ fn a_run_that_cannot_write_its_first_file_leaves_no_directory() {
 
 #[test]
 #[cfg(unix)]
-fn a_checkpoint_that_does_not_fit_the_disk_leaves_the_one_before_whole_and_named() {
+fn a_checkpoint_that_does_not_fit_the_disk_leaves_the_one_before_intact_and_named() {
     let place = place();
     let flags = ppo(&["--stop-after=1"]);
     error_of(&place.run(&flags), 1, &["interrupted"]);
@@ -435,7 +427,7 @@ fn a_checkpoint_that_does_not_fit_the_disk_leaves_the_one_before_whole_and_named
 
 #[test]
 #[cfg(target_os = "linux")]
-fn an_output_that_takes_nothing_more_is_an_error() {
+fn a_full_standard_output_is_an_error() {
     let place = place();
     let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     for arguments in [ppo(&["--dry-run"]), vec!["generate", "--init=model", "--prompt=1", "--max-new-tokens=2"]] {
@@ -447,7 +439,7 @@ fn an_output_that_takes_nothing_more_is_an_error() {
 
 #[test]
 #[cfg(unix)]
-fn an_interrupt_leaves_a_checkpoint_that_is_named_loads_and_goes_on() {
+fn an_interrupt_leaves_a_checkpoint_that_is_named_loads_and_resumes() {
     let place = place();
     let flags = ppo(&["--steps=500", "--eval-every=500"]);
     let child = place.command(&flags).stderr(std::process::Stdio::piped()).spawn().unwrap();

@@ -1,4 +1,4 @@
-//! Claims about Expert Iteration as a whole: what a round learns from, and that a run that was stopped is the run that never
+//! Claims about Expert Iteration as a whole: what a round is trained on, and that a run that was stopped is the run that never
 //! stopped.
 
 mod common;
@@ -27,7 +27,7 @@ fn assert_same_run(dir: &Path, straight: &Path) {
 }
 
 #[test]
-fn a_round_learns_every_distinct_right_solution_that_any_round_has_found() {
+fn a_round_is_trained_on_every_distinct_right_solution_of_any_round() {
     let folder = tempfile::tempdir().unwrap();
     let dir = run_ei(&folder.path().join("run"), &[]).unwrap();
     let (samples, metrics) = (samples(&dir), metrics(&dir));
@@ -54,25 +54,25 @@ fn a_round_learns_every_distinct_right_solution_that_any_round_has_found() {
 }
 
 #[test]
-fn without_reference_solutions_a_round_learns_its_own_samples_alone_and_two_chains_are_one() {
+fn without_reference_solutions_a_round_is_trained_on_its_own_samples_and_equal_traces_count_once() {
     let folder = tempfile::tempdir().unwrap();
     let flags = ["--start=base", "--shots=1", "--deduplicate=trace", "--rounds=1"];
     let dir = run_ei(&folder.path().join("run"), &flags).unwrap();
     let samples = samples(&dir);
     let right = samples.iter().filter(|sample| sample.correct && sample.finish == model::Finish::Stop);
-    // The policy writes no calculation: all its right solutions of a question have the same, empty chain.
+    // The policy writes no calculation: all its right solutions of a question have the same, empty trace.
     let questions: BTreeSet<&str> = right.map(|sample| sample.id.as_str()).collect();
     assert_eq!(metrics(&dir)[0]["round/examples"], questions.len());
 }
 
 #[test]
-fn where_no_round_is_better_than_the_start_that_is_the_best_checkpoint_and_the_last_stands_beside_it() {
+fn if_no_round_is_better_than_the_start_it_is_the_best_checkpoint_and_the_last_has_its_own_report() {
     let folder = tempfile::tempdir().unwrap();
     let evaluation = |dir: &Path| -> serde_json::Map<String, serde_json::Value> {
         serde_json::from_slice(&fs::read(dir.join("eval.json")).unwrap()).unwrap()
     };
     let index = |dir: &Path| eval::read_index(&dir.join("checkpoints/index.json")).unwrap();
-    // A policy that does not move is as good as the start, and no gain.
+    // A policy that does not change is as good as the start: no gain.
     let dir = run_ei(&folder.path().join("still"), &["--learning-rate=0", "--patience=1"]).unwrap();
     let lines = metrics(&dir);
     assert_eq!(lines.len(), 1, "it ends after a round without a gain");
@@ -83,11 +83,11 @@ fn where_no_round_is_better_than_the_start_that_is_the_best_checkpoint_and_the_l
     assert_eq!(all.keys().collect::<Vec<_>>(), ["after", "before", "last"]);
     assert_eq!(all["after"]["maj@1"], all["before"]["maj@1"]);
     eval::Policy::load(&dir, &Default::default()).unwrap();
-    // Where the last is the best there is nothing beside it.
+    // If the last checkpoint is the best, it has no report of its own.
     let dir = run_ei(&folder.path().join("one"), &["--rounds=1", "--steps=20", "--eval-every=20"]).unwrap();
     let is_best = index(&dir).best == index(&dir).last;
     assert_eq!(evaluation(&dir).contains_key("last"), !is_best);
-    // A start that was asked after solved problems is evaluated as it was asked.
+    // A starting model with a few-shot prompt is evaluated with that prompt.
     let flags = ["--start=base", "--shots=1", "--learning-rate=0", "--rounds=1"];
     let dir = run_ei(&folder.path().join("base"), &flags).unwrap();
     if index(&dir).best == "step-000000" {
@@ -123,7 +123,7 @@ fn a_run_that_was_stopped_between_rounds_and_resumed_is_the_run_that_never_stopp
     for (name, flags) in [("from-base", vec!["--start=base", "--shots=1"]), ("last", vec!["--reset-to=last"])] {
         let straight = run_ei(&folder.path().join(name), &flags).unwrap();
         let dir = folder.path().join(format!("{name}-stopped"));
-        // A run that ends after its first round, made to go on to the third: it stands between two.
+        // A run that ends after its first round, is resumed for three: it is between two rounds.
         run_ei(&dir, &[flags.as_slice(), &["--rounds=1"]].concat()).unwrap();
         assert_eq!(metrics(&dir).len(), 1);
         common::run(&["ei", &format!("--resume={}", dir.display()), "--quiet", "--rounds=3"]).unwrap();
@@ -133,7 +133,7 @@ fn a_run_that_was_stopped_between_rounds_and_resumed_is_the_run_that_never_stopp
 }
 
 #[test]
-fn a_run_that_died_while_it_sampled_goes_on_from_its_last_checkpoint() {
+fn a_run_that_died_while_it_sampled_resumes_from_its_last_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     let straight = run_ei(&folder.path().join("straight"), &[]).unwrap();
     let dir = folder.path().join("died");
@@ -146,7 +146,7 @@ fn a_run_that_died_while_it_sampled_goes_on_from_its_last_checkpoint() {
 }
 
 #[test]
-fn samples_of_another_runs_first_round_stand_in_for_those_of_round_one() {
+fn samples_of_another_runs_first_round_replace_those_of_round_one() {
     let folder = tempfile::tempdir().unwrap();
     let first = run_ei(&folder.path().join("first"), &["--rounds=1"]).unwrap();
     // As if it had drawn a second round, which sampled from another policy.

@@ -15,9 +15,9 @@ fn peaks(run: &Path) -> Vec<f64> {
 }
 
 #[test]
-#[cfg_attr(not(target_os = "linux"), ignore = "only Linux tells how much memory a process has had")]
+#[cfg_attr(not(target_os = "linux"), ignore = "only Linux reports the peak memory of a process")]
 fn memory_is_flat_over_two_hundred_steps_of_ppo_and_of_sft() {
-    assert!(model::peak_memory_bytes().is_some(), "/proc/self/status does not tell the peak of the memory");
+    assert!(model::peak_memory_bytes().is_some(), "/proc/self/status does not report the peak of the memory");
     model::keep_pages();
     let folder = tempfile::tempdir().unwrap();
     // The smaller peak first: a peak never falls.

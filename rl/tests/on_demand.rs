@@ -1,5 +1,5 @@
-//! Claims about models that commands make for themselves: what such a model is made of is what the command asks for, and another
-//! is not taken in its place. Everything here runs the real program.
+//! Claims about models made on demand: such a model is made from what the command needs, and another is not used in its place.
+//! Everything here runs the real program.
 
 mod common;
 #[path = "common/place.rs"]
@@ -14,7 +14,7 @@ const DATA: [&str; 3] =
 #[test]
 fn a_model_of_other_problems_or_another_precision_is_made_anew_and_named_so() {
     let place = place();
-    // Two bases whose training was stopped: to go on with them takes no time.
+    // Two bases whose training was stopped: to resume them takes no time.
     for (name, more) in
         [("base-svamp-nano-seed0-limit8", &[][..]), ("base-svamp-nano-seed0-bf16-limit8", &["--dtype=bf16"])]
     {
@@ -32,7 +32,7 @@ fn a_model_of_other_problems_or_another_precision_is_made_anew_and_named_so() {
         let output = place.run(&[own.as_slice(), &DATA, more].concat());
         assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"), "{output:?}");
     }
-    // What stands under the names without a limit is of all problems, and is not asked for.
+    // The models under the names without a limit are made from all problems: they are not used.
     for name in ["base-svamp-nano-seed0", "base-svamp-nano-seed0-bf16"] {
         place.write(&format!("runs/{name}/finished"), "of all problems");
     }
@@ -68,7 +68,7 @@ fn a_model_that_is_not_what_its_folder_says_is_refused_and_both_are_named() {
 }
 
 #[test]
-fn a_model_that_was_made_from_another_than_the_one_there_now_is_refused_and_both_are_named() {
+fn a_model_made_from_another_version_of_its_base_is_refused_and_both_are_named() {
     let place = place();
     let fast = ["--model=nano", "--steps=2", "--stop-after=1", "--device=cpu", "--quiet"];
     let begin = |command: &str, out: &str, more: &[&str]| {
@@ -98,7 +98,7 @@ fn a_model_that_was_made_from_another_than_the_one_there_now_is_refused_and_both
         "{written}"
     );
     assert!(run("again").status.success(), "it is taken again");
-    // Another base in the place of the one that the SFT is of.
+    // Another base in place of the one that the SFT model was made from.
     let weights = |run: &str| place.path(run).join("model.safetensors");
     let other = weights("runs/sft-svamp-nano-seed0-limit8-tokens2/checkpoints/step-000002");
     fs::copy(other, weights("runs/base-svamp-nano-seed0-limit8/checkpoints/step-000002")).unwrap();
@@ -108,7 +108,7 @@ fn a_model_that_was_made_from_another_than_the_one_there_now_is_refused_and_both
         "--init",
     ];
     place.fails(&flags.iter().map(String::as_str).collect::<Vec<_>>(), &parts);
-    // What an earlier version has made says nothing of it.
+    // Earlier versions did not record it.
     fs::write(&finished, format!("{}\n", written.lines().next().unwrap())).unwrap();
     assert!(run("earlier").status.success());
 }

@@ -31,12 +31,12 @@ fn a_reward_model_learns_to_tell_right_from_wrong() {
 }
 
 #[test]
-fn a_reward_model_that_goes_on_learning_to_write_tells_right_from_wrong() {
+fn a_reward_model_with_a_language_modelling_loss_tells_right_from_wrong() {
     learns_to_tell_right_from_wrong("--language-modelling=1");
 }
 
 #[test]
-fn a_reward_model_counts_what_a_policy_finds_likely() {
+fn a_reward_model_combines_its_head_with_a_likelihood() {
     let flag = format!("--likelihood-of={}", start().display());
     let likelihood = learns_to_tell_right_from_wrong(&flag).likelihood.unwrap();
     let of_start = Policy::load(start(), &Device::default()).unwrap().model;
@@ -56,7 +56,7 @@ fn learns_to_tell_right_from_wrong(flag: &str) -> RewardModel {
         "--temperature=1.5",
     ];
     let dir = run_orm(start(), &folder.path().join("run"), &flags).unwrap();
-    // So few questions say nothing of those held out: what it has learnt is looked at on the others, after the last step.
+    // So few questions do not generalise to held-out ones: it is evaluated on its training questions, after the last step.
     let last = fs::read_to_string(dir.join("checkpoints/index.json")).unwrap();
     let last: serde_json::Value = serde_json::from_str(&last).unwrap();
     let last = dir.join("checkpoints").join(last["last"].as_str().unwrap());
@@ -92,7 +92,7 @@ fn learns_to_tell_right_from_wrong(flag: &str) -> RewardModel {
 }
 
 #[test]
-fn labels_by_steps_complete_every_distinct_unfinished_prefix_once_and_nothing_that_is_known() {
+fn labels_by_steps_complete_every_distinct_unfinished_prefix_once_and_no_known_outcome() {
     let folder = tempfile::tempdir().unwrap();
     let flags = ["--labels=steps", "--completions=3", "--max-new-tokens=64"];
     let first = run_orm(start_with_steps(), &folder.path().join("first"), &flags).unwrap();
@@ -105,7 +105,7 @@ fn labels_by_steps_complete_every_distinct_unfinished_prefix_once_and_nothing_th
     for line in &counted {
         assert!(samples.iter().any(|sample| sample.id == line.id && sample.completion.starts_with(&line.prefix)));
     }
-    // The same samples and counts again: nothing is left to complete, and the same is learnt.
+    // The same samples and counts again: nothing is left to complete, and the result is the same.
     let (file, prefixes) = (first.join("samples.jsonl"), first.join(FILE));
     let known = [format!("--from-samples={}", file.display()), format!("--from-prefixes={}", prefixes.display())];
     let flags = [flags.as_slice(), &[&known[0], &known[1]]].concat();
@@ -134,7 +134,7 @@ fn labels_by_steps_complete_every_distinct_unfinished_prefix_once_and_nothing_th
 }
 
 #[test]
-fn a_run_that_was_stopped_or_died_goes_on_as_if_it_had_not() {
+fn a_run_that_was_stopped_or_died_resumes_as_if_it_had_not() {
     let folder = tempfile::tempdir().unwrap();
     let labels = ["--labels=steps", "--completions=2", "--step-label=share"];
     let likelihood = format!("--likelihood-of={}", start_with_steps().display());
@@ -189,7 +189,7 @@ fn forget_steps(dir: &Path, first: &Path) {
 }
 
 #[test]
-fn ppo_with_a_reward_model_adds_its_judgement_to_the_reward() {
+fn ppo_with_a_reward_model_adds_its_score_to_the_reward() {
     let folder = tempfile::tempdir().unwrap();
     let orm = run_orm(start(), &folder.path().join("orm"), &["--steps=30", "--learning-rate=4e-3"]).unwrap();
     let flag = format!("--orm={}", orm.display());
@@ -202,7 +202,7 @@ fn ppo_with_a_reward_model_adds_its_judgement_to_the_reward() {
                 ["reward/mean", "reward/answer", "reward/orm", "orm/probability", "accuracy"]
                     .map(|name| line[name].as_f64().unwrap());
             assert!((answer - 2.0 * accuracy).abs() < 1e-6 && (mean - answer - orm).abs() < 1e-6, "{kind} {step}");
-            // The lines together earn what the whole is worth.
+            // The rewards of the lines add up to that of the whole solution.
             assert!((orm - 0.5 * probability).abs() < 1e-5 && probability > 0.0, "{kind} {step}: {orm}, {probability}");
         }
         let twin = folder.path().join(format!("{kind}-stopped"));
@@ -214,7 +214,7 @@ fn ppo_with_a_reward_model_adds_its_judgement_to_the_reward() {
 }
 
 #[test]
-fn without_a_critic_samples_are_measured_against_each_other() {
+fn without_a_critic_samples_are_compared_with_each_other() {
     let folder = tempfile::tempdir().unwrap();
     for kind in ["group", "rloo"] {
         let flags = [&*format!("--advantage={kind}"), "--kl-coefficient=0"];
@@ -223,7 +223,7 @@ fn without_a_critic_samples_are_measured_against_each_other() {
         for line in metrics(&dir) {
             assert!(!line.contains_key("value/explained_variance"));
             assert_eq!(line["loss/value"], 0.0);
-            // Where the samples of every question earn the same there is nothing to learn.
+            // If all samples of each question have the same reward, there is nothing to learn.
             let step = line["step"].as_u64().unwrap() as usize;
             let of_step: Vec<&Sample> = samples.iter().filter(|sample| sample.step == Some(step)).collect();
             let differ = of_step.chunks(2).any(|pair| pair[0].correct != pair[1].correct);
@@ -237,7 +237,7 @@ fn without_a_critic_samples_are_measured_against_each_other() {
 }
 
 #[test]
-fn expert_iteration_with_a_reward_model_learns_only_what_it_finds_likely_to_be_right() {
+fn expert_iteration_with_a_reward_model_keeps_only_solutions_that_it_accepts() {
     let folder = tempfile::tempdir().unwrap();
     let flags = ["--steps=30", "--learning-rate=4e-3", "--temperature=1.5"];
     let orm = run_orm(start(), &folder.path().join("orm"), &flags).unwrap();
@@ -276,7 +276,7 @@ fn labels_are_checked_with_completions_that_are_made_once() {
     resume("orm", &dir).unwrap();
     let kept = counted(&part).iter().map(|counted| serde_json::to_string(counted).unwrap()).collect::<Vec<_>>();
     assert!(kept == lines && fs::read_to_string(dir.join("eval.json")).unwrap() != report);
-    // With other completions it is made anew.
+    // With other completions it is made again.
     run(&["orm", &format!("--resume={}", dir.display()), "--quiet", "--check-completions=2"]).unwrap();
     assert!(counted(&part).iter().all(|counted| counted.of == 2));
 }

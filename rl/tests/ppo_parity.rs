@@ -9,7 +9,7 @@ use burn::{
 use eval::Sample;
 use model::{Device, Finish, entropy, to_host};
 use rl::{
-    algorithms::ppo::diagnostics::{PolicyStats, kl},
+    algorithms::ppo::diagnostics::{UpdateStats, kl},
     objective::advantage::{gae, whiten},
     objective::loss::{ppo_policy, ppo_value},
     sampling::rollout::{Rollout, Sampled},
@@ -109,7 +109,7 @@ impl Ppo {
         Tensor::from_data(TensorData::new(values, [length]), &Device::default())
     }
 
-    /// The same as something that a loss is differentiated by.
+    /// The same, with gradients.
     fn leaf(&self, table: &Table) -> Tensor<1> {
         self.flat(table).autodiff().require_grad()
     }
@@ -216,8 +216,8 @@ fn the_divergence_from_the_old_policy_and_the_share_outside_the_clip_are_those_o
     let (new, old) = (ppo.flat(&ppo.inputs.log_probs), to_host(ppo.flat(&ppo.inputs.old_log_probs)).values);
     let total = new.dims()[0];
     let loss = |value: f32| Tensor::<1>::from_floats([value], &Device::default());
-    let part = PolicyStats::of([new, loss(0.25), loss(0.5)], &old, ppo.parameters.epsilon as f32);
-    let stats = PolicyStats::of_parts(&[part], total);
+    let part = UpdateStats::of([new, loss(0.25), loss(0.5)], &old, ppo.parameters.epsilon as f32);
+    let stats = UpdateStats::of_parts(&[part], total);
     assert!((stats.old_kl - ppo.kl_to_old.k3_mean).abs() < 1e-6, "{}", stats.old_kl);
     assert!((stats.clipped - ppo.policy.ratio_outside_fraction).abs() < 1e-6, "{}", stats.clipped);
     assert_eq!((stats.policy_loss, stats.value_loss), (0.25, 0.5));

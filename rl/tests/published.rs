@@ -55,12 +55,12 @@ fn a_gguf_file_that_cannot_be_used_says_why_before_anything_is_made() {
 }
 
 #[test]
-fn a_name_on_the_hub_that_is_none_is_refused_without_a_network() {
+fn a_malformed_name_on_the_hub_is_refused_without_a_network() {
     place().fails(&["generate", "--init=hf:gpt2", "--prompt=1"], &["hf:gpt2: write it as hf:OWNER/NAME"]);
 }
 
 #[test]
-fn a_name_on_the_hub_without_its_prefix_is_told_from_a_path() {
+fn a_name_on_the_hub_without_its_prefix_is_an_error_with_a_hint() {
     let place = place();
     let told = "Qwen/Qwen3-0.6B does not exist";
     let hint = "write it as hf:Qwen/Qwen3-0.6B";
@@ -122,7 +122,7 @@ impl Hub {
 impl Drop for Hub {
     fn drop(&mut self) {
         self.1.store(true, Ordering::Relaxed);
-        // Whoever is waiting for the next one looks up.
+        // Wakes the thread that waits for the next request.
         drop(TcpStream::connect(self.0.trim_start_matches("http://")));
     }
 }
@@ -276,12 +276,12 @@ fn an_adapter_folder_stands_for_its_base_with_the_adapter_added() {
         assert!(output.status.success(), "{base}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(same(&model_tensors(&Policy::load(&place.path(&out), &Device::default()).unwrap().model)), "{base}");
     }
-    // A base of another base's adapter: what is trained here and says so of itself.
+    // A base that is itself an adapter folder.
     write_adapter(&place, "second", "../here");
     place.run(&["export", "--checkpoint=second", "--out=twice"]);
     let twice = model_tensors(&Policy::load(&place.path("twice"), &Device::default()).unwrap().model);
     assert!(!same(&twice), "both are added");
-    // Every command starts from it, adapters of its own are put on it, and it goes on with them.
+    // Commands start from it, add their own adapters, and resume with them.
     for (init, more) in [("--init=here", "--lora-rank=2"), ("--init=above/beside", "--seed=1")] {
         assert!(place.run(&sft(&[init, more, "--dry-run"])).status.success());
         let stopped = place.run(&sft(&[init, more, "--steps=2", "--stop-after=1", "--test-problems=0"]));
@@ -511,7 +511,7 @@ fn a_configuration_of_something_else_is_refused() {
 }
 
 #[test]
-fn absurd_sizes_are_refused_before_any_memory_is_asked_for() {
+fn absurd_sizes_are_refused_before_any_memory_is_allocated() {
     let place = place();
     let all =
         ["hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size", "num_attention_heads", "head_dim"];

@@ -1,4 +1,4 @@
-//! Claims about return-conditioned RL as a whole: what its policy reads when it writes, and that a run that was stopped is the
+//! Claims about return-conditioned RL as a whole: what its policy is conditioned on when it samples, and that a run that was stopped is the
 //! run that never stopped. That it learns what its labels say is claimed in `tests/`.
 
 mod common;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use std::process::Command;
 
 #[test]
-fn what_is_written_after_labels_has_the_probability_that_is_learnt_behind_them() {
+fn a_completion_after_labels_has_the_probability_that_training_computes() {
     let folder = tempfile::tempdir().unwrap();
     let problems = problems();
     for (labels, per_line) in [("steps", true), ("outcome", false)] {
@@ -86,7 +86,7 @@ fn a_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
 }
 
 #[test]
-fn what_expects_labels_is_no_start_for_ppo_and_has_them_where_it_writes_or_is_exported() {
+fn a_policy_that_expects_labels_cannot_start_ppo_and_keeps_them_when_exported() {
     let folder = tempfile::tempdir().unwrap();
     let dir = run_rcrl(&folder.path().join("rcrl"), &["--steps=1"]).unwrap();
     let exported = folder.path().join("exported");

@@ -1,4 +1,4 @@
-//! Claim 20 of the list of what must hold exactly: a command that is refused changes nothing. And what a run is worth after a crash.
+//! Claims that a refused command changes nothing, and that a run can be resumed after a crash.
 
 mod common;
 #[path = "common/place.rs"]
@@ -27,7 +27,7 @@ fn stopped_pretraining(dir: &Path) {
     run(&[["pretrain", &out, "--steps=4", "--eval-every=2", "--threads=1"].as_slice(), &flags].concat()).unwrap_err();
 }
 
-/// Tries to go on with a run, which must fail with these words, and leave every byte of it as it was.
+/// Tries to resume a run, which must fail with these words, and leave every byte of it as it was.
 #[track_caller]
 fn refuses(command: &str, dir: &Path, flags: &[&str], parts: &[&str]) {
     let before = files(dir);
@@ -103,7 +103,7 @@ fn what_checkpoints_are_made_of_is_refused_before_anything_of_the_run_changes() 
 }
 
 #[test]
-fn a_run_whose_answers_were_counted_goes_on_with_as_many_of_them() {
+fn a_run_with_verified_questions_keeps_its_number_of_answers() {
     let folder = tempfile::tempdir().unwrap();
     let dir = run_augment(&folder.path().join("run"), &[]).unwrap();
     assert!(fs::metadata(dir.join("verified.jsonl")).unwrap().len() > 0, "the test needs answers");
@@ -111,7 +111,7 @@ fn a_run_whose_answers_were_counted_goes_on_with_as_many_of_them() {
 }
 
 #[test]
-fn a_first_row_that_can_neither_be_read_nor_made_is_refused_before_anything_changes() {
+fn an_initial_report_that_can_neither_be_read_nor_made_is_refused_before_anything_changes() {
     let folder = tempfile::tempdir().unwrap();
     for (command, start) in
         [("sft", run_sft as fn(&Path, &[&str]) -> _), ("ppo", run_ppo), ("ei", run_ei), ("rcrl", run_rcrl)]
@@ -124,7 +124,7 @@ fn a_first_row_that_can_neither_be_read_nor_made_is_refused_before_anything_chan
 }
 
 #[test]
-fn a_damaged_checkpoint_names_the_whole_one_before_and_a_run_goes_on_from_that() {
+fn a_damaged_checkpoint_names_the_intact_one_before_and_a_run_resumes_from_that() {
     let folder = tempfile::tempdir().unwrap();
     let longer = "--steps=6";
     for (command, start) in [("sft", run_sft as fn(&Path, &[&str]) -> _), ("ppo", run_ppo)] {
@@ -158,7 +158,7 @@ fn a_damaged_checkpoint_names_the_whole_one_before_and_a_run_goes_on_from_that()
 }
 
 #[test]
-fn where_no_other_checkpoint_is_whole_a_run_begins_anew() {
+fn without_another_intact_checkpoint_the_error_says_to_start_again() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("run");
     run_sft(&dir, &["--stop-after=2"]).unwrap_err();
@@ -167,7 +167,7 @@ fn where_no_other_checkpoint_is_whole_a_run_begins_anew() {
 }
 
 #[test]
-fn expert_iteration_goes_on_from_the_round_before_a_damaged_one() {
+fn expert_iteration_resumes_from_the_round_before_a_damaged_one() {
     let folder = tempfile::tempdir().unwrap();
     let straight = run_ei(&folder.path().join("straight"), &[]).unwrap();
     let dir = run_ei(&folder.path().join("damaged"), &[]).unwrap();
@@ -201,12 +201,12 @@ fn two_runs_that_begin_in_one_second_have_a_folder_each() {
     assert_ne!(dirs[0], dirs[1]);
     for dir in [&name, &folder.path().join("runs/sft-synthetic-1-2")] {
         assert!(dirs.contains(dir) && dir.join("config.toml").is_file(), "{dirs:?}");
-        assert!(!dir.join(".lock").exists(), "nobody is at it any more");
+        assert!(!dir.join(".lock").exists(), "no process holds it any more");
     }
 }
 
 #[test]
-fn samples_of_no_use_are_refused_before_a_folder_is_made() {
+fn unusable_samples_are_refused_before_a_folder_is_made() {
     let folder = tempfile::tempdir().unwrap();
     let source = run_orm(start(), &folder.path().join("source"), &["--steps=1", "--eval-every=1"]).unwrap();
     let text = fs::read_to_string(source.join("samples.jsonl")).unwrap();
@@ -240,13 +240,13 @@ fn a_run_that_cannot_be_begun_leaves_none_of_the_folders_that_it_lies_in() {
     let place = place();
     let arguments = [ppo(&[]), vec!["--out=deep/er/run"]].concat();
     let mut command = std::process::Command::new("sh");
-    // No file may grow past no block: what a full disk does, without being root.
+    // No file may have a block: what a full disk does, without being root.
     let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"";
     command.args(["-c", script, env!("CARGO_BIN_EXE_rl")]).args(&arguments).current_dir(place.path("."));
     place.refuses(command, 1, &["cannot write deep/er/run/config.toml"]);
 }
 
-/// A process that is ended where a test fails.
+/// A process that is killed if a test fails.
 struct Running(Child);
 
 impl Drop for Running {

@@ -1,4 +1,4 @@
-//! Claims 10 and 15 of the list of what must hold exactly: a run that was stopped and resumed is the run that never stopped,
+//! Claims that a run that was stopped and resumed is the run that never stopped,
 //! and the same seed is the same run.
 
 mod common;
@@ -18,7 +18,7 @@ fn a_ppo_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let straight = run_ppo(&folder.path().join("straight"), &[]).unwrap();
     assert!(weights(&straight, 4) != fs::read(common::start().join("model.safetensors")).unwrap(), "it has learnt");
-    // Steps 1 and 3 lie between two looks, step 2 at one.
+    // Steps 1 and 3 are between two evaluations, step 2 is at one.
     for step in 1..=3 {
         let dir = folder.path().join(format!("stopped-after-{step}"));
         let error = run_ppo(&dir, &[&format!("--stop-after={step}")]).unwrap_err().to_string();
@@ -30,7 +30,7 @@ fn a_ppo_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
 }
 
 #[test]
-fn a_curriculum_remembers_over_a_stop_what_it_has_met() {
+fn a_resumed_curriculum_remembers_the_questions_that_it_sampled() {
     let folder = tempfile::tempdir().unwrap();
     for curriculum in ["plr", "backtracking"] {
         let flags = [&*format!("--curriculum={curriculum}"), "--questions=3", "--mini-batch=3", "--replay=0.7"];
@@ -51,9 +51,9 @@ fn a_curriculum_remembers_over_a_stop_what_it_has_met() {
         };
         if curriculum == "plr" {
             assert_eq!(ids(1).len(), 3, "no question twice in a step");
-            assert!(ids(2).intersection(&ids(1)).count() >= 2, "some were taken again");
+            assert!(ids(2).intersection(&ids(1)).count() >= 2, "some were replayed");
         } else {
-            assert!(of_step(1).all(goes_on), "step 1 goes on from a whole reference");
+            assert!(of_step(1).all(goes_on), "step 1 continues a whole reference");
             assert!(!of_step(4).any(goes_on), "step 4 starts at the beginning");
         }
     }
@@ -73,7 +73,7 @@ fn an_sft_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
 }
 
 #[test]
-fn a_base_model_whose_training_was_stopped_and_resumed_is_the_one_that_never_was() {
+fn a_base_model_whose_training_was_stopped_and_resumed_is_the_one_that_never_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let data = concat!("--data-dir=", env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures");
     let flags = ["--benchmark=svamp", data, "--model=nano", "--context=32", "--device=cpu", "--quiet"];
@@ -132,7 +132,7 @@ fn a_run_repeats_from_its_own_configuration_file() {
 }
 
 #[test]
-fn a_run_that_goes_on_with_other_flags_has_them_in_its_configuration_and_is_compared_on_their_problems() {
+fn a_run_resumed_with_other_flags_records_them_and_is_compared_on_their_problems() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("run");
     run_ppo(&dir, &["--stop-after=2"]).unwrap_err();
@@ -153,7 +153,7 @@ fn a_run_that_goes_on_with_other_flags_has_them_in_its_configuration_and_is_comp
 }
 
 #[test]
-fn a_ppo_run_that_goes_on_has_the_price_that_is_asked_for_and_counts_what_it_has_drawn() {
+fn a_resumed_ppo_run_uses_the_given_kl_coefficient_and_counts_all_samples() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("run");
     let [init, out] =
@@ -168,7 +168,7 @@ fn a_ppo_run_that_goes_on_has_the_price_that_is_asked_for_and_counts_what_it_has
 }
 
 #[test]
-fn what_a_checkpoint_was_trained_with_is_not_changed_in_passing() {
+fn flags_that_a_checkpoint_depends_on_cannot_change() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("run");
     let fails = |command: &str, flag: &str, what: &str| {
@@ -185,7 +185,7 @@ fn what_a_checkpoint_was_trained_with_is_not_changed_in_passing() {
 }
 
 #[test]
-fn where_no_test_problems_are_asked_for_there_is_no_table() {
+fn without_test_problems_there_is_no_table() {
     let folder = tempfile::tempdir().unwrap();
     let runs = [run_sft, run_ppo, run_ei, run_rcrl];
     for (name, run) in ["sft", "ppo", "ei", "rcrl"].iter().zip(runs) {
@@ -199,7 +199,7 @@ fn where_no_test_problems_are_asked_for_there_is_no_table() {
 }
 
 #[test]
-fn an_sft_run_goes_on_without_what_it_started_from() {
+fn an_sft_run_resumes_without_its_starting_model() {
     let folder = tempfile::tempdir().unwrap();
     let (init, dir) = (folder.path().join("init"), folder.path().join("run"));
     fs::create_dir(&init).unwrap();

@@ -1,6 +1,5 @@
-//! Claims about training: micro-batches and threads do not enter it, rewards and values stand where they should, and a run
-//! that was stopped and resumed is the run that never stopped. Numbers in comments are those of the list of what must hold
-//! exactly.
+//! Claims about training: micro-batches and threads change no result, rewards and values are at the right tokens, and a run
+//! that was stopped and resumed is the run that never stopped.
 
 mod common;
 
@@ -19,7 +18,7 @@ use rl::{
     objective::loss::{negative_log_likelihood, ppo_policy, ppo_value},
     objective::reward::{OrmScore, RewardArgs, RewardKind},
     run::last_folder,
-    sampling::rollout::{Query, Rollout, RolloutConfig, Sampled, log_probs_pass, sample},
+    sampling::rollout::{Query, Rollout, RolloutConfig, Sampled, log_probs_pass, sample_completions},
     training::batch::{flat, micro_batches, pad, response_tokens},
     training::optim::{Adam, GradientOptions, gradient_list, gradients},
     training::order::permutation,
@@ -59,8 +58,6 @@ fn assert_close(ours: &[Vec<f32>], theirs: &[Vec<f32>], tolerance: f32, what: &s
         assert!(difference <= tolerance * scale, "{what}: parameter {parameter} off by {difference:e} of {scale:e}");
     }
 }
-
-// 4
 
 #[test]
 fn loss_and_gradients_are_the_same_for_any_split_into_micro_batches() {
@@ -104,7 +101,7 @@ fn the_first_update_of_ppo_is_the_same_for_any_split_into_micro_batches() {
 }
 
 #[test]
-fn blocks_that_are_computed_again_change_no_digit_of_a_step_of_ppo() {
+fn gradient_checkpointing_changes_no_digit_of_a_step_of_ppo() {
     let line = |more: &[&str]| {
         let folder = tempfile::tempdir().unwrap();
         let flags = [&["--steps=1", "--value-warm-up=0", "--mini-batch=8"], more].concat();
@@ -118,7 +115,7 @@ fn blocks_that_are_computed_again_change_no_digit_of_a_step_of_ppo() {
 }
 
 #[test]
-fn what_is_left_of_a_pass_weighs_its_share_of_a_mini_batch() {
+fn the_rest_of_a_pass_weighs_its_share_of_a_mini_batch() {
     let folder = tempfile::tempdir().unwrap();
     // Weights that stay where they are have the same gradients in every mini-batch of a step.
     let still = ["--steps=1", "--value-warm-up=0", "--ppo-epochs=1", "--learning-rate=0", "--value-learning-rate=0"];
@@ -141,7 +138,7 @@ fn what_is_left_of_a_pass_weighs_its_share_of_a_mini_batch() {
         let [moment_1, moment_2] =
             ["moment_1", "moment_2"].map(|kind| &after_two[&name.replace("moment_1", kind)].values);
         for ((all, moment_1), moment_2) in all.values.iter().zip(moment_1).zip(moment_2) {
-            // Both gradients, of the moment after them (0.9, 0.1) and of the gradient of all: a mean over tokens.
+            // Both gradients, from the first moment after two steps (0.9, 0.1) and the gradient of the whole batch, a mean over tokens.
             let all = f64::from(*all) / 0.1;
             let of_rest = (f64::from(*moment_1) / 0.1 - 0.9 * (first + rest) / first * all) / amplified;
             let of_first = ((first + rest) * all - rest * of_rest) / first;
@@ -151,8 +148,6 @@ fn what_is_left_of_a_pass_weighs_its_share_of_a_mini_batch() {
     }
     assert!(found > 0.0 && (found - expected).abs() < 0.01 * expected, "{found:e} against {expected:e}");
 }
-
-// 4 and 5
 
 #[test]
 fn what_stands_after_the_end_of_a_row_enters_neither_loss_nor_gradients() {
@@ -174,10 +169,8 @@ fn what_stands_after_the_end_of_a_row_enters_neither_loss_nor_gradients() {
     assert!(found(0) == found(49));
 }
 
-// 5
-
 #[test]
-fn the_end_of_sequence_token_is_learnt() {
+fn the_end_of_sequence_token_is_trained_on() {
     let policy = policy();
     let eos = policy.tokenizer.eos_ids()[0];
     let mut model = random_model(policy.model.config.vocab_size, 4);
@@ -226,7 +219,7 @@ fn the_reward_sits_on_the_last_token_written_and_truncated_samples_keep_their_to
     }
 }
 
-/// Four samples of each problem, looked at by the policy, itself as the reference and a fresh critic.
+/// Four samples of each problem after the log-probs pass: the policy is its own reference, and the critic is new.
 fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
     let (policy, problems) = (policy(), problems());
     let sampling = SampleConfig {
@@ -248,7 +241,7 @@ fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
     };
     let config = RolloutConfig { sampling, reward, reward_model: None, seed: 1 };
     let queries = problems.iter().enumerate().map(|(index, problem)| Query { problem, index, given: "" });
-    let (sampled, _) = sample(&policy, &queries.collect::<Vec<_>>(), 0, &config).unwrap();
+    let (sampled, _) = sample_completions(&policy, &queries.collect::<Vec<_>>(), 0, &config).unwrap();
     log_probs_pass(sampled, &actor_critic(1, true), &policy.model, temperature, 8, 1)
 }
 
@@ -264,8 +257,6 @@ fn trained_actor_critic(detach: bool) -> ActorCritic {
     model.value.head = Param::from_data(TensorData::new(head, [32, 1]), &Device::default());
     model
 }
-
-// 6
 
 #[test]
 fn the_first_loss_of_the_critic_is_half_the_mean_squared_return() {
@@ -286,7 +277,7 @@ fn the_first_loss_of_the_critic_is_half_the_mean_squared_return() {
 
 #[test]
 fn the_first_logged_loss_of_the_critic_is_half_the_mean_squared_return() {
-    // Without a price of divergence, with γ = λ = 1, the return of every token is the reward of its sample.
+    // Without a KL penalty, with γ = λ = 1, the return of every token is the reward of its sample.
     let folder = tempfile::tempdir().unwrap();
     let flags =
         ["--steps=1", "--ppo-epochs=1", "--mini-batch=8", "--kl-coefficient=0", "--lambda=1", "--value-layers=2"];
@@ -333,8 +324,6 @@ fn a_detached_critic_leaves_the_gradient_of_the_policy_as_it_was_and_one_that_is
     assert_eq!(touched, [vec![true; 7], vec![false; 7]].concat());
 }
 
-// 8
-
 #[test]
 fn temperature_divides_the_logits_of_policy_and_reference_and_not_the_values_of_the_critic() {
     let sampled: Vec<Sampled> = rollouts(1.0, 24).into_iter().map(|rollout| rollout.sampled).collect();
@@ -375,8 +364,6 @@ fn ppo_refuses_what_would_make_its_ratios_wrong() {
     assert!(!out.exists(), "nothing half-written");
 }
 
-// 9
-
 #[test]
 fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
     let (policy, problems) = (policy(), problems());
@@ -413,15 +400,13 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
     assert!(all.iter().any(|rollout| rollout.sampled.sample.reward == Some(0.0)));
 }
 
-// 1 and 2, and the names of the metrics
-
 fn samples(dir: &Path) -> Vec<Sample> {
     let text = fs::read_to_string(dir.join("samples.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 #[test]
-fn every_step_of_ppo_logs_what_tables_rely_on() {
+fn every_step_of_ppo_logs_the_metrics_that_tables_read() {
     let folder = tempfile::tempdir().unwrap();
     let dir = run_ppo(&folder.path().join("run"), &[]).unwrap();
     let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
@@ -492,7 +477,7 @@ fn three_steps_of_sft_in_a_row_that_are_not_finite_end_the_run() {
 
 #[test]
 fn a_ratio_before_any_update_of_a_step_is_one() {
-    // One update a step: every ratio of the line was taken before it. Another micro-batch than that of the look.
+    // One update per step: every ratio of the line precedes it. The log-probs pass has another micro-batch.
     let folder = tempfile::tempdir().unwrap();
     let flags = ["--ppo-epochs=1", "--mini-batch=8", "--temperature=0.8", "--value-shares-trunk"];
     let dir = run_ppo(&folder.path().join("run"), &flags).unwrap();

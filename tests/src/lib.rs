@@ -18,7 +18,7 @@ pub type Solved = (String, String);
 /// Writes problems as GSM8K's authors publish theirs, for `--benchmark gsm8k --data-dir FOLDER`.
 ///
 /// # Errors
-/// What the file system says.
+/// Errors of the file system.
 pub fn write_gsm8k(folder: &Path, train: &[Solved], test: &[Solved]) -> Result<()> {
     fs::create_dir_all(folder.join("gsm8k"))?;
     for (name, problems) in [("train", train), ("test", test)] {
@@ -31,7 +31,7 @@ pub fn write_gsm8k(folder: &Path, train: &[Solved], test: &[Solved]) -> Result<(
 /// Makes a folder with a model of width 64 and two blocks, random weights, and a tokenizer that was trained on the problems.
 ///
 /// # Errors
-/// What the file system says.
+/// Errors of the file system.
 pub fn write_random_model(folder: &Path, problems: &[Solved], seed: u64) -> Result<()> {
     let texts: Vec<String> =
         problems.iter().map(|(question, solution)| question_prompt(question) + &completion_text(solution)).collect();
@@ -75,8 +75,7 @@ pub fn curve(run: &Path, metric: &str) -> Result<Vec<f64>> {
     Ok(lines.iter().filter_map(|line| line.get(metric)?.as_f64()).collect())
 }
 
-/// The text of `metrics.jsonl` without what was measured by a clock, or tells of the memory that was used: `time/*` and
-/// `rollout/tokens_per_s`.
+/// The text of `metrics.jsonl` without times, speeds and memory: `time/*` and `rollout/tokens_per_s`.
 ///
 /// # Errors
 /// A run without metrics, or a malformed line.
@@ -91,7 +90,7 @@ pub fn metrics_without_clocks(run: &Path) -> Result<String> {
     Ok(kept)
 }
 
-/// Mean of some values; not a number where there are none.
+/// Mean of some values; NaN if there are none.
 pub fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }

@@ -50,8 +50,8 @@ fn sft_learns_a_handful_of_problems_by_heart() {
 
     let loss = curve(&run, "loss").unwrap();
     let (first, last) = (loss[0], mean(&loss[loss.len() - 10..]));
-    assert!(first > 4.0, "random weights know nothing: {first} nats a token");
-    assert!(last < 0.03, "{last} nats a token are left of {first}");
+    assert!(first > 4.0, "random weights know nothing: {first} nats per token");
+    assert!(last < 0.03, "{last} nats per token are left of {first}");
 
     let policy = Policy::load(&run, &Device::default()).unwrap();
     let data = DataOptions { data_dir: Some(folder.path().to_path_buf()), ..DataOptions::default() };
@@ -86,8 +86,8 @@ fn requests(answers: impl Fn(usize) -> Vec<usize>) -> Vec<Solved> {
     solved
 }
 
-/// What the policy is before PPO: it says the number that it was asked for in 7 cases of 20, the next one in 10, and the one
-/// after that in 3. So its likeliest answer is wrong.
+/// The answers of the policy before PPO: the requested number in 7 cases of 20, the next one in 10, and the one after that in 3. So
+/// its likeliest answer is wrong.
 fn often_wrong(number: usize) -> Vec<usize> {
     [[number].repeat(7), [(number + 1) % 10].repeat(10), [(number + 2) % 10].repeat(3)].concat()
 }
@@ -184,7 +184,7 @@ fn ppo_raises_the_reward_of_a_policy_that_is_right_sometimes() {
 }
 
 #[test]
-fn samples_that_are_measured_against_each_other_need_no_critic() {
+fn samples_that_are_compared_with_each_other_need_no_critic() {
     let folder = tempfile::tempdir().unwrap();
     for kind in ["group", "rloo"] {
         let (_, first, last) = ppo(folder.path(), kind, &[&format!("--advantage={kind}")]);
@@ -193,12 +193,15 @@ fn samples_that_are_measured_against_each_other_need_no_critic() {
 }
 
 #[test]
-fn a_policy_that_learnt_good_and_bad_behind_labels_is_good_when_asked_and_bad_when_asked() {
+fn a_policy_trained_behind_labels_is_good_after_the_good_label_and_bad_after_the_bad_one() {
     let (folder, start) = (tempfile::tempdir().unwrap(), right_sometimes());
     let run = rcrl(folder.path(), &start.base, &start.policy, &start.truth, "outcome");
     let (before, good, bad) =
         (greedy_accuracy_of(&run, "before"), greedy_accuracy_of(&run, "after"), greedy_accuracy_of(&run, "bad"));
-    assert!(before < 0.3 && good > 0.9 && bad < 0.1, "{before} before, asked {good} and {bad}");
+    assert!(
+        before < 0.3 && good > 0.9 && bad < 0.1,
+        "{before} before, {good} after the good label, {bad} after the bad one"
+    );
 }
 
 /// Runs `rl rcrl` on samples of `policy`.
@@ -234,7 +237,7 @@ fn by_first_line(number: usize) -> Vec<(&'static str, usize)> {
     [sure.to_vec(), perhaps].concat()
 }
 
-/// The share of solutions that begin with "Sure.", and of those that are right, asked for a goal.
+/// The share of solutions that begin with "Sure.", and of those that are right, after the label of a goal.
 fn sure_and_right(run: &Path, data_dir: &Path, goal: Goal) -> (f64, f64) {
     let policy = Policy::load(run, &Device::default()).unwrap();
     let data = DataOptions { data_dir: Some(data_dir.to_path_buf()), ..DataOptions::default() };
@@ -281,8 +284,8 @@ fn labels_of_steps_tell_good_lines_from_bad_ones_where_the_outcome_of_the_whole_
     write_gsm8k(&truth, &right, &right).unwrap();
     write_random_model(&base, &mixed, 1).unwrap();
     sft(&base, &policy, &mixture, &["--max-new-tokens=24", "--test-problems=0"]);
-    // Deduplicator right and wrong solutions are learnt alike, so each first line stands before as many right ones as wrong ones: the
-    // outcome says nothing of it. Its fresh completions do.
+    // As many distinct right solutions as wrong ones are trained on, so each first line comes before as many right ones as wrong ones:
+    // the outcome does not distinguish first lines. Fresh completions do.
     let of = |labels: &str| {
         let run = rcrl(folder.path(), &base, &policy, &truth, labels);
         [Goal::Good, Goal::Bad].map(|goal| sure_and_right(&run, &truth, goal))
@@ -290,10 +293,10 @@ fn labels_of_steps_tell_good_lines_from_bad_ones_where_the_outcome_of_the_whole_
     let [(good_line, good), (bad_line, bad)] = of("steps");
     assert!(
         good_line > 0.9 && bad_line < 0.1,
-        "first lines: {good_line} asked for good, {bad_line} asked for bad ones"
+        "first lines: {good_line} after the good label, {bad_line} after the bad one"
     );
-    assert!(good > 0.85 && bad < 0.15, "answers: {good} asked for good, {bad} asked for bad ones");
+    assert!(good > 0.85 && bad < 0.15, "answers: {good} after the good label, {bad} after the bad one");
     let [(good_line, good), (bad_line, bad)] = of("outcome");
     assert!((good_line - bad_line).abs() < 0.4, "the outcome tells first lines apart: {good_line} and {bad_line}");
-    assert!(good > 0.85 && bad < 0.15, "answers: {good} asked for good, {bad} asked for bad ones");
+    assert!(good > 0.85 && bad < 0.15, "answers: {good} after the good label, {bad} after the bad one");
 }

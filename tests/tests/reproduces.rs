@@ -44,7 +44,7 @@ fn last_checkpoint(run: &Path) -> String {
     format!("checkpoints/{}", eval::read_index(&run.join("checkpoints/index.json")).unwrap().last)
 }
 
-/// Metrics but for clocks, samples, final evaluation, and the last weights, tokenizer and history of the optimiser: every byte.
+/// Metrics but for clocks, samples, final evaluation, and the last weights, tokenizer and state of the optimiser: every byte.
 #[track_caller]
 fn assert_same(left: &Path, right: &Path) {
     assert_eq!(metrics_without_clocks(left).unwrap(), metrics_without_clocks(right).unwrap());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::final_part::{final_part, own_part};
 use super::number::{Context, leading, number};
 use super::plain::{OPAQUE, plain};
-use super::rational::Answer;
+use crate::rational::Answer;
 
 /// How an answer is read out of a completion. Its text is the value of `--answer-format`.
 ///

@@ -12,8 +12,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::plain::{OPAQUE, THIN_SPACE, plain};
-use super::rational::Answer;
 use crate::arithmetic;
+use crate::rational::Answer;
 
 /// Where a number stands, which decides what an exclamation mark means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

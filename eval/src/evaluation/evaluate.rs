@@ -32,7 +32,7 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// What each problem scores, in their order, by the metrics of the report; and which problems they are.
+    /// The score of each problem by every metric of the report, in the order of the problems, and which problems they are.
     ///
     /// # Errors
     /// As [`by_question`].
@@ -46,7 +46,7 @@ impl Evaluation {
 }
 
 /// Evaluates a policy on problems: maj@1 from one greedy sample each, maj@K and pass@K from K samples at the temperature,
-/// and rerank@K where there is a reward model to score them. With K = 1 the greedy sample is all, and the temperature of the report
+/// and rerank@K where there is a reward model to score them. With K = 1 only the greedy sample is drawn, and the temperature of the report
 /// is 0. `ended` is called with the number of samples that were drawn or scored.
 ///
 /// # Errors

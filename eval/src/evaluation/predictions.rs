@@ -8,7 +8,7 @@
 //!
 //! lm-evaluation-harness writes a line for every filter of a document, all with the same `resps`: the first is taken. Of a batch,
 //! `response.body.choices` are the completions, each its `message.content` or its `text`; several are several samples. What a
-//! filter or a program made of a completion is passed over, and so are all other keys.
+//! filter or a program extracted from a completion is ignored, and so are all other keys.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ use serde::de::{DeserializeOwned, Deserializer, Visitor};
 pub(crate) struct Prediction {
     /// The problem that it belongs to.
     pub of: Of,
-    /// One at least.
+    /// At least one.
     pub completions: Vec<Text>,
     /// As many as completions, where there are any.
     pub scores: Option<Vec<f64>>,
@@ -105,7 +105,7 @@ struct Message {
 pub(crate) fn parse_line(line: &[u8]) -> Result<Prediction> {
     let names = field_names(line).unwrap_or_default();
     let has = |name: &str| names.iter().any(|other| other == name);
-    // What is no object, or malformed, is named by the attempt to read it.
+    // A line that is not an object, or malformed, gets the error of the attempt to read it.
     let prediction = if has("completions") || names.is_empty() {
         let OurLine { index, question, completions, scores } = parse(line)?;
         Prediction { of: Of::Named { index, question }, completions, scores }
@@ -284,7 +284,7 @@ fn beginning(text: &str) -> Cow<'_, str> {
 pub(crate) struct Text(Vec<u8>);
 
 impl Text {
-    /// The text, with replacement characters in place of what is none.
+    /// The text, with replacement characters in place of invalid parts.
     pub(crate) fn as_str(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }

@@ -1,7 +1,7 @@
 //! `eval score`: grades completions from elsewhere. Independent of models.
 //!
 //! A line of the predictions is `{"index": 0, "completions": ["…", …], "scores": [0.3, …]}`, or what lm-evaluation-harness or an
-//! OpenAI batch writes: `predictions.rs` has the formats. Empty lines are passed over. Completions are bytes rather than text: what a
+//! OpenAI batch writes: `predictions.rs` has the formats. Empty lines are skipped. Completions are bytes rather than text: what a
 //! model wrote need not be Unicode, and must not stop the scoring of the others.
 
 use std::fs::File;
@@ -45,7 +45,7 @@ pub struct ScoreArgs {
     /// has].
     #[arg(long, value_name = "K,…", value_delimiter = ',')]
     pub k: Vec<NonZeroUsize>,
-    /// How an answer is read out of a completion: auto, gsm8k (the line of ####), boxed, last-number, regex:PATTERN
+    /// How an answer is read from a completion: auto, gsm8k (the line with ####), boxed, last-number, regex:PATTERN
     #[arg(long, value_name = "FORMAT", default_value = "auto")]
     pub answer_format: AnswerFormat,
     /// Score only the problems that have a prediction.

@@ -43,7 +43,7 @@ pub(crate) fn hint(path: &Path) -> String {
 /// Fetches a model's files into the hub's cache ([`cache_folder`]), those that are not there yet; the folder that they lie in.
 ///
 /// # Errors
-/// A name that is none; a model with weights in PyTorch's format alone; a hub that cannot be reached, where the cache does not
+/// A malformed name; a model with weights in PyTorch's format alone; a hub that cannot be reached, where the cache does not
 /// have the model.
 pub(crate) fn fetch(name: &str) -> Result<PathBuf> {
     ensure!(is_name(name), "hf:{name}: write it as hf:OWNER/NAME");
@@ -68,8 +68,8 @@ pub(crate) fn fetch(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// Where what was fetched is kept, as huggingface_hub finds it: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `huggingface/hub` in
-/// `XDG_CACHE_HOME`; `None` for the place in the user's home. A variable that is empty is none.
+/// The folder of fetched files, as huggingface_hub finds it: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `huggingface/hub` in
+/// `XDG_CACHE_HOME`; `None` for the place in the user's home. An empty variable counts as unset.
 fn cache_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let folder = |name: &str| variable(name).filter(|value| !value.is_empty()).map(|value| in_home(value.into()));
     let home = || folder("HF_HOME").or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface")));
@@ -146,14 +146,14 @@ mod tests {
         assert_eq!(of(&[cache, home, xdg]), Some("/cache".into()));
         assert_eq!(of(&[home, xdg]), Some("/home/hub".into()));
         assert_eq!(of(&[xdg]), Some("/xdg/huggingface/hub".into()));
-        assert_eq!(of(&[("HF_HUB_CACHE", ""), home]), Some("/home/hub".into()), "an empty one is none");
+        assert_eq!(of(&[("HF_HUB_CACHE", ""), home]), Some("/home/hub".into()), "an empty variable counts as unset");
         assert_eq!(of(&[]), None);
         let in_home = of(&[("HF_HUB_CACHE", "~/models")]).unwrap();
         assert!(in_home.is_absolute() && in_home.ends_with("models"), "{in_home:?}");
     }
 
     #[test]
-    fn a_name_has_an_owner_and_climbs_nowhere() {
+    fn a_name_has_an_owner_and_leads_to_no_other_folder() {
         assert_eq!(name(Path::new("hf:a/b")), Some("a/b"));
         assert_eq!(name(Path::new("runs/b")), None);
         for wrong in ["", "b", "a/b/c", "../b", "a/", "a/b c"] {

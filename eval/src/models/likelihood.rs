@@ -2,7 +2,7 @@
 //!
 //! logit p(right) = a v + b m + c, with v the logit of the reward model's head and m the mean log-probability of the solution's tokens
 //! so far under a frozen language model. The three numbers are those of a logistic regression on solutions of
-//! questions that the head has not learnt from (stacking, Wolpert 1992; with v alone it would be Platt's scaling).
+//! questions that the head was not trained on (stacking, Wolpert 1992; with v alone it would be Platt's scaling).
 
 use crate::io::whole_files::write_whole;
 use anyhow::{Context, Result};
@@ -101,7 +101,7 @@ fn solve(a: [[f64; 3]; 3], b: [f64; 3]) -> [f64; 3] {
 }
 
 impl Likelihood {
-    /// Writes it into the checkpoint of a reward model; the weights last, so that what was cut short is not there.
+    /// Writes it into the checkpoint of a reward model; the weights last, so that an interrupted write is not read.
     ///
     /// # Errors
     /// Whatever the file system reports.

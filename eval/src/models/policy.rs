@@ -168,7 +168,7 @@ fn next_questions(tokenizer: &Tokenizer, ends: &[Vec<u32>]) -> Vec<Vec<u32>> {
     ends.iter().flat_map(|end| heads.iter().map(move |head| [end.as_slice(), head].concat())).collect()
 }
 
-/// A text as it is tokenised behind a digit: some tokenizers put a space before whatever they are given alone.
+/// A text as it is tokenised after a digit: some tokenizers put a space before whatever they are given alone.
 fn behind(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     let digit = tokenizer.encode("0");
     match tokenizer.encode(&format!("0{text}")).strip_prefix(digit.as_slice()) {
@@ -183,7 +183,7 @@ mod tests {
     use serde::Deserialize;
 
     #[test]
-    fn a_question_of_its_own_ends_a_completion_that_was_shown_none() {
+    fn a_question_of_its_own_ends_a_completion_without_solved_problems() {
         let texts = ["Question: 0 and 1?\nAnswer: 1\n#### 1\n\n".repeat(9)];
         let tokenizer = Tokenizer::train_bpe(&texts, 300).unwrap();
         let written = tokenizer.encode("#### 0\n\nQuestion: 1");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_shot_is_what_stands_behind_an_answer() {
+    fn the_end_of_a_shot_is_the_text_after_an_answer() {
         let bytes = |merges: &[&str]| {
             let texts: Vec<String> = merges.iter().map(|text| text.repeat(9)).collect();
             Tokenizer::train_bpe(&texts, 300).unwrap()

@@ -30,7 +30,7 @@ pub struct RewardModel {
 pub struct Outcome<'a> {
     /// Prompt and solution.
     pub example: &'a Example,
-    /// Where the reward model is read, as places of tokens after the prompt.
+    /// Positions in `example.tokens`, after the prompt, at which the reward model is read.
     pub places: &'a [usize],
     /// Whether it is right.
     pub right: bool,
@@ -158,7 +158,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_written_several_times_gets_one_probability_and_nothing_gets_none() {
+    fn equal_completions_get_one_probability_and_an_empty_one_gets_none() {
         let written = |id: &str, completion: &str| Sample {
             step: None,
             id: id.into(),
@@ -208,14 +208,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_new_head_says_one_half_after_every_token_of_the_completion() {
+    fn a_new_head_predicts_one_half_after_every_token_of_the_completion() {
         let Policy { model, tokenizer, .. } = policy();
         let new = RewardModel { model: RewardNetwork::new(&model), likelihood: None, tokenizer };
         assert_eq!(new.probabilities(&rows(), 2, 1), [6, 1, 9, 2].map(|length| vec![0.5; length]));
     }
 
     #[test]
-    fn the_logits_to_learn_from_are_those_of_the_probabilities() {
+    fn the_logits_in_training_are_those_of_the_probabilities() {
         let (reward_model, rows) = (RewardModel { likelihood: None, ..reward_model() }, rows());
         let solutions: Vec<(&[u32], usize)> = rows.iter().map(|row| (row.tokens.as_slice(), row.prompt_len)).collect();
         let ends: [&[usize]; 4] = [&[3, 8], &[3], &[5, 7, 11], &[4]];
@@ -229,7 +229,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_counts_of_the_likelihood_is_the_mean_log_probability_so_far() {
+    fn the_signal_of_the_likelihood_is_the_mean_log_probability_so_far() {
         let (counting, rows) = (reward_model(), rows());
         let alone = RewardModel { likelihood: None, ..counting.clone() };
         let Likelihood { model, weights } = counting.likelihood.as_ref().unwrap();

@@ -29,7 +29,7 @@ pub struct CompareArgs {
     json: bool,
 }
 
-/// What `eval run --by-question` leaves of a policy: the scores by metric, and the questions that they belong to.
+/// What `eval run --by-question` writes about a policy: the scores by metric, and the questions that they belong to.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ByQuestion {
     /// The questions; an earlier version did not write them.
@@ -189,7 +189,7 @@ mod tests {
     const MAJ_1: Metric = Metric { kind: MetricKind::Maj, k: 1 };
 
     #[test]
-    fn what_both_policies_score_takes_no_part_in_the_interval() {
+    fn the_interval_is_that_of_the_differences_question_by_question() {
         let first = BTreeMap::from([(MAJ_1, vec![1.0, 1.0, 0.0, 0.0]), (Metric { k: 4, ..MAJ_1 }, vec![0.5; 4])]);
         let second = BTreeMap::from([(MAJ_1, vec![1.0, 1.0, 1.0, 0.0])]);
         let compared = compare(&first, &second).unwrap();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_says_of_which_questions_it_is_and_an_earlier_one_does_not() {
+    fn a_file_names_its_questions_and_one_of_an_earlier_version_does_not() {
         let sample = |id: &str, question: &str| Sample {
             step: None,
             id: id.into(),

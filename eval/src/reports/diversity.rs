@@ -9,8 +9,8 @@ use data::calculation_trace;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Right samples of a question that are compared with each other, at most: the first ones. The number of pairs grows with
-/// the square of it.
+/// Maximum number of right samples of a question that are compared with each other: the first ones. The number of pairs grows
+/// with its square.
 const COMPARED: usize = 12;
 
 /// Diversity of the right samples, as means over questions.
@@ -39,7 +39,7 @@ pub struct Diversity {
 type Solution<'a> = (&'a str, Vec<String>);
 
 impl Diversity {
-    /// Of samples that may come in any order; those with the same `id` belong to one question.
+    /// The diversity of samples in any order; those with the same `id` belong to one question.
     pub fn of<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Self {
         let mut questions: BTreeMap<&str, Vec<&Sample>> = BTreeMap::new();
         for sample in samples {

@@ -23,14 +23,14 @@ pub struct Report {
     pub benchmark: Benchmark,
     /// The part of it.
     pub split: Split,
-    /// How answers were read out of completions.
+    /// How answers were read from completions.
     #[serde(default)]
     pub answer_format: AnswerFormat,
     /// The number of questions that were scored.
     pub problems: usize,
     /// Samples of each question, the greedy one aside; the smallest number where they differ.
     pub samples: usize,
-    /// The sampling temperature, 0 where the greedy samples are all; null for completions from elsewhere.
+    /// The sampling temperature, 0 if there are only greedy samples; null for completions from elsewhere.
     pub temperature: Option<f64>,
     /// What was evaluated; null for completions from elsewhere.
     pub checkpoint: Option<String>,
@@ -52,7 +52,7 @@ pub struct About {
     pub benchmark: Benchmark,
     /// The part of it.
     pub split: Split,
-    /// How answers were read out of completions.
+    /// How answers were read from completions.
     pub answer_format: AnswerFormat,
     /// The sampling temperature.
     pub temperature: Option<f64>,
@@ -90,7 +90,7 @@ impl Report {
     ///
     /// `questions[i]` and `greedy[i]` belong to the same question. maj@1 is the accuracy of the greedy samples where they
     /// are given, whatever `ks` holds; else it is the mean accuracy of a single sample, if `ks` has 1. pass@1 is always
-    /// the latter: where the greedy samples are all, maj@1 once more. rerank@k is there if the samples have scores.
+    /// the latter: if there are only greedy samples, it equals maj@1. rerank@k is there if the samples have scores.
     pub fn from_graded(
         questions: &[Vec<Graded>],
         greedy: Option<&[Graded]>,
@@ -130,7 +130,7 @@ impl Report {
     }
 }
 
-/// What each question scores, one number per question in their order, by the metrics that [`Report::from_graded`] has the means of.
+/// The score of each question, in their order, by the metrics whose means [`Report::from_graded`] computes.
 ///
 /// # Errors
 /// A k beyond the samples of a question; scores that some samples have and others have not.
@@ -185,7 +185,7 @@ fn unparsable_share<'a>(samples: impl ExactSizeIterator<Item = &'a Graded>) -> f
     if count == 0 { 0.0 } else { unparsable as f64 / count as f64 }
 }
 
-/// Keeps the keys that name a metric, and passes over those that a later version may have added.
+/// Keeps the keys that name a metric, and ignores those that a later version may have added.
 fn metrics_among_other_keys<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<BTreeMap<Metric, Estimate>, D::Error> {

@@ -56,7 +56,7 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Of labels with values, one each.
+    /// The agreement of labels with values, one each.
     ///
     /// # Panics
     /// Without a label.
@@ -81,7 +81,7 @@ impl Agreement {
 }
 
 impl OrmReport {
-    /// Tables to read: how good it is by the length of the prefix, and how often its probabilities come true.
+    /// Tables: the quality by the length of the prefix, and the reliability of the probabilities.
     pub fn text(&self) -> String {
         let mut table = right_aligned(&["scored after", "count", "right", "accuracy", "AUC", "ECE", "Brier"]);
         let mut row = |name: String, of: &Calibration| {
@@ -127,7 +127,7 @@ impl OrmReport {
         });
         let within = self.within_questions.map_or("–".into(), |auc| format!("{auc:.3}"));
         let within = format!("AUC among the solutions of one question, mean over questions: {within}");
-        format!("{table}\n{within}\n\nhow often whole solutions come true\n{reliability}{labels}")
+        format!("{table}\n{within}\n\nreliability of the probabilities of whole solutions\n{reliability}{labels}")
     }
 }
 

@@ -12,26 +12,26 @@ pub struct SampleConfig {
     pub samples: usize,
     /// Divides the logits; 0 takes the likeliest token.
     pub temperature: f64,
-    /// Most tokens of a completion.
+    /// Maximum number of tokens per completion.
     pub max_new_tokens: usize,
-    /// Most rows of a batch.
+    /// Maximum number of rows per batch.
     pub rows: usize,
-    /// Batches worked on at once.
+    /// Number of batches that are sampled at the same time.
     pub threads: usize,
-    /// How a question is put.
+    /// The prompt configuration.
     pub prompting: Prompting,
-    /// How an answer is read out of a completion.
+    /// How an answer is read from a completion.
     pub answer_format: AnswerFormat,
 }
 
 impl SampleConfig {
-    /// How many completions [`evaluate`](crate::evaluate) draws of each problem: the greedy one beside K, and of one sample that alone.
+    /// Number of completions that [`evaluate`](crate::evaluate) draws for each problem: K and a greedy one; for K = 1 the greedy one alone.
     pub fn drawn(&self) -> usize {
         if self.samples == 1 { 1 } else { 1 + self.samples }
     }
 }
 
-/// More samples at once than this are a typing error, and do not fit into memory.
+/// Maximum number of samples at once. More do not fit into memory, and are probably a typing error.
 const MAX_SAMPLES: usize = 1 << 24;
 
 /// Refuses a number of samples that cannot be held at once.

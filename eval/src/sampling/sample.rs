@@ -78,7 +78,7 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// Whether a completion was written to its end, for who reads its answer.
+/// Whether a completion was finished or cut off, for reading its answer.
 pub fn ending(finish: Finish) -> Ending {
     match finish {
         Finish::Stop => Ending::Finished,

@@ -63,8 +63,8 @@ struct EiNumbers {
 /// Trains, evaluates before and after on the test split, and leaves a run directory; its path.
 ///
 /// # Errors
-/// A `base` or `init` that cannot be used, a full disk, an interrupt, a policy that is never
-/// right.
+/// A `base` or `init` that cannot be used, a full disk, an interrupt, a policy without a correct
+/// sample.
 pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, device: &Device) -> Result<PathBuf> {
     let Setup { config, initial, mut policy, mut run, mut numbers } = set_up(config, base, init, problems, device)?;
     let (train, validation) = (problems.train()?, problems.validation(config.eval.eval_problems)?);

@@ -13,13 +13,13 @@ use model::Device;
 
 /// Configuration shared by both rows of the table.
 pub struct FinalTable<'a> {
-    /// Which problems.
+    /// The problems of the run.
     pub problems: &'a Problems,
     /// Number of problems, and samples per problem.
     pub eval: &'a EvalArgs,
     /// Seed, batches, verbosity.
     pub run_args: &'a RunArgs,
-    /// Where to compute.
+    /// The device.
     pub device: &'a Device,
 }
 

@@ -7,7 +7,7 @@
 //! head is read at the last token of a prefix. It is evaluated on held-out questions, always against the outcome of
 //! their own samples. With `--language-modelling` the trunk is also trained on the correct solutions, as that of Cobbe
 //! et al. is on its training solutions; with `--likelihood-of` a solution's likelihood under a language model is added
-//! to the head's score (`eval/src/likelihood.rs`). Where we deviate from the papers: the trunk is the sampling policy
+//! to the head's score (`eval/src/models/likelihood.rs`). Where we deviate from the papers: the trunk is the sampling policy
 //! itself, K is 8 by default, and a step label is the share of correct completions, not whether there is one: it is
 //! closer to the share among many completions (`--check-labels` compares them).
 
@@ -60,8 +60,8 @@ impl Learner for RewardNetwork {
     }
 }
 
-/// Binary cross-entropy of the labels, read after each labelled prefix, and, for solutions whose writing is learnt as well, the mean
-/// negative log-likelihood of a token, which weighs as much as the labels of its solution together. `total` labels in the batch; `[1]`.
+/// Binary cross-entropy of the labels, read after each labelled prefix; for solutions with a language-modelling loss, plus the mean
+/// negative log-likelihood per token, which weighs as much as the labels of its solution together. `total` labels in the batch; `[1]`.
 fn loss(model: &RewardNetwork, rows: &[&LabelledSolution], total: usize) -> Tensor<1> {
     let device = model.language_model.device();
     let solutions: Vec<(&[u32], usize)> = rows.iter().map(|row| (row.tokens(), row.prompt_len())).collect();
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_has_the_label_of_its_own_completions_and_the_whole_that_of_its_answer() {
+    fn a_step_is_labelled_by_its_own_completions_and_the_whole_solution_by_its_answer() {
         let text = " 6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21\n#### 22";
         let tokenizer = Tokenizer::train_bpe(&[text.to_string()], 280).unwrap();
         let sample = Sample { correct: false, ..crate::sampling::prefix::tests::sample("a", text) };
@@ -332,13 +332,13 @@ mod tests {
     }
 
     #[test]
-    fn writing_a_solution_weighs_as_much_as_its_labels() {
+    fn the_language_modelling_loss_of_a_solution_weighs_as_much_as_its_labels() {
         let size = ModelConfig { hidden_size: 16, ..ModelConfig::of_size(ModelSize::Tiny, 12, 0) };
         let model = RewardNetwork::new(&Transformer::init(&size, 1, &Device::default()));
         let (mut right, wrong) = (labelled(&[1.0, 1.0, 1.0]), labelled(&[0.0, 0.0]));
         right.prefixed.example.tokens = vec![1, 5, 2, 9];
         let loss = |right: &LabelledSolution| loss(&model, &[right, &wrong], 10).into_scalar::<f32>();
-        // A new head says 1/2 of all five.
+        // A new head predicts 1/2 for all five.
         let judging = 0.5 * std::f32::consts::LN_2;
         assert!((loss(&right) - judging).abs() < 1e-6);
         right.written = 0.5;
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn held_out_questions_belong_to_the_seed_and_some_are_always_left_on_either_side() {
+    fn held_out_questions_depend_on_the_seed_and_some_are_always_left_on_either_side() {
         let problem = |id: usize| Problem {
             id: id.to_string(),
             question: String::new(),

@@ -2,7 +2,7 @@
 //!
 //! A step samples K solutions of some questions, rewards them, computes log-probabilities and values with policy,
 //! reference and critic in one pass without gradients, and then makes several passes over them with the clipped losses
-//! of `loss.rs`. Where we deviate from the paper: small models are fine-tuned in full (unless `--lora-rank` says
+//! of `objective/loss.rs`. Where we deviate from the paper: small models are fine-tuned in full (unless `--lora-rank` says
 //! otherwise) at a larger learning rate; only the critic is trained in the first steps; λ is 1, not 0.95, because
 //! solutions are short; the critic's branch is one block of four, not four of thirty-two. Losses are means over the
 //! tokens of an update, also with `--advantage group`, where GRPO takes the mean of each sample first. Where
@@ -24,7 +24,7 @@ use crate::{
     run::{Reason, Run, TrainerState},
     sampling::curriculum::{CurriculumKind, beginning},
     sampling::problems::Problems,
-    sampling::rollout::{Query, Rollout, log_probs_pass, sample},
+    sampling::rollout::{Query, Rollout, log_probs_pass, sample_completions},
     training::batch::{Row, flat, micro_batches, pad, padding_share, response_tokens},
     training::optim::{gradients, learning_rate},
     training::order::permutation,
@@ -43,7 +43,7 @@ use std::{
 };
 
 use checks::{check_divergence, check_first_ratio};
-use diagnostics::{PolicyStats, RolloutStats};
+use diagnostics::{RolloutStats, UpdateStats};
 use start::{CURRICULUM, PpoNumbers, Start, Trainer, start};
 
 pub use config::{PpoConfig, check, dry_run, lock_run};
@@ -51,7 +51,8 @@ pub use config::{PpoConfig, check, dry_run, lock_run};
 /// Trains, evaluates before and after on the test split, and writes a run directory; returns its path.
 ///
 /// # Errors
-/// An `init` or `orm` that cannot be used, a full disk, an interrupt, a policy that falls apart.
+/// An `init` or `orm` that cannot be used, a full disk, an interrupt, losses that are not finite, a ratio or KL divergence that is
+/// impossible.
 pub fn train(
     config: &PpoConfig,
     init: &Path,
@@ -128,7 +129,7 @@ impl Trainer {
             Query { problem, index, given: beginning(problem, given) }
         };
         let queries: Vec<Query<'_>> = questions.iter().map(query).collect();
-        let (sampled, speed) = sample(&self.policy(), &queries, step, &self.rollout)?;
+        let (sampled, speed) = sample_completions(&self.policy(), &queries, step, &self.rollout)?;
         if config.curriculum.curriculum == CurriculumKind::Backtracking {
             let given: usize = queries.iter().map(|query| lines(query.given)).sum();
             let all: usize = queries.iter().map(|query| lines(&query.problem.solution)).sum();
@@ -153,7 +154,7 @@ impl Trainer {
         Ok((rollouts, seen))
     }
 
-    /// Several passes over the rollouts of a step; [`StepAdvantages::mean_abs`].
+    /// Makes several passes over the rollouts of a step; returns the mean absolute advantage of each question.
     fn update(
         &mut self,
         rollouts: &[Rollout],
@@ -165,14 +166,14 @@ impl Trainer {
         let started = Instant::now();
         let StepAdvantages { advantages, returns, mean_abs } = compute_advantages(rollouts, beta, config);
         let rates = Rates::of_step(step, config);
-        let mut stats = PolicyStats::default();
+        let mut stats = UpdateStats::default();
         let mut skipped = 0;
         for epoch in 0..config.ppo_epochs {
             let key = Key::new(config.run.seed, Purpose::Shuffle).with(step as u64).with(epoch as u64);
             for mini_batch in permutation(rollouts.len(), key).chunks(config.mini_batch) {
-                let parts: Vec<Sample<'_>> = mini_batch
+                let parts: Vec<UpdateRow<'_>> = mini_batch
                     .iter()
-                    .map(|&i| Sample { rollout: &rollouts[i], advantages: &advantages[i], returns: &returns[i] })
+                    .map(|&i| UpdateRow { rollout: &rollouts[i], advantages: &advantages[i], returns: &returns[i] })
                     .collect();
                 let seen = self.mini_batch(&parts, &rates, config);
                 if stats.updates == 0 {
@@ -200,13 +201,13 @@ impl Trainer {
     }
 
     /// One optimiser step.
-    fn mini_batch(&mut self, samples: &[Sample<'_>], rates: &Rates, config: &PpoConfig) -> PolicyStats {
+    fn mini_batch(&mut self, samples: &[UpdateRow<'_>], rates: &Rates, config: &PpoConfig) -> UpdateStats {
         let total = response_tokens(samples);
         // A smaller rest of a pass has a weight proportional to its size.
         let share = samples.len() as f64 / config.mini_batch as f64;
         let parts = micro_batches(samples, config.run.compute.micro_batch);
         let gradients = gradients(&self.model, &parts, self.gradients, |model, indices| {
-            let rows: Vec<&Sample<'_>> = indices.iter().map(|&index| &samples[index]).collect();
+            let rows: Vec<&UpdateRow<'_>> = indices.iter().map(|&index| &samples[index]).collect();
             let device = model.policy.device();
             let padded = pad(&rows, &device);
             let (scored, values) = score_with_values(model, &padded, config.temperature);
@@ -228,9 +229,9 @@ impl Trainer {
                 (false, _) => value_loss,
             };
             let loss = if share < 1.0 { loss.mul_scalar(share) } else { loss };
-            (loss, move || PolicyStats::of(outputs, &old, config.epsilon as f32))
+            (loss, move || UpdateStats::of(outputs, &old, config.epsilon as f32))
         });
-        let mut stats = PolicyStats { share, ..PolicyStats::of_parts(&gradients.reports, total) };
+        let mut stats = UpdateStats { share, ..UpdateStats::of_parts(&gradients.reports, total) };
         // An update whose loss is not finite is skipped and counted.
         if stats.is_finite() {
             let rate_of =
@@ -281,13 +282,13 @@ impl Rates {
 }
 
 /// A rollout with its advantages and returns.
-struct Sample<'a> {
+struct UpdateRow<'a> {
     rollout: &'a Rollout,
     advantages: &'a [f32],
     returns: &'a [f32],
 }
 
-impl Row for Sample<'_> {
+impl Row for UpdateRow<'_> {
     fn tokens(&self) -> &[u32] {
         self.rollout.tokens()
     }
@@ -297,7 +298,7 @@ impl Row for Sample<'_> {
     }
 }
 
-/// What a step learns from its rollouts. Rows of `advantages` and `returns` have an entry per token.
+/// The advantages and returns of the rollouts of a step. Each row has an entry per response token.
 struct StepAdvantages {
     advantages: Vec<Vec<f32>>,
     returns: Vec<Vec<f32>>,
@@ -305,7 +306,7 @@ struct StepAdvantages {
     mean_abs: Vec<f64>,
 }
 
-/// StepAdvantages and returns of every rollout, with the KL penalty in its rewards. StepAdvantages of a critic are whitened.
+/// Advantages and returns of every rollout, with the KL penalty in its rewards. Advantages of a critic are whitened.
 fn compute_advantages(rollouts: &[Rollout], beta: f64, config: &PpoConfig) -> StepAdvantages {
     let penalised = |r: &Rollout| with_kl_penalty(&r.sampled.rewards, &r.log_probs, &r.ref_log_probs, beta as f32);
     let (mut advantages, returns): (Vec<Vec<f32>>, Vec<Vec<f32>>) = match config.has_critic() {

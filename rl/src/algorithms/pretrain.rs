@@ -25,15 +25,15 @@ use std::path::{Path, PathBuf};
 /// Train a tokenizer and a base model from scratch
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct PretrainConfig {
-    /// Where, and with what.
+    /// Run directory, seed and device.
     #[command(flatten)]
     #[serde(flatten)]
     pub run: RunArgs,
-    /// Which problems.
+    /// Benchmark and problems.
     #[command(flatten)]
     #[serde(flatten)]
     pub data: DataArgs,
-    /// How long and how fast.
+    /// Optimisation.
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,
@@ -144,7 +144,7 @@ pub fn train(config: &PretrainConfig, problems: &Problems, device: &Device) -> R
 /// Prints what a run would do and need.
 ///
 /// # Errors
-/// What standard output says.
+/// Errors of standard output.
 pub fn dry_run(config: &PretrainConfig, device: &Device) -> Result<()> {
     let work = dry_run::Work {
         rows: config.fit.batch_size,

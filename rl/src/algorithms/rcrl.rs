@@ -43,11 +43,11 @@ use std::{
 /// Improve a policy by return-conditioned RL
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct RcrlConfig {
-    /// Where, and with what.
+    /// Run directory, seed and device.
     #[command(flatten)]
     #[serde(flatten)]
     pub run: RunArgs,
-    /// Which problems.
+    /// Benchmark and problems.
     #[command(flatten)]
     #[serde(flatten)]
     pub data: DataArgs,
@@ -59,7 +59,7 @@ pub struct RcrlConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub lora: LoraArgs,
-    /// How long and how fast.
+    /// Optimisation.
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,
@@ -72,7 +72,7 @@ pub struct RcrlConfig {
     #[arg(long, help_heading = "Model", add = Fixed::Path, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
-    /// Solutions to learn from.
+    /// Solutions to train on.
     #[command(flatten)]
     #[serde(flatten)]
     pub sampling: SamplingArgs,
@@ -212,7 +212,7 @@ fn set_up(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems, de
     Ok(Setup { config, sampler, learner, run, resumed: (step > 0).then_some(state) })
 }
 
-/// Deduplicator complete solutions, with so many correct ones per wrong one; they are drawn at random.
+/// Distinct complete solutions, `right_per_wrong` correct ones per wrong one, drawn at random.
 fn mixture(samples: &[Sample], right_per_wrong: f64, seed: u64) -> Result<Vec<&Sample>> {
     let mut known = HashSet::new();
     let whole = samples.iter().filter(|sample| sample.finish == Finish::Stop && !sample.completion.trim().is_empty());
@@ -325,7 +325,13 @@ pub fn dry_run(config: &RcrlConfig, problems: &Problems, device: &Device) -> Res
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
-        positions: dry_run::largest_micro_batch(&config.init, problems, &config.fit, &config.run)?,
+        positions: dry_run::largest_micro_batch(
+            &config.init,
+            &config.data,
+            problems.train()?,
+            &config.fit,
+            &config.run,
+        )?,
         extra_models: 1.0,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(samples),
@@ -358,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mixture_has_as_many_right_ones_for_a_wrong_one_as_asked_and_no_solution_twice() {
+    fn a_mixture_has_the_given_number_of_right_ones_per_wrong_one_and_no_solution_twice() {
         let mut samples: Vec<Sample> = (0..30).map(|id| sample(id, " #### 7", true)).collect();
         samples.extend((0..10).map(|id| sample(id, " #### 8", false)));
         samples.extend((0..10).map(|id| sample(id, " #### 8", false)));

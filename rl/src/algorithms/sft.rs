@@ -1,5 +1,5 @@
-//! Supervised fine-tuning on reference solutions (Havrilla et al. 2024, section on SFT): the likelihood of the
-//! completion's tokens, end-of-sequence included, without the prompt's tokens.
+//! Supervised fine-tuning on reference solutions (Havrilla et al. 2024, section on SFT): maximises the likelihood of the
+//! completion's tokens, end-of-sequence included, given the prompt.
 
 use crate::{
     algorithms::final_table::FinalTable,
@@ -27,15 +27,15 @@ use std::path::{Path, PathBuf};
 /// Fine-tune on the reference solutions of the training split
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct SftConfig {
-    /// Where, and with what.
+    /// Run directory, seed and device.
     #[command(flatten)]
     #[serde(flatten)]
     pub run: RunArgs,
-    /// Which problems.
+    /// Benchmark and problems.
     #[command(flatten)]
     #[serde(flatten)]
     pub data: DataArgs,
-    /// What to start from.
+    /// The model to start from.
     #[command(flatten)]
     #[serde(flatten)]
     pub init: InitArgs,
@@ -43,7 +43,7 @@ pub struct SftConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub lora: LoraArgs,
-    /// How long and how fast.
+    /// Optimisation.
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,
@@ -195,7 +195,13 @@ pub fn dry_run(config: &SftConfig, problems: &Problems, device: &Device) -> Resu
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
-        positions: dry_run::largest_micro_batch(&config.init, problems, &config.fit, &config.run)?,
+        positions: dry_run::largest_micro_batch(
+            &config.init,
+            &config.data,
+            problems.train()?,
+            &config.fit,
+            &config.run,
+        )?,
         extra_models: 0.0,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(problems.train()?.len()),

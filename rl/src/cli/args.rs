@@ -57,7 +57,7 @@ pub struct RunArgs {
     /// Seed of all random numbers of the run
     #[arg(long, add = InSummary, add = Fixed::OnceLabelled, default_value_t = 0)]
     pub seed: u64,
-    /// Values that go by the model that is trained, and where they come from.
+    /// Values that depend on the trained model, and where they come from.
     #[arg(skip)]
     #[serde(skip)]
     pub resolved: Vec<ResolvedFlag>,
@@ -67,7 +67,7 @@ pub struct RunArgs {
     pub compute: ComputeArgs,
 }
 
-/// A flag whose default goes by the model that is trained, and what was decided of it.
+/// A flag whose default depends on the trained model, with its value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResolvedFlag {
     /// The flag's name, without dashes.
@@ -272,7 +272,7 @@ impl DataArgs {
         DataOptions { data_dir: self.data_dir.clone(), svamp_solutions: self.svamp_solutions }
     }
 
-    /// Most tokens of a completion.
+    /// Maximum number of tokens per completion.
     pub fn max_new_tokens(&self) -> usize {
         self.max_new_tokens.unwrap_or(if self.benchmark == Benchmark::Synthetic { 112 } else { 256 })
     }

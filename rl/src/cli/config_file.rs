@@ -2,12 +2,14 @@
 //!
 //! A key is the name of a flag. So an unknown key, a wrong type or a value out of range get clap's own message.
 
-use crate::run::PART_OF;
 use anyhow::{Result, anyhow, bail, ensure};
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
 };
+
+/// Start of the first line of `config.toml`, after `# `, in a run that is a part of another.
+pub(crate) const PART_OF: &str = "part of rl ";
 
 /// Rewrites a command line: the flags of its `--config` or `--resume` follow the subcommand, the typed ones come last and
 /// win.
@@ -78,7 +80,7 @@ fn configuration_of_run(run: &Path, command: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// The configuration that a file holds; flags that it does not have are those that are declared.
+/// The configuration in a file; a flag that the file does not have keeps its declared default.
 ///
 /// # Errors
 /// A missing or malformed file, a key that is not a flag, a value out of range.
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_goes_on_from_a_checkpoint_that_is_named_by_its_folder() {
+    fn a_run_resumes_from_a_checkpoint_that_is_named_by_its_folder() {
         let folder = tempfile::tempdir().unwrap();
         let step = folder.path().join("run/checkpoints/step-000002");
         std::fs::create_dir_all(&step).unwrap();

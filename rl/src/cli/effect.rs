@@ -1,5 +1,5 @@
-//! What is declared of a flag beside its value, at the flag itself: when it has an effect, and whether it can change in a run that is
-//! resumed. Independent of commands.
+//! What the declaration of a flag says beside its value: when the flag has an effect, and whether it can change when a run is resumed.
+//! Independent of commands.
 
 use clap::{ArgMatches, builder::ArgExt};
 use std::ffi::OsString;
@@ -47,7 +47,7 @@ impl Effect {
         Self { flag, condition: Condition::NotGiven, or_given: None, command: None }
     }
 
-    /// Not in a command that has the flag in a group that it shares with others.
+    /// Never, in a command that has the flag only because it shares a group of flags with other commands.
     pub const fn not_in(command: &'static str) -> Self {
         Self { flag: "", condition: Condition::Never, or_given: None, command: Some(command) }
     }
@@ -118,7 +118,7 @@ pub(crate) struct FixedFlag {
 }
 
 impl FixedFlag {
-    /// The fixed flags of a configuration, of the conditional ones `also`.
+    /// The fixed flags of a configuration; of the conditional kinds, those in `also`.
     pub(crate) fn all<C: clap::Args>(also: &[Fixed]) -> Vec<Self> {
         let command = C::augment_args(clap::Command::new(""));
         let flag = |argument: &clap::Arg| {
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_that_has_its_effect_and_one_that_was_not_typed_are_not() {
+    fn flags_that_have_an_effect_or_were_not_typed_are_not_named() {
         assert!(unused("rl ppo --lambda 0.5 --replay 0.3 --curriculum plr").is_empty());
         assert!(unused("rl ppo --saturation 0.5 --curriculum backtracking").is_empty());
         assert!(unused("rl ppo --advantage group").is_empty());

@@ -238,7 +238,7 @@ mod tests {
         folder
     }
 
-    /// The learning rates of a command line, the words of which that begin with `@` are models; and where they come from.
+    /// The learning rates of a command line, and where they come from. Words that begin with `@` name models.
     fn rates(models: &Path, line: &str) -> (Vec<f64>, Vec<String>) {
         let word = |word: &str| match word.split_once('@') {
             Some((flag, model)) => OsString::from(format!("{flag}{}", models.join(model).display())),
@@ -253,7 +253,7 @@ mod tests {
             Command::Rcrl(config) => vec![config.fit.learning_rate],
             Command::Augment(config) => vec![config.fit.learning_rate],
             Command::Ppo(config) => vec![config.learning_rate, config.value_learning_rate],
-            _ => unreachable!("no other trains"),
+            _ => unreachable!("no other command trains here"),
         };
         let why = |rate: &ResolvedFlag| {
             assert!(rates.contains(&rate.value.parse().unwrap()), "{rate:?} is not what the command has: {rates:?}");
@@ -264,10 +264,10 @@ mod tests {
     }
 
     #[test]
-    fn a_default_goes_by_the_shape_of_what_is_trained_and_not_by_model() {
+    fn a_default_depends_on_the_shape_of_the_trained_model_and_not_on_the_flag_model() {
         let models = models();
         for (line, expected) in [
-            // What is made here, and our own sizes: as ever.
+            // Models made on demand, and models of the named sizes.
             ("sft", &[1.5e-3][..]),
             ("sft --model nano", &[2.5e-3]),
             ("sft --init=@nano --model nano", &[2.5e-3]),
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_wins_and_what_is_not_says_where_it_comes_from() {
+    fn a_given_value_wins_and_a_default_says_where_it_comes_from() {
         let models = models();
         let file = models.path().join("run.toml");
         fs::write(&file, "learning_rate = 0.25\n").unwrap();

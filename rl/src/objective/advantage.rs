@@ -43,7 +43,7 @@ pub struct Advantages {
 /// Generalised advantage estimation (Schulman et al. 2016, arXiv 1506.02438, eq. 16):
 ///
 /// Â_t = Σ_l (γλ)^l δ_{t+l} with δ_t = r_t + γ V_{t+1} - V_t, and V = 0 after the last token: an episode ends there,
-/// also where the sample was cut off at its longest length.
+/// also where the sample was cut off at the maximum length.
 ///
 /// # Panics
 /// If `rewards` and `values` differ in length.
@@ -134,13 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_measured_against_the_others_of_its_question() {
+    fn a_sample_is_compared_with_the_others_of_its_question() {
         assert_eq!(leave_one_out(&[3.0, 0.0, 0.0, 3.0]), [2.0, -2.0, -2.0, 2.0]);
         assert_eq!(leave_one_out(&[0.5, 0.5]), [0.0, 0.0]);
     }
 
     #[test]
-    fn a_group_has_mean_zero_and_deviation_one_or_says_nothing() {
+    fn the_advantages_of_a_group_have_mean_zero_and_deviation_one_or_are_all_zero() {
         let advantages = group_relative(&[1.0, 0.0, 0.0, 0.0], &[0.0; 4]);
         let root = 3.0f32.sqrt();
         for (advantage, expected) in advantages.iter().zip([root, -1.0 / root, -1.0 / root, -1.0 / root]) {

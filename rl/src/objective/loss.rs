@@ -2,11 +2,11 @@
 //!
 //! Tokens of prompts and padding never come here: rows are laid end to end, so no mask is needed. Every loss is a sum over
 //! its tokens divided by `total`, the number of response tokens of the *whole* batch, so that sums over micro-batches are
-//! the loss of the batch (`numerics` 4).
+//! the loss of the batch.
 
 use burn::tensor::{Tensor, activation::softplus};
 
-/// Range of log π - log π_old before it is exponentiated: beyond it a ratio says nothing but "broken".
+/// Range of log π - log π_old before it is exponentiated: a ratio beyond it only shows that something is broken.
 const LOG_RATIO_LIMIT: f64 = 20.0;
 
 /// Negative log-likelihood of the chosen tokens: -1/total Σ log π(a_t | s_t).
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_beyond_all_measure_stays_a_number() {
+    fn an_extreme_ratio_stays_finite() {
         let loss = ppo_policy(tensor(&[500.0]), tensor(&[0.0]), tensor(&[-1.0]), 0.2, 1).into_scalar::<f32>();
         assert!((loss / 20.0f32.exp() - 1.0).abs() < 1e-5, "{loss}");
         let loss = ppo_policy(tensor(&[-500.0]), tensor(&[0.0]), tensor(&[1.0]), 0.2, 1).into_scalar::<f32>();
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_drawn_to_the_return_at_half_the_square() {
+    fn a_value_is_pulled_to_the_return_by_half_the_squared_error() {
         assert_close(squares(0.1, 0.0, 1.0), (0.405, -0.9));
     }
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cross_entropy_draws_a_logit_to_its_label_also_from_exactly_zero() {
+    fn the_cross_entropy_pulls_a_logit_to_its_label_also_from_exactly_zero() {
         let of = |logit: f32, label: f32, weight: f32| {
             let logits = tensor(&[logit]).autodiff().require_grad();
             let loss = binary_cross_entropy(logits.clone(), tensor(&[label]), tensor(&[weight]), 2);

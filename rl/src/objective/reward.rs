@@ -191,7 +191,7 @@ mod tests {
         RewardArgs { reward, answer_weight, dense_scale, orm, orm_weight, orm_score: OrmScore::Potential }
     }
 
-    /// The reward model's judgement rises by 0.01 a token.
+    /// The rewards of a text whose reward model score rises by 0.01 per token, and its tokens.
     fn rewards_of(args: &RewardArgs, text: &str, correct: bool) -> (Vec<f32>, Vec<u32>) {
         let tokenizer = tokenizer();
         let mut tokens = tokenizer.encode(text);
@@ -209,14 +209,14 @@ mod tests {
     const TWO_LINES: &str = " 6*4 = <<6*4=24>>24 nuts.\n24-3 = <<24-3=21>>21\n#### 21";
 
     #[test]
-    fn the_reward_model_pays_its_weight_times_its_probability_of_the_whole_solution() {
+    fn the_sparse_orm_reward_is_its_weight_times_the_probability_of_the_whole_solution() {
         let (rewards, tokens) = rewards(RewardKind::SparseOrm, TWO_LINES, true);
         assert!((rewards[tokens.len() - 1] - (1.0 + 2.0 * 0.01 * tokens.len() as f32)).abs() < 1e-6);
         assert!(rewards[..tokens.len() - 1].iter().all(|&reward| reward == 0.0));
     }
 
     #[test]
-    fn lines_earn_by_how_much_they_raise_the_probability_and_all_together_what_the_whole_is_worth() {
+    fn lines_earn_the_rise_of_the_probability_and_all_together_earn_the_sparse_orm_reward() {
         let (dense, tokens) = rewards(RewardKind::DenseOrm, TWO_LINES, false);
         let ends = prefix_ends(&tokenizer(), &tokens);
         let paid: Vec<usize> = (0..dense.len()).filter(|&place| dense[place] != 0.0).collect();
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_given_earns_nothing_also_where_it_is_written_again() {
+    fn given_lines_earn_nothing_also_where_they_are_repeated() {
         let (tokenizer, problem) = (tokenizer(), problem());
         let given = "6*4 = <<6*4=24>>24 nuts.\n";
         let rewards = |text: &str| {
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_after_some_that_were_given_earn_what_they_add_to_these() {
+    fn lines_after_given_ones_earn_what_they_add() {
         let (tokenizer, problem) = (tokenizer(), problem());
         let tokens = tokenizer.encode("24-3 = <<24-3=21>>21 nuts.\n#### 21");
         let scores: Vec<f32> = (0..tokens.len()).map(|place| 0.5 + 0.01 * place as f32).collect();

@@ -225,7 +225,7 @@ impl Recipe {
     }
 }
 
-/// Threads, gradient checkpointing and quietness of the run that needs the model: they change what it costs, and nothing of what it is.
+/// Threads, gradient checkpointing and quietness of the run that needs the model: they change its cost, not the model.
 fn with_costs(run: RunArgs, asking: &RunArgs) -> RunArgs {
     let compute = ComputeArgs {
         threads: asking.compute.threads.or(run.compute.threads),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_by_default_has_the_name_of_its_size_and_seed_and_nothing_else() {
+    fn a_model_made_with_defaults_is_named_by_its_size_and_seed_alone() {
         for (kind, name) in [(Kind::Base, "base"), (Kind::Sft, "sft"), (Kind::Orm, "orm")] {
             let (dir, run, data) = made(kind, &["--seed=3", "--threads=1", "--micro-batch=2"]);
             assert_eq!(dir, format!("runs/{name}-synthetic-tiny-seed3"));
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_model_is_made_of_is_passed_on_and_tells_it_from_others() {
+    fn what_a_model_is_made_from_is_passed_on_and_is_its_identity() {
         let folder = tempfile::tempdir().unwrap();
         let extra = |name: &str, question: &str| {
             let line = serde_json::json!({"question": question, "answer": "1+1 = <<1+1=2>>2\n#### 2"});
@@ -362,12 +362,12 @@ mod tests {
         }
         let different: std::collections::BTreeSet<&String> = names.iter().collect();
         assert_eq!(different.len(), names.len(), "{names:?}");
-        // What costs less or more is the same model.
+        // Flags that change only the cost make the same model.
         assert_eq!(made(Kind::Sft, &["--gradient-checkpointing"]).0, made(Kind::Sft, &[]).0);
     }
 
     #[test]
-    fn a_base_is_told_apart_by_the_problems_that_it_reads() {
+    fn the_problems_that_a_base_model_reads_are_part_of_its_identity() {
         let (dir, run, data) = made(Kind::Base, &["--dtype=bf16", "--limit=100", "--max-new-tokens=64"]);
         assert_eq!((dir.as_str(), data.limit), ("runs/base-synthetic-tiny-seed0-bf16", None), "it reads no problems");
         assert_eq!(run.compute.dtype, Dtype::Bf16);

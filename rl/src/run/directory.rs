@@ -8,6 +8,7 @@ use super::{
     metrics::Metrics,
     tensorboard::TensorBoard,
 };
+use crate::cli::config_file::PART_OF;
 use anyhow::{Context, Result};
 use data::Tokenizer;
 use eval::{CheckpointIndex, Report, Sample, read_index};
@@ -18,9 +19,6 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
 };
-
-/// Start of the first line of `config.toml`, after `# `, in a run that is a part of another.
-pub(crate) const PART_OF: &str = "part of rl ";
 
 /// A run directory that is being written.
 pub struct Run {
@@ -122,7 +120,7 @@ impl Run {
     /// again.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn keep_configuration(&self, command: &str, config: &impl Serialize) -> Result<()> {
         let (path, text) = (self.dir.join("config.toml"), configuration(&format!("rl {command}"), config)?);
         if has_configuration(&self.dir, command, config)? {
@@ -178,7 +176,7 @@ impl Run {
     /// From now on metrics also go to TensorBoard event files, if `wanted`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn with_tensorboard(mut self, wanted: bool) -> Result<Self> {
         if wanted {
             self.tensorboard = Some(TensorBoard::open(&self.dir)?);
@@ -231,7 +229,7 @@ impl Run {
     /// of a run even if the machine is busy.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn log(&mut self, metrics: &Metrics) -> Result<()> {
         let (now, mut metrics) = (model::cpu_seconds(), metrics.clone());
         if let (Some(now), Some(before)) = (now, self.cpu_seconds) {
@@ -252,7 +250,7 @@ impl Run {
     /// Appends lines to `samples.jsonl`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn write_samples<'a>(&mut self, samples: impl IntoIterator<Item = &'a Sample>) -> Result<()> {
         for sample in samples {
             append_line(&mut self.samples, sample)
@@ -264,7 +262,7 @@ impl Run {
     /// Appends all samples of a step to `samples.jsonl`, whole or not at all.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn write_samples_whole(&mut self, samples: &[Sample]) -> Result<()> {
         let path = self.dir.join("samples.jsonl");
         let mut bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -280,7 +278,7 @@ impl Run {
     /// Writes a checkpoint, whole or not at all, and removes those that are neither the last nor the best, nor the one before the last.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn checkpoint<S: Serialize>(
         &self,
         step: usize,
@@ -344,7 +342,7 @@ impl Run {
     /// Writes `eval.json` of a training command: reports by name, "before" and "after" among them.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn write_evaluation(&self, reports: &[(&str, &Report)]) -> Result<()> {
         let named = |(name, report): &(&str, &Report)| Ok((name.to_string(), serde_json::to_value(report)?));
         let all = reports.iter().map(named).collect::<Result<Map<String, Value>>>()?;

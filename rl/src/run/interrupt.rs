@@ -1,10 +1,10 @@
-//! Ctrl-C: a run stops after its present step, with a checkpoint to resume from.
+//! Ctrl-C: a run stops after its current step, with a checkpoint to resume from.
 
 use crate::cli::args::RunArgs;
 use anyhow::{Context, Result};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Set by the signal handler of the process: a signal has no other way to say anything.
+/// Set by the signal handler, which can reach no other state: signals are global to the process.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// From now on, Ctrl-C stops after the current step; a second Ctrl-C stops at once.

@@ -106,14 +106,14 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn a_lock_is_had_by_one_at_a_time_and_leaves_no_file() {
+    fn one_process_at_a_time_holds_a_lock_and_no_file_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let lock = Lock::try_lock(&path).unwrap().unwrap();
         assert!(Lock::try_lock(&path).unwrap().is_none());
         drop(lock);
         assert!(!path.exists());
-        // What a process left that died.
+        // The file that a dead process left.
         fs::write(&path, "").unwrap();
         assert!(Lock::try_lock(&path).unwrap().is_some());
         assert!(!path.exists());
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_gets_it_in_turn_and_never_two_at_once() {
+    fn waiting_processes_get_the_lock_in_turn_and_never_two_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let inside = AtomicUsize::new(0);

@@ -171,7 +171,7 @@ pub fn samples_over_steps(dir: &Path, most: usize) -> Result<Vec<Sample>> {
     Ok(samples)
 }
 
-/// At most `count` of the places below `length`, first and last among them, as far apart as they can be.
+/// At most `count` of the indices below `length`, evenly spaced, first and last among them.
 pub fn evenly(length: usize, count: usize) -> impl Iterator<Item = usize> {
     let count = count.min(length);
     (0..count).map(move |i| if count == 1 { length - 1 } else { i * (length - 1) / (count - 1) })

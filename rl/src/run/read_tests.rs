@@ -1,3 +1,5 @@
+//! Tests of `read.rs`.
+
 use super::*;
 use crate::run::fixture::{STEPS, report, write_run};
 use std::{fs, path::PathBuf};
@@ -50,7 +52,7 @@ fn a_line_without_a_step_is_an_error() {
 }
 
 #[test]
-fn what_is_no_run_directory_is_refused_with_what_to_give() {
+fn a_path_that_is_not_a_run_directory_is_refused_with_a_hint() {
     let folder = tempfile::tempdir().unwrap();
     assert!(error_of(&folder.path().join("absent")).contains("does not exist"));
     assert!(error_of(folder.path()).contains("is not a run directory"));
@@ -110,7 +112,7 @@ fn samples_are_taken_evenly_over_steps() {
 }
 
 #[test]
-fn places_are_spread_from_the_first_to_the_last() {
+fn indices_are_spread_from_the_first_to_the_last() {
     assert_eq!(evenly(10, 4).collect::<Vec<_>>(), [0, 3, 6, 9]);
     assert_eq!(evenly(3, 9).collect::<Vec<_>>(), [0, 1, 2]);
     assert_eq!(evenly(5, 1).collect::<Vec<_>>(), [4]);

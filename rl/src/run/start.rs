@@ -34,7 +34,7 @@ fn default_dir(command: &str, benchmark: Benchmark) -> PathBuf {
 /// the command, and refuses a run that another process holds.
 ///
 /// # Errors
-/// As said.
+/// Naming the directory.
 pub fn lock_run(args: &RunArgs) -> Result<Option<Lock>> {
     match (&args.resume, &args.out) {
         (Some(dir), _) => directory::lock(dir).map(Some),
@@ -43,8 +43,8 @@ pub fn lock_run(args: &RunArgs) -> Result<Option<Lock>> {
     }
 }
 
-/// Refuses, for a run that is resumed, other values of flags that its checkpoints depend on: those that are declared [`Fixed`], of the
-/// conditional ones `also`.
+/// Refuses, for a run that is resumed, other values of flags that its checkpoints depend on: those that are declared [`Fixed`]; of
+/// the conditional kinds, those in `also`.
 ///
 /// # Errors
 /// Naming the flag, and the value that the run was begun with.
@@ -77,7 +77,7 @@ pub fn check_unchanged<C: Args + Serialize>(args: &RunArgs, config: &C, also: &[
     Ok(())
 }
 
-/// Whether a path means the same model as the original path, or may be the model's new place.
+/// Whether a path means the same model as the original path, or may be the model's new location.
 fn is_same_model(begun: &Path, now: &Path) -> bool {
     let place = |path: &Path| path.exists().then(|| resolve_checkpoint(path).ok()?.canonicalize().ok()).flatten();
     begun == now || place(begun).is_none_or(|begun| place(now) == Some(begun))
@@ -143,10 +143,10 @@ pub fn open(args: &RunArgs, command: &str, benchmark: Benchmark, config: &impl S
     run.with_tensorboard(args.tensorboard)
 }
 
-/// Completes the resume of an opened run: writes its present configuration.
+/// Completes the resume of an opened run: writes its current configuration.
 ///
 /// # Errors
-/// What the file system says.
+/// Errors of the file system.
 pub fn reopen(run: Run, args: &RunArgs, command: &str, config: &impl Serialize) -> Result<Run> {
     run.keep_configuration(command, config)?;
     run.with_tensorboard(args.tensorboard)

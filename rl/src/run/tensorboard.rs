@@ -35,7 +35,7 @@ impl TensorBoard {
     /// Starts a new event file in `<dir>/tensorboard/`, beside those of earlier parts of the run.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn open(dir: &Path) -> Result<Self> {
         let folder = dir.join("tensorboard");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -48,7 +48,7 @@ impl TensorBoard {
     /// Writes a number.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn log(&mut self, step: usize, name: &str, value: f64) -> Result<()> {
         self.log_all(step, &[(name, value)])
     }
@@ -56,7 +56,7 @@ impl TensorBoard {
     /// Writes every number of a line of `metrics.jsonl`.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     pub fn log_metrics(&mut self, metrics: &Metrics) -> Result<()> {
         let Value::Object(line) = serde_json::to_value(metrics)? else { return Ok(()) };
         let step = line.get("step").and_then(Value::as_u64).context("metrics without a step")? as usize;
@@ -160,7 +160,7 @@ fn field(number: u64, value: Wire<'_>) -> Vec<u8> {
     }
 }
 
-/// Seven bits a byte, the lowest first; the top bit says that more follow.
+/// Seven bits per byte, the lowest first; the top bit says that more follow.
 fn varint(mut value: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn every_number_of_a_step_is_one_event_after_the_head_of_the_file() {
+    fn every_number_of_a_step_is_one_event_after_the_first_event_of_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let mut board = TensorBoard::open(folder.path()).unwrap();
         let mut metrics = Metrics::for_step(7);

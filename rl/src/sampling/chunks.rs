@@ -96,7 +96,7 @@ mod tests {
     use std::{cell::RefCell, fs};
 
     fn squares(run: &Run, total: usize, made: &RefCell<Vec<usize>>) -> Result<Vec<[usize; 2]>> {
-        // Two lines a chunk.
+        // Two lines per chunk.
         let per_line = CHUNK_ROWS / 2;
         let work = ChunkedWork { run, file: "squares.jsonl", label: "square", unit: "numbers", per_line, quiet: true };
         let belongs = |place: usize, [number, _]: &[usize; 2]| *number == place;
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_chunks_are_taken_up_and_all_else_is_made_again() {
+    fn complete_chunks_are_kept_and_the_rest_is_made_again() {
         let folder = tempfile::tempdir().unwrap();
         let run = Run::create(&folder.path().join("run"), "augment", &serde_json::Map::new()).unwrap();
         let file = run.dir().join("squares.jsonl");
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(squares(&run, 5, &made).unwrap(), all);
         assert_eq!(made.take(), [0, 1, 2, 3, 4]);
         let whole = fs::read(&file).unwrap();
-        // What is whole is not made again, and neither is a last chunk that is shorter.
+        // A complete chunk is not made again, and neither is a shorter last one.
         assert_eq!(squares(&run, 5, &made).unwrap(), all);
         assert!(made.take().is_empty());
         // Cut in the fourth line: the second chunk is made anew.
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(squares(&run, 5, &made).unwrap(), all);
         assert_eq!(made.take(), [2, 3, 4]);
         assert_eq!(fs::read(&file).unwrap(), whole);
-        // What is there is used, whatever would be made now.
+        // Lines that exist are used, whatever would be made now.
         fs::write(&file, "[0,7]\n[1,1]\n").unwrap();
         assert_eq!(squares(&run, 3, &made).unwrap(), [[0, 7], [1, 1], [2, 4]]);
     }

@@ -77,7 +77,7 @@ struct SeenQuestion {
 }
 
 impl CurriculumArgs {
-    /// Refuses numbers that cannot be meant.
+    /// Refuses values out of range.
     ///
     /// # Errors
     /// Naming the flag.
@@ -149,7 +149,7 @@ impl Curriculum {
 
     /// Updates the curriculum after a step, by the mean absolute advantage of each question and the accuracy.
     pub fn update(&mut self, args: &CurriculumArgs, places: &[usize], scores: &[f64], accuracy: f64, step: usize) {
-        assert_eq!(places.len(), scores.len(), "one score per question");
+        assert_eq!(places.len(), scores.len(), "one mean absolute advantage per question");
         match args.curriculum {
             CurriculumKind::None => {}
             CurriculumKind::Plr => {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_curriculum_every_question_comes_once_an_epoch() {
+    fn without_a_curriculum_every_question_comes_once_per_epoch() {
         let mut curriculum = Curriculum::new();
         let none = args(CurriculumKind::None);
         let taken: Vec<usize> = (0..5).flat_map(|step| curriculum.choose(&none, 10, 4, step, 1)).collect();
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_surprised_most_is_taken_again_first_and_nothing_twice_in_a_step() {
+    fn the_largest_mean_advantages_are_replayed_first_and_no_question_twice_in_a_step() {
         let plr = args(CurriculumKind::Plr);
         let mut curriculum = Curriculum::new();
         let first = curriculum.choose(&plr, 100, 8, 0, 1);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn of_fewer_problems_none_is_taken_that_is_not_there() {
+    fn with_fewer_problems_than_before_no_missing_question_is_sampled() {
         let plr = args(CurriculumKind::Plr);
         let mut curriculum = Curriculum::new();
         curriculum.update(&plr, &[1, 50, 99], &[1.0, 9.0, 9.0], 0.5, 0);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn with_staleness_alone_what_was_met_just_now_is_left_alone() {
+    fn with_staleness_alone_questions_of_the_last_step_are_not_replayed() {
         let stale = CurriculumArgs { staleness: 1.0, ..args(CurriculumKind::Plr) };
         let mut curriculum = Curriculum::new();
         curriculum.update(&stale, &[3, 5], &[9.0, 9.0], 0.0, 4);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_beginning_is_whole_lines_of_the_reference() {
+    fn a_beginning_is_complete_lines_of_the_reference() {
         let problem = Problem {
             id: "test/0".into(),
             question: "Why?".into(),

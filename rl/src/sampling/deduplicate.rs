@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn solutions_are_one_by_their_text_or_by_their_calculations() {
+    fn solutions_are_equal_by_their_text_or_by_their_calculations() {
         let (first, reworded, other) = ("She has 1+2 = <<1+2=3>>3.", "So 1+2 = <<1+2=3>>3.", "So 2+1 = <<2+1=3>>3.");
         let new = |by: Deduplicate| {
             let mut distinct = Deduplicator::new(by);

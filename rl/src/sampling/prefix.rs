@@ -139,7 +139,7 @@ pub struct CompletionConfig<'a> {
     pub sampling: &'a SampleConfig,
     /// Seed of the draws.
     pub seed: u64,
-    /// No bar.
+    /// Whether to hide the progress bar.
     pub quiet: bool,
 }
 
@@ -323,7 +323,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn prefixes_end_with_their_lines_and_the_whole_with_its_end() {
+    fn prefixes_end_with_their_lines_and_the_whole_solution_with_its_end() {
         let text = " 6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21\n#### 21";
         let tokenizer = Tokenizer::train_bpe(&[text.to_string()], 280).unwrap();
         // What separates a solution from the next problem is no part of it.

@@ -1,4 +1,4 @@
-//! The problems of a run. Each split is read once, when it is first asked for. Independent of models.
+//! The problems of a run. Each split is read once, when it is first needed. Independent of models.
 
 use crate::cli::args::DataArgs;
 use anyhow::Result;

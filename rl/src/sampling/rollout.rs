@@ -83,16 +83,16 @@ pub struct Query<'a> {
     pub problem: &'a Problem,
     /// Its index in the training split.
     pub index: usize,
-    /// The first lines of a solution that are given to the policy; mostly none.
+    /// The first lines of a solution that are given to the policy; usually none.
     pub given: &'a str,
 }
 
-/// Samples K completions of each query, grades and rewards them; and how fast. The random numbers are keyed by (seed, step, index,
-/// sample). The completions of a query stand together.
+/// Samples K completions of each query, grades and rewards them; with the speed. The random numbers are keyed by (seed, step, index,
+/// sample). The completions of a query are adjacent.
 ///
 /// # Errors
 /// A prompt that does not fit the model.
-pub fn sample(
+pub fn sample_completions(
     policy: &Policy,
     queries: &[Query<'_>],
     step: usize,
@@ -320,7 +320,7 @@ mod tests {
         let config = config(&policy);
         let tokenizer = &policy.tokenizer;
         let encode = |text: &str, end: &[u32]| [tokenizer.encode(text).as_slice(), end].concat();
-        // No two bytes joined: what a policy may write and no text is cut into.
+        // One token per byte: a policy may write this, but the tokenizer encodes no text so.
         let bytes: Vec<u32> = SOLUTION.chars().flat_map(|c| tokenizer.encode(&c.to_string())).collect();
         let plain = scores(&policy, &config, &encode(SOLUTION, &[0]), Finish::Stop);
         for (tokens, finish) in [
@@ -333,7 +333,7 @@ mod tests {
             (vec![7], Finish::Stop),
         ] {
             let scores = scores(&policy, &config, &tokens, finish);
-            assert_eq!(scores.len(), tokens.len(), "one a token");
+            assert_eq!(scores.len(), tokens.len(), "one per token");
             let completion = Completion { log_probs: vec![0.0; tokens.len()], finish, tokens: tokens.clone() };
             let mut sample = grade(&policy, &problem(), &completion, &AnswerFormat::Gsm8k);
             let reward_model = config.reward_model.as_ref().unwrap();
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_read_otherwise_has_the_score_of_the_place_that_its_text_reaches() {
+    fn a_token_that_is_encoded_otherwise_has_the_score_of_the_position_that_its_text_reaches() {
         let tokenizer = policy().tokenizer;
         let read = [tokenizer.encode("nuts").as_slice(), &[0]].concat();
         let letters: Vec<u32> = "nuts".chars().flat_map(|c| tokenizer.encode(&c.to_string())).collect();

@@ -64,7 +64,7 @@ struct BenchReport {
     training: Timing,
     rollout: Timing,
     peak_memory_mb: f64,
-    /// Of a GPU.
+    /// Memory in use on a GPU.
     device_memory_mb: Option<f64>,
 }
 
@@ -179,7 +179,7 @@ fn median_seconds(repeats: usize, mut work: impl FnMut()) -> (f64, f64) {
     (wall[repeats / 2], cpu[repeats / 2])
 }
 
-/// A token that looks arbitrary.
+/// A pseudo-random token.
 fn token(index: usize, vocabulary: usize) -> u32 {
     (index * 7919 % vocabulary) as u32
 }

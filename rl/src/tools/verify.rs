@@ -28,16 +28,16 @@ pub struct VerifyArgs {
     pub device: DeviceKind,
 }
 
-/// What is computed twice, as plain numbers.
+/// A computation that is made on both devices, as plain numbers.
 struct Check {
     name: &'static str,
     /// Most that any number may differ, as a share of the largest one.
     tolerance: f32,
-    /// `reference` says which of the two it is: what is the same in principle may be computed in another way there.
+    /// Computes on a device; `reference` on the CPU, where the same quantity may be computed in another way.
     compute: fn(device: &Device, reference: bool) -> Vec<f32>,
-    /// Whether it is left out on a device without such numbers.
+    /// Whether it needs bf16: it is left out on a device without it.
     in_bf16: bool,
-    /// Whether the error is the share of tokens that are others: none, wherever logits are the same.
+    /// Whether the error is the share of tokens that differ: 0 where logits are the same.
     of_tokens: bool,
 }
 
@@ -50,13 +50,13 @@ impl Check {
         Self { of_tokens: true, ..Self::new(name, 0.0, compute) }
     }
 
-    /// The tolerance where products of f32 keep ten bits of a factor.
+    /// The tolerance where products of f32 keep ten bits of a factor (TF32).
     fn tolerance_of_short_products(&self) -> f32 {
         if self.of_tokens { 0.25 } else { self.tolerance.max(2e-2) }
     }
 }
 
-/// The order goes from what everything is built of to what is built of it.
+/// From the basic operations to what is built on them.
 const CHECKS: [Check; 11] = [
     Check::new("logits of padded rows", 1e-4, |device, _| logits(device, Dtype::F32)),
     Check::new("the likelihood, and its gradients", 1e-3, |device, _| likelihood(device, false, Dtype::F32)),
@@ -124,7 +124,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     Ok(())
 }
 
-/// The largest difference as a share of the largest number; infinite where there is a NaN, or another number of them.
+/// The largest difference as a share of the largest number; infinite for a NaN, or if the counts differ.
 fn largest_error(found: &[f32], expected: &[f32]) -> f32 {
     if found.len() != expected.len() || found.iter().any(|value| !value.is_finite()) {
         return f32::INFINITY;
@@ -133,7 +133,7 @@ fn largest_error(found: &[f32], expected: &[f32]) -> f32 {
     found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max) / largest
 }
 
-/// The share of tokens that are others; all where there are more or fewer of them.
+/// The share of tokens that differ; 1 if the counts differ.
 fn share_of_others(found: &[f32], expected: &[f32]) -> f32 {
     if found.len() != expected.len() {
         return 1.0;
@@ -280,7 +280,7 @@ fn completions(device: &Device, temperature: f64) -> Vec<f32> {
     let config =
         GenerateConfig { max_new_tokens: 12, temperature, stops: vec![vec![11]], forced: None, rows: 16, threads: 1 };
     let (completions, _) = generate(&model(device), &prompts, &keys, &config, &|_| ());
-    // As many for each, so that what one lacks does not move the others.
+    // The same number for each, so that a shorter completion does not shift the others.
     let padded = |completion: &Completion| {
         let mut tokens: Vec<f32> = completion.tokens.iter().map(|&token| token as f32).collect();
         tokens.resize(config.max_new_tokens, -1.0);
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cpu_is_what_the_cpu_is() {
+    fn the_cpu_agrees_with_itself() {
         run(&VerifyArgs { device: DeviceKind::Cpu }).unwrap();
     }
 

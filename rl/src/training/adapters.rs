@@ -88,7 +88,7 @@ impl LoraArgs {
 /// Adapters of a run.
 #[derive(Clone, Debug)]
 pub struct Adapters {
-    /// Rank, scale, places.
+    /// Rank, scale and target matrices.
     config: LoraConfig,
     /// The checkpoint of the model that the adapters belong to.
     base: PathBuf,

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_like_length_share_a_micro_batch_and_none_is_lost() {
+    fn rows_of_similar_length_share_a_micro_batch_and_none_is_lost() {
         let rows = [50, 20, 90, 20, 52, 51].map(|length| example(&vec![1; length], 1));
         assert_eq!(micro_batches(&rows, 2), [vec![1, 3], vec![0, 5], vec![4], vec![2]]);
         assert_eq!(micro_batches(&rows, 100), [vec![1, 3], vec![0, 5, 4], vec![2]]);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_token_is_predicted_from_the_place_before_it() {
+    fn a_response_token_is_predicted_from_the_position_before_it() {
         let (first, second) = (example(&[10, 11, 12, 13], 2), example(&[20, 21], 1));
         let batch = pad(&[&first, &second], &Device::default());
         assert_eq!(batch.tokens.dims(), [2, 4]);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_also_the_padding_is_learnt_where_it_belongs_to_the_row() {
+    fn a_token_equal_to_the_padding_is_trained_on_where_it_belongs_to_the_row() {
         let (first, second) = (example(&[7, 0, 0], 1), example(&[7, 8, 9, 0], 1));
         let batch = pad(&[&first, &second], &Device::default());
         assert_eq!(ids(batch.targets), [0, 0, 8, 9, 0]);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_padding_is_what_rectangles_have_beyond_their_rows() {
+    fn the_share_of_padding_counts_the_positions_beyond_the_rows() {
         let rows = [38, 40, 60].map(|length| example(&vec![1; length], 1));
         assert_eq!(response_tokens(&rows), 135);
         assert_eq!(padding_share(&rows, 1), 0.0);
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn scores_are_what_the_whole_model_says_of_the_response_tokens() {
+    fn scores_are_the_log_probabilities_of_the_response_tokens() {
         let config =
             ModelConfig { hidden_size: 16, intermediate_size: 24, ..ModelConfig::of_size(ModelSize::Tiny, 20, 0) };
         let device = Device::default();

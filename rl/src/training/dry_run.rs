@@ -1,8 +1,7 @@
 //! `--dry-run`: prints what a command would do and need. Writes nothing.
 
 use crate::{
-    cli::args::{InitArgs, RunArgs, VOCABULARY},
-    sampling::problems::Problems,
+    cli::args::{DataArgs, InitArgs, RunArgs, VOCABULARY},
     training::batch::micro_batches,
     training::optim::GradientOptions,
     training::order::batch_of_step,
@@ -10,7 +9,7 @@ use crate::{
     view::progress::print_line,
 };
 use anyhow::Result;
-use data::encode_example;
+use data::{Problem, encode_example};
 use model::{Device, LOGITS_TOGETHER, ModelConfig, ModelSize};
 use serde::Serialize;
 use std::path::Path;
@@ -76,12 +75,17 @@ pub fn shape(init: Option<&Path>, size: ModelSize) -> Result<ModelConfig> {
 ///
 /// # Errors
 /// Missing data, a tokenizer that cannot be read.
-pub fn largest_micro_batch(init: &InitArgs, problems: &Problems, fit: &FitArgs, run: &RunArgs) -> Result<usize> {
+pub fn largest_micro_batch(
+    init: &InitArgs,
+    data: &DataArgs,
+    problems: &[Problem],
+    fit: &FitArgs,
+    run: &RunArgs,
+) -> Result<usize> {
     let rows = run.compute.micro_batch.min(fit.batch_size);
-    let data = problems.data();
     let Some(path) = &init.init else { return Ok(rows * 2 * data.max_new_tokens()) };
     let tokenizer = eval::load_tokenizer(&eval::resolve_checkpoint(path)?)?;
-    let examples = problems.train()?.iter().map(|problem| encode_example(&tokenizer, data.prompt_style, problem));
+    let examples = problems.iter().map(|problem| encode_example(&tokenizer, data.prompt_style, problem));
     let examples = examples.collect::<Result<Vec<_>>>()?;
     let largest_of_step = |step| {
         let batch = batch_of_step(&examples, step, fit.batch_size, run.seed);

@@ -45,7 +45,7 @@ pub struct Gradients<R> {
 /// Sums the gradients of `loss` over micro-batches, on replicas of the model with a thread each.
 ///
 /// The sum is taken in the order of the micro-batches, so it is the same for any number of threads. Nothing is divided
-/// here: a loss divides by the token count of the *whole* batch, which makes the split invisible (`numerics` 4). The
+/// here: a loss divides by the token count of the *whole* batch, so the split changes no result. The
 /// report of a loss is computed after the backward pass has started, so that an asynchronous device is not blocked.
 pub fn gradients<M: Trainable + Sync, T: Sync, R: Send, F: FnOnce() -> R>(
     model: &M,

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_goes_on_into_the_next_epoch_and_steps_need_no_state() {
+    fn a_batch_continues_into_the_next_epoch_and_steps_need_no_state() {
         let examples = examples(4);
         let take = |step, size| -> Vec<u32> {
             batch_of_step(&examples, step, size, 3).iter().map(|example| example.tokens[0]).collect()
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_belongs_to_its_key() {
+    fn an_order_depends_on_its_key() {
         let key = |seed| Key::new(seed, Purpose::Shuffle);
         let mut order = permutation(50, key(1));
         assert_eq!(order, permutation(50, key(1)));

@@ -93,7 +93,7 @@ pub trait Learner: model::Trainable + Sync {
     /// Writes further files of the checkpoint.
     ///
     /// # Errors
-    /// What the file system says.
+    /// Errors of the file system.
     fn save_more(&self, folder: &Path) -> Result<()>;
 }
 
@@ -117,7 +117,7 @@ pub fn likelihood_loss(model: &Transformer, rows: &[&Example], total: usize) -> 
 }
 
 impl FitArgs {
-    /// Refuses numbers that cannot be meant.
+    /// Refuses values out of range.
     ///
     /// # Errors
     /// Naming the flag.
@@ -145,7 +145,7 @@ pub struct FitContext<'a> {
     pub args: &'a FitArgs,
     /// Seed, micro-batch, verbosity.
     pub run_args: &'a RunArgs,
-    /// Where to compute.
+    /// The device.
     pub device: &'a Device,
     /// Steps between two evaluations.
     pub evaluate_every: usize,
@@ -307,7 +307,7 @@ pub struct CheckpointInfo<'a> {
 /// A checkpoint after `numbers.step` steps.
 ///
 /// # Errors
-/// What the file system says.
+/// Errors of the file system.
 pub fn checkpoint<M: Learner>(
     run: &Run,
     model: &M,

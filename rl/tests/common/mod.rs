@@ -23,7 +23,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// Problems that the policy of these tests knows.
+/// Number of problems that the policy of these tests was trained on.
 pub const PROBLEMS: usize = 8;
 
 /// The first training problems of the embedded benchmark.
@@ -32,7 +32,7 @@ pub fn problems() -> Vec<Problem> {
     all[..PROBLEMS].to_vec()
 }
 
-/// A tokenizer that has seen nothing but these problems.
+/// A tokenizer trained on these problems.
 fn tokenizer() -> Tokenizer {
     let texts: Vec<String> =
         problems().iter().map(|p| question_prompt(&p.question) + &completion_text(&p.solution)).collect();
@@ -199,12 +199,12 @@ fn run_small(command: &str, out: &Path, own: &[&str], more: &[&str]) -> Result<P
     run(&[&[command, &init, &out], SMALL, own, more].concat())
 }
 
-/// Goes on with a run as a user does: with nothing but its directory.
+/// Resumes a run as a user does: by its directory alone.
 pub fn resume(command: &str, dir: &Path) -> Result<PathBuf> {
     run(&[command, &format!("--resume={}", dir.display()), "--quiet"])
 }
 
-/// `metrics.jsonl` with all that may differ between two equal runs left out: what was measured by a clock.
+/// `metrics.jsonl` without the values that differ between two equal runs: times and speeds.
 pub fn metrics(dir: &Path) -> Vec<Map<String, Value>> {
     let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
     let line = |line: &str| {

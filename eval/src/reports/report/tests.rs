@@ -73,7 +73,7 @@ fn a_report_comes_back_from_its_json() {
 }
 
 #[test]
-fn what_is_not_known_is_null_and_comes_back() {
+fn unknown_values_are_null_and_read_back() {
     let unknown = About { temperature: None, checkpoint: None, truncated: None, mean_tokens: None, ..about() };
     let report = Report::from_graded(&questions(None), None, &[1], unknown).unwrap();
     let value = serde_json::to_value(&report).unwrap();
@@ -84,7 +84,7 @@ fn what_is_not_known_is_null_and_comes_back() {
 }
 
 #[test]
-fn an_unknown_key_is_passed_over_and_a_broken_metric_is_named() {
+fn an_unknown_key_is_ignored_and_a_broken_metric_is_named() {
     let report = Report::from_graded(&questions(None), None, &[1], about()).unwrap();
     let mut value = serde_json::to_value(&report).unwrap();
     value["diversity"] = serde_json::json!({"distinct": 3.5});
@@ -95,7 +95,7 @@ fn an_unknown_key_is_passed_over_and_a_broken_metric_is_named() {
 }
 
 #[test]
-fn maj_at_1_is_of_the_greedy_sample_where_there_is_one() {
+fn maj_at_1_is_the_accuracy_of_the_greedy_samples_if_there_are_any() {
     let greedy = [graded(Some(72), None), graded(Some(72), None)];
     let report = Report::from_graded(&questions(None), Some(&greedy), &[1, 4], about()).unwrap();
     assert_eq!(report.metric(MetricKind::Maj, 1).unwrap().value, 1.0);
@@ -145,7 +145,7 @@ fn a_table_has_a_row_for_each_report_and_a_dash_for_what_one_lacks() {
 }
 
 #[test]
-fn a_metric_is_its_text() {
+fn a_metric_is_written_and_read_as_its_text() {
     for text in ["maj@1", "pass@96", "rerank@4"] {
         assert_eq!(text.parse::<Metric>().unwrap().to_string(), text);
     }

@@ -31,11 +31,11 @@ pub(super) const VERIFIED: &str = "verified.jsonl";
 /// Make more training problems by backtranslation
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct AugmentConfig {
-    /// Where, and with what.
+    /// Run directory, seed and device.
     #[command(flatten)]
     #[serde(flatten)]
     pub run: RunArgs,
-    /// Which problems.
+    /// Benchmark and problems.
     #[command(flatten)]
     #[serde(flatten)]
     pub data: DataArgs,
@@ -43,7 +43,7 @@ pub struct AugmentConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub init: InitArgs,
-    /// How long and how fast the backward model learns.
+    /// Optimisation of the backward model.
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,
@@ -107,7 +107,7 @@ pub fn lock_run(config: &AugmentConfig) -> Result<Option<Lock>> {
     Ok(lock)
 }
 
-/// Deduplicator complete solutions that have an answer and correct calculations. A wrong operation may be correct for
+/// Distinct complete solutions that have an answer and correct calculations. A wrong operation may be correct for
 /// another question; a wrong calculation is correct for none.
 pub(super) fn distinct_solutions(samples: &[Sample]) -> Vec<(String, Answer)> {
     let mut known = HashSet::new();
@@ -153,7 +153,13 @@ pub fn dry_run(config: &AugmentConfig, problems: &Problems, device: &Device) -> 
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
-        positions: dry_run::largest_micro_batch(&config.init, problems, &config.fit, &config.run)?,
+        positions: dry_run::largest_micro_batch(
+            &config.init,
+            &config.data,
+            problems.train()?,
+            &config.fit,
+            &config.run,
+        )?,
         extra_models: 1.0,
         trained: None,
         steps: config.fit.total_steps(problems.train()?.len()),

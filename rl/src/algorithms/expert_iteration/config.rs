@@ -31,11 +31,11 @@ const ORM_THRESHOLD: f64 = 0.5;
 /// Improve a policy by Expert Iteration
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct EiConfig {
-    /// Where, and with what.
+    /// Run directory, seed and device.
     #[command(flatten)]
     #[serde(flatten)]
     pub run: RunArgs,
-    /// Which problems.
+    /// Benchmark and problems.
     #[command(flatten)]
     #[serde(flatten)]
     pub data: DataArgs,
@@ -47,7 +47,7 @@ pub struct EiConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub lora: LoraArgs,
-    /// How long and how fast to learn in each round.
+    /// Optimisation of each round.
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,
@@ -220,7 +220,8 @@ pub fn check(config: &EiConfig, problems: &Problems, device: &Device) -> Result<
 /// # Errors
 /// An `--init` that cannot be read.
 pub fn dry_run(config: &EiConfig, problems: &Problems, device: &Device) -> Result<()> {
-    let positions = dry_run::largest_micro_batch(&config.init, problems, &config.fit, &config.run)?;
+    let positions =
+        dry_run::largest_micro_batch(&config.init, &config.data, problems.train()?, &config.fit, &config.run)?;
     let problems = problems.train()?;
     let (samples, of_round_1) =
         config.source.planned(problems, config.samples, &config.data.answer_format, Rounds::First)?;

@@ -87,7 +87,7 @@ impl<'a> Pool<'a> {
 pub(super) struct RoundStats {
     /// Share of right samples.
     pub(super) accuracy: f64,
-    /// Share of samples that were cut off at the longest length.
+    /// Share of samples that were cut off at the maximum length.
     pub(super) truncated: f64,
     /// Share of samples without an answer that can be read.
     pub(super) unparsable: f64,

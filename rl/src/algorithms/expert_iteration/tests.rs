@@ -25,7 +25,7 @@ fn a_right_solution_with_a_false_calculation_is_kept_unless_calculations_are_req
 }
 
 #[test]
-fn a_gain_is_more_than_the_margin_over_the_best_so_far_and_the_best_is_the_best_whatever_the_margin() {
+fn a_gain_exceeds_the_best_so_far_by_more_than_the_margin_and_the_best_does_not_depend_on_the_margin() {
     let start = EiNumbers { start: Some(0.4), best: Some(0.4), ..EiNumbers::default() };
     let rounds = |margin: f64| {
         let mut numbers = start;

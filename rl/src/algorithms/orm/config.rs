@@ -25,15 +25,15 @@ use std::path::{Path, PathBuf};
 /// Train a reward model: how likely is a solution to be right
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct OrmConfig {
-    /// Where, and with what.
+    /// Run directory, seed and device.
     #[command(flatten)]
     #[serde(flatten)]
     pub run: RunArgs,
-    /// Which problems.
+    /// Benchmark and problems.
     #[command(flatten)]
     #[serde(flatten)]
     pub data: DataArgs,
-    /// What samples, and is the trunk.
+    /// The policy that samples, and whose trunk the reward model continues from.
     #[command(flatten)]
     #[serde(flatten)]
     pub init: InitArgs,
@@ -41,11 +41,11 @@ pub struct OrmConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub lora: LoraArgs,
-    /// How long and how fast.
+    /// Optimisation.
     #[command(flatten)]
     #[serde(flatten)]
     pub fit: FitArgs,
-    /// Solutions to learn from.
+    /// Solutions to train on.
     #[command(flatten)]
     #[serde(flatten)]
     pub sampling: SamplingArgs,
@@ -101,7 +101,7 @@ pub struct OrmConfig {
     pub check_completions: usize,
 }
 
-/// What the completions of a prefix make its label.
+/// How the completions of a prefix become its label.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepLabel {
@@ -228,7 +228,13 @@ pub fn dry_run(config: &OrmConfig, problems: &Problems, device: &Device) -> Resu
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::Work {
         rows: config.fit.batch_size,
-        positions: dry_run::largest_micro_batch(&config.init, problems, &config.fit, &config.run)?,
+        positions: dry_run::largest_micro_batch(
+            &config.init,
+            &config.data,
+            problems.train()?,
+            &config.fit,
+            &config.run,
+        )?,
         extra_models: if config.likelihood_of.is_some() { 2.0 } else { 1.0 },
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(learnt),
@@ -245,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_is_good_if_any_completion_is_right_or_as_good_as_the_share_that_is() {
+    fn a_step_label_is_1_if_any_completion_is_right_or_it_is_the_share_of_right_ones() {
         let of = |right| [StepLabel::Any, StepLabel::Share].map(|kind| kind.of(right, 4));
         assert_eq!([of(0), of(1), of(4)], [[0.0, 0.0], [1.0, 0.25], [1.0, 1.0]]);
     }

@@ -1,6 +1,6 @@
 //! Checks that end a run of PPO whose policy, reference or log-probabilities cannot be right. Pure functions.
 
-use super::diagnostics::PolicyStats;
+use super::diagnostics::UpdateStats;
 use anyhow::{Result, ensure};
 
 /// Tolerance of ratios around 1 before the first update: beyond it, the log-probs pass and the training pass disagree
@@ -9,8 +9,8 @@ const RATIO_TOLERANCE: f32 = 1e-4;
 /// The same tolerance for their root mean square, where matrix products are computed in bf16 or TF32.
 const RATIO_TOLERANCE_SHORT: f32 = 0.1;
 
-/// The k3 estimate of the KL divergence from the reference is never negative, and 0 before the policy's first update
-/// (`numerics` 2), because both are the model that the run starts from.
+/// The k3 estimate of the KL divergence from the reference is never negative, and 0 before the policy's first update,
+/// because both are the model that the run starts from.
 pub(super) fn check_divergence(k3: f64, untrained: bool, short_products: bool) -> Result<()> {
     let tolerance = if short_products { RATIO_TOLERANCE_SHORT } else { RATIO_TOLERANCE };
     // k3 is half of the square, near 1. Values that are not finite are handled by the loss.
@@ -23,11 +23,11 @@ pub(super) fn check_divergence(k3: f64, untrained: bool, short_products: bool) -
     Ok(())
 }
 
-/// Before the first update of a step, the policy equals the one of the log-probs pass: every ratio is 1 (`numerics` 1).
+/// Before the first update of a step, the policy equals the one of the log-probs pass: every ratio is 1.
 /// With low-precision products, their root mean square distance from 1 is checked: in bf16 the rounding of thirty
 /// blocks moves some tokens by 0.15, and all by 0.04 (SmolLM2-135M, SVAMP, temperature 1), because rounding depends on
 /// the other rows of a batch. Misaligned rows are off by far more.
-pub(super) fn check_first_ratio(seen: &PolicyStats, short_products: bool) -> Result<()> {
+pub(super) fn check_first_ratio(seen: &UpdateStats, short_products: bool) -> Result<()> {
     let (distance, tolerance) = if short_products {
         // k3 is half of the square, near 1.
         ((2.0 * seen.old_kl).sqrt() as f32, RATIO_TOLERANCE_SHORT)

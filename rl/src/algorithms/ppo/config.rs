@@ -35,7 +35,7 @@ pub struct PpoConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub data: DataArgs,
-    /// What to start from.
+    /// The model to start from.
     #[command(flatten)]
     #[serde(flatten)]
     pub init: InitArgs,
@@ -102,7 +102,7 @@ pub struct PpoConfig {
     /// Maximum global gradient norm; 0 for no clipping
     #[arg(long, help_heading = "Optimisation", default_value_t = 1.0)]
     pub max_grad_norm: f64,
-    /// β: coefficient of the KL penalty to the reference, in reward per nat
+    /// β: weight of the KL penalty: each token's reward is reduced by β (log π - log π_ref); 0 for no penalty
     #[arg(long, add = InSummary, help_heading = "Objective", default_value_t = 0.05)]
     pub kl_coefficient: f64,
     /// Adapt β so that the KL divergence of a completion approaches this many nats [default: β is constant]

@@ -31,7 +31,7 @@ pub struct RolloutStats {
     pub mean_length: f64,
     /// Largest number of tokens.
     pub max_length: usize,
-    /// Share of samples that were cut off at the longest length.
+    /// Share of samples that were cut off at the maximum length.
     pub truncated: f64,
     /// Share of samples without an answer that can be read.
     pub unparsable: f64,
@@ -124,7 +124,7 @@ fn variance(values: &[f64]) -> f64 {
 
 /// Sums over the response tokens of an update, or means over several updates.
 #[derive(Clone, Copy, Debug)]
-pub struct PolicyStats {
+pub struct UpdateStats {
     /// Number of mini-batches.
     pub updates: usize,
     /// Total weight of the mini-batches: 1 for each, or its share of a full one.
@@ -145,7 +145,7 @@ pub struct PolicyStats {
     pub grad_norm: f64,
 }
 
-impl Default for PolicyStats {
+impl Default for UpdateStats {
     /// Statistics of no tokens.
     fn default() -> Self {
         Self {
@@ -162,7 +162,7 @@ impl Default for PolicyStats {
     }
 }
 
-impl PolicyStats {
+impl UpdateStats {
     /// Those of a micro-batch, from its log-probabilities, policy loss and value loss: sums over its tokens (losses are divided by the
     /// tokens of the batch already).
     pub fn of(outputs: [Tensor<1>; 3], old_log_probs: &[f32], epsilon: f32) -> Self {
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rollouts_say_is_a_share_of_samples_or_a_mean_over_tokens() {
+    fn rollout_statistics_are_shares_of_samples_or_means_over_tokens() {
         let mut metrics = Metrics::default();
         RolloutStats::new(&rollouts(), 1.0).write(&mut metrics);
         let metrics = serde_json::to_value(metrics).unwrap();
@@ -334,15 +334,15 @@ mod tests {
         Tensor::from_floats(values, &Device::default())
     }
 
-    fn part(log_ratios: &[f32], policy_loss: f32) -> PolicyStats {
+    fn part(log_ratios: &[f32], policy_loss: f32) -> UpdateStats {
         let old = vec![0.0; log_ratios.len()];
-        PolicyStats::of([tensor(log_ratios), tensor(&[policy_loss]), tensor(&[0.5])], &old, 0.2)
+        UpdateStats::of([tensor(log_ratios), tensor(&[policy_loss]), tensor(&[0.5])], &old, 0.2)
     }
 
     #[test]
     fn a_mini_batch_is_the_sum_of_its_parts_over_its_tokens() {
         let parts = [part(&[0.0, 0.3], 0.1), part(&[-0.5, 0.1], 0.2)];
-        let stats = PolicyStats::of_parts(&parts, 4);
+        let stats = UpdateStats::of_parts(&parts, 4);
         let mut metrics = Metrics::default();
         stats.write(&mut metrics);
         let metrics = serde_json::to_value(metrics).unwrap();
@@ -361,9 +361,9 @@ mod tests {
 
     #[test]
     fn several_updates_are_a_mean_with_the_extremes_of_all() {
-        let mut stats = PolicyStats::default();
+        let mut stats = UpdateStats::default();
         for (log_ratio, loss, norm) in [(0.4, 0.1, 1.0), (-0.1, 0.3, 2.0)] {
-            let mut update = PolicyStats::of_parts(&[part(&[log_ratio], loss)], 1);
+            let mut update = UpdateStats::of_parts(&[part(&[log_ratio], loss)], 1);
             update.grad_norm = norm;
             stats.add(&update);
         }
@@ -382,10 +382,10 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_that_is_no_number_is_noticed() {
+    fn a_loss_that_is_not_finite_is_noticed() {
         assert!(part(&[0.0], 0.1).is_finite());
         for broken in [f32::NAN, f32::INFINITY] {
-            assert!(!PolicyStats::of_parts(&[part(&[0.0], 0.1), part(&[0.0], broken)], 2).is_finite());
+            assert!(!UpdateStats::of_parts(&[part(&[0.0], 0.1), part(&[0.0], broken)], 2).is_finite());
         }
     }
 }

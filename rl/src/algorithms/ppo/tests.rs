@@ -90,7 +90,7 @@ fn weights(trainer: &Trainer) -> Vec<f32> {
 }
 
 #[test]
-fn an_update_on_samples_of_the_policy_itself_is_let_through() {
+fn an_update_on_samples_of_the_policy_itself_passes_the_checks() {
     let mut begun = begun();
     let before = weights(&begun.trainer);
     let metrics = update(&mut begun).unwrap();
@@ -110,12 +110,12 @@ fn a_ratio_that_is_not_1_before_any_update_ends_the_run() {
     };
     let error = message(|rollout| rollout.log_probs[0] -= 0.02);
     assert!(error.contains("2.0e-2"), "{error}");
-    // Out of step by one token, as of a shift that is forgotten.
+    // Misaligned by one token, as by a forgotten shift.
     message(|rollout| rollout.log_probs.rotate_left(1));
 }
 
 #[test]
-fn another_reference_than_the_policy_that_the_run_starts_from_ends_it() {
+fn a_reference_that_is_not_the_starting_policy_ends_the_run() {
     let Begun { config, mut trainer, .. } = begun();
     trainer.reference = random_model(trainer.tokenizer.vocab_size(), 2);
     let error = collect(&trainer, 0, &config).unwrap_err().to_string();
@@ -145,13 +145,13 @@ fn three_updates_in_a_row_that_are_not_finite_end_the_run_and_change_no_weight()
 }
 
 #[test]
-fn two_updates_that_are_not_finite_are_skipped_and_a_finite_one_ends_the_row() {
+fn two_updates_that_are_not_finite_are_skipped_and_a_finite_one_resets_the_count() {
     let mut begun = begun();
     let StepAdvantages { advantages, returns, .. } = compute_advantages(&begun.rollouts, 0.05, &begun.config);
     let rates = Rates::of_step(0, &begun.config);
     let broken: Vec<Vec<f32>> = advantages.iter().map(|row| vec![f32::NAN; row.len()]).collect();
     let of = |advantages: &[Vec<f32>], trainer: &mut Trainer| {
-        let sample = [Sample { rollout: &begun.rollouts[0], advantages: &advantages[0], returns: &returns[0] }];
+        let sample = [UpdateRow { rollout: &begun.rollouts[0], advantages: &advantages[0], returns: &returns[0] }];
         trainer.mini_batch(&sample, &rates, &begun.config).is_finite()
     };
     let before = weights(&begun.trainer);
@@ -165,15 +165,15 @@ fn two_updates_that_are_not_finite_are_skipped_and_a_finite_one_ends_the_row() {
 }
 
 #[test]
-fn rounding_of_short_products_is_let_through_and_rows_out_of_step_are_not() {
+fn rounding_of_low_precision_products_passes_and_misaligned_rows_do_not() {
     let seen = |log_ratios: &[f32]| {
         let k3 = |x: f32| f64::from(x).exp_m1() - f64::from(x);
         let ratios = log_ratios.iter().map(|x| x.exp());
-        PolicyStats {
+        UpdateStats {
             old_kl: log_ratios.iter().map(|&x| k3(x)).sum::<f64>() / log_ratios.len() as f64,
             max_ratio: ratios.clone().fold(f32::NEG_INFINITY, f32::max),
             min_ratio: ratios.fold(f32::INFINITY, f32::min),
-            ..PolicyStats::default()
+            ..UpdateStats::default()
         }
     };
     let rounded = seen(&[0.14, -0.03, 0.01, 0.02, -0.05, 0.0]);

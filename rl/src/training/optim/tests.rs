@@ -98,7 +98,7 @@ fn steps_in_one_pass_are_those_of_burn_to_the_last_digit_on_any_number_of_thread
 }
 
 #[test]
-fn a_norm_that_is_not_finite_changes_neither_weights_nor_history() {
+fn a_norm_that_is_not_finite_changes_neither_weights_nor_moments() {
     for broken in [f32::NAN, f32::INFINITY] {
         let (model, mut optimizer) = (pair(), adam(1.0));
         let gradients = gradients_of(&model, [1.0, broken], 1.0);
@@ -121,7 +121,7 @@ fn a_parameter_without_a_gradient_stays_as_it_is() {
 }
 
 #[test]
-fn a_history_that_was_stored_goes_on_as_if_it_had_not_been() {
+fn an_optimiser_state_that_was_saved_and_loaded_continues_unchanged() {
     let stepped = |restart: bool| {
         let (mut model, mut optimizer) = (pair(), adam(1.0));
         for step in 0..4 {
@@ -137,7 +137,7 @@ fn a_history_that_was_stored_goes_on_as_if_it_had_not_been() {
             }
             let mut gradients = gradients_of(&model, [step as f32, 0.3], -0.7);
             if step == 0 {
-                // One parameter begins later, as a policy does behind a critic that learns alone.
+                // One parameter starts later, as the policy does after the critic's warm-up.
                 gradients.remove::<2>(model.first.id);
             }
             model = optimizer.step(model, gradients, &|_| 0.1, 1).0;
@@ -148,7 +148,7 @@ fn a_history_that_was_stored_goes_on_as_if_it_had_not_been() {
 }
 
 #[test]
-fn a_history_with_a_moment_too_few_or_too_many_is_refused() {
+fn an_optimiser_state_with_a_missing_or_surplus_moment_is_refused() {
     let moment = HostTensor { shape: vec![1], values: vec![0.5] };
     let load = |names: &[&str]| {
         let tensors = names.iter().map(|name| (name.to_string(), moment.clone())).collect();
@@ -176,7 +176,7 @@ fn gradients_of_parts_are_added_and_reports_keep_their_order() {
 }
 
 #[test]
-fn the_learning_rate_rises_in_a_line_and_falls_along_a_cosine() {
+fn the_learning_rate_rises_linearly_and_falls_along_a_cosine() {
     let rate = |step| learning_rate(step, 12, 2, 1.0, 0.2);
     assert_eq!([rate(0), rate(1), rate(2)], [0.5, 1.0, 1.0]);
     assert!((rate(7) - 0.6).abs() < 1e-12, "half-way: the mean of peak and end");

@@ -19,7 +19,7 @@ fn shown(config: &InspectConfig) -> Result<String> {
 }
 
 #[test]
-fn a_run_is_told_from_its_command_to_its_last_samples() {
+fn a_run_is_shown_from_its_command_to_its_last_samples() {
     let folder = run_dir();
     let text = shown(&InspectConfig { wrong: true, step: Some(10), ..config(folder.path()) }).unwrap();
     let places: Vec<usize> = [
@@ -53,7 +53,7 @@ fn the_samples_of_the_last_step_are_shown_without_a_flag() {
 }
 
 #[test]
-fn a_metric_or_step_that_is_not_there_is_an_error_that_says_what_is() {
+fn a_missing_metric_or_step_is_an_error_that_lists_those_that_exist() {
     let folder = run_dir();
     let metric = InspectConfig { metric: vec!["reward".into()], ..config(folder.path()) };
     let error = shown(&metric).unwrap_err().to_string();
@@ -86,6 +86,6 @@ fn absurd_values_are_drawn_without_a_panic() {
 }
 
 #[test]
-fn what_would_steer_the_terminal_is_replaced() {
+fn control_characters_are_replaced() {
     assert_eq!(printable("a\u{1b}[2Jb\nc\r"), "a\u{fffd}[2Jb\nc\u{fffd}");
 }
