@@ -122,7 +122,6 @@ pub fn augment(config: &AugmentConfig, device: &Device) -> Result<Option<PathBuf
 }
 
 fn pretrain_on(config: &PretrainConfig, problems: &Problems, device: &Device) -> Result<Option<PathBuf>> {
-    pretrain::check(config)?;
     if config.run.dry_run {
         return pretrain::dry_run(config, device).map(|()| None);
     }

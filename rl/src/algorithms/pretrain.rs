@@ -80,14 +80,6 @@ impl Configuration for PretrainConfig {
     }
 }
 
-/// Refuses flags that contradict each other.
-///
-/// # Errors
-/// Naming the flag.
-pub fn check(config: &PretrainConfig) -> Result<()> {
-    config.fit.check()
-}
-
 /// Takes the run that is resumed, if one is, for as long as the result lives.
 ///
 /// # Errors

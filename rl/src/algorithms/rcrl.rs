@@ -12,7 +12,7 @@ use crate::{
     algorithms::sft::fit_with_validation,
     algorithms::sft::{EVAL_EVERY, fine_tuning},
     algorithms::start::{self, check_prompts},
-    cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
+    cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     cli::defaults::{Configuration, Target, declared},
     cli::effect::{Effect, Fixed},
     run,
@@ -85,10 +85,10 @@ pub struct RcrlConfig {
     #[serde(flatten)]
     pub prefixes: PrefixArgs,
     /// Share of correct completions from which on a line is labelled good
-    #[arg(long, help_heading = "Objective", add = Effect::with("labels", &["steps"]), value_name = "SHARE", default_value_t = 0.5)]
+    #[arg(long, help_heading = "Objective", add = Effect::with("labels", &["steps"]), value_name = "SHARE", default_value_t = 0.5, value_parser = crate::cli::args::share::<f64>)]
     pub threshold: f64,
     /// Number of correct training solutions per wrong one; the paper compares 100, 10 and 1
-    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Objective", value_name = "RATIO", default_value_t = 1.0)]
+    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Objective", value_name = "RATIO", default_value_t = 1.0, value_parser = crate::cli::args::above_0::<f64>)]
     pub right_per_wrong: f64,
 }
 
@@ -296,12 +296,7 @@ fn examples(chosen: &[&Sample], goals: &[Vec<Goal>], learner: &Policy, config: &
 /// # Errors
 /// Naming the flag.
 pub fn check(config: &RcrlConfig, problems: &Problems) -> Result<()> {
-    config.fit.check()?;
-    config.lora.check()?;
     config.init.check_base(config.base.as_deref(), "the base model that is fine-tuned")?;
-    not_negative(&[("threshold", config.threshold), ("right-per-wrong", config.right_per_wrong)])?;
-    ensure!(config.threshold <= 1.0, "--threshold {}: give a share from 0 to 1", config.threshold);
-    ensure!(config.right_per_wrong > 0.0, "--right-per-wrong 0: give a number above 0");
     let problems = problems.train()?;
     let completes = config.labels == Labels::Steps;
     if let Some(samples) =

@@ -100,8 +100,6 @@ pub(crate) fn fine_tuning(fit: &mut FitArgs, run: &mut RunArgs, target: Target) 
 /// # Errors
 /// Naming the flag.
 pub fn check(config: &SftConfig, problems: &Problems) -> Result<()> {
-    config.fit.check()?;
-    config.lora.check()?;
     check_samples(config.eval.test_problems, config.eval.test_samples)?;
     problems.train().map(drop)
 }

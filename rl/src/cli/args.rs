@@ -295,15 +295,41 @@ pub fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Refuses numbers that are not finite, and those below 0.
-///
-/// # Errors
-/// Naming the first flag that is out of range.
-pub fn not_negative(flags: &[(&str, f64)]) -> Result<()> {
-    for (flag, value) in flags {
-        ensure!(value.is_finite() && *value >= 0.0, "--{flag} {value}: give a number of at least 0");
-    }
-    Ok(())
+/// A finite number of at least 0.
+pub fn at_least_0<T: Number>(text: &str) -> Result<T, String> {
+    number(text, |value| value.is_finite() && value >= 0.0, "a number of at least 0")
+}
+
+/// A finite number above 0.
+pub fn above_0<T: Number>(text: &str) -> Result<T, String> {
+    number(text, |value| value.is_finite() && value > 0.0, "a number above 0")
+}
+
+/// A share, from 0 to 1.
+pub fn share<T: Number>(text: &str) -> Result<T, String> {
+    number(text, |value| (0.0..=1.0).contains(&value), "a number from 0 to 1")
+}
+
+/// A number from 0 to below 1.
+pub fn below_1<T: Number>(text: &str) -> Result<T, String> {
+    number(text, |value| (0.0..1.0).contains(&value), "a number from 0 to below 1")
+}
+
+/// A share that is neither nothing nor all.
+pub fn part<T: Number>(text: &str) -> Result<T, String> {
+    number(text, |value| value > 0.0 && value < 1.0, "a number between 0 and 1")
+}
+
+/// f32 and f64.
+pub trait Number: std::str::FromStr<Err = std::num::ParseFloatError> + Into<f64> + Copy {}
+
+impl Number for f32 {}
+
+impl Number for f64 {}
+
+fn number<T: Number>(text: &str, is_valid: impl Fn(f64) -> bool, wanted: &str) -> Result<T, String> {
+    let value: T = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
+    if is_valid(value.into()) { Ok(value) } else { Err(format!("give {wanted}")) }
 }
 
 /// A finite number that is not negative; 0 means greedy.

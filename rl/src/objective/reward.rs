@@ -15,10 +15,10 @@ pub struct RewardArgs {
     #[arg(long, add = InSummary, value_enum, default_value_t)]
     pub reward: RewardKind,
     /// Reward of a correct answer, on the last token
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub answer_weight: f32,
     /// Total dense reward of a solution that shows every intermediate result
-    #[arg(long, add = Effect::with("reward", &["dense"]), default_value_t = 0.5)]
+    #[arg(long, add = Effect::with("reward", &["dense"]), default_value_t = 0.5, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub dense_scale: f32,
     /// Reward model (a run of `rl orm`) for sparse-orm and dense-orm [default: one made for the benchmark and kept
     /// under runs/]
@@ -26,7 +26,7 @@ pub struct RewardArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orm: Option<PathBuf>,
     /// Weight of the reward model's probability
-    #[arg(long, add = Effect::with("reward", &["sparse-orm", "dense-orm"]), default_value_t = 1.0)]
+    #[arg(long, add = Effect::with("reward", &["sparse-orm", "dense-orm"]), default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub orm_weight: f32,
     /// Reward of a line, with dense-orm
     #[arg(long, add = Effect::with("reward", &["dense-orm"]), value_enum, default_value_t)]
@@ -67,16 +67,11 @@ pub enum OrmScore {
 }
 
 impl RewardArgs {
-    /// Refuses values out of range, and a reward model that is not used.
+    /// Refuses a reward model that is not used.
     ///
     /// # Errors
     /// Naming the flag.
     pub fn check(&self) -> Result<()> {
-        crate::cli::args::not_negative(&[
-            ("dense-scale", f64::from(self.dense_scale)),
-            ("answer-weight", f64::from(self.answer_weight)),
-            ("orm-weight", f64::from(self.orm_weight)),
-        ])?;
         ensure!(
             self.orm.is_none() || self.reward.needs_reward_model(),
             "--orm is not used by this reward: give --reward sparse-orm or dense-orm with it"

@@ -24,7 +24,7 @@ pub struct LoraArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora_rank: Option<usize>,
     /// LoRA's α: adapters are scaled by α / rank
-    #[arg(long, add = Fixed::Value, add = Effect::if_given("lora-rank"), value_name = "ALPHA", default_value_t = 16.0)]
+    #[arg(long, add = Fixed::Value, add = Effect::if_given("lora-rank"), value_name = "ALPHA", default_value_t = 16.0, value_parser = crate::cli::args::above_0::<f64>)]
     pub lora_alpha: f64,
     /// Matrices that get adapters
     #[arg(long, add = Fixed::Value, add = Effect::if_given("lora-rank"), value_enum, default_value = "all")]
@@ -72,16 +72,6 @@ impl LoraArgs {
             Targets::FeedForward => feed_forward,
         };
         Some(rank * sides * shape.num_hidden_layers)
-    }
-
-    /// Refuses values out of range.
-    ///
-    /// # Errors
-    /// Naming the flag.
-    pub fn check(&self) -> Result<()> {
-        let alpha = self.lora_alpha;
-        ensure!(alpha > 0.0 && alpha.is_finite(), "--lora-alpha {alpha}: give a number above 0");
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //! differ only in their examples; a reward model has its own loss.
 
 use crate::{
-    cli::args::{RunArgs, not_negative},
+    cli::args::RunArgs,
     cli::effect::InSummary,
     objective::loss::negative_log_likelihood,
     run::metrics::Metrics,
@@ -31,28 +31,28 @@ pub struct FitArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
     /// Passes over the examples, if --steps is not given
-    #[arg(long, add = InSummary, default_value_t = 1.0)]
+    #[arg(long, add = InSummary, default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub epochs: f64,
     /// Examples per optimiser step
     #[arg(long, add = InSummary, value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
     pub batch_size: usize,
     /// Peak learning rate, reached after the warm-up
-    #[arg(long, add = InSummary, default_value_t = 1e-3)]
+    #[arg(long, add = InSummary, default_value_t = 1e-3, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub learning_rate: f64,
     /// Final learning rate as a share of the peak, at the end of the cosine schedule
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub final_learning_rate: f64,
     /// Steps of linear warm-up
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub warm_up: usize,
     /// AdamW's decoupled weight decay
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.01, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub weight_decay: f32,
     /// AdamW's decay of the second moment
-    #[arg(long, default_value_t = 0.98)]
+    #[arg(long, default_value_t = 0.98, value_parser = crate::cli::args::below_1::<f32>)]
     pub beta_2: f32,
     /// Maximum global gradient norm; 0 for no clipping
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub max_grad_norm: f64,
 }
 
@@ -117,22 +117,6 @@ pub fn likelihood_loss(model: &Transformer, rows: &[&Example], total: usize) -> 
 }
 
 impl FitArgs {
-    /// Refuses values out of range.
-    ///
-    /// # Errors
-    /// Naming the flag.
-    pub fn check(&self) -> Result<()> {
-        not_negative(&[
-            ("epochs", self.epochs),
-            ("learning-rate", self.learning_rate),
-            ("final-learning-rate", self.final_learning_rate),
-            ("weight-decay", f64::from(self.weight_decay)),
-            ("max-grad-norm", self.max_grad_norm),
-        ])?;
-        ensure!((0.0..1.0).contains(&self.beta_2), "--beta-2 {}: give a number from 0 to below 1", self.beta_2);
-        Ok(())
-    }
-
     /// Number of optimiser steps over a number of examples.
     pub fn total_steps(&self, examples: usize) -> usize {
         self.steps.unwrap_or_else(|| ((self.epochs * examples as f64) / self.batch_size as f64).ceil() as usize).max(1)

@@ -60,7 +60,7 @@ pub struct AugmentConfig {
     #[arg(long, add = Fixed::OnceVerified, help_heading = "Sampling", value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
     pub verify: usize,
     /// Share of these answers that must equal the solution's answer
-    #[arg(long, help_heading = "Sampling", value_name = "SHARE", default_value_t = 0.5)]
+    #[arg(long, help_heading = "Sampling", value_name = "SHARE", default_value_t = 0.5, value_parser = crate::cli::args::share::<f64>)]
     pub agree: f64,
     /// Steps between two evaluations of the backward model's loss on validation pairs
     #[arg(long, help_heading = "Evaluation", value_name = "N", default_value_t = 150, value_parser = crate::cli::args::positive)]
@@ -131,9 +131,7 @@ pub(super) fn check_solutions(solutions: &[(String, Answer)]) -> Result<()> {
 /// # Errors
 /// Naming the flag.
 pub fn check(config: &AugmentConfig, problems: &Problems) -> Result<()> {
-    config.fit.check()?;
     config.init.check_base(config.base.as_deref(), "the base model that the backward model is fine-tuned from")?;
-    ensure!((0.0..=1.0).contains(&config.agree), "--agree {}: give a share from 0 to 1", config.agree);
     let problems = problems.train()?;
     if let Some(samples) =
         config.sampling.check(problems, &config.data.answer_format, true, config.run.resume.as_deref())?

@@ -89,14 +89,14 @@ pub struct EiConfig {
     pub patience: usize,
     /// Gain in validation maj@1 over the best so far (the start included) that a round needs to count as a gain; with N
     /// problems, maj@1 is uncertain by about 0.5 / sqrt(N)
-    #[arg(long, help_heading = "Objective", value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, help_heading = "Objective", value_name = "SHARE", default_value_t = 0.0, value_parser = crate::cli::args::share::<f64>)]
     pub margin: f64,
     /// Reward model (a run of `rl orm`) that must accept a correct solution before it is kept
     #[arg(long, help_heading = "Objective", value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orm: Option<PathBuf>,
     /// Probability from which on the reward model accepts a solution
-    #[arg(long, help_heading = "Objective", value_name = "P", default_value_t = ORM_THRESHOLD)]
+    #[arg(long, help_heading = "Objective", value_name = "P", default_value_t = ORM_THRESHOLD, value_parser = crate::cli::args::share::<f64>)]
     pub orm_threshold: f64,
     /// Samples of another run.
     #[command(flatten)]
@@ -177,8 +177,6 @@ impl EiConfig {
 /// # Errors
 /// Naming the flag.
 pub fn check(config: &EiConfig, problems: &Problems, device: &Device) -> Result<()> {
-    config.fit.check()?;
-    config.lora.check()?;
     ensure!(
         config.samples == 1 || config.temperature > 0.0,
         "--temperature 0 would sample {} equal solutions: give a temperature above 0",
@@ -198,12 +196,6 @@ pub fn check(config: &EiConfig, problems: &Problems, device: &Device) -> Result<
     if let Some(orm) = &config.orm {
         RewardModel::load(orm, device)?;
     }
-    ensure!((0.0..=1.0).contains(&config.margin), "--margin {}: give a share from 0 to 1", config.margin);
-    ensure!(
-        (0.0..=1.0).contains(&config.orm_threshold),
-        "--orm-threshold {}: give a probability from 0 to 1",
-        config.orm_threshold
-    );
     // A resumed run's configuration holds the defaults.
     ensure!(config.orm.is_some() || config.orm_threshold == ORM_THRESHOLD, "--orm-threshold needs --orm");
     ensure!(

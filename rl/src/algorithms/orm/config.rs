@@ -1,7 +1,7 @@
 //! The flags of `rl orm`: names, help, defaults and checks. Computes nothing.
 
 use crate::{
-    cli::args::{DataArgs, InitArgs, RunArgs, not_negative},
+    cli::args::{DataArgs, InitArgs, RunArgs},
     cli::defaults::{Configuration, Target, declared},
     cli::effect::{Effect, Fixed},
     run,
@@ -75,7 +75,7 @@ pub struct OrmConfig {
     #[arg(long, help_heading = "Objective", value_enum, default_value_t)]
     pub class_weights: ClassWeights,
     /// Weight of a language-modelling loss on correct solutions, added to the reward model's loss
-    #[arg(long, help_heading = "Objective", value_name = "WEIGHT", default_value_t = 0.0)]
+    #[arg(long, help_heading = "Objective", value_name = "WEIGHT", default_value_t = 0.0, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub language_modelling: f32,
     /// Add a solution's likelihood under this language model to the head's score: a run or checkpoint, best of a policy
     /// trained on correct solutions. Its weight is fitted on held-out questions, so the report on them is too good if
@@ -84,7 +84,7 @@ pub struct OrmConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub likelihood_of: Option<PathBuf>,
     /// Share of training questions held out for the report
-    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Evaluation", value_name = "SHARE", default_value_t = 0.1)]
+    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Evaluation", value_name = "SHARE", default_value_t = 0.1, value_parser = crate::cli::args::part::<f64>)]
     pub held_out: f64,
     /// Steps between two evaluations on held-out questions
     #[arg(long, help_heading = "Evaluation", value_name = "N", default_value_t = 100, value_parser = crate::cli::args::positive)]
@@ -189,14 +189,6 @@ pub fn lock_run(config: &OrmConfig) -> Result<Option<Lock>> {
 /// # Errors
 /// Naming the flag.
 pub fn check(config: &OrmConfig, problems: &Problems) -> Result<()> {
-    config.fit.check()?;
-    config.lora.check()?;
-    not_negative(&[("language-modelling", f64::from(config.language_modelling))])?;
-    ensure!(
-        config.held_out > 0.0 && config.held_out < 1.0,
-        "--held-out {}: give a share between 0 and 1",
-        config.held_out
-    );
     let problems = problems.train()?;
     ensure!(
         problems.len() >= 2,

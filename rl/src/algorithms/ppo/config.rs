@@ -1,7 +1,7 @@
 //! The flags of `rl ppo`: names, help, defaults and checks. Computes nothing.
 
 use crate::{
-    cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs, not_negative},
+    cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     cli::defaults::{Configuration, Target, declared},
     cli::effect::{Effect, Fixed, InSummary},
     objective::advantage::AdvantageKind,
@@ -88,47 +88,47 @@ pub struct PpoConfig {
     #[arg(long, help_heading = "Optimisation", value_name = "N", default_value_t = 128, value_parser = crate::cli::args::positive)]
     pub mini_batch: usize,
     /// Peak learning rate
-    #[arg(long, add = InSummary, help_heading = "Optimisation", default_value_t = 2e-4)]
+    #[arg(long, add = InSummary, help_heading = "Optimisation", default_value_t = 2e-4, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub learning_rate: f64,
     /// Peak learning rate of the critic
-    #[arg(long, help_heading = "Optimisation", add = CRITIC_ONLY, default_value_t = 2e-3)]
+    #[arg(long, help_heading = "Optimisation", add = CRITIC_ONLY, default_value_t = 2e-3, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub value_learning_rate: f64,
     /// Final learning rate as a share of the peak, at the end of the cosine schedule
-    #[arg(long, help_heading = "Optimisation", default_value_t = 0.1)]
+    #[arg(long, help_heading = "Optimisation", default_value_t = 0.1, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub final_learning_rate: f64,
     /// Steps of linear warm-up
     #[arg(long, help_heading = "Optimisation", value_name = "N", default_value_t = 8)]
     pub warm_up: usize,
     /// Maximum global gradient norm; 0 for no clipping
-    #[arg(long, help_heading = "Optimisation", default_value_t = 1.0)]
+    #[arg(long, help_heading = "Optimisation", default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub max_grad_norm: f64,
     /// β: weight of the KL penalty: each token's reward is reduced by β (log π - log π_ref); 0 for no penalty
-    #[arg(long, add = InSummary, help_heading = "Objective", default_value_t = 0.05)]
+    #[arg(long, add = InSummary, help_heading = "Objective", default_value_t = 0.05, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub kl_coefficient: f64,
     /// Adapt β so that the KL divergence of a completion approaches this many nats [default: β is constant]
-    #[arg(long, add = InSummary, help_heading = "Objective", add = Effect::if_given("kl-coefficient"), value_name = "NATS")]
+    #[arg(long, add = InSummary, help_heading = "Objective", add = Effect::if_given("kl-coefficient"), value_name = "NATS", value_parser = crate::cli::args::above_0::<f64>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl_target: Option<f64>,
     /// Number of samples over which β changes by at most 22 %; at least the samples of a step
     #[arg(long, help_heading = "Objective", add = Effect::if_given("kl-target"), value_name = "N", default_value_t = 10_000, value_parser = crate::cli::args::positive)]
     pub kl_horizon: usize,
     /// ε: clip range of the probability ratio
-    #[arg(long, help_heading = "Objective", default_value_t = 0.2)]
+    #[arg(long, help_heading = "Objective", default_value_t = 0.2, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub epsilon: f64,
     /// Clip range of the critic's value around its old prediction
-    #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 0.2)]
+    #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 0.2, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub value_clip: f64,
     /// First steps in which only the critic is trained
     #[arg(long, help_heading = "Optimisation", add = CRITIC_ONLY, value_name = "N", default_value_t = 3)]
     pub value_warm_up: usize,
     /// Weight of the value loss
-    #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 1.0)]
+    #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub value_weight: f64,
     /// γ: discount per token
-    #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 1.0)]
+    #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 1.0, value_parser = crate::cli::args::share::<f32>)]
     pub gamma: f32,
     /// λ of generalised advantage estimation (GAE)
-    #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 1.0)]
+    #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 1.0, value_parser = crate::cli::args::share::<f32>)]
     pub lambda: f32,
     /// Number of top blocks of which the critic has its own copy
     #[arg(long, help_heading = "Model", add = Fixed::Value, add = CRITIC_ONLY, value_name = "N", default_value_t = 1)]
@@ -269,25 +269,13 @@ pub fn lock_run(config: &PpoConfig) -> Result<Option<Lock>> {
 /// # Errors
 /// Naming the flag.
 pub fn check(config: &PpoConfig, problems: &Problems) -> Result<()> {
-    config.lora.check()?;
     if config.top_k.is_some() || config.top_p.is_some() {
         bail!(
             "--top-k and --top-p cannot be used with PPO: its ratios need the probability of each sample under the full \
              distribution it was drawn from; use --temperature"
         );
     }
-    not_negative(&[
-        ("learning-rate", config.learning_rate),
-        ("value-learning-rate", config.value_learning_rate),
-        ("final-learning-rate", config.final_learning_rate),
-        ("max-grad-norm", config.max_grad_norm),
-        ("kl-coefficient", config.kl_coefficient),
-        ("epsilon", config.epsilon),
-        ("value-clip", config.value_clip),
-        ("value-weight", config.value_weight),
-    ])?;
     config.reward.check()?;
-    config.curriculum.check()?;
     problems.train()?;
     config.data.prompting(config.shots)?;
     if config.init.init.is_none() {
@@ -301,12 +289,8 @@ pub fn check(config: &PpoConfig, problems: &Problems) -> Result<()> {
         "--advantage {} compares the samples of a question with each other: give at least --samples 2",
         name(config.advantage)
     );
-    for (flag, value) in [("gamma", config.gamma), ("lambda", config.lambda)] {
-        ensure!((0.0..=1.0).contains(&value), "--{flag} {value}: give a number from 0 to 1");
-    }
     check_samples(config.questions, config.samples)?;
-    if let Some(target) = config.kl_target {
-        ensure!(target.is_finite() && target > 0.0, "--kl-target {target}: give a number above 0");
+    if config.kl_target.is_some() {
         ensure!(
             config.kl_horizon >= config.questions * config.samples,
             "--kl-horizon {} is less than the {} samples of a step: β would change too fast",
