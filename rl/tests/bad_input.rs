@@ -1,4 +1,5 @@
 //! A user's mistake ends with one line that names it, and leaves nothing behind. Everything here runs the real program.
+//! Longer than other files: each file here is a program of its own, which links all of burn.
 
 mod common;
 #[path = "common/place.rs"]
@@ -88,8 +89,7 @@ fn a_number_out_of_range_is_refused() {
     for flag in ["--learning-rate", "--value-learning-rate", "--max-grad-norm", "--epsilon", "--kl-coefficient"] {
         for value in ["nan", "-1", "inf"] {
             let typed = format!("{flag}={value}");
-            let expected = format!("{flag} {}", value.replace("nan", "NaN"));
-            place.fails(&ppo(&[&typed]), &[&expected, "at least 0"]);
+            place.refuses_usage(&ppo(&[&typed]), &[flag, value, "at least 0"]);
         }
     }
     place.refuses_usage(&ppo(&["--gamma=1.5"]), &["--gamma", "from 0 to 1"]);
@@ -372,12 +372,14 @@ fn a_configuration_file_with_a_mistake_is_refused() {
     refusal("steps = 3\nsteps = 4\n", &["run.toml", "line 2", "not TOML"]);
     refusal("steps = 3\n[samples\n", &["run.toml", "line 2", "not TOML"]);
     refusal("[steps]\nmany = 1\nmore = 2\n", &["run.toml", "`steps` is a table"]);
-    refusal("learning_rate = -1.0\n", &["--learning-rate -1", "at least 0"]);
     place.fails(&ppo(&["--config=nowhere.toml"]), &["cannot read nowhere.toml"]);
     // The words of a flag's own parser, as if it had been typed.
-    for (text, flag) in
-        [("steps = \"many\"\n", "--steps"), ("steps = true\n", "--steps"), ("samples = 0\n", "--samples")]
-    {
+    for (text, flag) in [
+        ("steps = \"many\"\n", "--steps"),
+        ("steps = true\n", "--steps"),
+        ("samples = 0\n", "--samples"),
+        ("learning_rate = -1.0\n", "--learning-rate"),
+    ] {
         place.write("run.toml", text);
         let typed = ["ppo", "--config=run.toml", "--init=model", "--out=run"];
         place.refuses_usage(&typed, &[flag]);

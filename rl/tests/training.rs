@@ -1,5 +1,6 @@
 //! Claims about training: micro-batches and threads change no result, rewards and values are at the right tokens, and a run
 //! that was stopped and resumed is the run that never stopped.
+//! Longer than other files: each file here is a program of its own, which links all of burn.
 
 mod common;
 

@@ -119,7 +119,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     if short {
         without += ", whose products of f32 may keep ten bits of a factor (TF32)";
     }
-    print_line(&format!("{table}\n{device:?}{without}, against {reference:?}"))?;
+    print_line(&format!("{table}\n{:?}{without}, against {:?}", *device, *reference))?;
     ensure!(failed.is_empty(), "not what the CPU computes: {}", failed.join(", "));
     Ok(())
 }
