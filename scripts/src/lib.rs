@@ -1,4 +1,4 @@
-//! The paper's tables, figures and claims: the runs behind them, and what is made of their results. Nothing here trains or samples.
+//! The paper's tables, figures and claims: the runs behind them, and how their results are shown. Nothing here trains or samples.
 //!
 //! `study.toml` declares all of it, and `study` has it as types. `results` has one small file a run, and means over the seeds of each
 //! size; `exhibits` makes tables, figures and claims of them; `reproduce` does the runs by calling `rl` and `eval`. Each uses
