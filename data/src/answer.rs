@@ -1,17 +1,21 @@
-//! The final answer of a solution, as an exact rational number. Independent of models, files and rewards.
+//! The final answer of a solution: an exact rational number, a mathematical expression, the letter of a choice, or a text.
+//! Independent of models, files and rewards.
 //!
-//! Two answers are equal when they are equal as rationals: 72 = 72.00, 1,000 = 1000, 0.5 = 1/2. A percent sign is a
+//! Two numbers are equal when they are equal as rationals: 72 = 72.00, 1,000 = 1000, 0.5 = 1/2. A percent sign is a
 //! unit like any other and is dropped, as currency is: 10% = 10, and 50% is not 0.5. What does not fit 127 bits is no
 //! answer. No text makes these functions panic.
 
+mod claimed;
 mod final_part;
 mod format;
+mod kind;
 mod number;
 mod plain;
 
-pub use crate::rational::Answer;
 pub use final_part::own_part;
+pub(crate) use format::captured;
 pub use format::{AnswerFormat, Ending};
+pub use kind::{Answer, AnswerKind, AsWritten};
 
 #[cfg(test)]
 mod tests;

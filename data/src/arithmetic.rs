@@ -1,7 +1,7 @@
 //! The exact value of a calculation as it is written. Independent of solutions. The reader is written by hand: some fifty lines that bound
 //! how deep brackets nest and keep fractions exact.
 
-use crate::rational::Answer;
+use crate::rational::Rational;
 
 /// How deep brackets may nest: what a model writes ends in `None`, not in a stack overflow.
 const MAX_DEPTH: usize = 64;
@@ -9,7 +9,7 @@ const MAX_DEPTH: usize = 64;
 /// The value of decimal numbers and percentages joined by `+ - * /` and brackets, products before sums; `None` of anything else, of a division by 0,
 /// and where it does not fit. `number` reads
 /// a number of digits and points.
-pub fn value(expression: &str, number: fn(&str) -> Option<Answer>) -> Option<Answer> {
+pub fn value(expression: &str, number: fn(&str) -> Option<Rational>) -> Option<Rational> {
     let mut reader = Reader { rest: expression.trim_start(), depth: 0, number };
     let value = reader.sum()?;
     reader.rest.is_empty().then_some(value)
@@ -19,7 +19,7 @@ pub fn value(expression: &str, number: fn(&str) -> Option<Answer>) -> Option<Ans
 struct Reader<'a> {
     rest: &'a str,
     depth: usize,
-    number: fn(&str) -> Option<Answer>,
+    number: fn(&str) -> Option<Rational>,
 }
 
 impl Reader<'_> {
@@ -30,12 +30,12 @@ impl Reader<'_> {
         Some(sign)
     }
 
-    fn sum(&mut self) -> Option<Answer> {
+    fn sum(&mut self) -> Option<Rational> {
         self.joined(['+', '-'], |reader| reader.joined(['*', '/'], Self::factor))
     }
 
     /// Parts with some signs between them, from left to right.
-    fn joined(&mut self, signs: [char; 2], part: fn(&mut Self) -> Option<Answer>) -> Option<Answer> {
+    fn joined(&mut self, signs: [char; 2], part: fn(&mut Self) -> Option<Rational>) -> Option<Rational> {
         let mut value = part(self)?;
         while let Some(sign) = self.take(&signs) {
             value = value.checked(sign, &part(self)?)?;
@@ -43,13 +43,13 @@ impl Reader<'_> {
         Some(value)
     }
 
-    fn factor(&mut self) -> Option<Answer> {
+    fn factor(&mut self) -> Option<Rational> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return None;
         }
         let factor = if self.take(&['-']).is_some() {
-            Answer::from_integer(0).checked_sub(&self.factor()?)?
+            Rational::from_integer(0).checked_sub(&self.factor()?)?
         } else if self.take(&['(']).is_some() {
             let inside = self.sum()?;
             self.take(&[')'])?;
@@ -60,7 +60,7 @@ impl Reader<'_> {
             self.rest = rest.trim_start();
             let number = (self.number)(number)?;
             match self.take(&['%']) {
-                Some(_) => number.checked_div(&Answer::from_integer(100))?,
+                Some(_) => number.checked_div(&Rational::from_integer(100))?,
                 None => number,
             }
         };
@@ -88,7 +88,7 @@ mod tests {
             ("20%*50", "10"),
         ] {
             assert_eq!(
-                value(expression, Answer::parse_number).map(|value| value.to_string()).as_deref(),
+                value(expression, Rational::parse_number).map(|value| value.to_string()).as_deref(),
                 Some(expected),
                 "{expression}"
             );
@@ -102,7 +102,7 @@ mod tests {
         for expression in
             ["", "x+1", "2+", "(2", "2)", "1/0", "2 3", "1=1", "1..2", "--", &"-".repeat(100_000), &deep, &huge]
         {
-            assert_eq!(value(expression, Answer::parse_number), None, "{}", &expression[..expression.len().min(40)]);
+            assert_eq!(value(expression, Rational::parse_number), None, "{}", &expression[..expression.len().min(40)]);
         }
     }
 }

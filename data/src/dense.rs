@@ -10,13 +10,13 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::steps::{calculations, holds, lines};
-use crate::{Answer, AnswerFormat, Ending, Problem, own_part};
+use crate::{AnswerFormat, AnswerKind, Ending, Problem, own_part, rational::Rational};
 
 /// The intermediate results of a reference solution, and what its calculations may use.
 #[derive(Clone, Debug)]
 pub struct ReferenceSteps {
     /// In order; a result of two lines occurs twice.
-    results: Vec<Answer>,
+    results: Vec<Rational>,
     given: Given,
 }
 
@@ -24,16 +24,16 @@ pub struct ReferenceSteps {
 #[derive(Clone, Debug)]
 struct Given {
     /// Numbers of the question, and those that the reference uses without having worked them out, such as the 2 of a half.
-    known: HashSet<Answer>,
+    known: HashSet<Rational>,
     /// The operands of each calculation of the reference that changes nothing, as `1*2` where 1 is what was worked out before.
-    unchanging: HashSet<Vec<Answer>>,
+    unchanging: HashSet<Vec<Rational>>,
 }
 
 /// A line that has worked out its result.
 struct Worked {
     /// Byte offset just past the line's text.
     line_end: usize,
-    result: Answer,
+    result: Rational,
 }
 
 impl ReferenceSteps {
@@ -70,7 +70,8 @@ fn before_answer(completion: &str) -> &str {
     for line in own.split_inclusive('\n') {
         let answers = line.contains("\\boxed{")
             || line.contains("<answer>")
-            || line.trim_start().starts_with("####") && AnswerFormat::Gsm8k.extract(line, Ending::Finished).is_some();
+            || line.trim_start().starts_with("####")
+                && AnswerFormat::Gsm8k.extract(AnswerKind::Number, line, Ending::Finished).is_some();
         if answers {
             return &own[..start];
         }
@@ -111,15 +112,15 @@ fn is_tautology(calculation: &str) -> bool {
 }
 
 /// The numbers before the last equals sign of a calculation, without their signs. A percentage is a number and its hundredth.
-fn operands(calculation: &str) -> Vec<Answer> {
+fn operands(calculation: &str) -> Vec<Rational> {
     static NUMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"\d+(?:\.\d+)?|\.\d+"));
     let expression = calculation.rsplit_once('=').map_or(calculation, |(expression, _)| expression);
-    NUMBER.find_iter(expression).filter_map(|number| Answer::parse_number(number.as_str())).collect()
+    NUMBER.find_iter(expression).filter_map(|number| Rational::parse_number(number.as_str())).collect()
 }
 
 impl Given {
     fn of(question: &str, solution: &str) -> Self {
-        let mut results: HashSet<Answer> = HashSet::new();
+        let mut results: HashSet<Rational> = HashSet::new();
         let (mut known, mut unchanging) = (numbers_of_words(question), HashSet::new());
         for calculation in lines(solution).flat_map(|(_, line)| calculations(line)) {
             let operands = operands(&calculation.text);
@@ -133,14 +134,14 @@ impl Given {
     }
 }
 
-fn sorted(operands: &[Answer]) -> Vec<Answer> {
+fn sorted(operands: &[Rational]) -> Vec<Rational> {
     let mut sorted = operands.to_vec();
     sorted.sort();
     sorted
 }
 
 /// The numbers of a text, in digits and in words.
-fn numbers_of_words(text: &str) -> HashSet<Answer> {
+fn numbers_of_words(text: &str) -> HashSet<Rational> {
     static NUMBER: LazyLock<Regex> = LazyLock::new(|| pattern(r"\d[\d,]*(?:\.\d+)?|\.\d+"));
     static WORD: LazyLock<Regex> = LazyLock::new(|| pattern(r"[A-Za-z]+"));
     const WORDS: [(&str, i64); 38] = [
@@ -184,18 +185,18 @@ fn numbers_of_words(text: &str) -> HashSet<Answer> {
         ("dozen", 12),
     ];
     let digits =
-        NUMBER.find_iter(text).filter_map(|number| Answer::parse_number(number.as_str().trim_end_matches(',')));
+        NUMBER.find_iter(text).filter_map(|number| Rational::parse_number(number.as_str().trim_end_matches(',')));
     let words = WORD.find_iter(text).filter_map(|word| {
         let word = word.as_str().to_ascii_lowercase();
         let name = word.strip_suffix('s').unwrap_or(&word);
         let (_, number) = WORDS.iter().find(|(known, _)| *known == word || *known == name)?;
-        Some(Answer::from_integer(*number))
+        Some(Rational::from_integer(*number))
     });
     digits.chain(words).collect()
 }
 
-fn magnitude(value: &Answer) -> Answer {
-    let negated = || Answer::from_integer(0).checked_sub(value);
+fn magnitude(value: &Rational) -> Rational {
+    let negated = || Rational::from_integer(0).checked_sub(value);
     if value.as_fraction().0 < 0 { negated().unwrap_or_else(|| value.clone()) } else { value.clone() }
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::Answer;
+use crate::rational::Rational;
 
 /// How deep brackets may nest: a malformed file ends in an error, not in a stack overflow.
 const MAX_DEPTH: usize = 64;
@@ -13,7 +13,7 @@ const DECIMALS: u32 = 6;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expression {
     /// A number, as it is written and as it counts.
-    Number(String, Answer),
+    Number(String, Rational),
     /// Two expressions joined by one of `+ - * /`.
     Operation(char, Box<Expression>, Box<Expression>),
 }
@@ -41,7 +41,7 @@ pub fn parse_infix(text: &str) -> Result<Expression> {
 /// answer at all there is no honest worked line: the solution is the answer alone.
 pub fn solution(expression: &Expression, published: &str) -> Result<String> {
     let published = plain(published);
-    let answer: Answer = published.parse().context("the published answer")?;
+    let answer: Rational = published.parse().context("the published answer")?;
     let mut lines = Vec::new();
     let worked = work(expression, &mut lines);
     let last_line = match worked.filter(|worked| rounds_to(&worked.value, &answer, &published)) {
@@ -81,7 +81,7 @@ struct Line {
 
 /// A value, and the text that stands for it in the lines to come.
 struct Worked {
-    value: Answer,
+    value: Rational,
     text: String,
 }
 
@@ -148,7 +148,7 @@ fn operand(text: String) -> String {
 }
 
 /// A value with at most [`DECIMALS`] decimals, half away from zero, and no trailing zeros.
-fn decimal_text(value: &Answer) -> Option<String> {
+fn decimal_text(value: &Rational) -> Option<String> {
     let scale = 10_i128.pow(DECIMALS);
     let (numerator, denominator) = value.as_fraction();
     let twice = numerator.unsigned_abs().checked_mul(2 * scale.unsigned_abs())?;
@@ -161,19 +161,19 @@ fn decimal_text(value: &Answer) -> Option<String> {
 
 /// Whether the published answer is the value, rounded to the decimals it is published with, or off by the noise of a
 /// binary fraction (one part in 10^12).
-pub(crate) fn rounds_to(value: &Answer, answer: &Answer, published: &str) -> bool {
+pub(crate) fn rounds_to(value: &Rational, answer: &Rational, published: &str) -> bool {
     let places = published.split_once('.').map_or(0, |(_, decimals)| decimals.len() as u32);
     let within = || {
         let difference = magnitude(&value.checked_sub(answer)?);
-        let unit = Answer::from_fraction(1, 10_i128.checked_pow(places)?.checked_mul(2)?)?;
-        let noise = magnitude(value).checked_div(&Answer::from_integer(1_000_000_000_000))?;
+        let unit = Rational::from_fraction(1, 10_i128.checked_pow(places)?.checked_mul(2)?)?;
+        let noise = magnitude(value).checked_div(&Rational::from_integer(1_000_000_000_000))?;
         Some(difference <= unit || difference <= noise)
     };
     value == answer || within() == Some(true)
 }
 
-fn magnitude(value: &Answer) -> Answer {
-    let zero = Answer::from_integer(0);
+fn magnitude(value: &Rational) -> Rational {
+    let zero = Rational::from_integer(0);
     if *value < zero { zero.checked_sub(value).unwrap_or(zero) } else { value.clone() }
 }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use std::ops::Range;
 
 use crate::goal::{Goal, lines};
-use crate::prompt::{Example, PromptStyle, Prompting, encode_prompt, end_id};
+use crate::prompt::{Example, PromptFormat, Prompting, encode_prompt, end_id};
 use crate::tokenizer::Tokenizer;
 
 /// A solution with a label before each of its lines, as an example; `goals` are those of the lines in order. With one goal
@@ -19,24 +19,24 @@ use crate::tokenizer::Tokenizer;
 /// If there are neither as many goals as lines nor one.
 pub fn encode_with_goals(
     tokenizer: &Tokenizer,
-    style: PromptStyle,
+    format: &PromptFormat,
     question: &str,
     completion: &str,
     goals: &[Goal],
 ) -> Result<Example> {
     let lines: Vec<&str> = if goals.len() == 1 { vec![completion] } else { lines(completion).collect() };
     assert_eq!(lines.len(), goals.len(), "one goal a line");
-    let mut tokens = encode_prompt(tokenizer, &Prompting::bare(style), question)?;
+    let mut tokens = encode_prompt(tokenizer, &Prompting::bare(format.clone()), question)?;
     let prompt_len = tokens.len();
     let mut given: Vec<Range<usize>> = Vec::new();
     for (place, (line, goal)) in lines.iter().zip(goals).enumerate() {
-        let label = if place == 0 { goal.first_label(style) } else { goal.label() };
+        let label = if place == 0 { goal.first_label(format.style()) } else { goal.label() };
         let start = tokens.len();
         tokens.extend(tokenizer.encode(&label));
         given.push(start..tokens.len());
         tokens.extend(tokenizer.encode(line));
     }
-    tokens.push(end_id(tokenizer, style));
+    tokens.push(end_id(tokenizer, format.style()));
     Ok(Example { tokens, prompt_len, given })
 }
 
@@ -52,7 +52,7 @@ mod tests {
 
     fn parts(goals: &[Goal]) -> (Vec<String>, String) {
         let tokenizer = tokenizer();
-        let example = encode_with_goals(&tokenizer, PromptStyle::Plain, "Why?", COMPLETION, goals).unwrap();
+        let example = encode_with_goals(&tokenizer, &PromptFormat::default(), "Why?", COMPLETION, goals).unwrap();
         let given = example.given.iter().map(|range| tokenizer.decode(&example.tokens[range.clone()])).collect();
         (given, tokenizer.decode(&example.tokens[example.prompt_len..]))
     }
@@ -74,7 +74,7 @@ mod tests {
     fn what_is_not_given_is_the_solution_as_it_would_stand_without_labels() {
         let tokenizer = tokenizer();
         let goals = [Goal::Good, Goal::Good, Goal::Bad];
-        let example = encode_with_goals(&tokenizer, PromptStyle::Plain, "Why?", COMPLETION, &goals).unwrap();
+        let example = encode_with_goals(&tokenizer, &PromptFormat::default(), "Why?", COMPLETION, &goals).unwrap();
         let is_given = |place: usize| example.given.iter().any(|range| range.contains(&place));
         let learnt: Vec<u32> = (example.prompt_len..example.tokens.len())
             .filter(|&place| !is_given(place))

@@ -1,4 +1,4 @@
-//! What a problem is, and what benchmarks there are. Independent of files and tokens.
+//! What a problem is, and which splits a benchmark has. Independent of files and tokens.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,38 +7,26 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, AnswerFormat, Ending};
+use crate::{Answer, AnswerFormat, AnswerKind, Ending};
 
 /// The environment variable that names the data folder where `--data-dir` does not.
 pub const DATA_DIR_VARIABLE: &str = "RL_DATA_DIR";
 
 /// One question with its reference solution.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Problem {
     /// Where it comes from: benchmark, part and row, as in `gsm8k/train/123`. Rows count from 0.
     pub id: String,
     /// The question as it is put to a model.
     pub question: String,
-    /// Worked lines in GSM8K's format, `... = <<48/2=24>>24 ...`, and the last line `#### 24`.
+    /// The reference solution, from which the answer can be read as from a completion; of the built-in benchmarks worked lines in GSM8K's
+    /// format, `... = <<48/2=24>>24 ...`, and the last line `#### 24`. Empty where the benchmark has none.
     pub solution: String,
-    /// The answer in the last line of `solution`.
+    /// The right answer.
     pub answer: Answer,
     /// The same solution with one calculation per line, where the benchmark has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub worked: Option<String>,
-}
-
-/// The sets of problems.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Benchmark {
-    /// Embedded word problems: no download.
-    #[default]
-    Synthetic,
-    /// Grade-school mathematics, 7,473 problems to train on and 1,319 to test.
-    Gsm8k,
-    /// One-step and two-step arithmetic: 1,000 test problems, MAWPS and ASDiv-A to train on.
-    Svamp,
 }
 
 /// The parts of a benchmark. No problem is in two of them.
@@ -80,9 +68,11 @@ pub struct DataOptions {
 /// # Errors
 /// Where that line is missing, or is not one number.
 pub fn gold_answer(solution: &str) -> Result<Answer> {
-    AnswerFormat::Gsm8k.extract(solution, Ending::Finished).with_context(|| match solution.rsplit_once("####") {
-        None => "the solution does not end with '#### ' and a number".to_owned(),
-        Some((_, line)) => format!("the answer {:?} is not one number", line.lines().next().unwrap_or("").trim()),
+    AnswerFormat::Gsm8k.extract(AnswerKind::Number, solution, Ending::Finished).with_context(|| {
+        match solution.rsplit_once("####") {
+            None => "the solution does not end with '#### ' and a number".to_owned(),
+            Some((_, line)) => format!("the answer {:?} is not one number", line.lines().next().unwrap_or("").trim()),
+        }
     })
 }
 
@@ -98,16 +88,6 @@ impl DataOptions {
                 "this benchmark needs its published files: pass --data-dir DIR, or set {DATA_DIR_VARIABLE}, to the \
                  folder that holds gsm8k/ and svamp/ (--benchmark synthetic needs none)"
             )
-        })
-    }
-}
-
-impl fmt::Display for Benchmark {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Benchmark::Synthetic => "synthetic",
-            Benchmark::Gsm8k => "gsm8k",
-            Benchmark::Svamp => "svamp",
         })
     }
 }
@@ -129,11 +109,6 @@ mod tests {
 
     #[test]
     fn names_are_the_same_in_flags_and_in_files() {
-        for benchmark in Benchmark::value_variants() {
-            let name = benchmark.to_possible_value().unwrap().get_name().to_owned();
-            assert_eq!(serde_json::to_value(benchmark).unwrap(), name.as_str());
-            assert_eq!(benchmark.to_string(), name);
-        }
         for split in Split::value_variants() {
             let name = split.to_possible_value().unwrap().get_name().to_owned();
             assert_eq!(serde_json::to_value(split).unwrap(), name.as_str());

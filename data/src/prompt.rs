@@ -3,9 +3,10 @@
 //! Prompt and completion are tokenised apart and then joined, so that the tokens of a completion never depend on whether it
 //! was written by a model or by a data set.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use std::ops::Range;
 
+pub use crate::prompt_format::PromptFormat;
 pub use crate::prompt_style::PromptStyle;
 
 use crate::{Problem, Tokenizer, goal::Goal, own_part};
@@ -32,7 +33,7 @@ impl Example {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Prompting {
     /// How the question is put.
-    pub style: PromptStyle,
+    pub format: PromptFormat,
     /// Solved problems that are shown before it.
     pub shots: Vec<Problem>,
     /// The goal that a policy is conditioned on, where it expects labels.
@@ -41,8 +42,8 @@ pub struct Prompting {
 
 impl Prompting {
     /// A question alone.
-    pub fn bare(style: PromptStyle) -> Self {
-        Self { style, ..Self::default() }
+    pub fn bare(format: impl Into<PromptFormat>) -> Self {
+        Self { format: format.into(), ..Self::default() }
     }
 }
 
@@ -53,10 +54,6 @@ pub const SHOT_END: &str = "\n\n";
 /// What begins another question, behind [`SHOT_END`]. A model without a few-shot prompt may do the same: a completion
 /// of the plain style ends here.
 pub const NEXT_QUESTIONS: [&str; 3] = ["Question:", "Q:", "User:"];
-
-/// The instruction to a chat model about the form of an answer; a plain prompt shows it by example.
-const CHAT_INSTRUCTION: &str =
-    "Solve this step by step, one calculation on each line. End with a line that holds \"#### \" and the number.";
 
 /// The plain prompt of a question.
 pub fn question_prompt(question: &str) -> String {
@@ -69,27 +66,21 @@ pub fn completion_text(solution: &str) -> String {
     format!(" {solution}")
 }
 
-/// Solved problems, and then the question.
-pub fn few_shot_prompt(shots: &[Problem], question: &str) -> String {
-    let solved = |shot: &Problem| question_prompt(&shot.question) + &completion_text(&shot.solution) + SHOT_END;
-    shots.iter().map(solved).collect::<String>() + &question_prompt(question)
-}
-
 /// The token ids of a prompt, with the begin-of-sequence token where the tokenizer adds one.
+///
+/// # Errors
+/// A chat style without a chat template; a template that cannot be rendered.
 pub fn encode_prompt(tokenizer: &Tokenizer, prompting: &Prompting, question: &str) -> Result<Vec<u32>> {
-    let shots = &prompting.shots;
-    match prompting.style {
+    let format = &prompting.format;
+    let text = format.text(&prompting.shots, question)?;
+    match format.style() {
         PromptStyle::Plain => {
             let mut tokens = tokenizer.prompt_prefix().to_vec();
-            tokens.extend(tokenizer.encode(&few_shot_prompt(shots, question)));
+            tokens.extend(tokenizer.encode(&text));
             Ok(tokens)
         }
         // A chat template writes its own begin-of-sequence token.
-        PromptStyle::Chat => {
-            let asked = if shots.is_empty() { question.to_owned() } else { few_shot_prompt(shots, question) };
-            let text = tokenizer.apply_chat_template(&format!("{CHAT_INSTRUCTION}\n\n{asked}"))?;
-            Ok(tokenizer.encode(&text))
-        }
+        PromptStyle::Chat => Ok(tokenizer.encode(&tokenizer.apply_chat_template(format.system(), &text)?)),
     }
 }
 
@@ -100,15 +91,19 @@ pub fn end_id(tokenizer: &Tokenizer, style: PromptStyle) -> u32 {
 }
 
 /// A problem as an example to learn from: its prompt, its solution and the end of the sequence.
-pub fn encode_example(tokenizer: &Tokenizer, style: PromptStyle, problem: &Problem) -> Result<Example> {
-    let mut tokens = encode_prompt(tokenizer, &Prompting::bare(style), &problem.question)?;
+///
+/// # Errors
+/// A problem without a solution; otherwise as [`encode_prompt`].
+pub fn encode_example(tokenizer: &Tokenizer, format: &PromptFormat, problem: &Problem) -> Result<Example> {
+    ensure!(
+        !problem.solution.is_empty(),
+        "{} has no solution to learn from: the benchmark's description needs `solution` in [fields]",
+        problem.id
+    );
+    let mut tokens = encode_prompt(tokenizer, &Prompting::bare(format.clone()), &problem.question)?;
     let prompt_len = tokens.len();
-    tokens.extend(match style {
-        PromptStyle::Plain => tokenizer.encode(&completion_text(&problem.solution)),
-        // After the header of a chat turn the text begins at once.
-        PromptStyle::Chat => tokenizer.encode(&problem.solution),
-    });
-    tokens.push(end_id(tokenizer, style));
+    tokens.extend(tokenizer.encode(&format.solution(&problem.question, &problem.solution)?));
+    tokens.push(end_id(tokenizer, format.style()));
     Ok(Example::new(tokens, prompt_len))
 }
 
@@ -128,12 +123,16 @@ pub fn encode_reversed(tokenizer: &Tokenizer, problem: &Problem) -> Example {
 }
 
 /// The token ids of the first lines of a solution, for a model to continue from.
-pub fn encode_beginning(tokenizer: &Tokenizer, style: PromptStyle, beginning: &str) -> Vec<u32> {
-    match style {
-        _ if beginning.is_empty() => Vec::new(),
-        PromptStyle::Plain => tokenizer.encode(&completion_text(beginning)),
-        PromptStyle::Chat => tokenizer.encode(beginning),
-    }
+///
+/// # Errors
+/// A template that cannot be rendered.
+pub fn encode_beginning(
+    tokenizer: &Tokenizer,
+    format: &PromptFormat,
+    question: &str,
+    beginning: &str,
+) -> Result<Vec<u32>> {
+    Ok(if beginning.is_empty() { Vec::new() } else { tokenizer.encode(&format.solution(question, beginning)?) })
 }
 
 /// A completion, word for word, as an example; `ended` adds the end of the sequence, in the place of what may have
@@ -150,7 +149,7 @@ pub fn encode_written(
     let own = own_part(completion);
     let ended = ended || own.len() < completion.len();
     tokens.extend(tokenizer.encode(if ended { own.trim_end() } else { own }));
-    tokens.extend(ended.then(|| end_id(tokenizer, prompting.style)));
+    tokens.extend(ended.then(|| end_id(tokenizer, prompting.format.style())));
     Ok(Example::new(tokens, prompt_len))
 }
 
@@ -171,14 +170,14 @@ mod tests {
 
     fn tokenizer() -> Tokenizer {
         let problem = problem();
-        let text = few_shot_prompt(&[problem], "How many?");
+        let text = PromptFormat::default().text(&[problem], "How many?").unwrap();
         Tokenizer::train_bpe(&[text.clone(), text], 300).unwrap()
     }
 
     #[test]
     fn shots_are_solved_questions_before_the_question() {
         assert_eq!(
-            few_shot_prompt(&[problem()], "Why?"),
+            PromptFormat::default().text(&[problem()], "Why?").unwrap(),
             "Question: Ann has 6 bags of 4 nuts. How many nuts?\nAnswer: 6*4 = <<6*4=24>>24\n#### 24\n\n\
              Question: Why?\nAnswer:"
         );
@@ -187,7 +186,7 @@ mod tests {
     #[test]
     fn an_example_is_prompt_completion_and_end() {
         let (tokenizer, problem) = (tokenizer(), problem());
-        let example = encode_example(&tokenizer, PromptStyle::Plain, &problem).unwrap();
+        let example = encode_example(&tokenizer, &PromptFormat::default(), &problem).unwrap();
         let (prompt, completion) = example.tokens.split_at(example.prompt_len);
         assert_eq!(prompt, encode_prompt(&tokenizer, &Prompting::default(), &problem.question).unwrap());
         assert_eq!(tokenizer.decode(prompt), question_prompt(&problem.question));

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::{Answer, Tokenizer, arithmetic, equation::rounds_to};
+use crate::{Tokenizer, arithmetic, equation::rounds_to, rational::Rational};
 
 /// A line of a solution.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Step {
     /// Byte offset just past the line's text, before its `\n`.
     pub line_end: usize,
     /// What the line works out, if it works out anything.
-    pub result: Option<Answer>,
+    pub result: Option<Rational>,
 }
 
 /// One step per line that is not empty, but for lines that begin with `####`.
@@ -31,7 +31,7 @@ pub fn steps(solution: &str) -> Vec<Step> {
 }
 
 /// The intermediate results of a reference solution, in order.
-pub fn reference_results(solution: &str) -> Vec<Answer> {
+pub fn reference_results(solution: &str) -> Vec<Rational> {
     steps(solution).into_iter().filter_map(|step| step.result).collect()
 }
 
@@ -60,10 +60,10 @@ pub fn calculations_hold(solution: &str) -> bool {
 /// Whether a calculation states its correct value, up to rounding; `None` where that cannot be read.
 pub(crate) fn holds(calculation: &Calculation) -> Option<bool> {
     let (expression, stated) = calculation.text.rsplit_once('=')?;
-    let worked = arithmetic::value(expression, Answer::parse_number)?;
+    let worked = arithmetic::value(expression, Rational::parse_number)?;
     let value = calculation.value.as_ref()?;
     // A share may be stated in percent, `40/50=80%`, and so may a number of percents, `2*40=80%`.
-    let shares = worked.checked_mul(&Answer::from_integer(100)).filter(|_| stated.ends_with('%'));
+    let shares = worked.checked_mul(&Rational::from_integer(100)).filter(|_| stated.ends_with('%'));
     Some([Some(worked), shares].into_iter().flatten().any(|worked| rounds_to(&worked, value, stated)))
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct Calculation {
     /// As `48/2=24`: without white space, currency and units.
     pub text: String,
     /// What it states as its value.
-    pub value: Option<Answer>,
+    pub value: Option<Rational>,
 }
 
 /// The lines that are steps, each with the byte offset of its end.
@@ -108,7 +108,7 @@ pub(crate) fn calculations(line: &str) -> Vec<Calculation> {
 }
 
 fn calculation(expression: &str, value: &str) -> Calculation {
-    Calculation { text: normalised(&format!("{expression}={value}")), value: Answer::parse_number(value.trim()) }
+    Calculation { text: normalised(&format!("{expression}={value}")), value: Rational::parse_number(value.trim()) }
 }
 
 fn normalised(calculation: &str) -> String {

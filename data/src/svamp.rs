@@ -11,12 +11,9 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::gsm8k::read_published;
-use crate::text::from_json_object;
-use crate::{Answer, Problem, equation, problem::gold_answer};
-
-/// How many of the 3,138 training problems are held out for validation.
-pub const VALIDATION_ROWS: usize = 300;
+use crate::problem::DATA_DIR_VARIABLE;
+use crate::text::{as_text, from_json_object};
+use crate::{Problem, equation, problem::gold_answer, rational::Rational};
 
 /// A row of `SVAMP.json`.
 #[derive(Deserialize)]
@@ -116,6 +113,17 @@ pub fn read_language(data_dir: &Path) -> Result<LanguageProblems> {
     Ok(LanguageProblems { dropped: count - problems.len(), problems })
 }
 
+/// Reads a text file of the data folder; what can be done about a missing one stands in the error.
+fn read_published(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).with_context(|| {
+        format!(
+            "cannot read {}; check that --data-dir or {DATA_DIR_VARIABLE} names the folder that holds gsm8k/ and svamp/",
+            path.display()
+        )
+    })?;
+    as_text(path, bytes)
+}
+
 fn train_problem(row: TrainRow, id: String) -> Result<Problem> {
     let numbers: Vec<String> = row.numbers.split_whitespace().map(equation::plain).collect();
     let expression = equation::parse_prefix(&row.equation, &numbers)?;
@@ -127,9 +135,9 @@ fn train_problem(row: TrainRow, id: String) -> Result<Problem> {
 /// another number than the published one.
 fn language_problem(row: usize, published: LanguageRow) -> Option<Problem> {
     let (worked, closing) = published.answer_cot.rsplit_once("Therefore, the answer is <")?;
-    let claimed = Answer::parse_number(closing.trim_end().strip_suffix(">.")?)?;
+    let claimed = Rational::parse_number(closing.trim_end().strip_suffix(">.")?)?;
     let answer_text = equation::plain(&published.answer_value);
-    if claimed != Answer::parse_number(&answer_text)? {
+    if claimed != Rational::parse_number(&answer_text)? {
         return None;
     }
     let lines: Vec<&str> = worked.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

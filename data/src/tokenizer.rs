@@ -174,13 +174,16 @@ impl Tokenizer {
         self.inner.chat_template.as_deref()
     }
 
-    /// The text of a chat in which a user has said something and the model is to answer.
-    pub fn apply_chat_template(&self, user: &str) -> Result<String> {
+    /// The text of a chat in which a user has said something, behind a system message if there is one, and the model is to answer.
+    ///
+    /// # Errors
+    /// A tokenizer without a chat template; a template that cannot be rendered.
+    pub fn apply_chat_template(&self, system: Option<&str>, user: &str) -> Result<String> {
         let template = self.chat_template().context(
             "this tokenizer has no chat template: use plain prompts, or a folder whose tokenizer_config.json has one",
         )?;
         let name = |key: &str| token_name(&self.inner.config, key).unwrap_or_default();
-        chat::render(template, user, name("bos_token"), name("eos_token"))
+        chat::render(template, system, user, name("bos_token"), name("eos_token"))
     }
 
     /// The token with which the chat template ends a message of the model, if there is a template and it ends with a token of its

@@ -8,9 +8,10 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::final_part::{final_part, own_part};
+use super::kind::{Answer, AnswerKind};
 use super::number::{Context, leading, number};
 use super::plain::{OPAQUE, plain};
-use crate::rational::Answer;
+use crate::rational::Rational;
 
 /// How an answer is read out of a completion. Its text is the value of `--answer-format`.
 ///
@@ -43,38 +44,49 @@ pub enum Ending {
 }
 
 impl AnswerFormat {
-    /// The answer that a completion claims, if it claims one.
-    pub fn extract(&self, completion: &str, ending: Ending) -> Option<Answer> {
+    /// The answer that a completion claims, if it claims one of this kind.
+    pub fn extract(&self, kind: AnswerKind, completion: &str, ending: Ending) -> Option<Answer> {
         let mut text = final_part(completion);
         // The text before a question of its own is finished.
         if ending == Ending::CutOff && own_part(completion).len() == completion.len() {
             text.push(OPAQUE);
         }
+        match kind {
+            AnswerKind::Number => self.number(&text).map(Answer::Number),
+            _ => Answer::parse(kind, self.claimed_text(&text)?),
+        }
+    }
+
+    /// The number that the final part of a completion claims.
+    fn number(&self, text: &str) -> Option<Rational> {
         match self {
-            Self::Auto => anywhere(&text),
-            Self::Gsm8k => match last_marker(&text) {
+            Self::Auto => anywhere(text),
+            Self::Gsm8k => match last_marker(text) {
                 Marker::Claim(line) => marked(line),
                 Marker::Heading | Marker::None => None,
             },
-            Self::Boxed => boxed(&text),
-            Self::LastNumber => last_number(&text),
-            Self::Regex(pattern) => {
-                let found = pattern.captures_iter(&text).last()?;
-                claim(found.get(1).or_else(|| found.get(0))?.as_str(), Context::Prose)
-            }
+            Self::Boxed => boxed(text),
+            Self::LastNumber => last_number(text),
+            Self::Regex(pattern) => claim(captured(pattern, text)?, Context::Prose),
         }
     }
 }
 
+/// The first group, or without groups the whole, of a pattern's last match.
+pub(crate) fn captured<'a>(pattern: &Regex, text: &'a str) -> Option<&'a str> {
+    let found = pattern.captures_iter(text).last()?;
+    found.get(1).or_else(|| found.get(0)).map(|found| found.as_str())
+}
+
 /// The answer of a text by `auto`.
-fn anywhere(text: &str) -> Option<Answer> {
+fn anywhere(text: &str) -> Option<Rational> {
     if let Some(inside) = tagged(text) {
         return claim(inside, Context::Prose).or_else(|| anywhere_but_tags(inside));
     }
     anywhere_but_tags(text)
 }
 
-fn anywhere_but_tags(text: &str) -> Option<Answer> {
+fn anywhere_but_tags(text: &str) -> Option<Rational> {
     match last_marker(text) {
         Marker::Claim(line) => marked(line),
         Marker::Heading | Marker::None if has_box(text) => boxed(text),
@@ -83,7 +95,7 @@ fn anywhere_but_tags(text: &str) -> Option<Answer> {
 }
 
 /// The inside of the last `<answer>…</answer>`.
-fn tagged(text: &str) -> Option<&str> {
+pub(super) fn tagged(text: &str) -> Option<&str> {
     static TAG: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?is)<answer>((?:[^<]|<[^/])*)</answer>"));
     TAG.captures_iter(text).last()?.get(1).map(|inside| inside.as_str())
 }
@@ -129,7 +141,7 @@ fn is_unreadable_number(line: &str) -> bool {
 }
 
 /// What the line of a `####` claims.
-fn marked(line: &str) -> Option<Answer> {
+fn marked(line: &str) -> Option<Rational> {
     let line = line.trim_start_matches('#');
     if has_box(line) {
         return boxed(line);
@@ -137,14 +149,14 @@ fn marked(line: &str) -> Option<Answer> {
     claim(line, Context::Prose).or_else(|| stated(line))
 }
 
-static BOX: LazyLock<Regex> = LazyLock::new(|| pattern(r"\\(?:boxed|fbox)\s*\{"));
+pub(super) static BOX: LazyLock<Regex> = LazyLock::new(|| pattern(r"\\(?:boxed|fbox)\s*\{"));
 
-fn has_box(text: &str) -> bool {
+pub(super) fn has_box(text: &str) -> bool {
     text.contains("\\boxed") || text.contains("\\fbox")
 }
 
 /// The number in the last `\boxed{…}` or `\fbox{…}`, with what multiplies it.
-fn boxed(text: &str) -> Option<Answer> {
+fn boxed(text: &str) -> Option<Rational> {
     let last = BOX.find_iter(text).last()?;
     // `\boxed{3}, \boxed{4}` are two answers.
     static JOINED: LazyLock<Regex> =
@@ -163,7 +175,7 @@ fn boxed(text: &str) -> Option<Answer> {
 }
 
 /// What stands in braces that are open already, and what follows them.
-fn braced(text: &str) -> Option<(&str, &str)> {
+pub(super) fn braced(text: &str) -> Option<(&str, &str)> {
     let mut depth = 1_usize;
     for (at, c) in text.char_indices() {
         match c {
@@ -179,20 +191,20 @@ fn braced(text: &str) -> Option<(&str, &str)> {
 }
 
 /// "Answer:", "**Final answer:**", "A:", with what may stand before it in its line.
-static LABEL: LazyLock<Regex> = LazyLock::new(|| {
+pub(super) static LABEL: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?im)(?:\banswer|^[\s#>*_-]*a)[ \t]*[*_]*[ \t]*[:：][ \t]*[*_]*|^[\s#>*_-]*(?:final|correct)?[ \t]*answer[ \t]*[*_]*[ \t]*$",
     )
 });
 /// "The answer is", "the answer to the question is".
-static IS: LazyLock<Regex> = LazyLock::new(|| {
+pub(super) static IS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)\banswer(?:[ \t]+[a-z]+){0,5}?[ \t]+(?:is|was|equals|would be)\b(?:[ \t]+(?:therefore|thus|then|simply|just|exactly)\b)?[ \t]*[:：]?",
     )
 });
 
 /// The number after the last "Answer:" or "answer is".
-fn stated(text: &str) -> Option<Answer> {
+fn stated(text: &str) -> Option<Rational> {
     let label = LABEL.find_iter(text).last();
     let is = IS.find_iter(text).last();
     let last = [label, is].into_iter().flatten().max_by_key(|found| found.end())?;
@@ -212,7 +224,7 @@ fn stated(text: &str) -> Option<Answer> {
 
 /// The number that a line claims: the one it begins with, or what a calculation or an equation of a lone name that it begins
 /// with leads to.
-fn claim_alone(line: &str) -> Option<Answer> {
+fn claim_alone(line: &str) -> Option<Rational> {
     static BEGINS: LazyLock<Regex> = LazyLock::new(|| {
         pattern(r"^[^\p{Alphabetic}=]*(?:\p{Alphabetic}[\p{Alphabetic}\d]?)?\s*=|^[^\p{Alphabetic}=]*\d")
     });
@@ -222,13 +234,13 @@ fn claim_alone(line: &str) -> Option<Answer> {
 
 /// The number that a text claims: the one it begins with, whatever words follow, or what its last `=` leads to where it begins
 /// with a calculation or with none.
-fn claim(text: &str, context: Context) -> Option<Answer> {
+fn claim(text: &str, context: Context) -> Option<Rational> {
     let text = plain(text);
     leading(&text, context).or_else(|| equation(&text, context))
 }
 
 /// What the last `=` of an equation leads to.
-fn equation(text: &str, context: Context) -> Option<Answer> {
+fn equation(text: &str, context: Context) -> Option<Rational> {
     let (before, after) = text.rsplit_once('=')?;
     // An equation in a later sentence is not the claim, and of several none is.
     let several =
@@ -242,7 +254,7 @@ fn equation(text: &str, context: Context) -> Option<Answer> {
 }
 
 /// The last number of a text.
-fn last_number(text: &str) -> Option<Answer> {
+fn last_number(text: &str) -> Option<Rational> {
     static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
         let digits = r"(?:\d[\d,._'\u{A0}]*|\.\d+)";
         pattern(&format!(r"(?:[-+]?[$€£¥₹]?[-+]?{digits}(?:\s*/\s*{digits})?)(?:[eE][-+]?\d+\b)?"))

@@ -13,7 +13,7 @@ use regex::Regex;
 
 use super::plain::{OPAQUE, THIN_SPACE, plain};
 use crate::arithmetic;
-use crate::rational::Answer;
+use crate::rational::Rational;
 
 /// Where a number stands, which decides what an exclamation mark means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +68,13 @@ const MULTIPLIER_LETTERS: [(char, i64); 10] = [
 ];
 
 /// The number that a text begins with, where nothing that follows could change it.
-pub(super) fn leading(text: &str, context: Context) -> Option<Answer> {
+pub(super) fn leading(text: &str, context: Context) -> Option<Rational> {
     let (answer, rest) = number(text)?;
     is_settled(rest, &answer, context).then_some(answer)
 }
 
 /// The number that a text begins with, and what follows it, whatever that is.
-pub(super) fn number(text: &str) -> Option<(Answer, &str)> {
+pub(super) fn number(text: &str) -> Option<(Rational, &str)> {
     let Sign { negative, currency, rest } = sign(text);
     let (mut value, mut rest) = numeral(rest)?;
     if let Some((scale, after)) = power_of_ten(rest) {
@@ -91,7 +91,7 @@ pub(super) fn number(text: &str) -> Option<(Answer, &str)> {
     if currency && rest.strip_prefix(['m', 'b', 'B', 'T']).is_some_and(ends_word) {
         return None;
     }
-    let value = if negative { Answer::from_integer(0).checked_sub(&value)? } else { value };
+    let value = if negative { Rational::from_integer(0).checked_sub(&value)? } else { value };
     Some((value, rest))
 }
 
@@ -136,7 +136,7 @@ fn sign(text: &str) -> Sign<'_> {
 
 /// Digits with what groups them, and decimals; what follows. `None` where grouping is neither of thousands nor of lakhs, and
 /// where a comma may be that of decimals.
-fn numeral(text: &str) -> Option<(Answer, &str)> {
+fn numeral(text: &str) -> Option<(Rational, &str)> {
     let mut groups: Vec<&str> = Vec::new();
     let mut separators: Vec<char> = Vec::new();
     let mut rest = text;
@@ -186,7 +186,7 @@ fn numeral(text: &str) -> Option<(Answer, &str)> {
         numerator = push_digit(numerator, digit)?;
         denominator = denominator.checked_mul(10)?;
     }
-    Some((Answer::from_fraction(numerator, denominator)?, rest))
+    Some((Rational::from_fraction(numerator, denominator)?, rest))
 }
 
 /// The whole digits and the decimals of groups of digits and what stands between them.
@@ -242,26 +242,26 @@ fn digits(text: &str) -> usize {
 }
 
 /// The `e6` of `1e6`, the `× 10^6` of `5 × 10^6`.
-fn power_of_ten(text: &str) -> Option<(Answer, &str)> {
+fn power_of_ten(text: &str) -> Option<(Rational, &str)> {
     static POWER: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"^(?:[eE]|\s?(?:\*|×|[xX])\s?10\^)([-+]?\d{1,2})(?:$|[^\w.,^]|[.,](?:\D|$))"));
     let exponent = POWER.captures(text)?.get(1)?;
     let scale = 10_i128.checked_pow(exponent.as_str().trim_start_matches(['-', '+']).parse().ok()?)?;
     let scale = match exponent.as_str().starts_with('-') {
-        true => Answer::from_fraction(1, scale)?,
-        false => Answer::from_fraction(scale, 1)?,
+        true => Rational::from_fraction(1, scale)?,
+        false => Rational::from_fraction(scale, 1)?,
     };
     Some((scale, &text[exponent.end()..]))
 }
 
 /// The `/ 4` of `3 / 4`.
-fn denominator(text: &str) -> Option<(Answer, &str)> {
+fn denominator(text: &str) -> Option<(Rational, &str)> {
     let (below, rest) = numeral(text.trim_start().strip_prefix('/')?.trim_start())?;
     rest.trim_start().strip_prefix('/').is_none_or(|after| digits(after.trim_start()) == 0).then_some((below, rest))
 }
 
 /// The `1/2` of `7 1/2`, the `and a half` of `2 and a half`.
-fn mixed_fraction<'a>(whole: &Answer, text: &'a str) -> Option<(Answer, &'a str)> {
+fn mixed_fraction<'a>(whole: &Rational, text: &'a str) -> Option<(Rational, &'a str)> {
     static WORDS: LazyLock<Regex> = LazyLock::new(|| {
         pattern(r"^\s+and\s+(?:(an?|one|two|three)\s+(half|halves|thirds?|quarters?|fourths?|fifths?)\b|\d+/\d+)")
     });
@@ -282,13 +282,13 @@ fn mixed_fraction<'a>(whole: &Answer, text: &'a str) -> Option<(Answer, &'a str)
             "quarter" | "fourth" => 4,
             _ => 5,
         };
-        return (above < below).then(|| Some((Answer::from_fraction(above, below)?, rest)))?;
+        return (above < below).then(|| Some((Rational::from_fraction(above, below)?, rest)))?;
     }
     let after = text.strip_prefix([' ', THIN_SPACE])?;
     proper_fraction(whole, after.trim_start())
 }
 
-fn proper_fraction<'a>(whole: &Answer, text: &'a str) -> Option<(Answer, &'a str)> {
+fn proper_fraction<'a>(whole: &Rational, text: &'a str) -> Option<(Rational, &'a str)> {
     let (above, rest) = numeral(text)?;
     let (below, rest) = denominator(rest)?;
     let is_proper = whole.is_integer() && above.is_integer() && below.is_integer() && above < below;
@@ -296,20 +296,20 @@ fn proper_fraction<'a>(whole: &Answer, text: &'a str) -> Option<(Answer, &'a str
 }
 
 /// The word or letter that a text begins with where it multiplies the number before it.
-fn multiplier(text: &str) -> Option<(Answer, &str)> {
+fn multiplier(text: &str) -> Option<(Rational, &str)> {
     let by_letter = text.chars().next().and_then(|letter| {
         let (_, scale) = MULTIPLIER_LETTERS.into_iter().find(|(name, _)| *name == letter)?;
         let rest = &text[letter.len_utf8()..];
         // Units follow the numbers of Chinese and Korean without a space.
         let ends = if letter.is_ascii() { ends_word(rest) } else { digits(rest) == 0 };
-        ends.then_some((Answer::from_integer(scale), rest))
+        ends.then_some((Rational::from_integer(scale), rest))
     });
     by_letter.or_else(|| {
         let word = text.trim_start_matches([' ', THIN_SPACE]);
         let length = word.bytes().take_while(u8::is_ascii_alphabetic).count();
         let (name, rest) = word.split_at(length);
         let (_, scale) = MULTIPLIERS.into_iter().find(|(multiplier, _)| name.eq_ignore_ascii_case(multiplier))?;
-        ends_word(rest).then_some((Answer::from_integer(scale), rest))
+        ends_word(rest).then_some((Rational::from_integer(scale), rest))
     })
 }
 
@@ -318,7 +318,7 @@ fn ends_word(rest: &str) -> bool {
 }
 
 /// Whether what follows a number leaves it as it is.
-fn is_settled(rest: &str, answer: &Answer, context: Context) -> bool {
+fn is_settled(rest: &str, answer: &Rational, context: Context) -> bool {
     touches_nothing(rest, context) && clause_is_settled(rest, answer, context)
 }
 
@@ -346,7 +346,7 @@ fn touches_nothing(rest: &str, context: Context) -> bool {
 
 /// Whether no second number, no operator and no word of calculation stands in the clause of a number, and no further answer
 /// after it.
-fn clause_is_settled(rest: &str, answer: &Answer, context: Context) -> bool {
+fn clause_is_settled(rest: &str, answer: &Rational, context: Context) -> bool {
     // What ends the clause: a full stop, a new line, a tag, a reason.
     static END: LazyLock<Regex> = LazyLock::new(|| {
         pattern(r#"\n|[.!?:][*_`>"')\]”$]*(?:\s|$)|</|<\||\s(?:because|since)\b|[,;(=]|\s[-–—]\s+[A-Za-z]"#)
@@ -424,7 +424,7 @@ fn goes_on(text: &str) -> bool {
 }
 
 /// Whether the text after an equals sign has the answer's value, so that it claims nothing else.
-fn equals(text: &str, answer: &Answer) -> bool {
+fn equals(text: &str, answer: &Rational) -> bool {
     let text = text.split(['\n', '=']).next().unwrap_or(text);
     let expression: String = text
         .trim()
@@ -437,32 +437,32 @@ fn equals(text: &str, answer: &Answer) -> bool {
             other => other,
         })
         .collect();
-    let worked = arithmetic::value(&expression, Answer::parse_number).or_else(|| leading(text, Context::Prose));
+    let worked = arithmetic::value(&expression, Rational::parse_number).or_else(|| leading(text, Context::Prose));
     worked.as_ref() == Some(answer)
 }
 
-impl Answer {
+impl Rational {
     /// Reads a text that is one number and nothing else, but for currency, a percent sign, marks of emphasis and a full
     /// stop: `-1,234.50`, `$3`, `3/4`, `1 1/2`, `**72**.`.
-    pub fn parse_number(text: &str) -> Option<Answer> {
+    pub fn parse_number(text: &str) -> Option<Rational> {
         let text = plain(text);
         let (answer, rest) = number(&text)?;
         rest.chars().all(|c| c.is_whitespace() || CLOSING.contains(&c)).then_some(answer)
     }
 }
 
-impl FromStr for Answer {
+impl FromStr for Rational {
     type Err = anyhow::Error;
 
-    fn from_str(text: &str) -> anyhow::Result<Answer> {
-        Answer::parse_number(text).ok_or_else(|| anyhow::anyhow!("{text:?} is not a number"))
+    fn from_str(text: &str) -> anyhow::Result<Rational> {
+        Rational::parse_number(text).ok_or_else(|| anyhow::anyhow!("{text:?} is not a number"))
     }
 }
 
-impl TryFrom<String> for Answer {
+impl TryFrom<String> for Rational {
     type Error = anyhow::Error;
 
-    fn try_from(text: String) -> anyhow::Result<Answer> {
+    fn try_from(text: String) -> anyhow::Result<Rational> {
         text.parse()
     }
 }

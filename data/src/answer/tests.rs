@@ -1,10 +1,10 @@
 //! Claims about answers as numbers: when two are one, what fits, how they are stored.
 
 use super::format::tests::extracted;
-use super::*;
+use crate::rational::Rational;
 
 fn parsed(text: &str) -> Option<String> {
-    Answer::parse_number(text).map(|answer| answer.to_string())
+    Rational::parse_number(text).map(|answer| answer.to_string())
 }
 
 #[test]
@@ -22,10 +22,10 @@ fn equal_means_equal_as_rationals() {
     for (one, other) in
         [("72", "72.00"), ("72.0", "72"), ("1,000", "1000"), ("0.5", "1/2"), ("-0", "0"), ("6/4", "1.5")]
     {
-        assert_eq!(Answer::parse_number(one).unwrap(), Answer::parse_number(other).unwrap(), "{one} {other}");
+        assert_eq!(Rational::parse_number(one).unwrap(), Rational::parse_number(other).unwrap(), "{one} {other}");
     }
-    assert_ne!(Answer::parse_number("50%"), Answer::parse_number("0.5"), "a percent sign is a unit");
-    assert!(Answer::parse_number("1/3") < Answer::parse_number("0.34"));
+    assert_ne!(Rational::parse_number("50%"), Rational::parse_number("0.5"), "a percent sign is a unit");
+    assert!(Rational::parse_number("1/3") < Rational::parse_number("0.34"));
 }
 
 #[test]
@@ -39,16 +39,16 @@ fn what_does_not_fit_is_no_answer() {
         assert_eq!(extracted(&format!("#### {text}")), None, "{text}");
     }
     assert_eq!(parsed(&format!("7.{}", "0".repeat(60))).as_deref(), Some("7"), "zeros at the end say nothing");
-    assert_eq!(Answer::from_fraction(i128::MIN, 3), None);
-    let large: Answer = nines.parse().unwrap();
+    assert_eq!(Rational::from_fraction(i128::MIN, 3), None);
+    let large: Rational = nines.parse().unwrap();
     assert_eq!(large.checked_mul(&large), None);
-    assert_eq!(large.checked_div(&Answer::from_integer(0)), None);
+    assert_eq!(large.checked_div(&Rational::from_integer(0)), None);
     assert_eq!(large.checked_add(&large), None);
 }
 
 #[test]
 fn arithmetic_is_exact() {
-    let number = |text: &str| Answer::parse_number(text).unwrap();
+    let number = |text: &str| Rational::parse_number(text).unwrap();
     assert_eq!(number("0.1").checked_add(&number("0.2")), Some(number("0.3")));
     assert_eq!(number("1/3").checked_mul(&number("3")), Some(number("1")));
     assert_eq!(number("1").checked_div(&number("-3")), Some(number("-1/3")));
@@ -57,9 +57,9 @@ fn arithmetic_is_exact() {
 
 #[test]
 fn an_answer_is_stored_as_its_text() {
-    let half: Answer = "0.5".parse().unwrap();
+    let half: Rational = "0.5".parse().unwrap();
     assert_eq!(serde_json::to_string(&half).unwrap(), "\"1/2\"");
-    assert_eq!(serde_json::from_str::<Answer>("\"1/2\"").unwrap(), half);
-    assert!(serde_json::from_str::<Answer>("\"half\"").is_err());
-    assert!("".parse::<Answer>().is_err());
+    assert_eq!(serde_json::from_str::<Rational>("\"1/2\"").unwrap(), half);
+    assert!(serde_json::from_str::<Rational>("\"half\"").is_err());
+    assert!("".parse::<Rational>().is_err());
 }

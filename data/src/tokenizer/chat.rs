@@ -13,8 +13,15 @@ use serde_json::Value;
 const TODAY: &str = "26 Jul 2024";
 
 /// The text that a model continues with its answer to `user`.
-pub(super) fn render(template: &str, user: &str, bos_token: &str, eos_token: &str) -> Result<String> {
-    render_messages(template, &[("user", user)], true, bos_token, eos_token)
+pub(super) fn render(
+    template: &str,
+    system: Option<&str>,
+    user: &str,
+    bos_token: &str,
+    eos_token: &str,
+) -> Result<String> {
+    let messages: Vec<_> = system.map(|text| ("system", text)).into_iter().chain([("user", user)]).collect();
+    render_messages(template, &messages, true, bos_token, eos_token)
 }
 
 /// What a template writes behind an answer of the model; `None` where it cannot be rendered so.
@@ -83,9 +90,15 @@ mod tests {
                         message.content.strip() + '<|im_end|>' + '\\n' }}\n{%- endfor %}\n\
                         {%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
         assert_eq!(
-            render(template, " Why? ", "", "").unwrap(),
+            render(template, None, " Why? ", "", "").unwrap(),
             "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n"
         );
+    }
+
+    #[test]
+    fn a_system_message_stands_before_the_question() {
+        let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+        assert_eq!(render(template, Some("Be brief."), "Why?", "", "").unwrap(), "system: Be brief.\nuser: Why?\n");
     }
 
     #[test]
@@ -93,7 +106,7 @@ mod tests {
         let template = "{{ bos_token }}{% set ns = namespace(n=0) %}{% for m in messages %}\
                         {% if m.role.startswith('us') and tools is none %}{% set ns.n = ns.n + 1 %}{{ m | tojson }}\
                         {% break %}{% endif %}{% endfor %}{{ ns.n }}{{ 'a,b'.split(',')[1] }}{{ eos_token }}";
-        let text = render(template, "Why?", "<s>", "</s>").unwrap();
+        let text = render(template, None, "Why?", "<s>", "</s>").unwrap();
         let message = text.strip_prefix("<s>").and_then(|rest| rest.strip_suffix("1b</s>")).unwrap();
         let message: Value = serde_json::from_str(message).unwrap();
         assert_eq!(message, serde_json::json!({"role": "user", "content": "Why?"}));
@@ -101,13 +114,13 @@ mod tests {
 
     #[test]
     fn the_template_can_refuse() {
-        let error = render("{{ raise_exception('no user here') }}", "Why?", "", "").unwrap_err();
+        let error = render("{{ raise_exception('no user here') }}", None, "Why?", "", "").unwrap_err();
         assert!(format!("{error:#}").contains("no user here"), "{error:#}");
     }
 
     #[test]
     fn generation_blocks_are_passed_through() {
-        assert_eq!(render("{% generation %}{{ 'a' }}{%- endgeneration -%}", "", "", "").unwrap(), "a");
+        assert_eq!(render("{% generation %}{{ 'a' }}{%- endgeneration -%}", None, "", "", "").unwrap(), "a");
     }
 
     #[test]

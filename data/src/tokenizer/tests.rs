@@ -119,7 +119,7 @@ fn what_is_saved_is_loaded_again() {
     assert_eq!(again.to_json(), first.to_json());
     assert_eq!(again.eos_ids(), [7, 0]);
     assert_eq!(again.prompt_prefix(), [0]);
-    assert_eq!(again.apply_chat_template("Why?").unwrap(), "Why?!");
+    assert_eq!(again.apply_chat_template(None, "Why?").unwrap(), "Why?!");
     assert_eq!(again.inner.config["model_max_length"], 5, "what is not ours is kept");
     trained().save(dir.path()).unwrap();
     assert_eq!(Tokenizer::load(&dir.path().join("tokenizer.json")).unwrap().to_json(), first.to_json());
@@ -234,7 +234,7 @@ fn an_example_ends_as_its_style_ends() {
     let [end_of_text, end_of_turn] = [END_OF_TEXT, "<|eot|>"].map(|name| tokenizer.encode(name)[0]);
     for (style, end) in [(PromptStyle::Plain, end_of_text), (PromptStyle::Chat, end_of_turn)] {
         let written = encode_written(&tokenizer, &Prompting::bare(style), "Why?", " 6", true).unwrap();
-        let labelled = encode_with_goals(&tokenizer, style, "Why?", " 6", &[Goal::Good]).unwrap();
+        let labelled = encode_with_goals(&tokenizer, &style.into(), "Why?", " 6", &[Goal::Good]).unwrap();
         let problem = Problem {
             id: "test/0".into(),
             question: "Why?".into(),
@@ -242,7 +242,7 @@ fn an_example_ends_as_its_style_ends() {
             answer: Answer::from_integer(6),
             worked: None,
         };
-        let solved = encode_example(&tokenizer, style, &problem).unwrap();
+        let solved = encode_example(&tokenizer, &style.into(), &problem).unwrap();
         assert_eq!([written, labelled, solved].map(|example| *example.tokens.last().unwrap()), [end; 3], "{style:?}");
     }
 }

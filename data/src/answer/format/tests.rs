@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 fn read(format: AnswerFormat, text: &str) -> Option<String> {
-    format.extract(text, Ending::Finished).map(|answer| answer.to_string())
+    format.extract(AnswerKind::Number, text, Ending::Finished).map(|answer| answer.to_string())
 }
 
 pub(in crate::answer) fn extracted(text: &str) -> Option<String> {
@@ -256,21 +256,23 @@ fn the_last_number_is_read_with_its_sign_and_fraction() {
 
 #[test]
 fn a_completion_that_was_cut_off_within_its_answer_has_none() {
-    let cut = |text: &str| AnswerFormat::Auto.extract(text, Ending::CutOff).map(|answer| answer.to_string());
+    let cut = |text: &str| {
+        AnswerFormat::Auto.extract(AnswerKind::Number, text, Ending::CutOff).map(|answer| answer.to_string())
+    };
     for text in ["#### 4", "#### 4.", "#### 4 apples", "The answer is 4", "\\boxed{4", "Answer: 4", "#### 4 + 3 = 7"] {
         assert_eq!(cut(text), None, "{text}");
     }
     for text in ["#### 4\n", "#### 4\nAnd", "\\boxed{4} and", "#### 4\n\nQuestion: Tom has", "The answer is 4. It"] {
         assert_eq!(cut(text).as_deref(), Some("4"), "{text}");
     }
-    assert_eq!(AnswerFormat::LastNumber.extract("so 4", Ending::CutOff), None);
+    assert_eq!(AnswerFormat::LastNumber.extract(AnswerKind::Number, "so 4", Ending::CutOff), None);
 }
 
 /// A line of `answers.jsonl`: completions that were once misread or not read.
 #[derive(Deserialize)]
 struct Case {
     completion: String,
-    gold: Answer,
+    gold: String,
     /// Whether the completion's answer is the gold one.
     right: bool,
 }
@@ -279,8 +281,8 @@ struct Case {
 fn what_was_misread_once_is_read_rightly_or_not_at_all() {
     for line in include_str!("../../../tests/fixtures/answers.jsonl").lines() {
         let Case { completion, gold, right } = serde_json::from_str(line).unwrap();
-        let read = AnswerFormat::Auto.extract(&completion, Ending::Finished);
-        assert_eq!(read == Some(gold), right, "{line}: {read:?}");
+        let read = AnswerFormat::Auto.extract(AnswerKind::Number, &completion, Ending::Finished);
+        assert_eq!(read == Answer::parse(AnswerKind::Number, &gold), right, "{line}: {read:?}");
     }
 }
 
@@ -352,11 +354,11 @@ fn odd_texts(count: usize) -> impl Iterator<Item = String> {
 fn no_text_is_too_odd() {
     for text in odd_texts(10_000) {
         // An answer that was read can be written and read again.
-        let read = formats()
-            .into_iter()
-            .flat_map(|format| [Ending::Finished, Ending::CutOff].map(|ending| format.extract(&text, ending)));
-        for answer in read.chain([Answer::parse_number(&text)]).flatten() {
-            assert_eq!(Answer::parse_number(&answer.to_string()), Some(answer), "{text:?}");
+        let read = formats().into_iter().flat_map(|format| {
+            [Ending::Finished, Ending::CutOff].map(|ending| format.extract(AnswerKind::Number, &text, ending))
+        });
+        for answer in read.chain([Answer::parse(AnswerKind::Number, &text)]).flatten() {
+            assert_eq!(Answer::parse(AnswerKind::Number, &answer.to_string()), Some(answer), "{text:?}");
         }
         crate::steps(&text);
         crate::calculation_trace(&text);

@@ -1,7 +1,7 @@
 //! Claims about numbers: which spellings are read as what, and what beside a number makes it unread.
 
-use crate::Answer;
 use crate::answer::format::tests::extracted;
+use crate::rational::Rational;
 
 #[test]
 fn a_piece_of_something_else_is_not_read_as_a_number() {
@@ -24,7 +24,7 @@ fn a_piece_of_something_else_is_not_read_as_a_number() {
         "1,234.567.890",
     ] {
         assert_eq!(extracted(&format!("#### {text}")), None, "{text}");
-        assert_eq!(Answer::parse_number(text), None, "{text}");
+        assert_eq!(Rational::parse_number(text), None, "{text}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! GSM8K as its authors publish it: `gsm8k/{train,test}.jsonl`. Independent of splits beyond the two files.
+//! Additional training problems in the format of GSM8K's authors, as `rl augment` writes them. Independent of benchmarks.
 
 use std::path::Path;
 
@@ -8,11 +8,8 @@ use serde::Deserialize;
 use crate::{
     Problem,
     problem::gold_answer,
-    text::{as_text, from_json_object, read_text},
+    text::{from_json_object, read_text},
 };
-
-/// How many of the 7,473 training problems are held out for validation.
-pub const VALIDATION_ROWS: usize = 473;
 
 /// One line of a file.
 #[derive(Deserialize)]
@@ -21,43 +18,23 @@ struct Row {
     answer: String,
 }
 
-/// Reads one file, `train` or `test`, of the data folder.
-pub fn read(data_dir: &Path, part: &str) -> Result<Vec<Problem>> {
-    let path = data_dir.join("gsm8k").join(format!("{part}.jsonl"));
-    problems(&path, &read_published(&path)?, &format!("gsm8k/{part}"), "download the file again")
-}
-
 /// Reads solved problems that lie anywhere, in the same format.
 ///
 /// # Errors
 /// A missing file, a line that is no problem, by its number.
 pub fn read_problems(path: &Path) -> Result<Vec<Problem>> {
-    problems(path, &read_text(path)?, "extra", "repair or remove it")
-}
-
-fn problems(path: &Path, text: &str, kind: &str, what_to_do: &str) -> Result<Vec<Problem>> {
+    let text = read_text(path)?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let problems: Vec<Problem> = lines
         .enumerate()
         .map(|(row, (line, text))| {
-            problem(text, format!("{kind}/{row}"))
-                .with_context(|| format!("{}, line {}: not a GSM8K problem; {what_to_do}", path.display(), line + 1))
+            problem(text, format!("extra/{row}")).with_context(|| {
+                format!("{}, line {}: not a GSM8K problem; repair or remove it", path.display(), line + 1)
+            })
         })
         .collect::<Result<_>>()?;
-    ensure!(!problems.is_empty(), "{} holds no problem; {what_to_do}", path.display());
+    ensure!(!problems.is_empty(), "{} holds no problem", path.display());
     Ok(problems)
-}
-
-/// Reads a text file of the data folder; what can be done about a missing one stands in the error.
-pub(crate) fn read_published(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).with_context(|| {
-        format!(
-            "cannot read {}; check that --data-dir or {} names the folder that holds gsm8k/ and svamp/",
-            path.display(),
-            crate::problem::DATA_DIR_VARIABLE
-        )
-    })?;
-    as_text(path, bytes)
 }
 
 fn problem(line: &str, id: String) -> Result<Problem> {
@@ -72,26 +49,11 @@ fn problem(line: &str, id: String) -> Result<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
-
-    fn fixtures() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-    }
-
-    #[test]
-    fn a_row_keeps_its_annotations_and_gets_its_answer() {
-        let problems = read(&fixtures(), "train").unwrap();
-        assert_eq!(problems.len(), 12);
-        assert_eq!(problems[1].id, "gsm8k/train/1");
-        assert!(problems[0].solution.contains("<<6*4=24>>24"));
-        assert_eq!(problems[0].answer.to_string(), "24");
-        assert_eq!(problems[2].answer.to_string(), "1200", "a comma groups thousands");
-    }
 
     #[test]
     fn a_malformed_line_is_named_with_its_file_and_number() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("gsm8k")).unwrap();
+        let file = folder.path().join("extra.jsonl");
         let good = r##"{"question": "One and one?", "answer": "1+1=2\n#### 2"}"##;
         for bad in [
             "{\"question\": \"cut",
@@ -99,10 +61,9 @@ mod tests {
             r#"{"question": "One?", "answer": "1"}"#,
             r##"{"question": "One?", "answer": "1+2\n#### 3 or 4"}"##,
         ] {
-            std::fs::write(folder.path().join("gsm8k/train.jsonl"), format!("{good}\n\n{bad}\n")).unwrap();
-            let error = format!("{:#}", read(folder.path(), "train").unwrap_err());
-            assert!(error.contains("train.jsonl, line 3"), "{error}");
-            assert!(error.contains("download"), "{error}");
+            std::fs::write(&file, format!("{good}\n\n{bad}\n")).unwrap();
+            let error = format!("{:#}", read_problems(&file).unwrap_err());
+            assert!(error.contains("extra.jsonl, line 3") && error.contains("repair"), "{error}");
         }
     }
 
@@ -124,11 +85,6 @@ mod tests {
             let error = format!("{:#}", read_problems(&file).unwrap_err());
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         }
-        // What the data folder holds is read in the same way.
-        std::fs::create_dir(folder.path().join("gsm8k")).unwrap();
-        std::fs::write(folder.path().join("gsm8k/train.jsonl"), b"<html>404").unwrap();
-        let error = format!("{:#}", read(folder.path(), "train").unwrap_err());
-        assert!(error.contains("train.jsonl is an HTML page") && !error.contains("--data-dir"), "{error}");
     }
 
     #[test]
@@ -144,8 +100,8 @@ mod tests {
     #[test]
     fn an_empty_file_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("gsm8k")).unwrap();
-        std::fs::write(folder.path().join("gsm8k/test.jsonl"), "\n").unwrap();
-        assert!(read(folder.path(), "test").unwrap_err().to_string().contains("no problem"));
+        let file = folder.path().join("extra.jsonl");
+        std::fs::write(&file, "\n").unwrap();
+        assert!(read_problems(&file).unwrap_err().to_string().contains("no problem"));
     }
 }

@@ -1,0 +1,129 @@
+//! How the questions of a benchmark are put to a model: style, template, system message, examples. Independent of tokens.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use minijinja::context;
+
+use crate::answer::AnswerKind;
+use crate::problem::Problem;
+use crate::prompt::{SHOT_END, completion_text, question_prompt};
+use crate::prompt_style::PromptStyle;
+use crate::template::Template;
+
+/// Format of the prompts of a run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PromptFormat {
+    style: PromptStyle,
+    kind: AnswerKind,
+    examples: Arc<Examples>,
+}
+
+/// What a benchmark's description says of its prompts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Examples {
+    /// System message.
+    pub system: Option<String>,
+    /// Template over `question`; without it, [`question_prompt`].
+    pub template: Option<Template>,
+    /// Questions with solutions that stand before each question.
+    pub few_shot: Vec<(String, String)>,
+    /// Texts that end a completion.
+    pub stops: Vec<String>,
+}
+
+impl From<PromptStyle> for PromptFormat {
+    fn from(style: PromptStyle) -> Self {
+        Self { style, ..Self::default() }
+    }
+}
+
+impl PromptFormat {
+    /// The format of a benchmark.
+    pub fn new(style: PromptStyle, kind: AnswerKind, examples: Examples) -> Self {
+        Self { style, kind, examples: Arc::new(examples) }
+    }
+
+    /// Plain, or a chat.
+    pub fn style(&self) -> PromptStyle {
+        self.style
+    }
+
+    /// Texts that end a completion, beside what ends every completion of the style.
+    pub fn stops(&self) -> &[String] {
+        &self.examples.stops
+    }
+
+    /// Whether solved questions stand before each question, beside those of a run.
+    pub fn has_examples(&self) -> bool {
+        !self.examples.few_shot.is_empty()
+    }
+
+    /// The system message of a chat.
+    pub fn system(&self) -> Option<&str> {
+        self.examples.system.as_deref()
+    }
+
+    /// The question as it is put: the plain prompt, or the message of the user. Solved questions stand before it.
+    ///
+    /// # Errors
+    /// A template that cannot be rendered.
+    pub fn text(&self, shots: &[Problem], question: &str) -> Result<String> {
+        let few_shot = self.examples.few_shot.iter().map(|(question, solution)| (question.as_str(), solution.as_str()));
+        let all = few_shot.chain(shots.iter().map(|shot| (shot.question.as_str(), shot.solution.as_str())));
+        let mut text = String::new();
+        for (question, solution) in all {
+            let prompt = self.question(question)?;
+            text += &(prompt.clone() + &self.completion(&prompt, solution) + SHOT_END);
+        }
+        let has_shots = !text.is_empty();
+        let asked = match (self.style, &self.examples.template) {
+            // A question alone is a message; behind solved ones it begins as they do.
+            (PromptStyle::Chat, None) if !has_shots => question.to_owned(),
+            _ => self.question(question)?,
+        };
+        let instruction = match (self.style, &self.examples.template) {
+            (PromptStyle::Chat, None) => format!("{}\n\n", instruction(self.kind)),
+            _ => String::new(),
+        };
+        let system = match (self.style, &self.examples.system) {
+            (PromptStyle::Plain, Some(system)) => format!("{system}\n\n"),
+            _ => String::new(),
+        };
+        Ok(system + &instruction + &text + &asked)
+    }
+
+    /// What a model should write behind the prompt of a question. Of a plain prompt that does not end with white space, the space belongs to
+    /// the completion, because a tokenizer joins it to the word that follows.
+    pub fn solution(&self, question: &str, solution: &str) -> Result<String> {
+        match self.style {
+            // After the header of a chat turn the text begins at once.
+            PromptStyle::Chat => Ok(solution.to_owned()),
+            PromptStyle::Plain => Ok(self.completion(&self.question(question)?, solution)),
+        }
+    }
+
+    fn completion(&self, prompt: &str, solution: &str) -> String {
+        if prompt.ends_with(char::is_whitespace) { solution.to_owned() } else { completion_text(solution) }
+    }
+
+    fn question(&self, question: &str) -> Result<String> {
+        match &self.examples.template {
+            Some(template) => template.render(&context! { question }).context("[prompt] template"),
+            None => Ok(question_prompt(question)),
+        }
+    }
+}
+
+/// The instruction to a chat model about the form of an answer; a plain prompt shows it by example.
+fn instruction(kind: AnswerKind) -> &'static str {
+    match kind {
+        AnswerKind::Number => {
+            "Solve this step by step, one calculation on each line. End with a line that holds \"#### \" and the number."
+        }
+        AnswerKind::Choice => {
+            "Think step by step. End with a line that holds \"#### \" and the letter of the right choice."
+        }
+        AnswerKind::Text => "Think step by step. End with a line that holds \"#### \" and the answer.",
+    }
+}
