@@ -173,7 +173,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command> {
     };
     if let Some(trained) = &trained {
         matches =
-            defaults::apply(&CONFIGURATIONS, bare_program(), Some(trained.target)).try_get_matches_from(&expanded)?;
+            defaults::apply(&CONFIGURATIONS, bare_program(), Some(trained.kind)).try_get_matches_from(&expanded)?;
         command = Cli::from_arg_matches(&matches)?.command;
     }
     if let Some(run) = command.run_args_mut() {

@@ -21,7 +21,7 @@ use crate::{
     sampling::samples::TrainingSamples,
     training::resume,
     training::supervised::{FitContext, FitNumbers, ValidationScore, fit, likelihood_loss, mean_loss},
-    view::html::finish,
+    view::html::write_final_report,
     view::progress::print_line,
 };
 use anyhow::{Context, Result, ensure};
@@ -114,7 +114,7 @@ pub fn train(
         kept.len(),
         run.dir().join(FILE).display()
     ))?;
-    Ok(finish::<AugmentConfig>(&run))
+    Ok(write_final_report::<AugmentConfig>(&run))
 }
 
 struct Setup {
@@ -134,15 +134,15 @@ fn set_up(config: &AugmentConfig, base: &Path, init: &Path, problems: &Problems,
     reversed_pairs(&base, problems, &config)?;
     let run = match &config.run.resume {
         None => {
-            let run = run::start::open(&config.run, "augment", config.data.benchmark, &config, 0)?;
+            let run = run::start::create_or_resume(&config.run, "augment", config.data.benchmark, &config, 0)?;
             let state = TrainerState { numbers: AugmentNumbers::default(), optimizer: BTreeMap::new() };
             run.checkpoint(0, Reason::Evaluated, &forward.model, &forward.tokenizer, &state, |_| Ok(()))?;
             run
         }
         Some(dir) => {
-            resume::resume::<AugmentNumbers>(&config.run, dir, None, device)?;
-            resume::resume_part::<FitNumbers>(&dir.join(BACKWARD), None, device)?;
-            run::start::reopen(config.sampling.resume(dir, 0, train)?, &config.run, "augment", &config)?
+            resume::load_checkpoint::<AugmentNumbers>(&config.run, dir, None, device)?;
+            resume::load_checkpoint_of_part::<FitNumbers>(&dir.join(BACKWARD), None, device)?;
+            run::start::complete_resume(config.sampling.resume(dir, 0, train)?, &config.run, "augment", &config)?
         }
     };
     Ok(Setup { config, forward, base, run })
@@ -156,10 +156,11 @@ fn train_backward_model(
     run: &Run,
     device: &Device,
 ) -> Result<Policy> {
-    let (policy, resumed) = match resume::resume_part::<FitNumbers>(&run.dir().join(BACKWARD), None, device)? {
-        Some((policy, state)) => (policy, Some(state)),
-        None => (base, None),
-    };
+    let (policy, resumed) =
+        match resume::load_checkpoint_of_part::<FitNumbers>(&run.dir().join(BACKWARD), None, device)? {
+            Some((policy, state)) => (policy, Some(state)),
+            None => (base, None),
+        };
     let [examples, validation] = reversed_pairs(&policy, problems, config)?;
     let Policy { model, tokenizer, .. } = policy;
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);

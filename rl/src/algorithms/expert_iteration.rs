@@ -19,13 +19,13 @@ use crate::{
     run,
     run::metrics::Metrics,
     run::stops_after,
-    run::{Blocks, Reason, Run, TrainerState, checkpoint_name, last_folder},
+    run::{Reason, Run, SampleBlocks, TrainerState, checkpoint_name, last_folder},
     sampling::from_samples::{Rounds, check_copied},
     sampling::problems::Problems,
     sampling::samples::{self, SamplingPhase},
     training::resume,
     training::supervised::{FitContext, FitNumbers},
-    view::html::finish,
+    view::html::write_final_report,
     view::progress::sparkline,
 };
 use anyhow::{Context, Result, ensure};
@@ -70,7 +70,7 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
     let (train, validation) = (problems.train()?, problems.validation(config.eval.eval_problems)?);
     let (first_prompting, prompting) = (config.first_prompting()?, config.data.prompting(0)?);
     let table = FinalTable { problems, eval: &config.eval, run_args: &config.run, device };
-    let before = table.before(&mut run, || Ok(initial.clone()), &first_prompting)?;
+    let initial_report = table.evaluate_initial(&mut run, || Ok(initial.clone()), &first_prompting)?;
     let validate = |policy: &Policy, prompting: &Prompting| -> Result<f64> {
         let sampling = config.run.compute.sampling(&config.data, prompting.clone(), 1, 0.0, device);
         Ok(greedy_accuracy(policy, validation, &sampling)?.0)
@@ -151,8 +151,8 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
     }
     let of_best =
         if report_best(&run, &numbers, &first_prompting, config.run.quiet)? { &first_prompting } else { &prompting };
-    table.after_best_and_last(&run, before.as_ref(), of_best, &prompting)?;
-    Ok(finish::<EiConfig>(&run))
+    table.evaluate_best_and_last(&run, initial_report.as_ref(), of_best, &prompting)?;
+    Ok(write_final_report::<EiConfig>(&run))
 }
 
 /// Whether no round was better on validation than the starting model; prints the best and the last maj@1.
@@ -207,30 +207,30 @@ fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, devi
         check_prompts(&start::policy(base, device)?, &put, &config.data.prompting(0)?)?;
     }
     let Some(dir) = &config.run.resume else {
-        let run = run::start::open(&config.run, "ei", config.data.benchmark, &config, 0)?;
+        let run = run::start::create_or_resume(&config.run, "ei", config.data.benchmark, &config, 0)?;
         checkpoint(&run, &initial, Reason::Evaluated, EiNumbers::default())?;
         return Ok(Setup { policy: initial.clone(), initial, run, numbers: EiNumbers::default(), config });
     };
-    let (policy, state) = resume::resume::<EiNumbers>(&config.run, dir, None, device)?;
+    let (policy, state) = resume::load_checkpoint::<EiNumbers>(&config.run, dir, None, device)?;
     let round = state.numbers.round;
     let from = match config.reset_to {
         ResetTo::Base => base.to_path_buf(),
         ResetTo::Last => dir.join("checkpoints").join(checkpoint_name(round)),
     };
     let under_way = dir.join(part_of_round(round + 1));
-    resume::resume_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
+    resume::load_checkpoint_of_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
     run::start::check_initial_report(&config.run, &config.eval, "ei", &config, None)?;
     let run = match round == 0 && config.source.is_given() {
         true => {
             check_copied(dir, train)?;
-            Run::resume_within(dir, round, Blocks::ALL)?
+            Run::resume_keeping_samples(dir, round, SampleBlocks::ALL)?
         }
         false => {
             samples::check_sampled(dir, round + 1, train, config.samples)?;
-            Run::resume_within(dir, round, samples::blocks(train.len(), config.samples))?
+            Run::resume_keeping_samples(dir, round, samples::blocks(train.len(), config.samples))?
         }
     };
-    let run = run::start::reopen(run, &config.run, "ei", &config)?;
+    let run = run::start::complete_resume(run, &config.run, "ei", &config)?;
     // A run that is resumed from an earlier checkpoint makes later rounds again.
     for later in (round + 2..).map(|later| dir.join(part_of_round(later))).take_while(|later| later.exists()) {
         fs::remove_dir_all(&later).with_context(|| format!("cannot remove {}", later.display()))?;
@@ -288,7 +288,7 @@ fn fine_tune(
     let started = Instant::now();
     let examples = examples(&from, config.data.prompt_style, solved)?;
     let name = part_of_round(round);
-    let (policy, resumed) = match resume::resume_part::<FitNumbers>(&run.dir().join(&name), None, device)? {
+    let (policy, resumed) = match resume::load_checkpoint_of_part::<FitNumbers>(&run.dir().join(&name), None, device)? {
         Some((policy, state)) => (policy, Some(state)),
         None => (from, None),
     };
@@ -306,7 +306,7 @@ fn fine_tune(
         sampled: None,
     };
     let policy = fit_with_validation(policy, &examples, validation, &config.data, &context, &mut part, resumed)?;
-    finish::<EiConfig>(&part);
+    write_final_report::<EiConfig>(&part);
     metrics.put("time/fit_s", started.elapsed().as_secs_f64());
     metrics.put_memory(device);
     Ok(policy)

@@ -28,7 +28,7 @@ use crate::{
     training::optim::Adam,
     training::order::permutation,
     training::supervised::{CheckpointInfo, FitContext, FitNumbers, Learner, ValidationScore, checkpoint, fit},
-    view::html::finish,
+    view::html::write_final_report,
 };
 use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
@@ -142,7 +142,7 @@ pub fn train(config: &OrmConfig, init: &Path, problems: &Problems, device: &Devi
         report.labels = Some(check_labels(&config, &policy, problems, &unseen, &run, device)?);
     }
     report::write_and_print(&run, &report, &examples)?;
-    Ok(finish::<OrmConfig>(&run))
+    Ok(write_final_report::<OrmConfig>(&run))
 }
 
 struct Setup {
@@ -164,14 +164,14 @@ fn set_up(config: &OrmConfig, init: &Path, problems: &[Problem], device: &Device
     }
     eval::encode_prompts(&policy, problems, &config.data.prompting(config.sampling.shots)?)?;
     let Some(dir) = &config.run.resume else {
-        let run = run::start::open(&config.run, "orm", config.data.benchmark, &config, 0)?;
+        let run = run::start::create_or_resume(&config.run, "orm", config.data.benchmark, &config, 0)?;
         let model = RewardNetwork::new(&policy.model);
         let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
         let about = CheckpointInfo { tokenizer: &policy.tokenizer, conditioning: None, adapters: None };
         checkpoint(&run, &model, &about, Reason::Evaluated, FitNumbers::default(), &untaught)?;
         return Ok(Setup { config, policy, model, run, resumed: None });
     };
-    let (model, state) = run::start::resumed(&config.run, dir, |folder| {
+    let (model, state) = run::start::read_checkpoint(&config.run, dir, |folder| {
         let (mut state, model) = (read_state::<FitNumbers>(folder)?, RewardModel::load(folder, device)?.model);
         state.optimizer = renamed(state.optimizer);
         // The first checkpoint has no adapters yet.
@@ -182,7 +182,7 @@ fn set_up(config: &OrmConfig, init: &Path, problems: &[Problem], device: &Device
     })?;
     let step = state.numbers.step;
     let run = config.sampling.resume(dir, step, problems)?;
-    let run = run::start::reopen(run, &config.run, "orm", &config)?;
+    let run = run::start::complete_resume(run, &config.run, "orm", &config)?;
     Ok(Setup { config, policy, model, run, resumed: (step > 0).then_some(state) })
 }
 

@@ -28,7 +28,7 @@ use crate::{
     training::batch::{Row, flat, micro_batches, pad, padding_share, response_tokens},
     training::optim::{gradients, learning_rate},
     training::order::permutation,
-    view::html::finish,
+    view::html::write_final_report,
     view::progress::{Progress, sparkline},
 };
 use anyhow::{Result, ensure};
@@ -64,7 +64,8 @@ pub fn train(
     config::warn(&config);
     let (train, validation) = (problems.train()?, problems.validation(config.eval.eval_problems)?);
     let table = FinalTable { problems, eval: &config.eval, run_args: &config.run, device };
-    let before = table.before(&mut run, || Ok(initial.clone()), &trainer.rollout.sampling.prompting)?;
+    let initial_report =
+        table.evaluate_initial(&mut run, || Ok(initial.clone()), &trainer.rollout.sampling.prompting)?;
     let progress = Progress::new(config.steps, "ppo", "steps", config.run.quiet);
     progress.start_at(numbers.step);
     let mut curve = Vec::new();
@@ -107,8 +108,8 @@ pub fn train(
         progress.advance(1);
     }
     drop(progress);
-    table.after(&run, before.as_ref(), &trainer.rollout.sampling.prompting)?;
-    Ok(finish::<PpoConfig>(&run))
+    table.evaluate_best(&run, initial_report.as_ref(), &trainer.rollout.sampling.prompting)?;
+    Ok(write_final_report::<PpoConfig>(&run))
 }
 
 impl Trainer {

@@ -1,6 +1,6 @@
 //! Rewards of a completion, one per token. Pure functions: no model, no random numbers.
 
-use crate::cli::effect::{Effect, InSummary};
+use crate::cli::effect::{FlagEffect, InSummary};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use data::{Problem, ReferenceSteps, Tokenizer, prefix_ends};
@@ -18,7 +18,7 @@ pub struct RewardArgs {
     #[arg(long, default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub answer_weight: f32,
     /// Total dense reward of a solution that shows every intermediate result
-    #[arg(long, add = Effect::with("reward", &["dense"]), default_value_t = 0.5, value_parser = crate::cli::args::at_least_0::<f32>)]
+    #[arg(long, add = FlagEffect::with("reward", &["dense"]), default_value_t = 0.5, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub dense_scale: f32,
     /// Reward model (a run of `rl orm`) for sparse-orm and dense-orm [default: one made for the benchmark and kept
     /// under runs/]
@@ -26,10 +26,10 @@ pub struct RewardArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orm: Option<PathBuf>,
     /// Weight of the reward model's probability
-    #[arg(long, add = Effect::with("reward", &["sparse-orm", "dense-orm"]), default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f32>)]
+    #[arg(long, add = FlagEffect::with("reward", &["sparse-orm", "dense-orm"]), default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub orm_weight: f32,
     /// Reward of a line, with dense-orm
-    #[arg(long, add = Effect::with("reward", &["dense-orm"]), value_enum, default_value_t)]
+    #[arg(long, add = FlagEffect::with("reward", &["dense-orm"]), value_enum, default_value_t)]
     pub orm_score: OrmScore,
 }
 

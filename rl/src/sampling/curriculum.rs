@@ -8,7 +8,7 @@
 //!   accuracy rises (Salimans and Chen 2018, arXiv 1812.03381). Here one share of lines applies to all questions, since
 //!   few are sampled twice.
 
-use crate::{cli::effect::Effect, training::order::permutation};
+use crate::{cli::effect::FlagEffect, training::order::permutation};
 use clap::{Args, ValueEnum};
 use data::{Problem, steps};
 use model::{Key, Purpose, uniform};
@@ -23,22 +23,22 @@ pub struct CurriculumArgs {
     #[arg(long, value_enum, default_value_t)]
     pub curriculum: CurriculumKind,
     /// plr: share of a step's questions that are replayed
-    #[arg(long, add = Effect::with("curriculum", &["plr"]), value_name = "SHARE", default_value_t = 0.5, value_parser = crate::cli::args::share::<f64>)]
+    #[arg(long, add = FlagEffect::with("curriculum", &["plr"]), value_name = "SHARE", default_value_t = 0.5, value_parser = crate::cli::args::share::<f64>)]
     pub replay: f64,
     /// plr: a question of rank r is replayed with weight (1/r)^(1/T); small values replay only the first ranks
-    #[arg(long, add = Effect::with("curriculum", &["plr"]), value_name = "T", default_value_t = 0.3, value_parser = crate::cli::args::above_0::<f64>)]
+    #[arg(long, add = FlagEffect::with("curriculum", &["plr"]), value_name = "T", default_value_t = 0.3, value_parser = crate::cli::args::above_0::<f64>)]
     pub replay_temperature: f64,
     /// plr: weight of a question's staleness (steps since it was last sampled) relative to its rank
-    #[arg(long, add = Effect::with("curriculum", &["plr"]), value_name = "SHARE", default_value_t = 0.1, value_parser = crate::cli::args::share::<f64>)]
+    #[arg(long, add = FlagEffect::with("curriculum", &["plr"]), value_name = "SHARE", default_value_t = 0.1, value_parser = crate::cli::args::share::<f64>)]
     pub staleness: f64,
     /// backtracking: accuracy of a step from which on the start moves back
-    #[arg(long, add = Effect::with("curriculum", &["backtracking"]), value_name = "SHARE", default_value_t = 0.7, value_parser = crate::cli::args::share::<f64>)]
+    #[arg(long, add = FlagEffect::with("curriculum", &["backtracking"]), value_name = "SHARE", default_value_t = 0.7, value_parser = crate::cli::args::share::<f64>)]
     pub saturation: f64,
     /// backtracking: share of a solution by which the start moves back
-    #[arg(long, add = Effect::with("curriculum", &["backtracking"]), value_name = "SHARE", default_value_t = 0.125, value_parser = crate::cli::args::share::<f64>)]
+    #[arg(long, add = FlagEffect::with("curriculum", &["backtracking"]), value_name = "SHARE", default_value_t = 0.125, value_parser = crate::cli::args::share::<f64>)]
     pub backtrack: f64,
     /// backtracking: the given share shrinks at least linearly, to nothing after this share of the steps
-    #[arg(long, add = Effect::with("curriculum", &["backtracking"]), value_name = "SHARE", default_value_t = 0.6, value_parser = crate::cli::args::share::<f64>)]
+    #[arg(long, add = FlagEffect::with("curriculum", &["backtracking"]), value_name = "SHARE", default_value_t = 0.6, value_parser = crate::cli::args::share::<f64>)]
     pub backtrack_until: f64,
 }
 

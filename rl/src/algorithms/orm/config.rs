@@ -2,8 +2,8 @@
 
 use crate::{
     cli::args::{DataArgs, InitArgs, RunArgs},
-    cli::defaults::{Configuration, Target, declared},
-    cli::effect::{Effect, Fixed},
+    cli::defaults::{Configuration, ModelKind, declared},
+    cli::effect::{FixedOnResume, FlagEffect},
     run,
     run::lock::Lock,
     sampling::deduplicate::Deduplicate,
@@ -51,12 +51,12 @@ pub struct OrmConfig {
     pub sampling: SamplingArgs,
     /// Train only on the first N solutions of each question; all are kept in samples.jsonl, and all solutions of
     /// held-out questions are evaluated [default: all]
-    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Objective", value_name = "N", value_parser = crate::cli::args::positive)]
+    #[arg(long, add = FixedOnResume::OnceLabelled, help_heading = "Objective", value_name = "N", value_parser = crate::cli::args::positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_question: Option<usize>,
     /// When two solutions of a question count as one training example. Among many samples, frequent solutions crowd out
     /// the rare ones that best-of-many selection will meet
-    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Objective", value_enum, default_value = "none")]
+    #[arg(long, add = FixedOnResume::OnceLabelled, help_heading = "Objective", value_enum, default_value = "none")]
     pub deduplicate: Deduplicate,
     /// How a step prefix is labelled
     #[arg(long, help_heading = "Objective", value_enum, default_value_t)]
@@ -66,7 +66,7 @@ pub struct OrmConfig {
     #[serde(flatten)]
     pub prefixes: PrefixArgs,
     /// How completions of a prefix become its label, for --labels steps
-    #[arg(long, help_heading = "Objective", add = Effect::with("labels", &["steps"]), value_enum, default_value_t)]
+    #[arg(long, help_heading = "Objective", add = FlagEffect::with("labels", &["steps"]), value_enum, default_value_t)]
     pub step_label: StepLabel,
     /// Positions at which the head is trained; reports and rewards always read it at line ends
     #[arg(long, help_heading = "Objective", alias = "train-after", value_enum, default_value_t)]
@@ -84,7 +84,7 @@ pub struct OrmConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub likelihood_of: Option<PathBuf>,
     /// Share of training questions held out for the report
-    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Evaluation", value_name = "SHARE", default_value_t = 0.1, value_parser = crate::cli::args::part::<f64>)]
+    #[arg(long, add = FixedOnResume::OnceLabelled, help_heading = "Evaluation", value_name = "SHARE", default_value_t = 0.1, value_parser = crate::cli::args::part::<f64>)]
     pub held_out: f64,
     /// Steps between two evaluations on held-out questions
     #[arg(long, help_heading = "Evaluation", value_name = "N", default_value_t = 100, value_parser = crate::cli::args::positive)]
@@ -97,7 +97,7 @@ pub struct OrmConfig {
     #[arg(long, help_heading = "Evaluation", value_name = "N", default_value_t = 0)]
     pub check_labels: usize,
     /// Completions per prefix in the comparison of --check-labels
-    #[arg(long, help_heading = "Evaluation", add = Effect::if_given("check-labels"), value_name = "K", default_value_t = 64, value_parser = crate::cli::args::positive)]
+    #[arg(long, help_heading = "Evaluation", add = FlagEffect::if_given("check-labels"), value_name = "K", default_value_t = 64, value_parser = crate::cli::args::positive)]
     pub check_completions: usize,
 }
 
@@ -147,12 +147,12 @@ pub enum ClassWeights {
 
 impl Configuration for OrmConfig {
     /// Of published models the learning rates, of all weights and of adapters, are those of TRL's examples of reward models.
-    fn defaults(target: Target) -> Self {
+    fn defaults(kind: ModelKind) -> Self {
         let config: Self = declared();
-        let learning_rate = match target {
-            Target::Size(_) => 5e-4,
-            Target::Published { adapters: false } => 1e-5,
-            Target::Published { adapters: true } => 1e-4,
+        let learning_rate = match kind {
+            ModelKind::Size(_) => 5e-4,
+            ModelKind::Published { adapters: false } => 1e-5,
+            ModelKind::Published { adapters: true } => 1e-4,
         };
         Self { fit: FitArgs { learning_rate, batch_size: 32, epochs: 1.0, warm_up: 40, ..config.fit }, ..config }
     }
@@ -218,7 +218,7 @@ pub fn dry_run(config: &OrmConfig, problems: &Problems, device: &Device) -> Resu
     let (samples, planned) = config.sampling.planned(problems.train()?, &config.data.answer_format)?;
     let learnt = (samples as f64 * (1.0 - config.held_out)).round() as usize;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
-    let work = dry_run::Work {
+    let work = dry_run::TrainingWorkload {
         rows: config.fit.batch_size,
         positions: dry_run::largest_micro_batch(
             &config.init,

@@ -81,7 +81,7 @@ pub(super) fn start(
     let fresh = PpoNumbers { step: 0, samples: 0, beta: config.kl_coefficient, best: None };
     let (trained, value, curriculum, numbers) = match &config.run.resume {
         Some(dir) => {
-            let (policy, value, curriculum, state) = run::start::resumed(&config.run, dir, |folder| {
+            let (policy, value, curriculum, state) = run::start::read_checkpoint(&config.run, dir, |folder| {
                 let (state, mut policy) = (read_state::<PpoNumbers>(folder)?, Policy::load(folder, device)?);
                 if let Some(adapters) = &adapters {
                     policy.model = adapters.load(folder, device)?;
@@ -116,7 +116,7 @@ pub(super) fn start(
     let prompting = config.data.prompting(config.shots)?;
     let evaluated = [problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
     check_prompts(&initial, &[&[problems.train()?], evaluated.as_slice()].concat(), &prompting)?;
-    let run = run::start::open(&config.run, "ppo", config.data.benchmark, &config, numbers.step)?;
+    let run = run::start::create_or_resume(&config.run, "ppo", config.data.benchmark, &config, numbers.step)?;
     let compute = &config.run.compute;
     let sampling = compute.sampling(&config.data, prompting, config.samples, config.temperature, device);
     let rollout = RolloutConfig { sampling, reward: config.reward.clone(), reward_model, seed: config.run.seed };
