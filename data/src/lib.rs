@@ -29,7 +29,7 @@ pub use labelled::encode_with_goals;
 pub use load::{load, shots};
 pub use problem::{Benchmark, DataOptions, Problem, Split, SvampSolutions, gold_answer};
 pub use prompt::{
-    Example, NEXT_QUESTIONS, PromptStyle, Prompting, SHOT_END, completion_text, encode_beginning, encode_example,
+    Example, NEXT_QUESTIONS, PromptStyle, Prompting, SHOT_END, completion_text, encode_example, encode_prefix,
     encode_prompt, encode_reversed, encode_reversed_prompt, encode_written, few_shot_prompt, question_prompt,
 };
 pub use steps::{Step, calculation_trace, calculations_hold, prefix_ends, reference_results, steps};

@@ -127,12 +127,12 @@ pub fn encode_reversed(tokenizer: &Tokenizer, problem: &Problem) -> Example {
     Example::new(tokens, prompt_len)
 }
 
-/// The token ids of the first lines of a solution, for a model to continue from.
-pub fn encode_beginning(tokenizer: &Tokenizer, style: PromptStyle, beginning: &str) -> Vec<u32> {
+/// The token ids of a solution prefix, for a model to continue from.
+pub fn encode_prefix(tokenizer: &Tokenizer, style: PromptStyle, prefix: &str) -> Vec<u32> {
     match style {
-        _ if beginning.is_empty() => Vec::new(),
-        PromptStyle::Plain => tokenizer.encode(&completion_text(beginning)),
-        PromptStyle::Chat => tokenizer.encode(beginning),
+        _ if prefix.is_empty() => Vec::new(),
+        PromptStyle::Plain => tokenizer.encode(&completion_text(prefix)),
+        PromptStyle::Chat => tokenizer.encode(prefix),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     run::metrics::Metrics,
     run::stops_after,
     run::{Reason, Run, TrainerState},
-    sampling::curriculum::{CurriculumKind, beginning},
+    sampling::curriculum::{CurriculumKind, solution_prefix},
     sampling::problems::Problems,
     sampling::rollout::{Query, Rollout, log_probs_pass, sample_completions},
     training::batch::{Row, flat, micro_batches, pad, padding_share, response_tokens},
@@ -123,18 +123,19 @@ impl Trainer {
         metrics: &mut Metrics,
     ) -> Result<(Vec<Rollout>, RolloutStats)> {
         let started = Instant::now();
-        let lines = |text: &str| data::steps(text).len();
+        let line_count = |text: &str| data::steps(text).len();
         let query = |&index: &usize| {
             let problem = &problems[index];
-            let given = self.curriculum.given_lines(&config.curriculum, step, config.steps, lines(&problem.solution));
-            Query { problem, index, given: beginning(problem, given) }
+            let all = line_count(&problem.solution);
+            let lines = self.curriculum.prefix_lines(&config.curriculum, step, config.steps, all);
+            Query { problem, index, prefix: solution_prefix(problem, lines) }
         };
         let queries: Vec<Query<'_>> = questions.iter().map(query).collect();
         let (sampled, speed) = sample_completions(&self.policy(), &queries, step, &self.rollout)?;
         if config.curriculum.curriculum == CurriculumKind::Backtracking {
-            let given: usize = queries.iter().map(|query| lines(query.given)).sum();
-            let all: usize = queries.iter().map(|query| lines(&query.problem.solution)).sum();
-            metrics.put("curriculum/given", given as f64 / all.max(1) as f64);
+            let in_prefixes: usize = queries.iter().map(|query| line_count(query.prefix)).sum();
+            let all: usize = queries.iter().map(|query| line_count(&query.problem.solution)).sum();
+            metrics.put("curriculum/given", in_prefixes as f64 / all.max(1) as f64);
         }
         let sampling_s = started.elapsed().as_secs_f64();
         let rollouts = log_probs_pass(
