@@ -152,7 +152,7 @@ fn two_updates_that_are_not_finite_are_skipped_and_a_finite_one_resets_the_count
     let broken: Vec<Vec<f32>> = advantages.iter().map(|row| vec![f32::NAN; row.len()]).collect();
     let of = |advantages: &[Vec<f32>], trainer: &mut Trainer| {
         let sample = [UpdateRow { rollout: &begun.rollouts[0], advantages: &advantages[0], returns: &returns[0] }];
-        trainer.mini_batch(&sample, &rates, &begun.config).is_finite()
+        trainer.update_on_mini_batch(&sample, &rates, &begun.config).is_finite()
     };
     let before = weights(&begun.trainer);
     assert!(!of(&broken, &mut begun.trainer) && weights(&begun.trainer) == before);
