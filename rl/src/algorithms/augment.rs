@@ -211,7 +211,7 @@ fn write_questions(
     let sampling = config.sampling.config(1, &config.data, &config.run, device)?;
     let sampling = SampleConfig { prompting: config.data.prompting(0)?, ..sampling };
     let encode = |solution: &(String, Answer)| encode_reversed_prompt(&backward.tokenizer, &solution.0);
-    let (asked, prompts): (Vec<&(String, Answer)>, Vec<Vec<u32>>) = solutions
+    let (solutions, prompts): (Vec<&(String, Answer)>, Vec<Vec<u32>>) = solutions
         .iter()
         .map(|solution| (solution, encode(solution)))
         .filter(|(_, prompt)| prompt.len() < context)
@@ -224,9 +224,9 @@ fn write_questions(
         per_line: 1,
         quiet: config.run.quiet,
     };
-    let belongs = |place: usize, line: &QuestionLine| line.solution == asked[place].0;
+    let belongs = |place: usize, line: &QuestionLine| line.solution == solutions[place].0;
     let lines = work.lines(prompts.len(), belongs, |places, progress| {
-        let (first, prompts, asked) = (places.start, &prompts[places.clone()], &asked[places]);
+        let (first, prompts, solutions) = (places.start, &prompts[places.clone()], &solutions[places]);
         let key = |place: usize, _: usize| Key::new(config.run.seed, Purpose::Questions).with((first + place) as u64);
         let (completions, _) = complete_prompts(backward, prompts, &sampling, key, &|ended| progress.advance(ended));
         let line = |(solution, completions): (&&(String, Answer), Vec<Completion>)| {
@@ -234,9 +234,9 @@ fn write_questions(
             let question = whole.map(|whole| backward.tokenizer.decode(&whole.tokens).trim().to_string());
             QuestionLine { solution: solution.0.clone(), question: question.filter(|question| !question.is_empty()) }
         };
-        Ok(asked.iter().zip(completions).map(line).collect())
+        Ok(solutions.iter().zip(completions).map(line).collect())
     })?;
-    let pairs = asked.into_iter().zip(lines).filter_map(|((_, answer), QuestionLine { solution, question })| {
+    let pairs = solutions.into_iter().zip(lines).filter_map(|((_, answer), QuestionLine { solution, question })| {
         Some(Pair { question: question?, solution, answer: answer.clone() })
     });
     Ok(pairs.collect())

@@ -138,9 +138,9 @@ pub fn train(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems,
     let table = FinalTable { problems, eval: &config.eval, run_args: &config.run, device };
     let initial_report =
         table.evaluate_initial(&mut run, || Ok(sampler.clone()), &config.data.prompting(config.sampling.shots)?)?;
-    let gathered = config.sampling.training_samples(&sampler, train, (&config.data, &config.run), &mut run, device)?;
-    gathered.check_differ()?;
-    let TrainingSamples { samples, sampled } = gathered;
+    let drawn = config.sampling.training_samples(&sampler, train, (&config.data, &config.run), &mut run, device)?;
+    drawn.check_differ()?;
+    let TrainingSamples { samples, sampled } = drawn;
     let chosen = mixture(&samples, config.right_per_wrong, config.run.seed)?;
     let around = (&config.sampling, &config.data, &config.run);
     let (counts, completed) = config.prefixes.counts(config.labels, &sampler, train, &chosen, around, &run)?;

@@ -187,9 +187,9 @@ pub fn check(config: &EiConfig, problems: &Problems, device: &Device) -> Result<
     if let Some(samples) =
         config.source.check(problems, &config.data.answer_format, Rounds::First, config.run.resume.as_deref())?
     {
-        let is_learnt = |sample: &Sample| sample.correct && sample.finish == Finish::Stop;
+        let is_kept = |sample: &Sample| sample.correct && sample.finish == Finish::Stop;
         ensure!(
-            config.start == Start::Sft || samples.iter().any(is_learnt),
+            config.start == Start::Sft || samples.iter().any(is_kept),
             "none of the samples of --from-samples is correct and complete: there is nothing to train on"
         );
     }

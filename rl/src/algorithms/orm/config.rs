@@ -68,9 +68,11 @@ pub struct OrmConfig {
     /// How completions of a prefix become its label, for --labels steps
     #[arg(long, help_heading = "Objective", add = FlagEffect::with("labels", &["steps"]), value_enum, default_value_t)]
     pub step_label: StepLabel,
-    /// Positions at which the head is trained; reports and rewards always read it at line ends
-    #[arg(long, help_heading = "Objective", alias = "train-after", value_enum, default_value_t)]
-    pub judge_after: TrainAfter,
+    /// Positions of a solution that have a loss of the head; reports and rewards always read it at line ends
+    #[arg(long, help_heading = "Objective", aliases = ["judge-after", "train-after"], value_enum, default_value_t)]
+    // The key is part of the identity of reward models made on demand.
+    #[serde(rename = "judge_after")]
+    pub loss_positions: LossPositions,
     /// Weights of correct and wrong solutions in the loss; balancing spoils calibration
     #[arg(long, help_heading = "Objective", value_enum, default_value_t)]
     pub class_weights: ClassWeights,
@@ -122,10 +124,10 @@ impl StepLabel {
     }
 }
 
-/// Positions at which the head is trained.
+/// Positions of a solution that have a loss of the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum TrainAfter {
+pub enum LossPositions {
     /// After each line, as in Havrilla et al.
     #[default]
     Lines,
@@ -216,7 +218,7 @@ pub fn check(config: &OrmConfig, problems: &Problems) -> Result<()> {
 /// An `--init` that cannot be read.
 pub fn dry_run(config: &OrmConfig, problems: &Problems, device: &Device) -> Result<()> {
     let (samples, planned) = config.sampling.planned(problems.train()?, &config.data.answer_format)?;
-    let learnt = (samples as f64 * (1.0 - config.held_out)).round() as usize;
+    let examples = (samples as f64 * (1.0 - config.held_out)).round() as usize;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::TrainingWorkload {
         rows: config.fit.batch_size,
@@ -229,7 +231,7 @@ pub fn dry_run(config: &OrmConfig, problems: &Problems, device: &Device) -> Resu
         )?,
         extra_models: if config.likelihood_of.is_some() { 2.0 } else { 1.0 },
         trained: config.lora.parameters(&shape),
-        steps: config.fit.total_steps(learnt),
+        steps: config.fit.total_steps(examples),
         sampled: config.sampling.source.sampled(samples),
         new_tokens: config.data.max_new_tokens(),
         samples,
@@ -241,6 +243,23 @@ pub fn dry_run(config: &OrmConfig, problems: &Problems, device: &Device) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::config_file;
+
+    #[test]
+    fn loss_positions_are_read_from_the_key_that_a_run_writes_and_from_each_name_of_the_flag() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            let file = folder.path().join("config.toml");
+            std::fs::write(&file, text).unwrap();
+            config_file::read::<OrmConfig>(&file).unwrap().loss_positions
+        };
+        let tokens = OrmConfig { loss_positions: LossPositions::Tokens, ..declared() };
+        assert_eq!(read(&toml::to_string(&tokens).unwrap()), LossPositions::Tokens);
+        for key in ["loss_positions", "judge_after", "train_after"] {
+            assert_eq!(read(&format!("{key} = \"tokens\"")), LossPositions::Tokens, "{key}");
+        }
+        assert_eq!(read(""), LossPositions::Lines);
+    }
 
     #[test]
     fn a_step_label_is_1_if_any_completion_is_right_or_it_is_the_share_of_right_ones() {
