@@ -86,8 +86,8 @@ pub fn encode_prompt(tokenizer: &Tokenizer, prompting: &Prompting, question: &st
         }
         // A chat template writes its own begin-of-sequence token.
         PromptStyle::Chat => {
-            let asked = if shots.is_empty() { question.to_owned() } else { few_shot_prompt(shots, question) };
-            let text = tokenizer.apply_chat_template(&format!("{CHAT_INSTRUCTION}\n\n{asked}"))?;
+            let problem = if shots.is_empty() { question.to_owned() } else { few_shot_prompt(shots, question) };
+            let text = tokenizer.apply_chat_template(&format!("{CHAT_INSTRUCTION}\n\n{problem}"))?;
             Ok(tokenizer.encode(&text))
         }
     }

@@ -20,7 +20,7 @@ const SIZES: [ModelSize; 4] = [ModelSize::Nano, ModelSize::Tiny, ModelSize::Medi
 
 /// The defaults of a command.
 pub(super) struct Defaults {
-    command: &'static str,
+    pub(super) command: &'static str,
     /// As the flags declare them.
     declared: fn() -> Table,
     of: fn(ModelKind) -> Table,
