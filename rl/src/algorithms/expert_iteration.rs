@@ -84,46 +84,19 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
     }
     let filter = Filter::of(&config, device)?;
     let mut pool = Pool::new(train, config.start, config.deduplicate);
-    let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
-    let (earlier, mut this_round): (Vec<Sample>, Vec<Sample>) =
-        written.into_iter().partition(|sample| sample.step.is_some_and(|round| round <= numbers.round));
-    // Round by round, as they were scored: a score depends on its batch by rounding.
-    for round in earlier.chunk_by(|a, b| a.step == b.step) {
-        for sample in filter.accepted(round)? {
-            pool.add(sample);
-        }
-    }
-    let mut sampled = earlier.len();
+    let Written { earlier, mut this_round } = refill(&mut pool, &filter, &run, numbers.round)?;
+    let mut sampled = earlier;
     let mut curve = Vec::new();
     while numbers.round < config.rounds && numbers.rounds_since_best < config.patience {
         let round = numbers.round + 1;
         let mut metrics = Metrics::for_step(round);
-        let asked = if round == 1 { &first_prompting } else { &prompting };
-        let sampling =
-            config.run.compute.sampling(&config.data, asked.clone(), config.samples, config.temperature, device);
-        let label = format!("ei round {round}");
-        let had = std::mem::take(&mut this_round);
-        let samples = match &config.source.from_samples {
-            Some(file) if round == 1 => {
-                config.source.take(file, train, &config.data.answer_format, Rounds::First, had, &mut run)?
-            }
-            _ => {
-                let (problems, sampling, label) = (train, &sampling, &label);
-                let (seed, quiet) = (config.run.seed, config.run.quiet);
-                let phase = SamplingPhase { problems, sampling, step: round, seed, label, quiet };
-                phase.sample(&policy, had, &mut run, &mut metrics)?
-            }
-        };
+        let sampling_prompt = if round == 1 { &first_prompting } else { &prompting };
+        let written = std::mem::take(&mut this_round);
+        let samples = sample(&policy, train, round, sampling_prompt, written, &config, &mut run, &mut metrics)?;
         sampled += samples.len();
         metrics.put_count("samples", sampled);
-        let passed = filter.accepted(&samples)?;
-        let kept = passed.iter().filter(|sample| pool.add(sample)).count();
-        let seen = RoundStats::new(&samples, passed.len(), kept, pool.solved.len());
-        seen.write(&mut metrics);
-        ensure!(!pool.solved.is_empty(), "there is nothing to train on: {}", explain_empty_round(&samples, &config));
-        if passed.is_empty() {
-            tracing::warn!("round {round} adds nothing: {}", explain_empty_round(&samples, &config));
-        }
+        let stats = add_to_pool(&samples, &filter, &mut pool, round, &config)?;
+        stats.write(&mut metrics);
         let (from, path) = match config.reset_to {
             ResetTo::Base => (start::policy(base, device)?, base.to_path_buf()),
             ResetTo::Last => (policy, last_folder(run.dir())?),
@@ -135,13 +108,9 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
         curve.push(accuracy);
         let is_best = numbers.best.is_none_or(|best| accuracy > best);
         numbers = numbers.after(round, accuracy, config.margin);
-        for (name, value) in [("validation/start", numbers.start), ("validation/best", numbers.best)] {
-            if let Some(value) = value {
-                metrics.put(name, value);
-            }
-        }
+        numbers.write(&mut metrics);
         if !config.run.quiet {
-            eprintln!("{}", line(round, sampled, &seen, &curve));
+            eprintln!("{}", line(round, sampled, &stats, &curve));
         }
         run.log(&metrics)?;
         checkpoint(&run, &policy, Reason::of(true, is_best), numbers)?;
@@ -153,6 +122,69 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
         if report_best(&run, &numbers, &first_prompting, config.run.quiet)? { &first_prompting } else { &prompting };
     table.evaluate_best_and_last(&run, initial_report.as_ref(), of_best, &prompting)?;
     Ok(write_final_report::<EiConfig>(&run))
+}
+
+/// The samples that a resumed run has written.
+struct Written {
+    /// Number of those of earlier rounds.
+    earlier: usize,
+    /// Those of the round that was interrupted.
+    this_round: Vec<Sample>,
+}
+
+/// Adds the kept samples of earlier rounds to the pool, and returns what the run has written.
+fn refill(pool: &mut Pool<'_>, filter: &Filter, run: &Run, rounds: usize) -> Result<Written> {
+    let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
+    let (earlier, this_round): (Vec<Sample>, Vec<Sample>) =
+        written.into_iter().partition(|sample| sample.step.is_some_and(|round| round <= rounds));
+    // Round by round, as they were scored: a score depends on its batch by rounding.
+    for round in earlier.chunk_by(|a, b| a.step == b.step) {
+        for sample in filter.accepted(round)? {
+            pool.add(sample);
+        }
+    }
+    Ok(Written { earlier: earlier.len(), this_round })
+}
+
+/// The samples of a round: those that are written, and those that are missing; in round 1 from `--from-samples` if it is given.
+#[allow(clippy::too_many_arguments, reason = "one of them is an output")]
+fn sample(
+    policy: &Policy,
+    problems: &[Problem],
+    round: usize,
+    prompting: &Prompting,
+    written: Vec<Sample>,
+    config: &EiConfig,
+    run: &mut Run,
+    metrics: &mut Metrics,
+) -> Result<Vec<Sample>> {
+    if let Some(file) = config.source.from_samples.as_ref().filter(|_| round == 1) {
+        return config.source.take(file, problems, &config.data.answer_format, Rounds::First, written, run);
+    }
+    let (compute, device) = (&config.run.compute, policy.model.device());
+    let sampling = &compute.sampling(&config.data, prompting.clone(), config.samples, config.temperature, &device);
+    let (seed, quiet, label) = (config.run.seed, config.run.quiet, &format!("ei round {round}"));
+    SamplingPhase { problems, sampling, step: round, seed, label, quiet }.sample(policy, written, run, metrics)
+}
+
+/// Adds the samples of a round that pass the filter to the pool.
+///
+/// # Errors
+/// If the pool is empty then.
+fn add_to_pool(
+    samples: &[Sample],
+    filter: &Filter,
+    pool: &mut Pool<'_>,
+    round: usize,
+    config: &EiConfig,
+) -> Result<RoundStats> {
+    let passed = filter.accepted(samples)?;
+    let kept = passed.iter().filter(|sample| pool.add(sample)).count();
+    ensure!(!pool.solved.is_empty(), "there is nothing to train on: {}", explain_empty_round(samples, config));
+    if passed.is_empty() {
+        tracing::warn!("round {round} adds nothing: {}", explain_empty_round(samples, config));
+    }
+    Ok(RoundStats::new(samples, passed.len(), kept, pool.solved.len()))
 }
 
 /// Whether no round was better on validation than the starting model; prints the best and the last maj@1.
@@ -181,6 +213,15 @@ impl EiNumbers {
             rounds_since_best: if gains { 0 } else { self.rounds_since_best + 1 },
             last: Some(accuracy),
             ..self
+        }
+    }
+
+    /// Adds the scores of the starting model and of the best checkpoint to the metrics of a round.
+    fn write(&self, metrics: &mut Metrics) {
+        for (name, value) in [("validation/start", self.start), ("validation/best", self.best)] {
+            if let Some(value) = value {
+                metrics.put(name, value);
+            }
         }
     }
 }
@@ -312,13 +353,13 @@ fn fine_tune(
     Ok(policy)
 }
 
-fn line(round: usize, sampled: usize, seen: &RoundStats, curve: &[f64]) -> String {
+fn line(round: usize, sampled: usize, stats: &RoundStats, curve: &[f64]) -> String {
     format!(
         "ei round {round}  samples {sampled}  correct {:.3} kept {} examples {} unsolved questions {:.3} validation maj@1 {:.3}  {}",
-        seen.accuracy,
-        seen.kept,
-        seen.examples,
-        seen.diversity.unsolved,
+        stats.accuracy,
+        stats.kept,
+        stats.examples,
+        stats.diversity.unsolved,
         curve.last().unwrap_or(&f64::NAN),
         sparkline(curve)
     )
