@@ -242,10 +242,11 @@ fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, devi
     config.base = Some(base.to_path_buf());
     let initial = start::policy(init, device)?;
     let train = problems.train()?;
-    let put = [train, problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
-    check_prompts(&initial, &put, &config.first_prompting()?)?;
+    let problem_sets =
+        [train, problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
+    check_prompts(&initial, &problem_sets, &config.first_prompting()?)?;
     if config.reset_to == ResetTo::Base && base != init {
-        check_prompts(&start::policy(base, device)?, &put, &config.data.prompting(0)?)?;
+        check_prompts(&start::policy(base, device)?, &problem_sets, &config.data.prompting(0)?)?;
     }
     let Some(dir) = &config.run.resume else {
         let run = run::start::create_or_resume(&config.run, "ei", config.data.benchmark, &config, 0)?;

@@ -165,9 +165,9 @@ fn set_up(config: &OrmConfig, init: &Path, problems: &[Problem], device: &Device
     let Some(dir) = &config.run.resume else {
         let run = run::start::create_or_resume(&config.run, "orm", config.data.benchmark, &config, 0)?;
         let model = RewardNetwork::new(&policy.model);
-        let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
+        let optimizer = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
         let about = CheckpointInfo { tokenizer: &policy.tokenizer, conditioning: None, adapters: None };
-        checkpoint(&run, &model, &about, Reason::Evaluated, FitNumbers::default(), &untaught)?;
+        checkpoint(&run, &model, &about, Reason::Evaluated, FitNumbers::default(), &optimizer)?;
         return Ok(Setup { config, policy, model, run, resumed: None });
     };
     let (model, state) = run::start::read_checkpoint(&config.run, dir, |folder| {
@@ -235,8 +235,8 @@ fn label(
         );
     }
     let samples: Vec<&Sample> = prefixed.iter().map(|(sample, _)| *sample).collect();
-    let around = (&config.sampling, &config.data, &config.run);
-    let (counts, completed) = config.prefixes.counts(config.labels, policy, problems, &samples, around, run)?;
+    let flags = (&config.sampling, &config.data, &config.run);
+    let (counts, completed) = config.prefixes.counts(config.labels, policy, problems, &samples, flags, run)?;
     let mut examples = Vec::with_capacity(prefixed.len());
     for (sample, prefixed) in prefixed {
         let labels = match config.labels {

@@ -142,8 +142,8 @@ pub fn train(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems,
     drawn.check_differ()?;
     let TrainingSamples { samples, sampled } = drawn;
     let chosen = mixture(&samples, config.right_per_wrong, config.run.seed)?;
-    let around = (&config.sampling, &config.data, &config.run);
-    let (counts, completed) = config.prefixes.counts(config.labels, &sampler, train, &chosen, around, &run)?;
+    let flags = (&config.sampling, &config.data, &config.run);
+    let (counts, completed) = config.prefixes.counts(config.labels, &sampler, train, &chosen, flags, &run)?;
     let goals = goals_of(&chosen, &counts, &sampler, &config)?;
     let examples = examples(&chosen, &goals, &learner, &config)?;
     let context = FitContext {
@@ -184,16 +184,17 @@ fn set_up(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems, de
         Labels::Outcome => Conditioning::Solutions,
     };
     let train = problems.train()?;
-    let put = [train, problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
-    check_prompts(&sampler, &put, &config.data.prompting(config.sampling.shots)?)?;
+    let problem_sets =
+        [train, problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
+    check_prompts(&sampler, &problem_sets, &config.data.prompting(config.sampling.shots)?)?;
     let Some(dir) = &config.run.resume else {
         let learner = Policy { conditioning: Some(conditioning), ..Policy::load(base, device)? };
-        check_prompts(&learner, &put, &config.data.prompting(0)?)?;
+        check_prompts(&learner, &problem_sets, &config.data.prompting(0)?)?;
         let run = run::start::create_or_resume(&config.run, "rcrl", config.data.benchmark, &config, 0)?;
-        let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
+        let optimizer = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
         let about =
             CheckpointInfo { tokenizer: &learner.tokenizer, conditioning: learner.conditioning, adapters: None };
-        checkpoint(&run, &learner.model, &about, Reason::Evaluated, FitNumbers::default(), &untaught)?;
+        checkpoint(&run, &learner.model, &about, Reason::Evaluated, FitNumbers::default(), &optimizer)?;
         return Ok(Setup { config, sampler, learner, run, resumed: None });
     };
     let (learner, state) = run::start::read_checkpoint(&config.run, dir, |folder| {
@@ -205,7 +206,7 @@ fn set_up(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems, de
         ensure!(learner.conditioning == Some(conditioning), "{} expects other --labels", folder.display());
         Ok((learner, state))
     })?;
-    check_prompts(&learner, &put, &config.data.prompting(0)?)?;
+    check_prompts(&learner, &problem_sets, &config.data.prompting(0)?)?;
     run::start::check_initial_report(&config.run, &config.eval, "rcrl", &config, None)?;
     let step = state.numbers.step;
     let run = config.sampling.resume(dir, step, train)?;
