@@ -26,7 +26,7 @@ with 9 significant digits, which name a float32 exactly.
 #     "lengths"        [2]        9 and 6: tokens of each row before the padding
 #     "prompt_lens"    [2]        4 and 2
 #     "input_ids"      [2, 9]     right padded with 0, which is also the last real token of both rows
-#     "logits"         [2][len][61]   row b, position t < lengths[b]; position t speaks of token t + 1
+#     "logits"         [2][len][61]   row b, position t < lengths[b]; position t predicts token t + 1
 #     "response_nll"   [2][len - prompt_len]   -log p(tokens[t] | tokens[..t]) for t in prompt_len..len
 #     "response_tokens" 9         how many of them there are in the batch
 #     "loss"           number     sum of response_nll / response_tokens

@@ -1,5 +1,5 @@
 //! What return-conditioned RL writes into a solution: whether what follows shall be good (Havrilla et al. 2024, section on
-//! return-conditioned RL). The labels are given, never learnt. Independent of policies and rewards.
+//! return-conditioned RL). The labels are inputs, never targets. Independent of policies and rewards.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};

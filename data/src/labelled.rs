@@ -76,11 +76,11 @@ mod tests {
         let goals = [Goal::Good, Goal::Good, Goal::Bad];
         let example = encode_with_goals(&tokenizer, &PromptFormat::default(), "Why?", COMPLETION, &goals).unwrap();
         let is_given = |place: usize| example.given.iter().any(|range| range.contains(&place));
-        let learnt: Vec<u32> = (example.prompt_len..example.tokens.len())
+        let targets: Vec<u32> = (example.prompt_len..example.tokens.len())
             .filter(|&place| !is_given(place))
             .map(|place| example.tokens[place])
             .collect();
-        assert_eq!(learnt[..learnt.len() - 1], tokenizer.encode(COMPLETION));
-        assert_eq!(learnt.last(), tokenizer.eos_ids().first());
+        assert_eq!(targets[..targets.len() - 1], tokenizer.encode(COMPLETION));
+        assert_eq!(targets.last(), tokenizer.eos_ids().first());
     }
 }

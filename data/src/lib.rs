@@ -32,7 +32,7 @@ pub use goal::{Conditioning, Goal};
 pub use labelled::encode_with_goals;
 pub use problem::{DataOptions, Problem, Split, SvampSolutions, gold_answer};
 pub use prompt::{
-    Example, NEXT_QUESTIONS, PromptFormat, PromptStyle, Prompting, SHOT_END, completion_text, encode_beginning,
+    Example, NEXT_QUESTIONS, PromptFormat, PromptStyle, Prompting, SHOT_END, completion_text, encode_prefix,
     encode_example, encode_prompt, encode_reversed, encode_reversed_prompt, encode_written, question_prompt,
 };
 pub use steps::{Step, calculation_trace, calculations_hold, prefix_ends, reference_results, steps};

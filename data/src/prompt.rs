@@ -122,17 +122,17 @@ pub fn encode_reversed(tokenizer: &Tokenizer, problem: &Problem) -> Example {
     Example::new(tokens, prompt_len)
 }
 
-/// The token ids of the first lines of a solution, for a model to continue from.
+/// The token ids of a solution prefix, for a model to continue from.
 ///
 /// # Errors
 /// A template that cannot be rendered.
-pub fn encode_beginning(
+pub fn encode_prefix(
     tokenizer: &Tokenizer,
     format: &PromptFormat,
     question: &str,
-    beginning: &str,
+    prefix: &str,
 ) -> Result<Vec<u32>> {
-    Ok(if beginning.is_empty() { Vec::new() } else { tokenizer.encode(&format.solution(question, beginning)?) })
+    Ok(if prefix.is_empty() { Vec::new() } else { tokenizer.encode(&format.solution(question, prefix)?) })
 }
 
 /// A completion, word for word, as an example; `ended` adds the end of the sequence, in the place of what may have

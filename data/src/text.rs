@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_field_is_told_from_malformed_json() {
+    fn a_missing_field_is_another_error_than_malformed_json() {
         #[derive(Deserialize, Debug)]
         struct Row {
             question: String,

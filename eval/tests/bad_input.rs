@@ -46,7 +46,7 @@ fn score<'a>(more: &[&'a str]) -> Vec<&'a str> {
 #[test]
 fn a_mistake_on_the_command_line_is_named_and_ends_with_2() {
     let place = place();
-    place.refuses_usage(&["judge"], &["judge"]);
+    place.refuses_usage(&["grade"], &["grade"]);
     place.refuses_usage(&run(&["--temprature=1"]), &["--temprature"]);
     place.refuses_usage(&run(&["--temperature=-1"]), &["--temperature", "at least 0"]);
     place.refuses_usage(&run(&["--temperature=nan"]), &["--temperature", "not a temperature"]);
@@ -167,11 +167,11 @@ fn scores_of_other_questions_are_not_compared() {
         place.write(name, text);
         place.fails(&["compare", "a.json", name], &[name, "evaluate both policies on the same problems", part]);
     }
-    for (name, told) in [("same.json", false), ("earlier.json", true)] {
+    for (name, is_warned) in [("same.json", false), ("earlier.json", true)] {
         let output = place.run(&["compare", "a.json", name]);
         assert!(output.status.success());
         let stderr = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(stderr.contains("earlier.json does not say which questions"), told, "{stderr}");
+        assert_eq!(stderr.contains("earlier.json does not say which questions"), is_warned, "{stderr}");
     }
     // What `eval run` writes can be compared.
     for name in ["first.json", "second.json"] {

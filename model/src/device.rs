@@ -152,16 +152,16 @@ fn working(device: tensor::Device, name: &str) -> Result<tensor::Device> {
     Ok(device)
 }
 
-/// Threads to use on a device: as given, or all cores on the CPU and one on a GPU, whose work is parallel in itself.
-pub fn threads(asked: Option<usize>, device: &tensor::Device) -> usize {
+/// Threads to use on a device: as requested, or all cores on the CPU and one on a GPU, whose work is parallel in itself.
+pub fn threads(requested: Option<usize>, device: &tensor::Device) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    asked.unwrap_or(if is_cpu(device) { cores } else { 1 })
+    requested.unwrap_or(if is_cpu(device) { cores } else { 1 })
 }
 
 /// Rollouts that run at the same time, one thread each: as [`threads`], but two on a GPU, which computes the tokens of
 /// one while the host reads and sorts those of the other.
-pub fn streams(asked: Option<usize>, device: &tensor::Device) -> usize {
-    threads(asked.or((!is_cpu(device)).then_some(2)), device)
+pub fn streams(requested: Option<usize>, device: &tensor::Device) -> usize {
+    threads(requested.or((!is_cpu(device)).then_some(2)), device)
 }
 
 /// Whether a device is the CPU through `flex`, with or without gradients.

@@ -27,7 +27,7 @@ pub enum Purpose {
     Prefixes = 7,
     /// Which questions a reward model does not learn from.
     HeldOut = 8,
-    /// Which samples are learnt from.
+    /// Which samples are trained on.
     Mixture = 9,
     /// Which questions are taken again.
     Replay = 10,

@@ -290,7 +290,7 @@ fn a_prompt_is_read_once_for_all_its_samples() {
 }
 
 #[test]
-fn every_row_is_told_to_the_progress_bar_once() {
+fn every_row_is_reported_to_the_progress_bar_once() {
     let model = model();
     for (rows, threads) in [(1, 1), (4, 2), (64, 1)] {
         let ended = std::sync::atomic::AtomicUsize::new(0);

@@ -173,7 +173,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command> {
     };
     if let Some(trained) = &trained {
         matches =
-            defaults::apply(&CONFIGURATIONS, bare_program(), Some(trained.target)).try_get_matches_from(&expanded)?;
+            defaults::apply(&CONFIGURATIONS, bare_program(), Some(trained.kind)).try_get_matches_from(&expanded)?;
         command = Cli::from_arg_matches(&matches)?.command;
     }
     if let Some(run) = command.run_args_mut() {
@@ -190,15 +190,24 @@ pub(crate) fn program() -> clap::Command {
 /// The headings of a command's help, in their order: first what its result depends on.
 const HEADINGS: [&str; 8] = ["Model", "Data", "Sampling", "Objective", "Optimisation", "Evaluation", "Run", "Compute"];
 
-/// A command with its flags in the order of [`HEADINGS`]. Clap shows headings in the order of the flags, which is that of the keys in
-/// `config.toml`.
+/// A command with its flags in the order of [`HEADINGS`]; where each has a heading, `--help` stands last. Clap shows headings in the
+/// order of the flags, which is that of the keys in `config.toml`.
 fn in_order(command: clap::Command) -> clap::Command {
     let rank = |flag: &clap::Arg| HEADINGS.iter().position(|heading| flag.get_help_heading() == Some(heading));
     let mut flags: Vec<clap::Arg> = command.get_arguments().cloned().collect();
     flags.sort_by_key(|flag| rank(flag).unwrap_or(HEADINGS.len()));
     let groups: Vec<clap::ArgGroup> = command.get_groups().cloned().collect();
     let about = command.get_about().cloned().unwrap_or_default();
-    clap::Command::new(command.get_name().to_string()).about(about).args(flags).groups(groups).args_override_self(true)
+    let all_have_a_heading = flags.iter().all(|flag| flag.get_help_heading().is_some());
+    let command = clap::Command::new(command.get_name().to_string()).about(about).args(flags).groups(groups);
+    let command = command.args_override_self(true);
+    if all_have_a_heading { command.disable_help_flag(true).arg(help_flag()) } else { command }
+}
+
+/// Clap's `--help`, with a heading of its own: flags without one are shown before all others.
+fn help_flag() -> clap::Arg {
+    let flag = clap::Arg::new("help").short('h').long("help").action(clap::ArgAction::Help).help_heading("Options");
+    flag.help("Print help (see more with '--help')").long_help("Print help (see a summary with '-h')")
 }
 
 /// If a flag is given several times, the last one counts.
@@ -222,6 +231,17 @@ mod tests {
         assert_eq!(["rl sft --model nano", "rl pretrain --model nano"].map(rate), [2.5e-3, 3e-3]);
         assert_eq!(["rl pretrain", "rl pretrain --model medium"].map(rate), [2e-3, 1.2e-3]);
         assert_eq!(rate("rl sft --learning-rate 0.1 --model medium"), 0.1);
+    }
+
+    #[test]
+    fn the_help_of_a_command_that_trains_shows_its_groups_in_order_and_the_options_of_every_program_last() {
+        for Defaults { command, .. } in CONFIGURATIONS {
+            let help = program().find_subcommand(command).unwrap().clone().render_help().to_string();
+            let is_heading = |line: &&str| line.ends_with(':') && !line.starts_with(' ');
+            let shown: Vec<&str> = help.lines().filter(is_heading).map(|line| line.trim_end_matches(':')).collect();
+            let groups = HEADINGS.into_iter().filter(|heading| shown.contains(heading));
+            assert_eq!(shown, groups.chain(["Options"]).collect::<Vec<_>>(), "{command}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn last(run: &Path) -> PathBuf {
 fn assert_base_and_adapters(found: &Transformer, checkpoint: &Path, base: &Path) {
     let again = merged(&load_adapters(&checkpoint.join("adapters"), weights(base)).unwrap());
     assert!(model_tensors(&again) == model_tensors(found), "base and adapters are the policy");
-    assert!(model_tensors(&again) != model_tensors(&weights(base)), "it has learnt");
+    assert!(model_tensors(&again) != model_tensors(&weights(base)), "the weights have changed");
     let embedding = |model: &Transformer| to_host(model.embedding.val());
     assert_eq!(embedding(found), embedding(&weights(base)), "the rest is frozen");
 }
@@ -96,7 +96,7 @@ fn every_round_of_expert_iteration_adds_adapters_to_the_model_it_starts_from() {
         assert_base_and_adapters(&weights(&round), &round, start());
         assert!(
             model_tensors(&weights(&last(&straight))) != model_tensors(&weights(&round)),
-            "later rounds have learnt"
+            "later rounds have changed the weights"
         );
     }
 }

@@ -11,7 +11,7 @@ use rl::{
 use std::{collections::BTreeSet, fs, path::Path};
 
 /// The problems that `rl sft` with these flags trains on.
-fn learnt(flags: &[&str]) -> usize {
+fn training_problems(flags: &[&str]) -> usize {
     let arguments = ["rl", "sft", "--limit=4"].iter().chain(flags).map(Into::into).collect();
     match parse(arguments).unwrap() {
         Command::Sft(config) => config.data.load(Split::Train).unwrap().len(),
@@ -35,8 +35,8 @@ fn kept_pairs_are_new_and_are_trained_on_with_the_other_problems() {
             assert!(!questions.contains(known.question.as_str()), "{}", known.question);
         }
     }
-    assert_eq!(learnt(&[]), 4);
-    assert_eq!(learnt(&[&format!("--extra={}", all.join(FILE).display())]), 4 + problems.len());
+    assert_eq!(training_problems(&[]), 4);
+    assert_eq!(training_problems(&[&format!("--extra={}", all.join(FILE).display())]), 4 + problems.len());
     // Solutions that are all right can be reversed as well.
     let samples = fs::read_to_string(all.join("samples.jsonl")).unwrap();
     let right: Vec<&str> = samples.lines().filter(|line| line.contains("\"correct\":true")).collect();

@@ -60,26 +60,26 @@ fn flags_that_contradict_each_other_are_refused() {
 #[test]
 fn flags_with_an_unexpected_effect_together_cause_a_warning() {
     let place = place();
-    let told = |more: &[&str]| {
+    let stderr = |more: &[&str]| {
         let output = place.run(&ppo(&[["--dry-run"].as_slice(), more].concat()));
         assert!(output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };
     let never = "the policy is never updated";
-    let warning = told(&["--value-warm-up=2"]);
+    let warning = stderr(&["--value-warm-up=2"]);
     assert!(
         warning.contains(never) && warning.contains("--value-warm-up 2") && warning.contains("--steps 2"),
         "{warning}"
     );
     for flag in ["--value-warm-up=1", "--advantage=rloo"] {
-        assert!(!told(&[flag]).contains(never), "{flag}");
+        assert!(!stderr(&[flag]).contains(never), "{flag}");
     }
     let dense = ["--reward=dense-orm", "--orm=model"];
     let sparse = "--reward dense-orm equals sparse-orm here";
-    assert!(told(&[dense.as_slice(), &["--advantage=group"]].concat()).contains(sparse));
+    assert!(stderr(&[dense.as_slice(), &["--advantage=group"]].concat()).contains(sparse));
     for more in ["--advantage=gae", "--orm-score=plain"] {
         let flags = [dense.as_slice(), &["--advantage=rloo", more]].concat();
-        assert!(!told(&flags).contains(sparse), "{more}");
+        assert!(!stderr(&flags).contains(sparse), "{more}");
     }
 }
 

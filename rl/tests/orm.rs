@@ -70,12 +70,12 @@ fn learns_to_tell_right_from_wrong(flag: &str) -> RewardModel {
         encode_written(&model.tokenizer, &Prompting::default(), question, completion, true).unwrap()
     };
     let rows: Vec<Example> = samples.iter().map(encode).collect();
-    let judged = model.probabilities(&rows, 8, 1);
+    let probabilities = model.probabilities(&rows, 8, 1);
     let predictions: Vec<Prediction> = samples
         .iter()
-        .zip(&judged)
-        .map(|(sample, judged)| Prediction {
-            probability: f64::from(judged[judged.len() - 1]),
+        .zip(&probabilities)
+        .map(|(sample, probabilities)| Prediction {
+            probability: f64::from(probabilities[probabilities.len() - 1]),
             is_true: sample.correct,
         })
         .collect();

@@ -9,7 +9,7 @@ use burn::{
 use eval::Sample;
 use model::{Device, Finish, entropy, to_host};
 use rl::{
-    algorithms::ppo::diagnostics::{UpdateStats, kl},
+    algorithms::ppo::diagnostics::{KlEstimates, UpdateStats},
     objective::advantage::{gae, whiten},
     objective::loss::{ppo_policy, ppo_value},
     sampling::rollout::{Rollout, Sampled},
@@ -205,7 +205,7 @@ fn the_divergence_from_the_reference_policy_is_that_of_the_reference() {
         entropies: Vec::new(),
     };
     let rollouts: Vec<Rollout> = log_probs.into_iter().zip(ref_log_probs).map(rollout).collect();
-    let (k1, k3) = kl(&rollouts);
+    let KlEstimates { k1, k3 } = KlEstimates::of(&rollouts);
     assert!((k1 - ppo.kl_to_reference.k1_mean).abs() < 1e-6, "{k1}");
     assert!((k3 - ppo.kl_to_reference.k3_mean).abs() < 1e-6, "{k3}");
 }

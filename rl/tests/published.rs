@@ -62,10 +62,10 @@ fn a_malformed_name_on_the_hub_is_refused_without_a_network() {
 #[test]
 fn a_name_on_the_hub_without_its_prefix_is_an_error_with_a_hint() {
     let place = place();
-    let told = "Qwen/Qwen3-0.6B does not exist";
+    let problem = "Qwen/Qwen3-0.6B does not exist";
     let hint = "write it as hf:Qwen/Qwen3-0.6B";
     for flags in [&ppo(&["--init=Qwen/Qwen3-0.6B"])[..], &["generate", "--init=Qwen/Qwen3-0.6B", "--prompt=1"]] {
-        place.fails(flags, &[told, hint]);
+        place.fails(flags, &[problem, hint]);
     }
 }
 

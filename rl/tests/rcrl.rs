@@ -54,13 +54,13 @@ fn a_completion_after_labels_has_the_probability_that_training_computes() {
                 if completion.finish == Finish::Length {
                     example.tokens.pop();
                 }
-                let learnt: Vec<u32> = example.response().map(|place| example.tokens[place]).collect();
+                let targets: Vec<u32> = example.response().map(|place| example.tokens[place]).collect();
                 // A text may be put into tokens in several ways: those that are what was written can be compared.
-                if learnt == completion.tokens {
+                if targets == completion.tokens {
                     let scored = score(&policy.model, &pad(&[&example], &Device::default()), 1.0);
                     let log_probs = to_host(scored.log_probs).values;
-                    for (learnt, written) in log_probs.iter().zip(&completion.log_probs) {
-                        assert!((learnt - written).abs() < 1e-3, "{labels}: {learnt} against {written} in {text:?}");
+                    for (trained, sampled) in log_probs.iter().zip(&completion.log_probs) {
+                        assert!((trained - sampled).abs() < 1e-3, "{labels}: {trained} against {sampled} in {text:?}");
                     }
                     compared += 1;
                 }

@@ -285,10 +285,10 @@ fn a_model_that_another_process_makes_is_waited_for() {
     let _lock = rl::run::lock::Lock::try_lock(&place.path("runs/.base-svamp-tiny-seed0.lock")).unwrap().unwrap();
     let mut command = place.command(&["sft", "--benchmark=svamp", data, "--quiet", "--device=cpu"]);
     let waiting = Running(command.stderr(fs::File::create(place.path("stderr")).unwrap()).spawn().unwrap());
-    let told = || fs::read_to_string(place.path("stderr")).unwrap();
+    let stderr = || fs::read_to_string(place.path("stderr")).unwrap();
     let waited = Instant::now();
-    while !told().contains("another process is making runs/base-svamp-tiny-seed0: waiting for it") {
-        assert!(waited.elapsed().as_secs() < 60, "{}", told());
+    while !stderr().contains("another process is making runs/base-svamp-tiny-seed0: waiting for it") {
+        assert!(waited.elapsed().as_secs() < 60, "{}", stderr());
         thread::sleep(Duration::from_millis(20));
     }
     assert!(!place.path("runs/base-svamp-tiny-seed0").exists());

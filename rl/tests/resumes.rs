@@ -17,7 +17,10 @@ fn weights(dir: &Path, step: usize) -> Vec<u8> {
 fn a_ppo_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let straight = run_ppo(&folder.path().join("straight"), &[]).unwrap();
-    assert!(weights(&straight, 4) != fs::read(common::start().join("model.safetensors")).unwrap(), "it has learnt");
+    assert!(
+        weights(&straight, 4) != fs::read(common::start().join("model.safetensors")).unwrap(),
+        "the weights have changed"
+    );
     // Steps 1 and 3 are between two evaluations, step 2 is at one.
     for step in 1..=3 {
         let dir = folder.path().join(format!("stopped-after-{step}"));
@@ -63,7 +66,10 @@ fn a_resumed_curriculum_remembers_the_questions_that_it_sampled() {
 fn an_sft_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let straight = run_sft(&folder.path().join("straight"), &[]).unwrap();
-    assert!(weights(&straight, 4) != fs::read(common::start().join("model.safetensors")).unwrap(), "it has learnt");
+    assert!(
+        weights(&straight, 4) != fs::read(common::start().join("model.safetensors")).unwrap(),
+        "the weights have changed"
+    );
     for step in 1..=3 {
         let dir = folder.path().join(format!("stopped-after-{step}"));
         run_sft(&dir, &[&format!("--stop-after={step}")]).unwrap_err();

@@ -241,7 +241,7 @@ fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
         orm_score: OrmScore::Potential,
     };
     let config = RolloutConfig { sampling, reward, reward_model: None, seed: 1 };
-    let queries = problems.iter().enumerate().map(|(index, problem)| Query { problem, index, given: "" });
+    let queries = problems.iter().enumerate().map(|(index, problem)| Query { problem, index, prefix: "" });
     let (sampled, _) = sample_completions(&policy, &queries.collect::<Vec<_>>(), 0, &config).unwrap();
     log_probs_pass(sampled, &actor_critic(1, true), &policy.model, temperature, 8, 1)
 }

@@ -55,8 +55,8 @@ fn sft_learns_a_handful_of_problems_by_heart() {
 
     let policy = Policy::load(&run, &Device::default()).unwrap();
     let data = DataOptions { data_dir: Some(folder.path().to_path_buf()), ..DataOptions::default() };
-    let learnt = data::load(Benchmark::Gsm8k, Split::Train, &data).unwrap();
-    assert_eq!(learnt.len(), 14, "a tenth is held out");
+    let training = data::load(Benchmark::Gsm8k, Split::Train, &data).unwrap();
+    assert_eq!(training.len(), 14, "a tenth is held out");
     let sampling = SampleConfig {
         samples: 1,
         temperature: 0.0,
@@ -66,7 +66,7 @@ fn sft_learns_a_handful_of_problems_by_heart() {
         prompting: Prompting::default(),
         answer_format: data::AnswerFormat::Gsm8k,
     };
-    let (accuracy, samples) = greedy_accuracy(&policy, &learnt, &sampling).unwrap();
+    let (accuracy, samples) = greedy_accuracy(&policy, &training, &sampling).unwrap();
     assert_eq!(accuracy, 1.0, "{samples:#?}");
     let [before, after] = ["before", "after"].map(|part| greedy_accuracy_of(&run, part));
     assert!(before == 0.0 && after >= 0.875, "of the sixteen, two of which are held out: {before} and {after}");
@@ -276,8 +276,8 @@ fn labels_of_steps_tell_good_lines_from_bad_ones_where_the_outcome_of_the_whole_
         let of = |(number, (question, _)): (usize, Solved)| {
             answers(number).into_iter().map(move |(line, answer)| (question.clone(), format!("{line}\n#### {answer}")))
         };
-        let asked = requests(|number| vec![number]);
-        (0..10).flat_map(|number| [number; 5]).zip(asked).flat_map(of).collect()
+        let requests = requests(|number| vec![number]);
+        (0..10).flat_map(|number| [number; 5]).zip(requests).flat_map(of).collect()
     };
     let (mixed, right) = (with_line(&by_first_line), with_line(&|number| vec![("Sure.", number)]));
     write_gsm8k(&mixture, &mixed, &right).unwrap();

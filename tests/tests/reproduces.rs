@@ -74,7 +74,10 @@ fn the_same_seed_repeats_pretraining_sft_and_ppo_to_the_byte_with_any_threads_an
         }
     }
     let weights = |run: &Path| fs::read(run.join(last_checkpoint(run)).join("model.safetensors")).unwrap();
-    assert!(weights(&first[0]) != weights(&first[1]) && weights(&first[1]) != weights(&first[2]), "each has learnt");
+    assert!(
+        weights(&first[0]) != weights(&first[1]) && weights(&first[1]) != weights(&first[2]),
+        "each has changed the weights"
+    );
     assert!(curve(&first[2], "reward/mean").unwrap().iter().any(|reward| *reward > 0.0), "rewards took part");
     let samples = fs::read_to_string(first[2].join("samples.jsonl")).unwrap();
     assert_eq!(samples.lines().count(), 3 * 4 * 3);

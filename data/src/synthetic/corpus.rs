@@ -142,7 +142,7 @@ fn questions_with_answers(random: &mut Random, secret: &HashSet<String>) -> Stri
     pairs.join("\n\n")
 }
 
-/// Facts with numbers, and nothing asked.
+/// Facts with numbers, without a question.
 fn stories(random: &mut Random, secret: &HashSet<String>) -> String {
     let profile = Profile { step_weights: [20, 40, 30, 10, 0], ..Profile::corpus(0) };
     let stories: Vec<String> = (0..random.between(2, 4))

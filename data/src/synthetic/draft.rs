@@ -44,8 +44,8 @@ impl Draft {
 
     /// The question without its last sentence, which asks, where that holds no number of its own.
     pub(super) fn facts(&self) -> Option<&str> {
-        let (facts, asked) = self.question.split_at(self.question.rfind(". ")? + 1);
-        (!asked.contains(|character: char| character.is_ascii_digit())).then_some(facts)
+        let (facts, last) = self.question.split_at(self.question.rfind(". ")? + 1);
+        (!last.contains(|character: char| character.is_ascii_digit())).then_some(facts)
     }
 }
 
@@ -77,7 +77,7 @@ fn attempt(
     lines: usize,
     is_scenario: bool,
     magnitude: Magnitude,
-) -> Option<Told> {
+) -> Option<WrittenStory> {
     let plan = Plan::of(if is_scenario { scenario(random, lines) } else { chain(random, lines) });
     let limit = RESULT_MAX[magnitude as usize];
     // One for all attempts: there are millions of them.
@@ -255,7 +255,7 @@ struct Line {
 }
 
 /// A story in words, but for the lines of its solution.
-struct Told {
+struct WrittenStory {
     kinds: Vec<&'static str>,
     sentences: Vec<String>,
     lines: Vec<Line>,
@@ -263,7 +263,7 @@ struct Told {
     right: Vec<Calculation>,
 }
 
-impl Told {
+impl WrittenStory {
     /// Words of the question.
     fn words(&self) -> usize {
         self.sentences.iter().map(|sentence| sentence.split(' ').count()).sum()
@@ -289,7 +289,7 @@ fn write_story(
     story: &Story,
     solution: &Story,
     magnitude: Magnitude,
-) -> Told {
+) -> WrittenStory {
     let mut people = PEOPLE;
     random.shuffle(&mut people);
     let [first, newcomers @ ..] = people;
@@ -338,7 +338,7 @@ fn write_story(
     if distractor_at.is_some() && plan.kinds.len() == 1 {
         insert_needless_fact(random, &scene, &mut sentences[0], magnitude);
     }
-    Told {
+    WrittenStory {
         kinds: plan.kinds.iter().map(|kind| kind.name).collect(),
         sentences,
         lines,

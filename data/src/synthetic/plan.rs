@@ -57,7 +57,7 @@ impl State {
             Role::Question => kind.lines.len() == lines_left,
             Role::Event | Role::Relation | Role::Pool | Role::Sale => kind.lines.len() <= lines_left,
         };
-        // Most kinds end here, and this is asked a million times.
+        // Most kinds end here, and this runs a million times.
         if !fits {
             return false;
         }

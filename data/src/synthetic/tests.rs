@@ -317,17 +317,17 @@ fn the_corpus_holds_no_problem_of_validation_and_tests() {
     let corpus: &[String] = &CORPUS;
     assert_eq!(corpus.len(), CORPUS_DOCUMENTS);
     // A question is the start of a line of its document, or stands behind a label such as "Q: ".
-    let mut asked: HashSet<&str> = HashSet::new();
+    let mut questions: HashSet<&str> = HashSet::new();
     for line in corpus.iter().flat_map(|document| document.lines()) {
         if let Some(end) = line.find('?') {
             let line = &line[..=end];
-            asked.insert(line);
-            asked.insert(line.split_once(": ").map_or(line, |(_, question)| question));
+            questions.insert(line);
+            questions.insert(line.split_once(": ").map_or(line, |(_, question)| question));
         }
     }
     for split in [Split::Validation, Split::Test, Split::TestUnseen] {
         for problem in problems(split) {
-            assert!(!asked.contains(problem.question.as_str()), "{}", problem.question);
+            assert!(!questions.contains(problem.question.as_str()), "{}", problem.question);
         }
     }
 }

@@ -86,7 +86,7 @@ fn the_end_of_text_is_id_0_and_is_not_decoded() {
 }
 
 #[test]
-fn the_vocabulary_is_at_most_as_large_as_asked() {
+fn the_vocabulary_is_at_most_as_large_as_requested() {
     assert!((257..=400).contains(&trained().vocab_size()));
     assert!(Tokenizer::train_bpe(&texts(), 256).is_err());
     assert_eq!(Tokenizer::train_bpe(&[], 300).unwrap().vocab_size(), 257);
@@ -141,9 +141,9 @@ fn a_sample_ends_where_its_model_says() {
 }
 
 #[test]
-fn a_begin_token_is_written_where_it_is_asked_for() {
-    let asked = r#"{"bos_token": "<|endoftext|>", "add_bos_token": true}"#;
-    assert_eq!(load(&[("tokenizer_config.json", asked)]).unwrap().prompt_prefix(), [0]);
+fn a_begin_token_is_written_where_the_configuration_wants_it() {
+    let config = r#"{"bos_token": "<|endoftext|>", "add_bos_token": true}"#;
+    assert_eq!(load(&[("tokenizer_config.json", config)]).unwrap().prompt_prefix(), [0]);
     assert!(
         load(&[("tokenizer_config.json", r#"{"bos_token": "<|endoftext|>"}"#)]).unwrap().prompt_prefix().is_empty()
     );

@@ -70,7 +70,7 @@ pub struct GradedRow {
     pub samples: Vec<Graded>,
 }
 
-/// Runs `eval score`: prints the report, and writes the grades of the samples if asked to.
+/// Runs `eval score`: prints the report, and writes the grades of the samples if a flag says so.
 pub fn run(args: &ScoreArgs) -> Result<()> {
     let text = output(args)?;
     writeln!(std::io::stdout(), "{text}").context("cannot print the report")

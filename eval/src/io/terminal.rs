@@ -10,9 +10,9 @@ const FILTER: &str = "warn,model::device=info,cubecl_common=error";
 /// Sends the log to standard error, warnings and above, or what `RUST_LOG` selects. The compiler of CUDA's kernels logs every form
 /// of each, gigabytes of them, at `info`: it does so only where `RUST_LOG` names it.
 pub fn log_to_stderr() {
-    let asked = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
-    let asked = Some(asked).filter(|asked| !asked.is_empty());
-    let filter = asked.and_then(|asked| EnvFilter::try_new(format!("pliron=warn,{asked}")).ok());
+    let requested = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let requested = Some(requested).filter(|requested| !requested.is_empty());
+    let filter = requested.and_then(|requested| EnvFilter::try_new(format!("pliron=warn,{requested}")).ok());
     tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(FILTER)))
         .with_writer(std::io::stderr)

@@ -219,12 +219,12 @@ pub(crate) mod tests {
         let (reward_model, rows) = (RewardModel { likelihood: None, ..reward_model() }, rows());
         let solutions: Vec<(&[u32], usize)> = rows.iter().map(|row| (row.tokens.as_slice(), row.prompt_len)).collect();
         let ends: [&[usize]; 4] = [&[3, 8], &[3], &[5, 7, 11], &[4]];
-        let learnt = to_host(sigmoid(reward_model.model.reward_logits(&solutions, &ends))).values;
+        let predicted = to_host(sigmoid(reward_model.model.reward_logits(&solutions, &ends))).values;
         let scored = reward_model.probabilities(&rows, 4, 1);
         let expected = ends.iter().zip(&scored).flat_map(|(ends, scored)| ends.iter().map(|end| scored[end - 3]));
-        assert_eq!(learnt.len(), 7);
-        for (learnt, expected) in learnt.iter().zip(expected) {
-            assert!((learnt - expected).abs() < 1e-6);
+        assert_eq!(predicted.len(), 7);
+        for (predicted, expected) in predicted.iter().zip(expected) {
+            assert!((predicted - expected).abs() < 1e-6);
         }
     }
 

@@ -83,7 +83,7 @@ pub fn complete(
     Ok(complete_prompts(policy, &prompts, config, key, ended))
 }
 
-/// K completions of every prompt, which may hold the beginning of a solution; otherwise as [`complete`].
+/// K completions of every prompt, which may end with a solution prefix; otherwise as [`complete`].
 pub fn complete_prompts(
     policy: &Policy,
     prompts: &[Vec<u32>],

@@ -109,7 +109,27 @@ impl Gguf {
 
     fn read_config(&mut self) -> Result<ModelConfig> {
         let family = self.text("general.architecture").context("it does not name its architecture")?.to_string();
-        let class = match family.as_str() {
+        let mut config = self.config_of_metadata(&family)?;
+        config.settle();
+        config.check()?;
+        self.check_supported(&family, &config)?;
+        if let Some(scaling) = self.llama3_scaling(&config)? {
+            let scaling = RopeScaling {
+                rope_type: "llama3".into(),
+                older_type: None,
+                llama3: Some(scaling),
+                partial_rotary_factor: None,
+            };
+            config.rope_parameters = Some(RopeParameters { rope_theta: config.rope_theta, scaling });
+            config.settle();
+            config.check()?;
+        }
+        Ok(config)
+    }
+
+    /// The configuration that the metadata state, without rotary scaling.
+    fn config_of_metadata(&self, family: &str) -> Result<ModelConfig> {
+        let class = match family {
             "llama" => "LlamaForCausalLM",
             "qwen2" => "Qwen2ForCausalLM",
             "qwen3" => "Qwen3ForCausalLM",
@@ -127,19 +147,9 @@ impl Gguf {
         let heads = size("attention.head_count")?;
         let embedding = self.content.tensor_infos.get("token_embd.weight").context("token_embd.weight is missing")?;
         let vocab_size = *embedding.shape.dims().first().context("token_embd.weight is not a matrix")?;
-        let fraction = |key: &str, otherwise: f64| match self.content.metadata.get(&format!("{family}.{key}")) {
-            None => Ok(otherwise),
-            // The number that was meant, 1e-5 and not what is left of it in 32 bits.
-            Some(Value::F32(value)) => Ok(value.to_string().parse()?),
-            Some(Value::F64(value)) => Ok(*value),
-            Some(other) => Err(anyhow!("{family}.{key} is {other:?}, not a number")),
-        };
-        let token = |key: &str| self.number(&format!("tokenizer.ggml.{key}_token_id")).map(|id| id as u32);
-        let mut ends: Vec<u32> = ["eos", "eot", "eom"].into_iter().filter_map(token).collect();
-        ends.dedup();
-        let mut config = ModelConfig {
+        Ok(ModelConfig {
             architectures: vec![class.into()],
-            model_type: family.clone(),
+            model_type: family.into(),
             vocab_size,
             hidden_size: size("embedding_length")?,
             intermediate_size: size("feed_forward_length")?,
@@ -151,22 +161,47 @@ impl Gguf {
             }),
             head_dim: optional("attention.key_length").map(|width| width as usize),
             max_position_embeddings: size("context_length")?,
-            rms_norm_eps: fraction("attention.layer_norm_rms_epsilon", 1e-5)?,
-            rope_theta: fraction("rope.freq_base", 10_000.0)?,
+            rms_norm_eps: self.fraction(&format!("{family}.attention.layer_norm_rms_epsilon"), 1e-5)?,
+            rope_theta: self.fraction(&format!("{family}.rope.freq_base"), 10_000.0)?,
             tie_word_embeddings: !self.content.tensor_infos.contains_key("output.weight"),
-            bos_token_id: token("bos"),
-            eos_token_id: match ends[..] {
-                [] => None,
-                [end] => Some(EosTokenId::One(end)),
-                _ => Some(EosTokenId::Several(ends)),
-            },
-            pad_token_id: token("padding"),
+            bos_token_id: self.token("bos"),
+            eos_token_id: self.end_tokens(),
+            pad_token_id: self.token("padding"),
             ..ModelConfig::of_size(ModelSize::Tiny, vocab_size, 0)
-        };
-        config.settle();
-        config.check()?;
+        })
+    }
+
+    /// A number of the metadata; `otherwise` where the file does not have it.
+    fn fraction(&self, key: &str, otherwise: f64) -> Result<f64> {
+        match self.content.metadata.get(key) {
+            None => Ok(otherwise),
+            // The number that was meant, 1e-5 and not what is left of it in 32 bits.
+            Some(Value::F32(value)) => Ok(value.to_string().parse()?),
+            Some(Value::F64(value)) => Ok(*value),
+            Some(other) => Err(anyhow!("{key} is {other:?}, not a number")),
+        }
+    }
+
+    /// The id of a special token.
+    fn token(&self, name: &str) -> Option<u32> {
+        self.number(&format!("tokenizer.ggml.{name}_token_id")).map(|id| id as u32)
+    }
+
+    /// The tokens that end a text, a turn or a message.
+    fn end_tokens(&self) -> Option<EosTokenId> {
+        let mut ends: Vec<u32> = ["eos", "eot", "eom"].into_iter().filter_map(|name| self.token(name)).collect();
+        ends.dedup();
+        match ends[..] {
+            [] => None,
+            [end] => Some(EosTokenId::One(end)),
+            _ => Some(EosTokenId::Several(ends)),
+        }
+    }
+
+    /// Refuses heads that are rotated in part, values of another width, and rotary scaling that the metadata name.
+    fn check_supported(&self, family: &str, config: &ModelConfig) -> Result<()> {
         for (key, width) in [("rope.dimension_count", "rotated"), ("attention.value_length", "of a value")] {
-            let found = optional(key).unwrap_or(config.head_width() as u64);
+            let found = self.number(&format!("{family}.{key}")).unwrap_or(config.head_width() as u64);
             ensure!(found == config.head_width() as u64, "{found} numbers {width} in heads of {}", config.head_width());
         }
         if let Some(scaling) = self.content.metadata.get(&format!("{family}.rope.scaling.type")) {
@@ -175,21 +210,10 @@ impl Gguf {
         }
         // Without a type llama.cpp takes these for linear scaling.
         for key in ["rope.scaling.factor", "rope.scale_linear"] {
-            let factor = fraction(key, 1.0)?;
+            let factor = self.fraction(&format!("{family}.{key}"), 1.0)?;
             ensure!(factor == 1.0 || factor == 0.0, "rotary scaling by {factor} ({key}) is not supported");
         }
-        if let Some(scaling) = self.llama3_scaling(&config)? {
-            let scaling = RopeScaling {
-                rope_type: "llama3".into(),
-                older_type: None,
-                llama3: Some(scaling),
-                partial_rotary_factor: None,
-            };
-            config.rope_parameters = Some(RopeParameters { rope_theta: config.rope_theta, scaling });
-            config.settle();
-            config.check()?;
-        }
-        Ok(config)
+        Ok(())
     }
 
     /// The scaling that the factors of the frequencies come from, which the file does not name: Llama 3's, with the largest of

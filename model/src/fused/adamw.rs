@@ -49,16 +49,16 @@ pub fn adamw(
     // Taken out, so that they are written in place.
     let take = |tensor: &mut Tensor<1>| std::mem::replace(tensor, Tensor::empty([0], &tensor.device())).into_dispatch();
     let [moment_1, moment_2] = moments;
-    let learnt = Learnt { weights: take(weights), moment_1: take(moment_1), moment_2: take(moment_2) };
-    let (new, new_1, new_2) = Dispatch::fused_adamw(gradient.clone().into_dispatch(), learnt, step);
+    let state = WeightsAndMoments { weights: take(weights), moment_1: take(moment_1), moment_2: take(moment_2) };
+    let (new, new_1, new_2) = Dispatch::fused_adamw(gradient.clone().into_dispatch(), state, step);
     (*weights, *moment_1, *moment_2) =
         (Tensor::from_dispatch(new), Tensor::from_dispatch(new_1), Tensor::from_dispatch(new_2));
     Some(())
 }
 
-/// What a step changes.
+/// What a step of the optimiser changes.
 #[derive(ExtensionType)]
-struct Learnt<B: Backend> {
+struct WeightsAndMoments<B: Backend> {
     weights: FloatTensor<B>,
     moment_1: FloatTensor<B>,
     moment_2: FloatTensor<B>,
@@ -69,7 +69,7 @@ struct Learnt<B: Backend> {
 trait AdamWOps: Backend {
     fn fused_adamw(
         gradient: FloatTensor<Self>,
-        #[extension_type] learnt: Learnt<Self>,
+        #[extension_type] state: WeightsAndMoments<Self>,
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
@@ -77,11 +77,11 @@ trait AdamWOps: Backend {
 impl AdamWOps for Flex {
     fn fused_adamw(
         gradient: FloatTensor<Self>,
-        learnt: Learnt<Self>,
+        state: WeightsAndMoments<Self>,
         step: AdamWStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [mut weights, mut moment_1, mut moment_2] =
-            [learnt.weights, learnt.moment_1, learnt.moment_2].map(|tensor| tensor.to_contiguous());
+            [state.weights, state.moment_1, state.moment_2].map(|tensor| tensor.to_contiguous());
         advance_by_parts(&numbers(&gradient), place(&mut weights), place(&mut moment_1), place(&mut moment_2), step);
         (weights, moment_1, moment_2)
     }
@@ -138,8 +138,8 @@ fn advance(gradient: &[f32], weights: &mut [f32], moment_1: &mut [f32], moment_2
             let Self { gradient, weights, moment_1, moment_2, step } = self;
             let AdamWStep { gradient_scale, beta_1, beta_2, epsilon, rate, kept, time, .. } = step;
             let (correction_1, correction_2) = (1.0 - beta_1.powi(time), 1.0 - beta_2.powi(time));
-            let learnt = weights.iter_mut().zip(moment_1).zip(moment_2);
-            for (((weight, moment_1), moment_2), gradient) in learnt.zip(gradient) {
+            let elements = weights.iter_mut().zip(moment_1).zip(moment_2);
+            for (((weight, moment_1), moment_2), gradient) in elements.zip(gradient) {
                 let gradient = gradient * gradient_scale;
                 *moment_1 = *moment_1 * beta_1 + gradient * (1.0 - beta_1);
                 *moment_2 = *moment_2 * beta_2 + gradient * gradient * (1.0 - beta_2);

@@ -111,13 +111,7 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
             let Shape { batch, time, heads, kv_heads, width } = shape;
             let projected = shape.projected();
             let mut by_qkv = vec![0.0; qkv.len()];
-            let mut head = Head::new(shape);
-            let (padded_time, padded_width) = (head.time, head.width);
-            let square = || vec![0.0; padded_time * padded_time];
-            let tall = || vec![0.0; padded_time * padded_width];
-            let (mut probabilities, mut by_scores) = (square(), square());
-            let (mut keys, mut values_across, mut by_out) = (tall(), tall(), tall());
-            let (mut rows, mut turned) = (vec![0.0; ROWS * padded_width], vec![0.0; width]);
+            let mut head = HeadGradient::new(shape, rotary);
             for sequence in 0..batch {
                 let qkv = &qkv[sequence * time * projected..][..time * projected];
                 let grad = &grad[sequence * time * heads * width..][..time * heads * width];
@@ -125,61 +119,16 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
                 for query_head in 0..heads {
                     let kv_head = query_head / (heads / kv_heads);
                     if query_head % (heads / kv_heads) == 0 {
-                        head.take_keys(qkv, kv_head, rotary, shape);
-                        // What `take_keys` has left there.
-                        keys.copy_from_slice(&head.values);
-                        head.take_values(qkv, kv_head, shape);
-                        transpose(&head.values, padded_width, &mut values_across, padded_time, time, width);
+                        head.take_keys_and_values(qkv, kv_head);
                     }
-                    head.take_queries(qkv, query_head, rotary, shape);
-                    for t in 0..time {
-                        let place = t * heads * width + query_head * width;
-                        by_out[t * padded_width..][..width].copy_from_slice(&grad[place..place + width]);
+                    head.take_queries(qkv, grad, query_head);
+                    for first in (0..time).step_by(ROWS) {
+                        head.by_scores(simd, first);
+                        head.add_by_queries(simd, first, query_head, by_qkv);
                     }
                     for first in (0..time).step_by(ROWS) {
-                        let seen = first + ROWS;
-                        let tiles = seen.next_multiple_of(MAX_LANES);
-                        let at = first * padded_time;
-                        let block = at..at + ROWS * padded_time;
-                        head.probabilities(simd, first, &mut probabilities[block.clone()]);
-                        let across = Matrix { numbers: &values_across, width: padded_time };
-                        let by_out = (&by_out[first * padded_width..], padded_width, 1);
-                        product(simd, by_out, across, width, seen, &mut by_scores[block.clone()], padded_time);
-                        for row in 0..ROWS {
-                            let whole = at + row * padded_time..at + row * padded_time + tiles;
-                            softmax_backward(&probabilities[whole.clone()], &mut by_scores[whole]);
-                        }
-                        // By the queries, turned back.
-                        let keys = Matrix { numbers: &keys, width: padded_width };
-                        let by_scores = (&by_scores[block], padded_time, 1);
-                        product(simd, by_scores, keys, seen, width, &mut rows, padded_width);
-                        for row in 0..ROWS.min(time - first) {
-                            let t = first + row;
-                            let place = t * projected + query_head * width;
-                            rotary.unrotate(t, &rows[row * padded_width..][..width], head.scale, &mut turned);
-                            add(&mut by_qkv[place..place + width], &turned);
-                        }
-                    }
-                    // By keys and values: each is seen by the tokens from its own on.
-                    let queries = Matrix { numbers: &head.queries, width: padded_width };
-                    let by_out = Matrix { numbers: &by_out, width: padded_width };
-                    for first in (0..time).step_by(ROWS) {
-                        let place = first * padded_time + first;
-                        let depth = time - first;
-                        let a = (&by_scores[place..], 1, padded_time);
-                        product(simd, a, queries.rows_from(first), depth, width, &mut rows, padded_width);
-                        for row in 0..ROWS.min(time - first) {
-                            let s = first + row;
-                            let place = s * projected + (heads + kv_head) * width;
-                            rotary.unrotate(s, &rows[row * padded_width..][..width], 1.0, &mut turned);
-                            add(&mut by_qkv[place..place + width], &turned);
-                        }
-                        let a = (&probabilities[place..], 1, padded_time);
-                        product(simd, a, by_out.rows_from(first), depth, width, &mut rows, padded_width);
-                        for row in 0..ROWS.min(time - first) {
-                            let place = (first + row) * projected + (heads + kv_heads + kv_head) * width;
-                            add(&mut by_qkv[place..place + width], &rows[row * padded_width..][..width]);
-                        }
+                        head.add_by_keys(simd, first, kv_head, by_qkv);
+                        head.add_by_values(simd, first, kv_head, by_qkv);
                     }
                 }
             }
@@ -187,6 +136,123 @@ pub(super) fn backward(qkv: &[f32], cos: &[f32], sin: &[f32], shape: Shape, grad
         }
     }
     Arch::new().dispatch(Backward { qkv, rotary: Rotary { cos, sin }, shape, grad })
+}
+
+/// The gradient of one head of one sequence, in steps of [`ROWS`] tokens; rows and columns past the end are zeros.
+struct HeadGradient<'a> {
+    shape: Shape,
+    rotary: Rotary<'a>,
+    head: Head,
+    /// `[T, E]`, rotated.
+    keys: Vec<f32>,
+    /// `[E, T]`.
+    values_across: Vec<f32>,
+    /// Gradient by the output, `[T, E]`.
+    by_out: Vec<f32>,
+    /// `[T, T]`.
+    probabilities: Vec<f32>,
+    /// Gradient by the scores, `[T, T]`.
+    by_scores: Vec<f32>,
+    /// Rows of a product, `[ROWS, E]`.
+    rows: Vec<f32>,
+    /// One of them, rotated back, `[E]`.
+    turned: Vec<f32>,
+}
+
+impl<'a> HeadGradient<'a> {
+    fn new(shape: Shape, rotary: Rotary<'a>) -> Self {
+        let head = Head::new(shape);
+        let square = || vec![0.0; head.time * head.time];
+        let tall = || vec![0.0; head.time * head.width];
+        let (keys, values_across, by_out, probabilities, by_scores) = (tall(), tall(), tall(), square(), square());
+        let (rows, turned) = (vec![0.0; ROWS * head.width], vec![0.0; shape.width]);
+        Self { shape, rotary, keys, values_across, by_out, probabilities, by_scores, rows, turned, head }
+    }
+
+    #[inline(always)]
+    fn take_keys_and_values(&mut self, qkv: &[f32], kv_head: usize) {
+        let Self { shape, rotary, head, keys, values_across, .. } = self;
+        head.take_keys(qkv, kv_head, *rotary, *shape);
+        // What `take_keys` has left there.
+        keys.copy_from_slice(&head.values);
+        head.take_values(qkv, kv_head, *shape);
+        transpose(&head.values, head.width, values_across, head.time, shape.time, shape.width);
+    }
+
+    /// Queries, and the gradient by their output.
+    #[inline(always)]
+    fn take_queries(&mut self, qkv: &[f32], grad: &[f32], query_head: usize) {
+        let Shape { time, heads, width, .. } = self.shape;
+        self.head.take_queries(qkv, query_head, self.rotary, self.shape);
+        for t in 0..time {
+            let place = t * heads * width + query_head * width;
+            self.by_out[t * self.head.width..][..width].copy_from_slice(&grad[place..place + width]);
+        }
+    }
+
+    /// The probabilities of a tile's rows, and the gradient by their scores.
+    #[inline(always)]
+    fn by_scores<S: Simd>(&mut self, simd: S, first: usize) {
+        let Self { shape, head, values_across, by_out, probabilities, by_scores, .. } = self;
+        let seen = first + ROWS;
+        let at = first * head.time;
+        let block = at..at + ROWS * head.time;
+        head.probabilities(simd, first, &mut probabilities[block.clone()]);
+        let across = Matrix { numbers: values_across, width: head.time };
+        let by_out = (&by_out[first * head.width..], head.width, 1);
+        product(simd, by_out, across, shape.width, seen, &mut by_scores[block], head.time);
+        for row in 0..ROWS {
+            let start = at + row * head.time;
+            let whole = start..start + seen.next_multiple_of(MAX_LANES);
+            softmax_backward(&probabilities[whole.clone()], &mut by_scores[whole]);
+        }
+    }
+
+    /// Adds the gradient by the queries of a tile, rotated back, to that by the projection.
+    #[inline(always)]
+    fn add_by_queries<S: Simd>(&mut self, simd: S, first: usize, query_head: usize, by_qkv: &mut [f32]) {
+        let Self { shape, rotary, head, keys, by_scores, rows, turned, .. } = self;
+        let width = shape.width;
+        let keys = Matrix { numbers: keys, width: head.width };
+        let by_scores = (&by_scores[first * head.time..][..ROWS * head.time], head.time, 1);
+        product(simd, by_scores, keys, first + ROWS, width, rows, head.width);
+        for row in 0..ROWS.min(shape.time - first) {
+            let t = first + row;
+            let place = t * shape.projected() + query_head * width;
+            rotary.unrotate(t, &rows[row * head.width..][..width], head.scale, turned);
+            add(&mut by_qkv[place..place + width], turned);
+        }
+    }
+
+    /// Adds the gradient by the keys of a tile, rotated back: each is seen by the tokens from its own on.
+    #[inline(always)]
+    fn add_by_keys<S: Simd>(&mut self, simd: S, first: usize, kv_head: usize, by_qkv: &mut [f32]) {
+        let Self { shape, rotary, head, by_scores, rows, turned, .. } = self;
+        let width = shape.width;
+        let queries = Matrix { numbers: &head.queries, width: head.width };
+        let by_scores = (&by_scores[first * head.time + first..], 1, head.time);
+        product(simd, by_scores, queries.rows_from(first), shape.time - first, width, rows, head.width);
+        for row in 0..ROWS.min(shape.time - first) {
+            let s = first + row;
+            let place = s * shape.projected() + (shape.heads + kv_head) * width;
+            rotary.unrotate(s, &rows[row * head.width..][..width], 1.0, turned);
+            add(&mut by_qkv[place..place + width], turned);
+        }
+    }
+
+    /// Adds the gradient by the values of a tile: each is seen by the tokens from its own on.
+    #[inline(always)]
+    fn add_by_values<S: Simd>(&mut self, simd: S, first: usize, kv_head: usize, by_qkv: &mut [f32]) {
+        let Self { shape, head, by_out, probabilities, rows, .. } = self;
+        let width = shape.width;
+        let by_out = Matrix { numbers: by_out, width: head.width };
+        let probabilities = (&probabilities[first * head.time + first..], 1, head.time);
+        product(simd, probabilities, by_out.rows_from(first), shape.time - first, width, rows, head.width);
+        for row in 0..ROWS.min(shape.time - first) {
+            let place = (first + row) * shape.projected() + (shape.heads + shape.kv_heads + kv_head) * width;
+            add(&mut by_qkv[place..place + width], &rows[row * head.width..][..width]);
+        }
+    }
 }
 
 /// Queries, keys and values of one head of one sequence; rows and columns past the end are zeros.

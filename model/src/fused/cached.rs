@@ -8,6 +8,7 @@ use super::{
     rows::softmax,
 };
 use pulp::{Arch, Simd, WithSimd};
+use std::ops::Range;
 
 /// What the slots of a cache are a multiple of, so that its keys are read in whole vectors.
 pub(crate) const SLOTS: usize = 4 * MAX_LANES;
@@ -52,84 +53,159 @@ pub(super) fn with_cache(
     prompts: Prompts<'_>,
     shape: Shape,
 ) -> Vec<f32> {
-    struct WithCache<'a> {
-        qkv: &'a [f32],
-        rotary: Rotary<'a>,
-        written: Written<'a>,
-        prompts: Prompts<'a>,
-        shape: Shape,
-    }
-    impl WithSimd for WithCache<'_> {
-        type Output = Vec<f32>;
+    Arch::new().dispatch(WithCache { qkv, rotary: Rotary { cos, sin }, written, prompts, shape })
+}
 
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
-            let Self { qkv, rotary, written, prompts, shape } = self;
-            let Written { keys, values, slots, places, filled } = written;
-            let Shape { batch, heads, kv_heads, width, .. } = shape;
-            let of_prompt = prompts.keys.len() / (prompts.lengths.len() * kv_heads).max(1);
-            let (of_head, prompt_slots) = (slots * width, of_prompt / width.max(1));
-            assert!(slots.is_multiple_of(SLOTS) && prompt_slots.is_multiple_of(SLOTS), "slots in whole vectors");
-            let (group, scale) = (heads / kv_heads, 1.0 / (width as f32).sqrt());
-            let mut out = vec![0.0; batch * heads * width];
-            let seen = prompt_slots + slots;
-            let (mut queries, mut scores) = (vec![0.0; ROWS * width], vec![0.0; ROWS * seen]);
-            let (mut of_read, mut of_written) = (vec![0.0; ROWS * width], vec![0.0; width]);
-            let mut order: Vec<usize> = (0..batch).collect();
-            order.sort_by_key(|&row| prompts.of_row[row]);
-            for (kv_head, rows) in tiles(&order, prompts.of_row, kv_heads) {
-                for &row in rows {
-                    let (projected, filled) = (&qkv[row * shape.projected()..][..shape.projected()], filled[row]);
-                    assert!(filled < slots, "token {filled} of a cache of {slots} slots");
-                    let at = (places[row] * kv_heads + kv_head) * of_head;
-                    rotary.rotate(row, &projected[(heads + kv_head) * width..][..width], &mut of_written);
-                    for (e, &x) in of_written.iter().enumerate() {
-                        keys[at + e * slots + filled] = x;
-                    }
-                    let value = &projected[(heads + kv_heads + kv_head) * width..][..width];
-                    values[at + filled * width..][..width].copy_from_slice(value);
-                }
-                let prompt = prompts.of_row[rows[0]];
-                let read = prompts.lengths[prompt];
-                let at = (prompt * kv_heads + kv_head) * of_prompt;
-                let prompt_keys = Matrix { numbers: &prompts.keys[at..at + of_prompt], width: prompt_slots };
-                let prompt_values = Matrix { numbers: &prompts.values[at..at + of_prompt], width };
-                // The scores of what was written begin at a whole vector.
-                let first = read.next_multiple_of(MAX_LANES);
-                for head in kv_head * group..(kv_head + 1) * group {
-                    // Where a tile is not full its last rows belong to another tile, and their results are not read.
-                    for (&row, query) in rows.iter().zip(queries.chunks_mut(width)) {
-                        rotary.rotate(row, &qkv[row * shape.projected() + head * width..][..width], query);
-                        query.iter_mut().for_each(|x| *x *= scale);
-                    }
-                    rows_product(simd, rows.len(), (&queries, width), prompt_keys, width, read, &mut scores, seen);
-                    for (place, &row) in rows.iter().enumerate() {
-                        let at = (places[row] * kv_heads + kv_head) * of_head;
-                        let (scores, written) = (&mut scores[place * seen..][..seen], filled[row] + 1);
-                        let end = (first + written).next_multiple_of(MAX_LANES);
-                        scores[read..first].fill(f32::NEG_INFINITY);
-                        let keys = Matrix { numbers: &keys[at..at + of_head], width: slots };
-                        row_product(simd, &queries[place * width..][..width], keys, written, &mut scores[first..]);
-                        scores[first + written..end].fill(f32::NEG_INFINITY);
-                        softmax(&mut scores[..end]);
-                    }
-                    rows_product(simd, rows.len(), (&scores, seen), prompt_values, read, width, &mut of_read, width);
-                    for (place, &row) in rows.iter().enumerate() {
-                        let at = (places[row] * kv_heads + kv_head) * of_head;
-                        let probabilities = &scores[place * seen + first..][..filled[row] + 1];
-                        let values = Matrix { numbers: &values[at..at + of_head], width };
-                        row_product(simd, probabilities, values, width, &mut of_written);
-                        let out = &mut out[(row * heads + head) * width..][..width];
-                        for ((out, x), y) in out.iter_mut().zip(&of_read[place * width..]).zip(&of_written) {
-                            *out = x + y;
-                        }
-                    }
-                }
+struct WithCache<'a> {
+    qkv: &'a [f32],
+    rotary: Rotary<'a>,
+    written: Written<'a>,
+    prompts: Prompts<'a>,
+    shape: Shape,
+}
+
+impl WithSimd for WithCache<'_> {
+    type Output = Vec<f32>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) -> Vec<f32> {
+        let Shape { batch, heads, kv_heads, width, .. } = self.shape;
+        let (slots, prompt_slots) = (self.written.slots, self.of_prompt() / width.max(1));
+        assert!(slots.is_multiple_of(SLOTS) && prompt_slots.is_multiple_of(SLOTS), "slots in whole vectors");
+        let group = heads / kv_heads;
+        let mut out = vec![0.0; batch * heads * width];
+        let mut tile = Tile {
+            queries: vec![0.0; ROWS * width],
+            scores: vec![0.0; ROWS * (prompt_slots + slots)],
+            seen: prompt_slots + slots,
+            of_read: vec![0.0; ROWS * width],
+            of_written: vec![0.0; width],
+        };
+        let prompt_of_row = self.prompts.of_row;
+        let mut order: Vec<usize> = (0..batch).collect();
+        order.sort_by_key(|&row| prompt_of_row[row]);
+        for (kv_head, rows) in tiles(&order, prompt_of_row, kv_heads) {
+            self.write(kv_head, rows, &mut tile.of_written);
+            for head in kv_head * group..(kv_head + 1) * group {
+                self.probabilities(simd, (kv_head, head), rows, &mut tile);
+                self.values(simd, (kv_head, head), rows, &mut tile, &mut out);
             }
-            out
+        }
+        out
+    }
+}
+
+/// The buffers of a tile: rows of one prompt with one head.
+struct Tile {
+    /// `[ROWS, E]`, rotated and scaled.
+    queries: Vec<f32>,
+    /// `[ROWS, seen]`: those of the prompt, then, from a whole vector on, those of what each row has written.
+    scores: Vec<f32>,
+    seen: usize,
+    /// What the prompt gives to each row, `[ROWS, E]`.
+    of_read: Vec<f32>,
+    /// What a row's own tokens give to it, `[E]`.
+    of_written: Vec<f32>,
+}
+
+impl WithCache<'_> {
+    /// Numbers of a prompt's keys with one head.
+    #[inline(always)]
+    fn of_prompt(&self) -> usize {
+        self.prompts.keys.len() / (self.prompts.lengths.len() * self.shape.kv_heads).max(1)
+    }
+
+    /// Where the keys, and the values, of a row with one head lie among those that were written.
+    #[inline(always)]
+    fn place(&self, row: usize, kv_head: usize) -> Range<usize> {
+        let of_head = self.written.slots * self.shape.width;
+        let at = (self.written.places[row] * self.shape.kv_heads + kv_head) * of_head;
+        at..at + of_head
+    }
+
+    /// Tokens of the rows' prompt, and where its keys and values with one head lie.
+    #[inline(always)]
+    fn prompt(&self, rows: &[usize], kv_head: usize) -> (usize, Range<usize>) {
+        let prompt = self.prompts.of_row[rows[0]];
+        let at = (prompt * self.shape.kv_heads + kv_head) * self.of_prompt();
+        (self.prompts.lengths[prompt], at..at + self.of_prompt())
+    }
+
+    /// Writes the new token's key and value of each row behind those that the row has written.
+    #[inline(always)]
+    fn write(&mut self, kv_head: usize, rows: &[usize], key: &mut [f32]) {
+        let Shape { heads, kv_heads, width, .. } = self.shape;
+        for &row in rows {
+            let projected = &self.qkv[row * self.shape.projected()..][..self.shape.projected()];
+            let (slots, filled) = (self.written.slots, self.written.filled[row]);
+            assert!(filled < slots, "token {filled} of a cache of {slots} slots");
+            let at = self.place(row, kv_head).start;
+            self.rotary.rotate(row, &projected[(heads + kv_head) * width..][..width], key);
+            for (e, &x) in key.iter().enumerate() {
+                self.written.keys[at + e * slots + filled] = x;
+            }
+            let value = &projected[(heads + kv_heads + kv_head) * width..][..width];
+            self.written.values[at + filled * width..][..width].copy_from_slice(value);
         }
     }
-    Arch::new().dispatch(WithCache { qkv, rotary: Rotary { cos, sin }, written, prompts, shape })
+
+    /// What each row attends to: its prompt, and what it has written itself.
+    #[inline(always)]
+    fn probabilities<S: Simd>(
+        &self,
+        simd: S,
+        (kv_head, head): (usize, usize),
+        rows: &[usize],
+        Tile { queries, scores, seen, .. }: &mut Tile,
+    ) {
+        let (width, seen) = (self.shape.width, *seen);
+        let scale = 1.0 / (width as f32).sqrt();
+        // Where a tile is not full its last rows belong to another tile, and their results are not read.
+        for (&row, query) in rows.iter().zip(queries.chunks_mut(width)) {
+            self.rotary.rotate(row, &self.qkv[row * self.shape.projected() + head * width..][..width], query);
+            query.iter_mut().for_each(|x| *x *= scale);
+        }
+        let (read, prompt) = self.prompt(rows, kv_head);
+        let prompt_keys = Matrix { numbers: &self.prompts.keys[prompt], width: self.of_prompt() / width.max(1) };
+        rows_product(simd, rows.len(), (queries, width), prompt_keys, width, read, scores, seen);
+        // The scores of what was written begin at a whole vector.
+        let first = read.next_multiple_of(MAX_LANES);
+        for (place, &row) in rows.iter().enumerate() {
+            let (scores, written) = (&mut scores[place * seen..][..seen], self.written.filled[row] + 1);
+            let end = (first + written).next_multiple_of(MAX_LANES);
+            scores[read..first].fill(f32::NEG_INFINITY);
+            let keys = Matrix { numbers: &self.written.keys[self.place(row, kv_head)], width: self.written.slots };
+            row_product(simd, &queries[place * width..][..width], keys, written, &mut scores[first..]);
+            scores[first + written..end].fill(f32::NEG_INFINITY);
+            softmax(&mut scores[..end]);
+        }
+    }
+
+    /// The output of each row with one head: the values by their probabilities.
+    #[inline(always)]
+    fn values<S: Simd>(
+        &self,
+        simd: S,
+        (kv_head, head): (usize, usize),
+        rows: &[usize],
+        Tile { scores, seen, of_read, of_written, .. }: &mut Tile,
+        out: &mut [f32],
+    ) {
+        let (width, seen) = (self.shape.width, *seen);
+        let (read, prompt) = self.prompt(rows, kv_head);
+        let first = read.next_multiple_of(MAX_LANES);
+        let prompt_values = Matrix { numbers: &self.prompts.values[prompt], width };
+        rows_product(simd, rows.len(), (scores, seen), prompt_values, read, width, of_read, width);
+        for (place, &row) in rows.iter().enumerate() {
+            let probabilities = &scores[place * seen + first..][..self.written.filled[row] + 1];
+            let values = Matrix { numbers: &self.written.values[self.place(row, kv_head)], width };
+            row_product(simd, probabilities, values, width, of_written);
+            let out = &mut out[(row * self.shape.heads + head) * width..][..width];
+            for ((out, x), y) in out.iter_mut().zip(&of_read[place * width..]).zip(&*of_written) {
+                *out = x + y;
+            }
+        }
+    }
 }
 
 /// Rows of one prompt, at most [`ROWS`], with each head: all rows of a prompt with one head before the next, so that its keys and

@@ -19,7 +19,7 @@ use burn::{
 /// A language model and its scalar head.
 #[derive(Module, Debug)]
 pub struct RewardNetwork {
-    /// The language model; its gradient comes from the head, and from writing where that is learnt too.
+    /// The language model; its gradient comes from the head, and from the language-modelling loss if there is one.
     pub language_model: Transformer,
     /// Gives the logit of being right.
     pub score: ScalarHead,

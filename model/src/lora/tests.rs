@@ -66,8 +66,8 @@ fn merged_weights_are_base_plus_scaled_product_and_say_what_the_adapters_say() {
 
 #[test]
 fn only_factors_have_a_gradient() {
-    struct Learnt<'a>(&'a GradientsParams, usize, usize);
-    impl ModuleVisitor for Learnt<'_> {
+    struct GradientCount<'a>(&'a GradientsParams, usize, usize);
+    impl ModuleVisitor for GradientCount<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
             let has = self.0.get::<D>(param.id).is_some();
             self.1 += usize::from(has);
@@ -77,8 +77,8 @@ fn only_factors_have_a_gradient() {
     let replica = taught(1).train();
     let loss = replica.forward(tokens()).square().mean();
     let gradients = GradientsParams::from_grads(loss.backward(), &replica);
-    let mut learnt = Learnt(&gradients, 0, 0);
-    replica.visit(&mut learnt);
+    let mut count = GradientCount(&gradients, 0, 0);
+    replica.visit(&mut count);
     // Two factors for each of four matrices in two blocks; six tensors a block, embedding and last norm are frozen.
-    assert_eq!((learnt.1, learnt.2), (2 * 4 * 2, 6 * 2 + 2));
+    assert_eq!((count.1, count.2), (2 * 4 * 2, 6 * 2 + 2));
 }

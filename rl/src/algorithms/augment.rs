@@ -21,7 +21,7 @@ use crate::{
     sampling::samples::TrainingSamples,
     training::resume,
     training::supervised::{FitContext, FitNumbers, ValidationScore, fit, likelihood_loss, mean_loss},
-    view::html::finish,
+    view::html::write_final_report,
     view::progress::print_line,
 };
 use anyhow::{Context, Result, ensure};
@@ -114,7 +114,7 @@ pub fn train(
         kept.len(),
         run.dir().join(FILE).display()
     ))?;
-    Ok(finish::<AugmentConfig>(&run))
+    Ok(write_final_report::<AugmentConfig>(&run))
 }
 
 struct Setup {
@@ -134,15 +134,15 @@ fn set_up(config: &AugmentConfig, base: &Path, init: &Path, problems: &Problems,
     reversed_pairs(&base, problems, &config)?;
     let run = match &config.run.resume {
         None => {
-            let run = run::start::open(&config.run, "augment", config.data.benchmark, &config, 0)?;
+            let run = run::start::create_or_resume(&config.run, "augment", config.data.benchmark, &config, 0)?;
             let state = TrainerState { numbers: AugmentNumbers::default(), optimizer: BTreeMap::new() };
             run.checkpoint(0, Reason::Evaluated, &forward.model, &forward.tokenizer, &state, |_| Ok(()))?;
             run
         }
         Some(dir) => {
-            resume::resume::<AugmentNumbers>(&config.run, dir, None, device)?;
-            resume::resume_part::<FitNumbers>(&dir.join(BACKWARD), None, device)?;
-            run::start::reopen(config.sampling.resume(dir, 0, train)?, &config.run, "augment", &config)?
+            resume::load_checkpoint::<AugmentNumbers>(&config.run, dir, None, device)?;
+            resume::load_checkpoint_of_part::<FitNumbers>(&dir.join(BACKWARD), None, device)?;
+            run::start::complete_resume(config.sampling.resume(dir, 0, train)?, &config.run, "augment", &config)?
         }
     };
     Ok(Setup { config, forward, base, run })
@@ -156,10 +156,11 @@ fn train_backward_model(
     run: &Run,
     device: &Device,
 ) -> Result<Policy> {
-    let (policy, resumed) = match resume::resume_part::<FitNumbers>(&run.dir().join(BACKWARD), None, device)? {
-        Some((policy, state)) => (policy, Some(state)),
-        None => (base, None),
-    };
+    let (policy, resumed) =
+        match resume::load_checkpoint_of_part::<FitNumbers>(&run.dir().join(BACKWARD), None, device)? {
+            Some((policy, state)) => (policy, Some(state)),
+            None => (base, None),
+        };
     let [examples, validation] = reversed_pairs(&policy, problems, config)?;
     let Policy { model, tokenizer, .. } = policy;
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
@@ -210,7 +211,7 @@ fn write_questions(
     let sampling = config.sampling.config(1, &config.data, &config.run, device)?;
     let sampling = SampleConfig { prompting: config.data.prompting(0)?, ..sampling };
     let encode = |solution: &(String, Answer)| encode_reversed_prompt(&backward.tokenizer, &solution.0);
-    let (asked, prompts): (Vec<&(String, Answer)>, Vec<Vec<u32>>) = solutions
+    let (solutions, prompts): (Vec<&(String, Answer)>, Vec<Vec<u32>>) = solutions
         .iter()
         .map(|solution| (solution, encode(solution)))
         .filter(|(_, prompt)| prompt.len() < context)
@@ -223,9 +224,9 @@ fn write_questions(
         per_line: 1,
         quiet: config.run.quiet,
     };
-    let belongs = |place: usize, line: &QuestionLine| line.solution == asked[place].0;
+    let belongs = |place: usize, line: &QuestionLine| line.solution == solutions[place].0;
     let lines = work.lines(prompts.len(), belongs, |places, progress| {
-        let (first, prompts, asked) = (places.start, &prompts[places.clone()], &asked[places]);
+        let (first, prompts, solutions) = (places.start, &prompts[places.clone()], &solutions[places]);
         let key = |place: usize, _: usize| Key::new(config.run.seed, Purpose::Questions).with((first + place) as u64);
         let (completions, _) = complete_prompts(backward, prompts, &sampling, key, &|ended| progress.advance(ended));
         let line = |(solution, completions): (&&(String, Answer), Vec<Completion>)| {
@@ -233,9 +234,9 @@ fn write_questions(
             let question = whole.map(|whole| backward.tokenizer.decode(&whole.tokens).trim().to_string());
             QuestionLine { solution: solution.0.clone(), question: question.filter(|question| !question.is_empty()) }
         };
-        Ok(asked.iter().zip(completions).map(line).collect())
+        Ok(solutions.iter().zip(completions).map(line).collect())
     })?;
-    let pairs = asked.into_iter().zip(lines).filter_map(|((_, answer), QuestionLine { solution, question })| {
+    let pairs = solutions.into_iter().zip(lines).filter_map(|((_, answer), QuestionLine { solution, question })| {
         Some(Pair { question: question?, solution, answer: answer.clone() })
     });
     Ok(pairs.collect())

@@ -19,13 +19,13 @@ use crate::{
     run,
     run::metrics::Metrics,
     run::stops_after,
-    run::{Blocks, Reason, Run, TrainerState, checkpoint_name, last_folder},
+    run::{Reason, Run, SampleBlocks, TrainerState, checkpoint_name, last_folder},
     sampling::from_samples::{Rounds, check_copied},
     sampling::problems::Problems,
     sampling::samples::{self, SamplingPhase},
     training::resume,
     training::supervised::{FitContext, FitNumbers},
-    view::html::finish,
+    view::html::write_final_report,
     view::progress::sparkline,
 };
 use anyhow::{Context, Result, ensure};
@@ -70,7 +70,7 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
     let (train, validation) = (problems.train()?, problems.validation(config.eval.eval_problems)?);
     let (first_prompting, prompting) = (config.first_prompting()?, config.data.prompting(0)?);
     let table = FinalTable { problems, eval: &config.eval, run_args: &config.run, device };
-    let before = table.before(&mut run, || Ok(initial.clone()), &first_prompting)?;
+    let initial_report = table.evaluate_initial(&mut run, || Ok(initial.clone()), &first_prompting)?;
     let validate = |policy: &Policy, prompting: &Prompting| -> Result<f64> {
         let sampling = config.run.compute.sampling(&config.data, prompting.clone(), 1, 0.0, device);
         Ok(greedy_accuracy(policy, validation, &sampling)?.0)
@@ -84,46 +84,19 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
     }
     let filter = Filter::of(&config, device)?;
     let mut pool = Pool::new(train, config.start, config.deduplicate);
-    let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
-    let (earlier, mut this_round): (Vec<Sample>, Vec<Sample>) =
-        written.into_iter().partition(|sample| sample.step.is_some_and(|round| round <= numbers.round));
-    // Round by round, as they were scored: a score depends on its batch by rounding.
-    for round in earlier.chunk_by(|a, b| a.step == b.step) {
-        for sample in filter.accepted(round)? {
-            pool.add(sample);
-        }
-    }
-    let mut sampled = earlier.len();
+    let Written { earlier, mut this_round } = refill(&mut pool, &filter, &run, numbers.round)?;
+    let mut sampled = earlier;
     let mut curve = Vec::new();
     while numbers.round < config.rounds && numbers.rounds_since_best < config.patience {
         let round = numbers.round + 1;
         let mut metrics = Metrics::for_step(round);
-        let asked = if round == 1 { &first_prompting } else { &prompting };
-        let sampling =
-            config.run.compute.sampling(&config.data, asked.clone(), config.samples, config.temperature, device);
-        let label = format!("ei round {round}");
-        let had = std::mem::take(&mut this_round);
-        let samples = match &config.source.from_samples {
-            Some(file) if round == 1 => {
-                config.source.take(file, train, &config.data.answer_format, Rounds::First, had, &mut run)?
-            }
-            _ => {
-                let (problems, sampling, label) = (train, &sampling, &label);
-                let (seed, quiet) = (config.run.seed, config.run.quiet);
-                let phase = SamplingPhase { problems, sampling, step: round, seed, label, quiet };
-                phase.sample(&policy, had, &mut run, &mut metrics)?
-            }
-        };
+        let sampling_prompt = if round == 1 { &first_prompting } else { &prompting };
+        let written = std::mem::take(&mut this_round);
+        let samples = sample(&policy, train, round, sampling_prompt, written, &config, &mut run, &mut metrics)?;
         sampled += samples.len();
         metrics.put_count("samples", sampled);
-        let passed = filter.accepted(&samples)?;
-        let kept = passed.iter().filter(|sample| pool.add(sample)).count();
-        let seen = RoundStats::new(&samples, passed.len(), kept, pool.solved.len());
-        seen.write(&mut metrics);
-        ensure!(!pool.solved.is_empty(), "there is nothing to train on: {}", explain_empty_round(&samples, &config));
-        if passed.is_empty() {
-            tracing::warn!("round {round} adds nothing: {}", explain_empty_round(&samples, &config));
-        }
+        let stats = add_to_pool(&samples, &filter, &mut pool, round, &config)?;
+        stats.write(&mut metrics);
         let (from, path) = match config.reset_to {
             ResetTo::Base => (start::policy(base, device)?, base.to_path_buf()),
             ResetTo::Last => (policy, last_folder(run.dir())?),
@@ -135,13 +108,9 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
         curve.push(accuracy);
         let is_best = numbers.best.is_none_or(|best| accuracy > best);
         numbers = numbers.after(round, accuracy, config.margin);
-        for (name, value) in [("validation/start", numbers.start), ("validation/best", numbers.best)] {
-            if let Some(value) = value {
-                metrics.put(name, value);
-            }
-        }
+        numbers.write(&mut metrics);
         if !config.run.quiet {
-            eprintln!("{}", line(round, sampled, &seen, &curve));
+            eprintln!("{}", line(round, sampled, &stats, &curve));
         }
         run.log(&metrics)?;
         checkpoint(&run, &policy, Reason::of(true, is_best), numbers)?;
@@ -151,8 +120,71 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
     }
     let of_best =
         if report_best(&run, &numbers, &first_prompting, config.run.quiet)? { &first_prompting } else { &prompting };
-    table.after_best_and_last(&run, before.as_ref(), of_best, &prompting)?;
-    Ok(finish::<EiConfig>(&run))
+    table.evaluate_best_and_last(&run, initial_report.as_ref(), of_best, &prompting)?;
+    Ok(write_final_report::<EiConfig>(&run))
+}
+
+/// The samples that a resumed run has written.
+struct Written {
+    /// Number of those of earlier rounds.
+    earlier: usize,
+    /// Those of the round that was interrupted.
+    this_round: Vec<Sample>,
+}
+
+/// Adds the kept samples of earlier rounds to the pool, and returns what the run has written.
+fn refill(pool: &mut Pool<'_>, filter: &Filter, run: &Run, rounds: usize) -> Result<Written> {
+    let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
+    let (earlier, this_round): (Vec<Sample>, Vec<Sample>) =
+        written.into_iter().partition(|sample| sample.step.is_some_and(|round| round <= rounds));
+    // Round by round, as they were scored: a score depends on its batch by rounding.
+    for round in earlier.chunk_by(|a, b| a.step == b.step) {
+        for sample in filter.accepted(round)? {
+            pool.add(sample);
+        }
+    }
+    Ok(Written { earlier: earlier.len(), this_round })
+}
+
+/// The samples of a round: those that are written, and those that are missing; in round 1 from `--from-samples` if it is given.
+#[allow(clippy::too_many_arguments, reason = "one of them is an output")]
+fn sample(
+    policy: &Policy,
+    problems: &[Problem],
+    round: usize,
+    prompting: &Prompting,
+    written: Vec<Sample>,
+    config: &EiConfig,
+    run: &mut Run,
+    metrics: &mut Metrics,
+) -> Result<Vec<Sample>> {
+    if let Some(file) = config.source.from_samples.as_ref().filter(|_| round == 1) {
+        return config.source.take(file, problems, &config.data.answer_format, Rounds::First, written, run);
+    }
+    let (compute, device) = (&config.run.compute, policy.model.device());
+    let sampling = &compute.sampling(&config.data, prompting.clone(), config.samples, config.temperature, &device);
+    let (seed, quiet, label) = (config.run.seed, config.run.quiet, &format!("ei round {round}"));
+    SamplingPhase { problems, sampling, step: round, seed, label, quiet }.sample(policy, written, run, metrics)
+}
+
+/// Adds the samples of a round that pass the filter to the pool.
+///
+/// # Errors
+/// If the pool is empty then.
+fn add_to_pool(
+    samples: &[Sample],
+    filter: &Filter,
+    pool: &mut Pool<'_>,
+    round: usize,
+    config: &EiConfig,
+) -> Result<RoundStats> {
+    let passed = filter.accepted(samples)?;
+    let kept = passed.iter().filter(|sample| pool.add(sample)).count();
+    ensure!(!pool.solved.is_empty(), "there is nothing to train on: {}", explain_empty_round(samples, config));
+    if passed.is_empty() {
+        tracing::warn!("round {round} adds nothing: {}", explain_empty_round(samples, config));
+    }
+    Ok(RoundStats::new(samples, passed.len(), kept, pool.solved.len()))
 }
 
 /// Whether no round was better on validation than the starting model; prints the best and the last maj@1.
@@ -183,6 +215,15 @@ impl EiNumbers {
             ..self
         }
     }
+
+    /// Adds the scores of the starting model and of the best checkpoint to the metrics of a round.
+    fn write(&self, metrics: &mut Metrics) {
+        for (name, value) in [("validation/start", self.start), ("validation/best", self.best)] {
+            if let Some(value) = value {
+                metrics.put(name, value);
+            }
+        }
+    }
 }
 
 struct Setup {
@@ -201,36 +242,37 @@ fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, devi
     config.base = Some(base.to_path_buf());
     let initial = start::policy(init, device)?;
     let train = problems.train()?;
-    let put = [train, problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
-    check_prompts(&initial, &put, &config.first_prompting()?)?;
+    let problem_sets =
+        [train, problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
+    check_prompts(&initial, &problem_sets, &config.first_prompting()?)?;
     if config.reset_to == ResetTo::Base && base != init {
-        check_prompts(&start::policy(base, device)?, &put, &config.data.prompting(0)?)?;
+        check_prompts(&start::policy(base, device)?, &problem_sets, &config.data.prompting(0)?)?;
     }
     let Some(dir) = &config.run.resume else {
-        let run = run::start::open(&config.run, "ei", config.data.benchmark, &config, 0)?;
+        let run = run::start::create_or_resume(&config.run, "ei", config.data.benchmark, &config, 0)?;
         checkpoint(&run, &initial, Reason::Evaluated, EiNumbers::default())?;
         return Ok(Setup { policy: initial.clone(), initial, run, numbers: EiNumbers::default(), config });
     };
-    let (policy, state) = resume::resume::<EiNumbers>(&config.run, dir, None, device)?;
+    let (policy, state) = resume::load_checkpoint::<EiNumbers>(&config.run, dir, None, device)?;
     let round = state.numbers.round;
     let from = match config.reset_to {
         ResetTo::Base => base.to_path_buf(),
         ResetTo::Last => dir.join("checkpoints").join(checkpoint_name(round)),
     };
     let under_way = dir.join(part_of_round(round + 1));
-    resume::resume_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
+    resume::load_checkpoint_of_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
     run::start::check_initial_report(&config.run, &config.eval, "ei", &config, None)?;
     let run = match round == 0 && config.source.is_given() {
         true => {
             check_copied(dir, train)?;
-            Run::resume_within(dir, round, Blocks::ALL)?
+            Run::resume_keeping_samples(dir, round, SampleBlocks::ALL)?
         }
         false => {
             samples::check_sampled(dir, round + 1, train, config.samples)?;
-            Run::resume_within(dir, round, samples::blocks(train.len(), config.samples))?
+            Run::resume_keeping_samples(dir, round, samples::blocks(train.len(), config.samples))?
         }
     };
-    let run = run::start::reopen(run, &config.run, "ei", &config)?;
+    let run = run::start::complete_resume(run, &config.run, "ei", &config)?;
     // A run that is resumed from an earlier checkpoint makes later rounds again.
     for later in (round + 2..).map(|later| dir.join(part_of_round(later))).take_while(|later| later.exists()) {
         fs::remove_dir_all(&later).with_context(|| format!("cannot remove {}", later.display()))?;
@@ -288,7 +330,7 @@ fn fine_tune(
     let started = Instant::now();
     let examples = examples(&from, config.data.prompt_style, solved)?;
     let name = part_of_round(round);
-    let (policy, resumed) = match resume::resume_part::<FitNumbers>(&run.dir().join(&name), None, device)? {
+    let (policy, resumed) = match resume::load_checkpoint_of_part::<FitNumbers>(&run.dir().join(&name), None, device)? {
         Some((policy, state)) => (policy, Some(state)),
         None => (from, None),
     };
@@ -306,19 +348,19 @@ fn fine_tune(
         sampled: None,
     };
     let policy = fit_with_validation(policy, &examples, validation, &config.data, &context, &mut part, resumed)?;
-    finish::<EiConfig>(&part);
+    write_final_report::<EiConfig>(&part);
     metrics.put("time/fit_s", started.elapsed().as_secs_f64());
     metrics.put_memory(device);
     Ok(policy)
 }
 
-fn line(round: usize, sampled: usize, seen: &RoundStats, curve: &[f64]) -> String {
+fn line(round: usize, sampled: usize, stats: &RoundStats, curve: &[f64]) -> String {
     format!(
         "ei round {round}  samples {sampled}  correct {:.3} kept {} examples {} unsolved questions {:.3} validation maj@1 {:.3}  {}",
-        seen.accuracy,
-        seen.kept,
-        seen.examples,
-        seen.diversity.unsolved,
+        stats.accuracy,
+        stats.kept,
+        stats.examples,
+        stats.diversity.unsolved,
         curve.last().unwrap_or(&f64::NAN),
         sparkline(curve)
     )

@@ -29,7 +29,7 @@ impl FinalTable<'_> {
     ///
     /// # Errors
     /// Errors of `initial`, missing data, a full disk.
-    pub fn before(
+    pub fn evaluate_initial(
         &self,
         run: &mut Run,
         initial: impl FnOnce() -> Result<Policy>,
@@ -52,50 +52,55 @@ impl FinalTable<'_> {
     ///
     /// # Errors
     /// Missing data, a full disk.
-    pub fn after(&self, run: &Run, before: Option<&Report>, prompting: &Prompting) -> Result<()> {
-        self.after_with_prompts(run, before, &[("after", prompting)])
+    pub fn evaluate_best(&self, run: &Run, initial: Option<&Report>, prompting: &Prompting) -> Result<()> {
+        self.evaluate_best_with_prompts(run, initial, &[("after", prompting)])
     }
 
-    /// As [`FinalTable::after`], with several prompts for the best checkpoint, each with its name.
+    /// As [`FinalTable::evaluate_best`], with several prompts for the best checkpoint, each with its name.
     ///
     /// # Errors
     /// Missing data, a full disk.
-    pub fn after_with_prompts(&self, run: &Run, before: Option<&Report>, ways: &[(&str, &Prompting)]) -> Result<()> {
-        let Some(before) = before else { return Ok(()) };
-        let best = Policy::load(run.dir(), self.device)?;
-        let tested = ways.iter().map(|&(name, prompting)| Ok((name, self.test(&best, name, prompting)?)));
-        let after = tested.collect::<Result<Vec<_>>>()?;
-        self.write_and_print(run, before, &after)
-    }
-
-    /// As [`FinalTable::after`]; the last checkpoint has its own row if it is not the best.
-    ///
-    /// # Errors
-    /// Missing data, a full disk.
-    pub fn after_best_and_last(
+    pub fn evaluate_best_with_prompts(
         &self,
         run: &Run,
-        before: Option<&Report>,
+        initial: Option<&Report>,
+        prompts: &[(&str, &Prompting)],
+    ) -> Result<()> {
+        let Some(initial) = initial else { return Ok(()) };
+        let best = Policy::load(run.dir(), self.device)?;
+        let tested = prompts.iter().map(|&(name, prompting)| Ok((name, self.test(&best, name, prompting)?)));
+        let after = tested.collect::<Result<Vec<_>>>()?;
+        self.write_and_print(run, initial, &after)
+    }
+
+    /// As [`FinalTable::evaluate_best`]; the last checkpoint has its own row if it is not the best.
+    ///
+    /// # Errors
+    /// Missing data, a full disk.
+    pub fn evaluate_best_and_last(
+        &self,
+        run: &Run,
+        initial: Option<&Report>,
         of_best: &Prompting,
         of_last: &Prompting,
     ) -> Result<()> {
-        let Some(before) = before else { return Ok(()) };
+        let Some(initial) = initial else { return Ok(()) };
         let mut after = vec![("after", self.test(&Policy::load(run.dir(), self.device)?, "after", of_best)?)];
         let last = last_folder(run.dir())?;
         if last != eval::resolve_checkpoint(run.dir())? {
             after.push(("last", self.test(&Policy::load(&last, self.device)?, "last", of_last)?));
         }
-        self.write_and_print(run, before, &after)
+        self.write_and_print(run, initial, &after)
     }
 
-    fn write_and_print(&self, run: &Run, before: &Report, after: &[(&str, Report)]) -> Result<()> {
+    fn write_and_print(&self, run: &Run, initial: &Report, after: &[(&str, Report)]) -> Result<()> {
         let after = after.iter().map(|(name, report)| (*name, report));
-        let rows: Vec<(&str, &Report)> = [("before", before)].into_iter().chain(after).collect();
+        let rows: Vec<(&str, &Report)> = [("before", initial)].into_iter().chain(after).collect();
         run.write_evaluation(&rows)?;
         print_line(&format!(
             "\n{} test split, {} problems, 95 % intervals\n{}\nrun directory: {}",
             self.problems.data().benchmark,
-            before.problems,
+            initial.problems,
             eval::table(&rows),
             run.dir().display()
         ))

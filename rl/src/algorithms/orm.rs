@@ -28,7 +28,7 @@ use crate::{
     training::optim::Adam,
     training::order::permutation,
     training::supervised::{CheckpointInfo, FitContext, FitNumbers, Learner, ValidationScore, checkpoint, fit},
-    view::html::finish,
+    view::html::write_final_report,
 };
 use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
@@ -40,7 +40,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use config::{ClassWeights, OrmConfig, StepLabel, TrainAfter, check, dry_run, lock_run};
+pub use config::{ClassWeights, LossPositions, OrmConfig, StepLabel, check, dry_run, lock_run};
 pub use labels::LabelledSolution;
 pub use report::HeldOut;
 
@@ -66,7 +66,7 @@ fn loss(model: &RewardNetwork, rows: &[&LabelledSolution], total: usize) -> Tens
     let device = model.language_model.device();
     let solutions: Vec<(&[u32], usize)> = rows.iter().map(|row| (row.tokens(), row.prompt_len())).collect();
     let ends: Vec<&[usize]> = rows.iter().map(|row| row.prefixed.ends.as_slice()).collect();
-    let (logits, log_probs) = match rows.iter().any(|row| row.written > 0.0) {
+    let (logits, log_probs) = match rows.iter().any(|row| row.language_modelling > 0.0) {
         false => (model.reward_logits(&solutions, &ends), None),
         true => {
             let (logits, log_probs) = model.reward_logits_and_log_probs(&solutions, &ends);
@@ -84,7 +84,7 @@ fn loss(model: &RewardNetwork, rows: &[&LabelledSolution], total: usize) -> Tens
 /// The weight of each token of a solution in the language-modelling loss.
 fn language_modelling_weights(row: &LabelledSolution) -> Vec<f32> {
     let tokens = row.response_len();
-    vec![row.written * row.labels.len() as f32 / tokens as f32; tokens]
+    vec![row.language_modelling * row.labels.len() as f32 / tokens as f32; tokens]
 }
 
 /// Samples, labels, trains, evaluates on held-out questions, and writes a run directory; returns its path.
@@ -94,18 +94,17 @@ fn language_modelling_weights(row: &LabelledSolution) -> Vec<f32> {
 pub fn train(config: &OrmConfig, init: &Path, problems: &Problems, device: &Device) -> Result<PathBuf> {
     let problems = problems.train()?;
     let Setup { config, policy, model, mut run, resumed } = set_up(config, init, problems, device)?;
-    let gathered =
-        config.sampling.training_samples(&policy, problems, (&config.data, &config.run), &mut run, device)?;
-    gathered.check_differ()?;
-    let TrainingSamples { samples, sampled } = gathered;
+    let drawn = config.sampling.training_samples(&policy, problems, (&config.data, &config.run), &mut run, device)?;
+    drawn.check_differ()?;
+    let TrainingSamples { samples, sampled } = drawn;
     let held_out = held_out(problems, config.held_out, config.run.seed);
-    let (unseen, learnt): (Vec<&Sample>, Vec<&Sample>) =
+    let (held_out_samples, training): (Vec<&Sample>, Vec<&Sample>) =
         samples.iter().partition(|sample| held_out.contains(sample.id.as_str()));
     // The checkpoint is chosen on some of the held-out questions and reported on the others.
-    let (looked_at, judged) =
-        HeldOut::of(&unseen, &policy, config.data.prompt_style)?.split_at_question(config.eval_problems);
-    let learnt = training_samples(learnt, &config);
-    let (examples, completed) = label(&config, &policy, problems, &learnt, &run)?;
+    let (validation, reported) = HeldOut::from_samples(&held_out_samples, &policy, config.data.prompt_style)?
+        .split_at_question(config.eval_problems);
+    let training = training_samples(training, &config);
+    let (examples, completed) = label(&config, &policy, problems, &training, &run)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -120,29 +119,29 @@ pub fn train(config: &OrmConfig, init: &Path, problems: &Problems, device: &Devi
     let threads = compute.threads(device);
     fit(model, &tokenizer, &examples, loss, &context, &mut run, resumed, |model| {
         let reward_model = RewardModel { model: model.clone(), likelihood: None, tokenizer: tokenizer.clone() };
-        let seen = looked_at.report(&reward_model, compute.rollout_batch, threads);
-        let more = seen.finished.iter().flat_map(|finished| {
+        let report = validation.report(&reward_model, compute.rollout_batch, threads);
+        let more = report.finished.iter().flat_map(|finished| {
             let auc = finished.auc.map(|auc| ("validation/auc", auc));
             [("validation/accuracy", finished.accuracy), ("validation/ece", finished.ece)].into_iter().chain(auc)
         });
-        let within = seen.within_questions.map(|auc| ("validation/auc_within", auc));
+        let within = report.within_questions.map(|auc| ("validation/auc_within", auc));
         let more = more.chain(within).collect();
-        Ok(ValidationScore { name: "validation/negative_brier", score: -seen.prefixes.brier, more })
+        Ok(ValidationScore { name: "validation/negative_brier", score: -report.prefixes.brier, more })
     })?;
     let mut best = RewardModel::load(run.dir(), device)?;
     if let Some(path) = &config.likelihood_of {
         let writer = likelihood_model(path, &policy, device)?;
-        let likelihood = best.likelihood_to(writer, &looked_at.outcomes(), compute.rollout_batch, threads);
+        let likelihood = best.likelihood_to(writer, &validation.outcomes(), compute.rollout_batch, threads);
         tracing::info!("{:?}", likelihood.weights);
         likelihood.save(&resolve_checkpoint(run.dir())?)?;
         best.likelihood = Some(likelihood);
     }
-    let mut report = judged.report(&best, compute.rollout_batch, threads);
+    let mut report = reported.report(&best, compute.rollout_batch, threads);
     if config.check_labels > 0 {
-        report.labels = Some(check_labels(&config, &policy, problems, &unseen, &run, device)?);
+        report.labels = Some(check_labels(&config, &policy, problems, &held_out_samples, &run, device)?);
     }
     report::write_and_print(&run, &report, &examples)?;
-    Ok(finish::<OrmConfig>(&run))
+    Ok(write_final_report::<OrmConfig>(&run))
 }
 
 struct Setup {
@@ -164,14 +163,14 @@ fn set_up(config: &OrmConfig, init: &Path, problems: &[Problem], device: &Device
     }
     eval::encode_prompts(&policy, problems, &config.data.prompting(config.sampling.shots)?)?;
     let Some(dir) = &config.run.resume else {
-        let run = run::start::open(&config.run, "orm", config.data.benchmark, &config, 0)?;
+        let run = run::start::create_or_resume(&config.run, "orm", config.data.benchmark, &config, 0)?;
         let model = RewardNetwork::new(&policy.model);
-        let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
+        let optimizer = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
         let about = CheckpointInfo { tokenizer: &policy.tokenizer, conditioning: None, adapters: None };
-        checkpoint(&run, &model, &about, Reason::Evaluated, FitNumbers::default(), &untaught)?;
+        checkpoint(&run, &model, &about, Reason::Evaluated, FitNumbers::default(), &optimizer)?;
         return Ok(Setup { config, policy, model, run, resumed: None });
     };
-    let (model, state) = run::start::resumed(&config.run, dir, |folder| {
+    let (model, state) = run::start::read_checkpoint(&config.run, dir, |folder| {
         let (mut state, model) = (read_state::<FitNumbers>(folder)?, RewardModel::load(folder, device)?.model);
         state.optimizer = renamed(state.optimizer);
         // The first checkpoint has no adapters yet.
@@ -182,7 +181,7 @@ fn set_up(config: &OrmConfig, init: &Path, problems: &[Problem], device: &Device
     })?;
     let step = state.numbers.step;
     let run = config.sampling.resume(dir, step, problems)?;
-    let run = run::start::reopen(run, &config.run, "orm", &config)?;
+    let run = run::start::complete_resume(run, &config.run, "orm", &config)?;
     Ok(Setup { config, policy, model, run, resumed: (step > 0).then_some(state) })
 }
 
@@ -236,20 +235,20 @@ fn label(
         );
     }
     let samples: Vec<&Sample> = prefixed.iter().map(|(sample, _)| *sample).collect();
-    let around = (&config.sampling, &config.data, &config.run);
-    let (counts, completed) = config.prefixes.counts(config.labels, policy, problems, &samples, around, run)?;
+    let flags = (&config.sampling, &config.data, &config.run);
+    let (counts, completed) = config.prefixes.counts(config.labels, policy, problems, &samples, flags, run)?;
     let mut examples = Vec::with_capacity(prefixed.len());
     for (sample, prefixed) in prefixed {
         let labels = match config.labels {
             Labels::Outcome => vec![outcome(sample); prefixed.ends.len()],
             Labels::Steps => step_labels(sample, &prefixed, &policy.tokenizer, &counts, config.step_label)?,
         };
-        let (prefixed, labels) = match config.judge_after {
-            TrainAfter::Lines => (prefixed, labels),
-            TrainAfter::Tokens => after_tokens(prefixed, &labels),
+        let (prefixed, labels) = match config.loss_positions {
+            LossPositions::Lines => (prefixed, labels),
+            LossPositions::Tokens => after_tokens(prefixed, &labels),
         };
-        let written = if sample.correct { config.language_modelling } else { 0.0 };
-        examples.push(LabelledSolution { weights: vec![1.0; labels.len()], prefixed, labels, written });
+        let language_modelling = if sample.correct { config.language_modelling } else { 0.0 };
+        examples.push(LabelledSolution { weights: vec![1.0; labels.len()], prefixed, labels, language_modelling });
     }
     ensure!(!examples.is_empty(), "no sample of a training question has a token");
     if config.class_weights == ClassWeights::Balanced {
@@ -263,11 +262,11 @@ fn check_labels(
     config: &OrmConfig,
     policy: &Policy,
     problems: &[Problem],
-    unseen: &[&Sample],
+    samples: &[&Sample],
     run: &Run,
     device: &Device,
 ) -> Result<LabelCheck> {
-    let chosen = report::spread_over(unseen, config.check_labels);
+    let chosen = report::spread_over(samples, config.check_labels);
     let count = |name: &str, completions: usize, seed: u64| {
         // Prefixes that were completed before an interrupt, or at the end of the resumed run, are not completed again.
         let part = run.part(name, "orm", config, usize::from(run.has_part(name, "orm", config)?))?;
@@ -291,7 +290,12 @@ mod tests {
     fn labelled(labels: &[f32]) -> LabelledSolution {
         let example = Example::new(vec![1; 1 + labels.len()], 1);
         let prefixed = PrefixedSample { example, ends: (1..=labels.len()).collect() };
-        LabelledSolution { prefixed, labels: labels.to_vec(), weights: vec![1.0; labels.len()], written: 0.0 }
+        LabelledSolution {
+            prefixed,
+            labels: labels.to_vec(),
+            weights: vec![1.0; labels.len()],
+            language_modelling: 0.0,
+        }
     }
 
     #[test]
@@ -339,12 +343,12 @@ mod tests {
         right.prefixed.example.tokens = vec![1, 5, 2, 9];
         let loss = |right: &LabelledSolution| loss(&model, &[right, &wrong], 10).into_scalar::<f32>();
         // A new head predicts 1/2 for all five.
-        let judging = 0.5 * std::f32::consts::LN_2;
-        assert!((loss(&right) - judging).abs() < 1e-6);
-        right.written = 0.5;
-        let (_, written) = model.reward_logits_and_log_probs(&[(&right.prefixed.example.tokens, 1)], &[&[1]]);
-        let mean = to_host(written).values.iter().sum::<f32>() / 3.0;
-        assert!((loss(&right) - judging + 0.5 * 3.0 * mean / 10.0).abs() < 1e-6);
+        let of_labels = 0.5 * std::f32::consts::LN_2;
+        assert!((loss(&right) - of_labels).abs() < 1e-6);
+        right.language_modelling = 0.5;
+        let (_, log_probs) = model.reward_logits_and_log_probs(&[(&right.prefixed.example.tokens, 1)], &[&[1]]);
+        let mean = to_host(log_probs).values.iter().sum::<f32>() / 3.0;
+        assert!((loss(&right) - of_labels + 0.5 * 3.0 * mean / 10.0).abs() < 1e-6);
     }
 
     #[test]

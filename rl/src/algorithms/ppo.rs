@@ -16,26 +16,26 @@ mod start;
 
 use crate::{
     algorithms::final_table::FinalTable,
-    objective::advantage::{gae, whiten},
+    objective::advantage::{RowAdvantages, gae, whiten},
     objective::loss::{ppo_policy, ppo_value},
     objective::reward::{adapted_beta, with_kl_penalty},
     run::metrics::Metrics,
     run::stops_after,
     run::{Reason, Run, TrainerState},
-    sampling::curriculum::{CurriculumKind, beginning},
+    sampling::curriculum::{CurriculumKind, solution_prefix},
     sampling::problems::Problems,
     sampling::rollout::{Query, Rollout, log_probs_pass, sample_completions},
     training::batch::{Row, flat, micro_batches, pad, padding_share, response_tokens},
     training::optim::{gradients, learning_rate},
     training::order::permutation,
-    view::html::finish,
+    view::html::write_final_report,
     view::progress::{Progress, sparkline},
 };
 use anyhow::{Result, ensure};
-use burn::tensor::Tensor;
+use burn::{optim::GradientsParams, tensor::Tensor};
 use data::Problem;
 use eval::{Policy, greedy_accuracy};
-use model::{Device, Dtype, Key, Purpose, merged, save_value_branch, score_with_values};
+use model::{ActorCritic, Device, Dtype, Key, Purpose, merged, save_value_branch, score_with_values};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -64,7 +64,8 @@ pub fn train(
     config::warn(&config);
     let (train, validation) = (problems.train()?, problems.validation(config.eval.eval_problems)?);
     let table = FinalTable { problems, eval: &config.eval, run_args: &config.run, device };
-    let before = table.before(&mut run, || Ok(initial.clone()), &trainer.rollout.sampling.prompting)?;
+    let initial_report =
+        table.evaluate_initial(&mut run, || Ok(initial.clone()), &trainer.rollout.sampling.prompting)?;
     let progress = Progress::new(config.steps, "ppo", "steps", config.run.quiet);
     progress.start_at(numbers.step);
     let mut curve = Vec::new();
@@ -73,13 +74,13 @@ pub fn train(
         let mut metrics = Metrics::for_step(step + 1);
         let (args, seed) = (&config.curriculum, config.run.seed);
         let questions = trainer.curriculum.choose(args, train.len(), config.questions, step, seed);
-        let (rollouts, seen) = trainer.collect_rollouts(train, &questions, step, &config, &mut metrics)?;
+        let (rollouts, rollout_stats) = trainer.collect_rollouts(train, &questions, step, &config, &mut metrics)?;
         numbers.samples += rollouts.len();
         metrics.put_count("samples", numbers.samples);
         run.write_samples(rollouts.iter().map(|rollout| &rollout.sampled.sample))?;
         let mean_abs_advantages = trainer.update(&rollouts, step, numbers.beta, &config, &mut metrics)?;
-        trainer.curriculum.update(args, &questions, &mean_abs_advantages, seen.accuracy, step);
-        numbers.beta = next_beta(numbers.beta, seen.kl_per_completion, rollouts.len(), &config);
+        trainer.curriculum.update(args, &questions, &mean_abs_advantages, rollout_stats.accuracy, step);
+        numbers.beta = next_beta(numbers.beta, rollout_stats.kl_per_completion, rollouts.len(), &config);
         numbers.step = step + 1;
         metrics.put("time/step_s", started.elapsed().as_secs_f64());
         metrics.put_memory(device);
@@ -93,7 +94,7 @@ pub fn train(
             curve.push(accuracy);
             is_best = numbers.best.is_none_or(|best| accuracy > best);
             numbers.best = Some(numbers.best.map_or(accuracy, |best| best.max(accuracy)));
-            progress.print_above(&line(step + 1, numbers.samples, &seen, &curve));
+            progress.print_above(&line(step + 1, numbers.samples, &rollout_stats, &curve));
         }
         run.log(&metrics)?;
         // A stop between two evaluations makes a checkpoint and evaluates nothing: the resumed run equals one that never stopped.
@@ -103,12 +104,12 @@ pub fn train(
                 return Err(run.interruption());
             }
         }
-        progress.set_message(note(&seen));
+        progress.set_message(note(&rollout_stats));
         progress.advance(1);
     }
     drop(progress);
-    table.after(&run, before.as_ref(), &trainer.rollout.sampling.prompting)?;
-    Ok(finish::<PpoConfig>(&run))
+    table.evaluate_best(&run, initial_report.as_ref(), &trainer.rollout.sampling.prompting)?;
+    Ok(write_final_report::<PpoConfig>(&run))
 }
 
 impl Trainer {
@@ -122,18 +123,19 @@ impl Trainer {
         metrics: &mut Metrics,
     ) -> Result<(Vec<Rollout>, RolloutStats)> {
         let started = Instant::now();
-        let lines = |text: &str| data::steps(text).len();
+        let line_count = |text: &str| data::steps(text).len();
         let query = |&index: &usize| {
             let problem = &problems[index];
-            let given = self.curriculum.given_lines(&config.curriculum, step, config.steps, lines(&problem.solution));
-            Query { problem, index, given: beginning(problem, given) }
+            let all = line_count(&problem.solution);
+            let lines = self.curriculum.prefix_lines(&config.curriculum, step, config.steps, all);
+            Query { problem, index, prefix: solution_prefix(problem, lines) }
         };
         let queries: Vec<Query<'_>> = questions.iter().map(query).collect();
         let (sampled, speed) = sample_completions(&self.policy(), &queries, step, &self.rollout)?;
         if config.curriculum.curriculum == CurriculumKind::Backtracking {
-            let given: usize = queries.iter().map(|query| lines(query.given)).sum();
-            let all: usize = queries.iter().map(|query| lines(&query.problem.solution)).sum();
-            metrics.put("curriculum/given", given as f64 / all.max(1) as f64);
+            let in_prefixes: usize = queries.iter().map(|query| line_count(query.prefix)).sum();
+            let all: usize = queries.iter().map(|query| line_count(&query.problem.solution)).sum();
+            metrics.put("curriculum/given", in_prefixes as f64 / all.max(1) as f64);
         }
         let sampling_s = started.elapsed().as_secs_f64();
         let rollouts = log_probs_pass(
@@ -144,14 +146,14 @@ impl Trainer {
             config.run.compute.micro_batch,
             self.gradients.threads,
         );
-        let seen = RolloutStats::new(&rollouts, config.reward.answer_weight);
-        seen.write(metrics);
-        check_divergence(seen.k3, step <= config.critic_warm_up(), self.has_short_products(config))?;
+        let stats = RolloutStats::new(&rollouts, config.reward.answer_weight);
+        stats.write(metrics);
+        check_divergence(stats.k3, step <= config.critic_warm_up(), self.has_short_products(config))?;
         metrics.put("padding", padding_share(&rollouts, config.run.compute.micro_batch));
         metrics.put("time/rollout_s", sampling_s);
         metrics.put("time/log_probs_s", started.elapsed().as_secs_f64() - sampling_s);
         metrics.put("rollout/tokens_per_s", speed.new_tokens as f64 / sampling_s);
-        Ok((rollouts, seen))
+        Ok((rollouts, stats))
     }
 
     /// Makes several passes over the rollouts of a step; returns the mean absolute advantage of each question.
@@ -171,18 +173,18 @@ impl Trainer {
         for epoch in 0..config.ppo_epochs {
             let key = Key::new(config.run.seed, Purpose::Shuffle).with(step as u64).with(epoch as u64);
             for mini_batch in permutation(rollouts.len(), key).chunks(config.mini_batch) {
-                let parts: Vec<UpdateRow<'_>> = mini_batch
+                let rows: Vec<UpdateRow<'_>> = mini_batch
                     .iter()
                     .map(|&i| UpdateRow { rollout: &rollouts[i], advantages: &advantages[i], returns: &returns[i] })
                     .collect();
-                let seen = self.mini_batch(&parts, &rates, config);
+                let update = self.update_on_mini_batch(&rows, &rates, config);
                 if stats.updates == 0 {
-                    check_first_ratio(&seen, self.has_short_products(config))?;
+                    check_first_ratio(&update, self.has_short_products(config))?;
                 }
-                skipped += usize::from(!seen.is_finite());
-                self.failures = if seen.is_finite() { 0 } else { self.failures + 1 };
+                skipped += usize::from(!update.is_finite());
+                self.failures = if update.is_finite() { 0 } else { self.failures + 1 };
                 ensure!(self.failures < 3, "the loss was not finite in 3 updates in a row; lower --learning-rate");
-                stats.add(&seen);
+                stats.add(&update);
             }
         }
         stats.write(metrics);
@@ -200,48 +202,32 @@ impl Trainer {
         config.run.compute.dtype == Dtype::Bf16 || model::uses_tf32(&self.model.policy.device())
     }
 
-    /// One optimiser step.
-    fn mini_batch(&mut self, samples: &[UpdateRow<'_>], rates: &Rates, config: &PpoConfig) -> UpdateStats {
-        let total = response_tokens(samples);
+    /// One optimiser step on a mini-batch, skipped if its loss is not finite; returns its statistics.
+    fn update_on_mini_batch(&mut self, mini_batch: &[UpdateRow<'_>], rates: &Rates, config: &PpoConfig) -> UpdateStats {
+        let total = response_tokens(mini_batch);
         // A smaller rest of a pass has a weight proportional to its size.
-        let share = samples.len() as f64 / config.mini_batch as f64;
-        let parts = micro_batches(samples, config.run.compute.micro_batch);
+        let share = mini_batch.len() as f64 / config.mini_batch as f64;
+        let parts = micro_batches(mini_batch, config.run.compute.micro_batch);
         let gradients = gradients(&self.model, &parts, self.gradients, |model, indices| {
-            let rows: Vec<&UpdateRow<'_>> = indices.iter().map(|&index| &samples[index]).collect();
-            let device = model.policy.device();
-            let padded = pad(&rows, &device);
-            let (scored, values) = score_with_values(model, &padded, config.temperature);
-            let old_log_probs = flat(rows.iter().map(|row| row.rollout.log_probs.as_slice()), &device);
-            let advantages = flat(rows.iter().map(|row| row.advantages), &device);
-            let old_values = flat(rows.iter().map(|row| row.rollout.values.as_slice()), &device);
-            let returns = flat(rows.iter().map(|row| row.returns), &device);
-            let policy_loss = ppo_policy(scored.log_probs.clone(), old_log_probs, advantages, config.epsilon, total);
-            let value_loss = match config.has_critic() {
-                true => ppo_value(values, old_values, returns, config.value_clip, total),
-                false => policy_loss.zeros_like(),
-            };
-            let outputs = [scored.log_probs, policy_loss.clone(), value_loss.clone()].map(Tensor::inner);
-            let old: Vec<f32> = rows.iter().flat_map(|row| row.rollout.log_probs.iter().copied()).collect();
-            let value_loss = value_loss.mul_scalar(config.value_weight);
-            let loss = match (rates.policy.is_some(), config.has_critic()) {
-                (true, true) => policy_loss + value_loss,
-                (true, false) => policy_loss,
-                (false, _) => value_loss,
-            };
-            let loss = if share < 1.0 { loss.mul_scalar(share) } else { loss };
-            (loss, move || UpdateStats::of(outputs, &old, config.epsilon as f32))
+            let rows: Vec<&UpdateRow<'_>> = indices.iter().map(|&index| &mini_batch[index]).collect();
+            let losses = Losses::of(model, &rows, total, config);
+            let statistics = losses.statistics(&rows, config);
+            let loss = losses.weighted_sum(rates.policy.is_some(), config);
+            (if share < 1.0 { loss.mul_scalar(share) } else { loss }, statistics)
         });
-        let mut stats = UpdateStats { share, ..UpdateStats::of_parts(&gradients.reports, total) };
-        // An update whose loss is not finite is skipped and counted.
-        if stats.is_finite() {
-            let rate_of =
-                |path: &str| if path.starts_with("value.") { rates.value } else { rates.policy.unwrap_or(0.0) };
-            let threads = self.gradients.threads;
-            let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients.params, &rate_of, threads);
-            self.model = model;
-            stats.grad_norm = grad_norm;
+        let stats = UpdateStats { share, ..UpdateStats::of_parts(&gradients.reports, total) };
+        if !stats.is_finite() {
+            return stats;
         }
-        stats
+        UpdateStats { grad_norm: self.optimizer_step(gradients.params, rates), ..stats }
+    }
+
+    /// Moves policy and critic along their gradients; returns the global gradient norm before clipping.
+    fn optimizer_step(&mut self, gradients: GradientsParams, rates: &Rates) -> f64 {
+        let rate_of = |path: &str| if path.starts_with("value.") { rates.value } else { rates.policy.unwrap_or(0.0) };
+        let (model, grad_norm) = self.optimizer.step(self.model.clone(), gradients, &rate_of, self.gradients.threads);
+        self.model = model;
+        grad_norm
     }
 
     fn policy(&self) -> Policy {
@@ -259,6 +245,53 @@ impl Trainer {
             fs::write(folder.join(CURRICULUM), serde_json::to_vec(&self.curriculum)?)?;
             save_value_branch(&folder.join("trainer/value.safetensors"), &self.model.value, &self.model.policy.config)
         })
+    }
+}
+
+/// The losses of the rows of a micro-batch, divided by the response tokens of the mini-batch.
+struct Losses {
+    /// log π(a_t | s_t) of the trained policy, `[M]`.
+    log_probs: Tensor<1>,
+    /// Clipped policy loss, `[1]`.
+    policy: Tensor<1>,
+    /// Value loss, `[1]`; 0 without a critic.
+    value: Tensor<1>,
+}
+
+impl Losses {
+    /// `total`: response tokens of the mini-batch.
+    fn of(model: &ActorCritic, rows: &[&UpdateRow<'_>], total: usize, config: &PpoConfig) -> Self {
+        let device = model.policy.device();
+        let padded = pad(rows, &device);
+        let (scored, values) = score_with_values(model, &padded, config.temperature);
+        let old_log_probs = flat(rows.iter().map(|row| row.rollout.log_probs.as_slice()), &device);
+        let advantages = flat(rows.iter().map(|row| row.advantages), &device);
+        let old_values = flat(rows.iter().map(|row| row.rollout.values.as_slice()), &device);
+        let returns = flat(rows.iter().map(|row| row.returns), &device);
+        let policy = ppo_policy(scored.log_probs.clone(), old_log_probs, advantages, config.epsilon, total);
+        let value = match config.has_critic() {
+            true => ppo_value(values, old_values, returns, config.value_clip, total),
+            false => policy.zeros_like(),
+        };
+        Self { log_probs: scored.log_probs, policy, value }
+    }
+
+    /// Reads the statistics of the rows from the device, when it is called.
+    fn statistics(&self, rows: &[&UpdateRow<'_>], config: &PpoConfig) -> impl FnOnce() -> UpdateStats + use<> {
+        let outputs = [&self.log_probs, &self.policy, &self.value].map(|output| output.clone().inner());
+        let old: Vec<f32> = rows.iter().flat_map(|row| row.rollout.log_probs.iter().copied()).collect();
+        let epsilon = config.epsilon as f32;
+        move || UpdateStats::of(outputs, &old, epsilon)
+    }
+
+    /// The loss that is minimised, `[1]`: L_policy + c L_value, with c of `--value-weight`; of the two, those that are trained.
+    fn weighted_sum(self, trains_policy: bool, config: &PpoConfig) -> Tensor<1> {
+        let value = self.value.mul_scalar(config.value_weight);
+        match (trains_policy, config.has_critic()) {
+            (true, true) => self.policy + value,
+            (true, false) => self.policy,
+            (false, _) => value,
+        }
     }
 }
 
@@ -308,33 +341,42 @@ struct StepAdvantages {
 
 /// Advantages and returns of every rollout, with the KL penalty in its rewards. Advantages of a critic are whitened.
 fn compute_advantages(rollouts: &[Rollout], beta: f64, config: &PpoConfig) -> StepAdvantages {
-    let penalised = |r: &Rollout| with_kl_penalty(&r.sampled.rewards, &r.log_probs, &r.ref_log_probs, beta as f32);
-    let (mut advantages, returns): (Vec<Vec<f32>>, Vec<Vec<f32>>) = match config.has_critic() {
-        true => {
-            let of_rollout = |rollout: &Rollout| {
-                let result = gae(&penalised(rollout), &rollout.values, config.gamma, config.lambda);
-                (result.advantages, result.returns)
-            };
-            rollouts.iter().map(of_rollout).unzip()
-        }
-        false => {
-            // The samples of a question are adjacent.
-            let relative = rollouts.chunks(config.samples).flat_map(|question| {
-                let rewards: Vec<f32> = question.iter().map(|rollout| rollout.sampled.rewards.iter().sum()).collect();
-                let returns: Vec<f32> = question.iter().map(|rollout| penalised(rollout).iter().sum()).collect();
-                let kl_penalties: Vec<f32> =
-                    returns.iter().zip(&rewards).map(|(total, reward)| total - reward).collect();
-                config.advantage.relative(&rewards, &kl_penalties, &returns).expect("there is no critic")
-            });
-            let row = |value: f32, rollout: &Rollout| vec![value; rollout.response_len()];
-            relative.zip(rollouts).map(|(value, rollout)| (row(value, rollout), row(0.0, rollout))).unzip()
-        }
-    };
+    // The samples of a question are adjacent.
+    let rows = rollouts.chunks(config.samples).flat_map(|samples| question_advantages(samples, beta, config));
+    let (mut advantages, returns): (Vec<Vec<f32>>, Vec<Vec<f32>>) =
+        rows.map(|RowAdvantages { advantages, returns }| (advantages, returns)).unzip();
     let mean_abs = advantages.chunks(config.samples).map(mean_absolute).collect();
     if config.has_critic() {
         whiten(&mut advantages);
     }
     StepAdvantages { advantages, returns, mean_abs }
+}
+
+/// Advantages and returns of the samples of one question, before whitening: relative to each other, or of the critic.
+fn question_advantages(samples: &[Rollout], beta: f64, config: &PpoConfig) -> Vec<RowAdvantages> {
+    let sum = |row: &[f32]| row.iter().sum::<f32>();
+    let penalised: Vec<Vec<f32>> = samples
+        .iter()
+        .map(|r| with_kl_penalty(&r.sampled.rewards, &r.log_probs, &r.ref_log_probs, beta as f32))
+        .collect();
+    let rewards: Vec<f32> = samples.iter().map(|rollout| sum(&rollout.sampled.rewards)).collect();
+    let returns: Vec<f32> = penalised.iter().map(|row| sum(row)).collect();
+    let kl_penalties: Vec<f32> = returns.iter().zip(&rewards).map(|(total, reward)| total - reward).collect();
+    match config.advantage.relative(&rewards, &kl_penalties, &returns) {
+        Some(relative) => {
+            let row = |value: f32, length: usize| vec![value; length];
+            let of_sample = |(&value, rollout): (&f32, &Rollout)| {
+                let length = rollout.response_len();
+                RowAdvantages { advantages: row(value, length), returns: row(0.0, length) }
+            };
+            relative.iter().zip(samples).map(of_sample).collect()
+        }
+        None => {
+            let of_sample =
+                |(rewards, rollout): (&Vec<f32>, &Rollout)| gae(rewards, &rollout.values, config.gamma, config.lambda);
+            penalised.iter().zip(samples).map(of_sample).collect()
+        }
+    }
 }
 
 fn mean_absolute(rows: &[Vec<f32>]) -> f64 {
@@ -347,18 +389,18 @@ fn next_beta(beta: f64, kl_per_completion: f64, samples: usize, config: &PpoConf
     adapted_beta(beta, kl_per_completion, target, samples, config.kl_horizon)
 }
 
-fn line(step: usize, samples: usize, seen: &RolloutStats, curve: &[f64]) -> String {
+fn line(step: usize, samples: usize, stats: &RolloutStats, curve: &[f64]) -> String {
     format!(
         "ppo step {step:>4}  samples {samples:>6}  reward {:.3}  kl {:.4}  validation maj@1 {:.3}  {}",
-        seen.reward,
-        seen.k3,
+        stats.reward,
+        stats.k3,
         curve.last().unwrap_or(&f64::NAN),
         sparkline(curve)
     )
 }
 
-fn note(seen: &RolloutStats) -> String {
-    format!("reward {:.3} · kl {:.4} · entropy {:.3}", seen.reward, seen.k3, seen.entropy)
+fn note(stats: &RolloutStats) -> String {
+    format!("reward {:.3} · kl {:.4} · entropy {:.3}", stats.reward, stats.k3, stats.entropy)
 }
 
 #[cfg(test)]

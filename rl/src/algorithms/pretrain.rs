@@ -5,15 +5,15 @@
 
 use crate::{
     cli::args::{DataArgs, RunArgs, VOCABULARY},
-    cli::defaults::{Configuration, Target, declared},
-    cli::effect::{Fixed, InSummary},
+    cli::defaults::{Configuration, ModelKind, declared},
+    cli::effect::{FixedOnResume, InSummary},
     run,
     run::lock::Lock,
     sampling::problems::Problems,
     training::dry_run,
     training::resume,
     training::supervised::{FitArgs, FitContext, FitNumbers, ValidationScore, fit, likelihood_loss, mean_loss},
-    view::html::finish,
+    view::html::write_final_report,
 };
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -38,10 +38,10 @@ pub struct PretrainConfig {
     #[serde(flatten)]
     pub fit: FitArgs,
     /// Size of the model
-    #[arg(long, add = InSummary, help_heading = "Model", add = Fixed::Value, default_value = "tiny", value_parser = crate::cli::args::model_size())]
+    #[arg(long, add = InSummary, help_heading = "Model", add = FixedOnResume::Value, default_value = "tiny", value_parser = crate::cli::args::model_size())]
     pub model: ModelSize,
     /// Size of the byte-level vocabulary
-    #[arg(long, help_heading = "Model", add = Fixed::Value, value_name = "V", default_value_t = VOCABULARY, value_parser = crate::cli::args::positive)]
+    #[arg(long, help_heading = "Model", add = FixedOnResume::Value, value_name = "V", default_value_t = VOCABULARY, value_parser = crate::cli::args::positive)]
     pub vocabulary: usize,
     /// Tokens per training sequence
     #[arg(long, help_heading = "Model", value_name = "T", default_value_t = 256, value_parser = crate::cli::args::positive)]
@@ -53,13 +53,13 @@ pub struct PretrainConfig {
 
 impl Configuration for PretrainConfig {
     /// The larger sizes want a smaller learning rate and more text. The numbers of `small` are scaled from those of `medium`, not measured.
-    fn defaults(target: Target) -> Self {
+    fn defaults(kind: ModelKind) -> Self {
         let mut config: Self = declared();
-        let (learning_rate, steps) = match target {
-            Target::Size(ModelSize::Nano) => (3e-3, 2000),
-            Target::Size(ModelSize::Tiny) | Target::Published { .. } => (2e-3, 2000),
-            Target::Size(ModelSize::Medium) => (1.2e-3, 4000),
-            Target::Size(ModelSize::Small) => (8e-4, 4000),
+        let (learning_rate, steps) = match kind {
+            ModelKind::Size(ModelSize::Nano) => (3e-3, 2000),
+            ModelKind::Size(ModelSize::Tiny) | ModelKind::Published { .. } => (2e-3, 2000),
+            ModelKind::Size(ModelSize::Medium) => (1.2e-3, 4000),
+            ModelKind::Size(ModelSize::Small) => (8e-4, 4000),
         };
         let fit =
             FitArgs { learning_rate, steps: Some(steps), batch_size: 4, warm_up: 60, weight_decay: 0.05, ..config.fit };
@@ -99,7 +99,7 @@ pub fn train(config: &PretrainConfig, problems: &Problems, device: &Device) -> R
     let documents = corpus(problems)?;
     let (tokenizer, model, resumed) = match &config.run.resume {
         Some(dir) => {
-            let (policy, state) = resume::resume::<FitNumbers>(&config.run, dir, None, device)?;
+            let (policy, state) = resume::load_checkpoint::<FitNumbers>(&config.run, dir, None, device)?;
             (policy.tokenizer, policy.model, Some(state))
         }
         None => {
@@ -114,7 +114,7 @@ pub fn train(config: &PretrainConfig, problems: &Problems, device: &Device) -> R
     ensure!(blocks.len() >= 2, "the text is too short for two sequences of --context {} tokens", config.context);
     let (held_out, blocks) = blocks.split_at((blocks.len() / 50).clamp(1, 256));
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
-    let mut run = run::start::open(&config.run, "pretrain", config.data.benchmark, config, step)?;
+    let mut run = run::start::create_or_resume(&config.run, "pretrain", config.data.benchmark, config, step)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -130,7 +130,7 @@ pub fn train(config: &PretrainConfig, problems: &Problems, device: &Device) -> R
         let loss = mean_loss(model, held_out, config.run.compute.micro_batch, threads);
         Ok(ValidationScore::new("validation/negative_loss", -loss))
     })?;
-    Ok(finish::<PretrainConfig>(&run))
+    Ok(write_final_report::<PretrainConfig>(&run))
 }
 
 /// Prints what a run would do and need.
@@ -138,7 +138,7 @@ pub fn train(config: &PretrainConfig, problems: &Problems, device: &Device) -> R
 /// # Errors
 /// Errors of standard output.
 pub fn dry_run(config: &PretrainConfig, device: &Device) -> Result<()> {
-    let work = dry_run::Work {
+    let work = dry_run::TrainingWorkload {
         rows: config.fit.batch_size,
         positions: config.run.compute.micro_batch.min(config.fit.batch_size) * config.context,
         extra_models: 0.0,

@@ -13,8 +13,8 @@ use crate::{
     algorithms::sft::{EVAL_EVERY, fine_tuning},
     algorithms::start::{self, check_prompts},
     cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs},
-    cli::defaults::{Configuration, Target, declared},
-    cli::effect::{Effect, Fixed},
+    cli::defaults::{Configuration, ModelKind, declared},
+    cli::effect::{FixedOnResume, FlagEffect},
     run,
     run::lock::Lock,
     run::{Reason, Run, TrainerState, read_state},
@@ -26,7 +26,7 @@ use crate::{
     training::optim::Adam,
     training::order::permutation,
     training::supervised::{CheckpointInfo, FitArgs, FitContext, FitNumbers, checkpoint},
-    view::html::finish,
+    view::html::write_final_report,
     view::progress::print_line,
 };
 use anyhow::{Result, ensure};
@@ -69,7 +69,7 @@ pub struct RcrlConfig {
     pub eval: EvalArgs,
     /// Base model that is fine-tuned; required with --init [default: a base model made for the benchmark and kept under
     /// runs/]
-    #[arg(long, help_heading = "Model", add = Fixed::Path, value_name = "PATH")]
+    #[arg(long, help_heading = "Model", add = FixedOnResume::Path, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
     /// Solutions to train on.
@@ -78,25 +78,25 @@ pub struct RcrlConfig {
     pub sampling: SamplingArgs,
     /// What is labelled: every line, by completions of the prefix that ends with it, or the whole solution, by its
     /// outcome (sparse)
-    #[arg(long, help_heading = "Objective", add = Fixed::Value, value_enum, default_value = "steps")]
+    #[arg(long, help_heading = "Objective", add = FixedOnResume::Value, value_enum, default_value = "steps")]
     pub labels: Labels,
     /// Completions of their prefixes.
     #[command(flatten)]
     #[serde(flatten)]
     pub prefixes: PrefixArgs,
     /// Share of correct completions from which on a line is labelled good
-    #[arg(long, help_heading = "Objective", add = Effect::with("labels", &["steps"]), value_name = "SHARE", default_value_t = 0.5, value_parser = crate::cli::args::share::<f64>)]
+    #[arg(long, help_heading = "Objective", add = FlagEffect::with("labels", &["steps"]), value_name = "SHARE", default_value_t = 0.5, value_parser = crate::cli::args::share::<f64>)]
     pub threshold: f64,
     /// Number of correct training solutions per wrong one; the paper compares 100, 10 and 1
-    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Objective", value_name = "RATIO", default_value_t = 1.0, value_parser = crate::cli::args::above_0::<f64>)]
+    #[arg(long, add = FixedOnResume::OnceLabelled, help_heading = "Objective", value_name = "RATIO", default_value_t = 1.0, value_parser = crate::cli::args::above_0::<f64>)]
     pub right_per_wrong: f64,
 }
 
 impl Configuration for RcrlConfig {
     /// It ends in an SFT.
-    fn defaults(target: Target) -> Self {
+    fn defaults(kind: ModelKind) -> Self {
         let mut config: Self = declared();
-        fine_tuning(&mut config.fit, &mut config.run, target);
+        fine_tuning(&mut config.fit, &mut config.run, kind);
         config.eval.eval_every = EVAL_EVERY;
         config
     }
@@ -136,13 +136,14 @@ pub fn train(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems,
     let Setup { config, sampler, learner, mut run, resumed } = set_up(config, base, init, problems, device)?;
     let (train, validation) = (problems.train()?, problems.validation(config.eval.eval_problems)?);
     let table = FinalTable { problems, eval: &config.eval, run_args: &config.run, device };
-    let before = table.before(&mut run, || Ok(sampler.clone()), &config.data.prompting(config.sampling.shots)?)?;
-    let gathered = config.sampling.training_samples(&sampler, train, (&config.data, &config.run), &mut run, device)?;
-    gathered.check_differ()?;
-    let TrainingSamples { samples, sampled } = gathered;
+    let initial_report =
+        table.evaluate_initial(&mut run, || Ok(sampler.clone()), &config.data.prompting(config.sampling.shots)?)?;
+    let drawn = config.sampling.training_samples(&sampler, train, (&config.data, &config.run), &mut run, device)?;
+    drawn.check_differ()?;
+    let TrainingSamples { samples, sampled } = drawn;
     let chosen = mixture(&samples, config.right_per_wrong, config.run.seed)?;
-    let around = (&config.sampling, &config.data, &config.run);
-    let (counts, completed) = config.prefixes.counts(config.labels, &sampler, train, &chosen, around, &run)?;
+    let flags = (&config.sampling, &config.data, &config.run);
+    let (counts, completed) = config.prefixes.counts(config.labels, &sampler, train, &chosen, flags, &run)?;
     let goals = goals_of(&chosen, &counts, &sampler, &config)?;
     let examples = examples(&chosen, &goals, &learner, &config)?;
     let context = FitContext {
@@ -158,8 +159,8 @@ pub fn train(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems,
     fit_with_validation(learner, &examples, validation, &config.data, &context, &mut run, resumed)?;
     let good = config.data.prompting(0)?;
     let bad = Prompting { goal: Goal::Bad, ..good.clone() };
-    table.after_with_prompts(&run, before.as_ref(), &[("after", &good), ("bad", &bad)])?;
-    Ok(finish::<RcrlConfig>(&run))
+    table.evaluate_best_with_prompts(&run, initial_report.as_ref(), &[("after", &good), ("bad", &bad)])?;
+    Ok(write_final_report::<RcrlConfig>(&run))
 }
 
 struct Setup {
@@ -183,19 +184,20 @@ fn set_up(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems, de
         Labels::Outcome => Conditioning::Solutions,
     };
     let train = problems.train()?;
-    let put = [train, problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
-    check_prompts(&sampler, &put, &config.data.prompting(config.sampling.shots)?)?;
+    let problem_sets =
+        [train, problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
+    check_prompts(&sampler, &problem_sets, &config.data.prompting(config.sampling.shots)?)?;
     let Some(dir) = &config.run.resume else {
         let learner = Policy { conditioning: Some(conditioning), ..Policy::load(base, device)? };
-        check_prompts(&learner, &put, &config.data.prompting(0)?)?;
-        let run = run::start::open(&config.run, "rcrl", config.data.benchmark, &config, 0)?;
-        let untaught = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
+        check_prompts(&learner, &problem_sets, &config.data.prompting(0)?)?;
+        let run = run::start::create_or_resume(&config.run, "rcrl", config.data.benchmark, &config, 0)?;
+        let optimizer = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
         let about =
             CheckpointInfo { tokenizer: &learner.tokenizer, conditioning: learner.conditioning, adapters: None };
-        checkpoint(&run, &learner.model, &about, Reason::Evaluated, FitNumbers::default(), &untaught)?;
+        checkpoint(&run, &learner.model, &about, Reason::Evaluated, FitNumbers::default(), &optimizer)?;
         return Ok(Setup { config, sampler, learner, run, resumed: None });
     };
-    let (learner, state) = run::start::resumed(&config.run, dir, |folder| {
+    let (learner, state) = run::start::read_checkpoint(&config.run, dir, |folder| {
         let (state, learner) = (read_state::<FitNumbers>(folder)?, Policy::load(folder, device)?);
         // The first one has no adapters yet.
         if let Some(adapters) = config.lora.on(base).filter(|_| state.numbers.step > 0) {
@@ -204,11 +206,11 @@ fn set_up(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems, de
         ensure!(learner.conditioning == Some(conditioning), "{} expects other --labels", folder.display());
         Ok((learner, state))
     })?;
-    check_prompts(&learner, &put, &config.data.prompting(0)?)?;
+    check_prompts(&learner, &problem_sets, &config.data.prompting(0)?)?;
     run::start::check_initial_report(&config.run, &config.eval, "rcrl", &config, None)?;
     let step = state.numbers.step;
     let run = config.sampling.resume(dir, step, train)?;
-    let run = run::start::reopen(run, &config.run, "rcrl", &config)?;
+    let run = run::start::complete_resume(run, &config.run, "rcrl", &config)?;
     Ok(Setup { config, sampler, learner, run, resumed: (step > 0).then_some(state) })
 }
 
@@ -318,7 +320,7 @@ pub fn check(config: &RcrlConfig, problems: &Problems) -> Result<()> {
 pub fn dry_run(config: &RcrlConfig, problems: &Problems, device: &Device) -> Result<()> {
     let (samples, planned) = config.sampling.planned(problems.train()?, &config.data.answer_format)?;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
-    let work = dry_run::Work {
+    let work = dry_run::TrainingWorkload {
         rows: config.fit.batch_size,
         positions: dry_run::largest_micro_batch(
             &config.init,

@@ -5,7 +5,7 @@ use crate::{
     algorithms::final_table::FinalTable,
     algorithms::start::check_prompts,
     cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs},
-    cli::defaults::{Configuration, Target, declared},
+    cli::defaults::{Configuration, ModelKind, declared},
     run,
     run::lock::Lock,
     run::{Run, TrainerState},
@@ -14,7 +14,7 @@ use crate::{
     training::dry_run,
     training::resume,
     training::supervised::{FitArgs, FitContext, FitNumbers, ValidationScore, fit, likelihood_loss},
-    view::html::finish,
+    view::html::write_final_report,
 };
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -55,9 +55,9 @@ pub struct SftConfig {
 
 impl Configuration for SftConfig {
     /// A table that costs little: the greedy sample alone.
-    fn defaults(target: Target) -> Self {
+    fn defaults(kind: ModelKind) -> Self {
         let mut config: Self = declared();
-        fine_tuning(&mut config.fit, &mut config.run, target);
+        fine_tuning(&mut config.fit, &mut config.run, kind);
         config.eval.eval_every = EVAL_EVERY;
         config.eval.test_samples = 1;
         config
@@ -82,14 +82,14 @@ pub(crate) const EVAL_EVERY: usize = 150;
 /// The defaults of fine-tuning a language model on solutions, also for the methods that end in an SFT. The learning rate of `small` is
 /// scaled by the width, not measured; those of published models are, for all weights, that of Havrilla et al. (2024) and, for adapters,
 /// that of Dettmers et al. (2023, arXiv 2305.14314, models of 7 and 13 billion parameters).
-pub(crate) fn fine_tuning(fit: &mut FitArgs, run: &mut RunArgs, target: Target) {
-    fit.learning_rate = match target {
-        Target::Size(ModelSize::Nano) => 2.5e-3,
-        Target::Size(ModelSize::Tiny) => 1.5e-3,
-        Target::Size(ModelSize::Medium) => 8e-4,
-        Target::Size(ModelSize::Small) => 5e-4,
-        Target::Published { adapters: false } => 2e-5,
-        Target::Published { adapters: true } => 2e-4,
+pub(crate) fn fine_tuning(fit: &mut FitArgs, run: &mut RunArgs, kind: ModelKind) {
+    fit.learning_rate = match kind {
+        ModelKind::Size(ModelSize::Nano) => 2.5e-3,
+        ModelKind::Size(ModelSize::Tiny) => 1.5e-3,
+        ModelKind::Size(ModelSize::Medium) => 8e-4,
+        ModelKind::Size(ModelSize::Small) => 5e-4,
+        ModelKind::Published { adapters: false } => 2e-5,
+        ModelKind::Published { adapters: true } => 2e-4,
     };
     (fit.batch_size, fit.epochs, fit.warm_up) = (16, 4.0, 40);
     run.compute.micro_batch = 4;
@@ -124,7 +124,7 @@ pub fn train(config: &SftConfig, base: &Path, problems: &Problems, device: &Devi
     let adapters = config.lora.on(base);
     let (policy, resumed) = match &config.run.resume {
         Some(dir) => {
-            let (policy, state) = resume::resume::<FitNumbers>(&config.run, dir, adapters.as_ref(), device)?;
+            let (policy, state) = resume::load_checkpoint::<FitNumbers>(&config.run, dir, adapters.as_ref(), device)?;
             (policy, Some(state))
         }
         None => (initial(base, device)?, None),
@@ -135,13 +135,13 @@ pub fn train(config: &SftConfig, base: &Path, problems: &Problems, device: &Devi
     check_prompts(&policy, &[validation, problems.test(config.eval.test_problems)?], &prompting)?;
     run::start::check_initial_report(&config.run, &config.eval, "sft", &config, Some(base))?;
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
-    let mut run = run::start::open(&config.run, "sft", config.data.benchmark, &config, step)?;
+    let mut run = run::start::create_or_resume(&config.run, "sft", config.data.benchmark, &config, step)?;
     let table = FinalTable { problems, eval: &config.eval, run_args: &config.run, device };
     let start = || match &resumed {
         None => Ok(policy.clone()),
         Some(_) => initial(base, device),
     };
-    let before = table.before(&mut run, start, &prompting)?;
+    let initial_report = table.evaluate_initial(&mut run, start, &prompting)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -153,8 +153,8 @@ pub fn train(config: &SftConfig, base: &Path, problems: &Problems, device: &Devi
         sampled: None,
     };
     fit_with_validation(policy, &examples, validation, &config.data, &context, &mut run, resumed)?;
-    table.after(&run, before.as_ref(), &prompting)?;
-    Ok(finish::<SftConfig>(&run))
+    table.evaluate_best(&run, initial_report.as_ref(), &prompting)?;
+    Ok(write_final_report::<SftConfig>(&run))
 }
 
 /// The model to fine-tune. Reference solutions have no labels, so it must not expect any.
@@ -191,7 +191,7 @@ pub(crate) fn fit_with_validation(
 /// An `--init` that cannot be read.
 pub fn dry_run(config: &SftConfig, problems: &Problems, device: &Device) -> Result<()> {
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
-    let work = dry_run::Work {
+    let work = dry_run::TrainingWorkload {
         rows: config.fit.batch_size,
         positions: dry_run::largest_micro_batch(
             &config.init,

@@ -1,7 +1,7 @@
 //! Flags that several commands share. One field is the flag, its help text, its default, its key in a configuration
 //! file and its record in the run directory.
 
-use crate::cli::effect::{Effect, Fixed, InSummary};
+use crate::cli::effect::{FixedOnResume as Fixed, FlagEffect as Effect, InSummary};
 use anyhow::{Result, ensure};
 use clap::{
     Args,

@@ -100,8 +100,11 @@ fn flags(file: &Path, subcommand: &clap::Command) -> Result<Vec<OsString>> {
     let mut flags = Vec::new();
     for (key, value) in table {
         let name = key.replace('_', "-");
-        let Some(argument) = subcommand.get_arguments().find(|argument| argument.get_long() == Some(name.as_str()))
-        else {
+        let is_named = |argument: &&clap::Arg| {
+            let former = argument.get_all_aliases().unwrap_or_default();
+            argument.get_long() == Some(name.as_str()) || former.contains(&name.as_str())
+        };
+        let Some(argument) = subcommand.get_arguments().find(is_named) else {
             bail!(
                 "{}: unknown key `{key}`; the keys are the flags of `{}`, see its --help",
                 file.display(),

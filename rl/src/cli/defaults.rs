@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// The trained model, as far as defaults depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum ModelKind {
     /// One of the named sizes.
     Size(ModelSize),
     /// Any other model.
@@ -23,7 +23,7 @@ pub enum Target {
 /// The configuration of a command that trains.
 pub trait Configuration: Args + Serialize {
     /// The default values of all flags.
-    fn defaults(target: Target) -> Self;
+    fn defaults(kind: ModelKind) -> Self;
 
     /// The trained model, if a flag names it.
     fn trained(&self) -> Option<&Path>;

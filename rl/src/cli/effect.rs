@@ -4,9 +4,9 @@
 use clap::{ArgMatches, builder::ArgExt};
 use std::ffi::OsString;
 
-/// When a flag has an effect: `#[arg(long, add = Effect::with("reward", &["dense"]))]`.
+/// When a flag has an effect: `#[arg(long, add = FlagEffect::with("reward", &["dense"]))]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Effect {
+pub struct FlagEffect {
     /// The flag that decides it.
     flag: &'static str,
     condition: Condition,
@@ -29,9 +29,9 @@ enum Condition {
     Never,
 }
 
-impl ArgExt for Effect {}
+impl ArgExt for FlagEffect {}
 
-impl Effect {
+impl FlagEffect {
     /// Only if another flag has one of these values.
     pub const fn with(flag: &'static str, values: &'static [&'static str]) -> Self {
         Self { flag, condition: Condition::Value(values), or_given: None, command: None }
@@ -82,9 +82,9 @@ impl Effect {
     }
 }
 
-/// A flag that cannot change in a run that is resumed, since its checkpoints depend on it: `#[arg(long, add = Fixed::Value)]`.
+/// A flag that cannot change in a run that is resumed, since its checkpoints depend on it: `#[arg(long, add = FixedOnResume::Value)]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fixed {
+pub enum FixedOnResume {
     /// The value itself, always.
     Value,
     /// The model that a path leads to, always.
@@ -95,7 +95,7 @@ pub enum Fixed {
     OnceVerified,
 }
 
-impl ArgExt for Fixed {}
+impl ArgExt for FixedOnResume {}
 
 /// A flag that the one-line summary of a run shows: `#[arg(long, add = InSummary)]`.
 #[derive(Clone, Copy, Debug)]
@@ -113,19 +113,19 @@ pub fn summary_keys<C: clap::Args>() -> Vec<String> {
 /// A fixed flag of a command: its key in `config.toml`, and whether it has an effect with the values of a table.
 pub(crate) struct FixedFlag {
     pub(crate) key: String,
-    pub(crate) fixed: Fixed,
-    effect: Option<Effect>,
+    pub(crate) fixed: FixedOnResume,
+    effect: Option<FlagEffect>,
 }
 
 impl FixedFlag {
     /// The fixed flags of a configuration; of the conditional kinds, those in `also`.
-    pub(crate) fn all<C: clap::Args>(also: &[Fixed]) -> Vec<Self> {
+    pub(crate) fn all<C: clap::Args>(also: &[FixedOnResume]) -> Vec<Self> {
         let command = C::augment_args(clap::Command::new(""));
         let flag = |argument: &clap::Arg| {
             let key = argument.get_id().as_str();
-            let fixed = *argument.get::<Fixed>()?;
-            let applies = matches!(fixed, Fixed::Value | Fixed::Path) || also.contains(&fixed);
-            applies.then(|| Self { key: key.to_string(), fixed, effect: argument.get::<Effect>().copied() })
+            let fixed = *argument.get::<FixedOnResume>()?;
+            let applies = matches!(fixed, FixedOnResume::Value | FixedOnResume::Path) || also.contains(&fixed);
+            applies.then(|| Self { key: key.to_string(), fixed, effect: argument.get::<FlagEffect>().copied() })
         };
         command.get_arguments().filter_map(flag).collect()
     }
@@ -158,7 +158,7 @@ pub fn unused_flags(typed: &[OsString], program: &clap::Command, matches: &ArgMa
     let arguments = program.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
     let sentence = |argument: &clap::Arg| {
         let flag = argument.get_long().filter(|flag| is_typed(flag))?;
-        let why = argument.get::<Effect>()?.missing(name, &value)?;
+        let why = argument.get::<FlagEffect>()?.missing(name, &value)?;
         Some(format!("--{flag} has no effect {why}"))
     };
     arguments.filter_map(sentence).collect()
@@ -215,7 +215,7 @@ mod tests {
         for command in program.get_subcommands() {
             let flags: Vec<&str> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
             for argument in command.get_arguments() {
-                let Some(effect) = argument.get::<Effect>() else { continue };
+                let Some(effect) = argument.get::<FlagEffect>() else { continue };
                 let applies = effect.command.is_none_or(|only| only == command.get_name());
                 let needs_none = matches!(effect.condition, Condition::Never);
                 assert!(!applies || needs_none || flags.contains(&effect.flag), "{}: {argument:?}", command.get_name());

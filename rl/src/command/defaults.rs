@@ -4,7 +4,7 @@
 use crate::{
     cli::{
         args::ResolvedFlag,
-        defaults::{Configuration, Target, declared, table},
+        defaults::{Configuration, ModelKind, declared, table},
         effect::summary_keys,
     },
     training::dry_run,
@@ -20,10 +20,10 @@ const SIZES: [ModelSize; 4] = [ModelSize::Nano, ModelSize::Tiny, ModelSize::Medi
 
 /// The defaults of a command.
 pub(super) struct Defaults {
-    command: &'static str,
+    pub(super) command: &'static str,
     /// As the flags declare them.
     declared: fn() -> Table,
-    of: fn(Target) -> Table,
+    of: fn(ModelKind) -> Table,
     summary_keys: fn() -> Vec<String>,
 }
 
@@ -35,41 +35,41 @@ impl Defaults {
         Self {
             command,
             declared: || written(declared::<C>()),
-            of: |target| written(C::defaults(target)),
+            of: |kind| written(C::defaults(kind)),
             summary_keys: summary_keys::<C>,
         }
     }
 
     /// Flags whose default depends on the size of the model made on demand.
     fn by_size(&self) -> Vec<String> {
-        let tiny = (self.of)(Target::Size(ModelSize::Tiny));
-        differing(&tiny, SIZES.map(|size| (self.of)(Target::Size(size))))
+        let tiny = (self.of)(ModelKind::Size(ModelSize::Tiny));
+        differing(&tiny, SIZES.map(|size| (self.of)(ModelKind::Size(size))))
     }
 
     /// Flags with another default for a published model.
     fn by_publication(&self) -> Vec<String> {
-        let tiny = (self.of)(Target::Size(ModelSize::Tiny));
-        differing(&tiny, [false, true].map(|adapters| (self.of)(Target::Published { adapters })))
+        let tiny = (self.of)(ModelKind::Size(ModelSize::Tiny));
+        differing(&tiny, [false, true].map(|adapters| (self.of)(ModelKind::Published { adapters })))
     }
 
-    fn text(&self, target: Target, key: &str) -> String {
-        (self.of)(target).get(key).map(text).unwrap_or_default()
+    fn text(&self, kind: ModelKind, key: &str) -> String {
+        (self.of)(kind).get(key).map(text).unwrap_or_default()
     }
 
-    /// A command with the defaults for `target`; without a target, with those for `--model`, and the others in its
+    /// A command with the defaults for a kind of model; without a kind, with those for `--model`, and the others in its
     /// help.
-    fn apply(&self, mut command: clap::Command, target: Option<Target>) -> clap::Command {
+    fn apply(&self, mut command: clap::Command, kind: Option<ModelKind>) -> clap::Command {
         let declared = (self.declared)();
-        for (key, value) in (self.of)(target.unwrap_or(Target::Size(ModelSize::Tiny))) {
+        for (key, value) in (self.of)(kind.unwrap_or(ModelKind::Size(ModelSize::Tiny))) {
             if declared.get(&key) != Some(&value) {
                 command = command.mut_arg(key, |argument| argument.default_value(text(&value)));
             }
         }
-        if target.is_some() {
+        if kind.is_some() {
             return command;
         }
         for key in self.by_size() {
-            let of_size = |size: ModelSize| (size.to_string(), self.text(Target::Size(size), &key));
+            let of_size = |size: ModelSize| (size.to_string(), self.text(ModelKind::Size(size), &key));
             let tiny = of_size(ModelSize::Tiny).1;
             let others: Vec<(String, String)> =
                 SIZES.map(of_size).into_iter().filter(|(_, value)| *value != tiny).collect();
@@ -85,7 +85,7 @@ impl Defaults {
         }
         let has_adapters = command.get_arguments().any(|argument| argument.get_id() == "lora_rank");
         for key in self.by_publication() {
-            let [all, adapters] = [false, true].map(|adapters| self.text(Target::Published { adapters }, &key));
+            let [all, adapters] = [false, true].map(|adapters| self.text(ModelKind::Published { adapters }, &key));
             let more = match all == adapters || !has_adapters {
                 true => format!("; for a published model {all}"),
                 false => format!("; {all} for a published model, {adapters} with --lora-rank"),
@@ -97,9 +97,9 @@ impl Defaults {
 }
 
 /// The command line with the defaults for what is trained, as [`Defaults::apply`].
-pub(super) fn apply(all: &[Defaults], mut program: clap::Command, target: Option<Target>) -> clap::Command {
+pub(super) fn apply(all: &[Defaults], mut program: clap::Command, kind: Option<ModelKind>) -> clap::Command {
     for defaults in all {
-        program = program.mut_subcommand(defaults.command, |command| defaults.apply(command, target));
+        program = program.mut_subcommand(defaults.command, |command| defaults.apply(command, kind));
     }
     program
 }
@@ -112,8 +112,8 @@ pub(super) fn summary_keys_of(all: &[Defaults], heading: &str) -> Vec<String> {
 
 /// The model that a command line trains.
 pub(super) struct Trained {
-    /// The target of the defaults.
-    pub(super) target: Target,
+    /// Its kind, on which defaults depend.
+    pub(super) kind: ModelKind,
     /// Its path; `None` if it is made on demand.
     path: Option<String>,
 }
@@ -125,20 +125,20 @@ impl Trained {
     /// A model that cannot be read.
     pub(super) fn read(path: &Path, adapters: bool) -> Result<Self> {
         let shape = dry_run::shape(Some(path), ModelSize::Tiny)?;
-        let target = size_of(&shape).map_or(Target::Published { adapters }, Target::Size);
-        Ok(Self { target, path: Some(path.display().to_string()) })
+        let kind = size_of(&shape).map_or(ModelKind::Published { adapters }, ModelKind::Size);
+        Ok(Self { kind, path: Some(path.display().to_string()) })
     }
 
     /// A model made on demand.
     pub(super) fn made(size: ModelSize) -> Self {
-        Self { target: Target::Size(size), path: None }
+        Self { kind: ModelKind::Size(size), path: None }
     }
 
     fn why(&self, same_for_adapters: bool) -> String {
-        match (self.target, &self.path) {
-            (Target::Size(size), None) => format!("the default for --model {size}, which this command makes"),
-            (Target::Size(size), Some(path)) => format!("the default for size {size}, the size of {path}"),
-            (Target::Published { adapters }, path) => {
+        match (self.kind, &self.path) {
+            (ModelKind::Size(size), None) => format!("the default for --model {size}, which this command makes"),
+            (ModelKind::Size(size), Some(path)) => format!("the default for size {size}, the size of {path}"),
+            (ModelKind::Published { adapters }, path) => {
                 let what = match adapters {
                     _ if same_for_adapters => "",
                     true => "adapters on ",
@@ -165,7 +165,7 @@ pub(super) fn resolved(all: &[Defaults], matches: &ArgMatches, trained: Option<&
     let flag = |key: String| {
         let mut values = matches.try_get_raw(&key).ok().flatten().into_iter().flatten();
         let value = values.next().map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
-        let [all, adapters] = [false, true].map(|adapters| defaults.text(Target::Published { adapters }, &key));
+        let [all, adapters] = [false, true].map(|adapters| defaults.text(ModelKind::Published { adapters }, &key));
         let why = match trained.filter(|_| matches.value_source(&key) == Some(ValueSource::DefaultValue)) {
             Some(trained) => trained.why(all == adapters),
             None => "given".to_string(),

@@ -33,7 +33,7 @@ impl AdvantageKind {
 
 /// Advantages and returns of one row.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Advantages {
+pub struct RowAdvantages {
     /// Â_t, one per token.
     pub advantages: Vec<f32>,
     /// Â_t + V_t: what the critic is trained towards.
@@ -47,7 +47,7 @@ pub struct Advantages {
 ///
 /// # Panics
 /// If `rewards` and `values` differ in length.
-pub fn gae(rewards: &[f32], values: &[f32], gamma: f32, lambda: f32) -> Advantages {
+pub fn gae(rewards: &[f32], values: &[f32], gamma: f32, lambda: f32) -> RowAdvantages {
     assert_eq!(rewards.len(), values.len(), "one value per reward");
     let mut advantages = vec![0.0; rewards.len()];
     let (mut next_advantage, mut next_value) = (0.0, 0.0);
@@ -57,7 +57,7 @@ pub fn gae(rewards: &[f32], values: &[f32], gamma: f32, lambda: f32) -> Advantag
         (next_advantage, next_value) = (advantages[t], values[t]);
     }
     let returns = advantages.iter().zip(values).map(|(advantage, value)| advantage + value).collect();
-    Advantages { advantages, returns }
+    RowAdvantages { advantages, returns }
 }
 
 /// Group-relative advantages of the K samples of one question (GRPO; Shao et al. 2024, arXiv 2402.03300, section 4.1.2):

@@ -1,6 +1,6 @@
 //! Rewards of a completion, one per token. Pure functions: no model, no random numbers.
 
-use crate::cli::effect::{Effect, InSummary};
+use crate::cli::effect::{FlagEffect, InSummary};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use data::{Problem, ReferenceSteps, Tokenizer, prefix_ends};
@@ -18,7 +18,7 @@ pub struct RewardArgs {
     #[arg(long, default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub answer_weight: f32,
     /// Total dense reward of a solution that shows every intermediate result
-    #[arg(long, add = Effect::with("reward", &["dense"]), default_value_t = 0.5, value_parser = crate::cli::args::at_least_0::<f32>)]
+    #[arg(long, add = FlagEffect::with("reward", &["dense"]), default_value_t = 0.5, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub dense_scale: f32,
     /// Reward model (a run of `rl orm`) for sparse-orm and dense-orm [default: one made for the benchmark and kept
     /// under runs/]
@@ -26,10 +26,10 @@ pub struct RewardArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orm: Option<PathBuf>,
     /// Weight of the reward model's probability
-    #[arg(long, add = Effect::with("reward", &["sparse-orm", "dense-orm"]), default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f32>)]
+    #[arg(long, add = FlagEffect::with("reward", &["sparse-orm", "dense-orm"]), default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub orm_weight: f32,
     /// Reward of a line, with dense-orm
-    #[arg(long, add = Effect::with("reward", &["dense-orm"]), value_enum, default_value_t)]
+    #[arg(long, add = FlagEffect::with("reward", &["dense-orm"]), value_enum, default_value_t)]
     pub orm_score: OrmScore,
 }
 
@@ -85,14 +85,14 @@ impl RewardArgs {
 pub struct Response<'a> {
     /// The problem that it answers.
     pub problem: &'a Problem,
-    /// The first lines of a solution that were given to the policy; they earn nothing.
-    pub given: &'a str,
+    /// The solution prefix that the policy continued from; it earns nothing.
+    pub prefix: &'a str,
     /// The tokens that the policy wrote.
     pub tokens: &'a [u32],
     /// The reward model's score after each token; empty without a reward model.
     pub scores: &'a [f32],
-    /// Its score after the given lines; 0 without them, or without a reward model.
-    pub score_of_given: f32,
+    /// Its score after the prefix; 0 without one, or without a reward model.
+    pub score_of_prefix: f32,
 }
 
 /// The environment's rewards of a completion, one per token.
@@ -103,14 +103,14 @@ pub struct Response<'a> {
 ///   them out ([`ReferenceSteps::matched`]); each counts once, in any order.
 /// - sparse-orm: besides, `orm_weight` p(S_1..S_L) on the last token.
 /// - dense-orm: besides, at the token that ends line i `orm_weight` (p(S_1..S_i) - p(S_1..S_{i-1})) with 0 before the first
-///   line, so that the sum is that of sparse-orm, less what given lines are worth; or, plain, `orm_weight` p(S_1..S_i).
+///   line, so that the sum is that of sparse-orm, less what the prefix is worth; or, plain, `orm_weight` p(S_1..S_i).
 ///
 /// # Panics
 /// If the reward needs a reward model and `scores` does not have one entry per token.
 pub fn task_rewards(
     args: &RewardArgs,
     tokenizer: &Tokenizer,
-    &Response { problem, given, tokens, scores, score_of_given }: &Response<'_>,
+    &Response { problem, prefix, tokens, scores, score_of_prefix }: &Response<'_>,
     correct: bool,
 ) -> Vec<f32> {
     let mut rewards = vec![0.0; tokens.len()];
@@ -122,19 +122,19 @@ pub fn task_rewards(
     match args.reward {
         RewardKind::Sparse => {}
         RewardKind::Dense => {
-            let text = format!("{given}{}", tokenizer.decode(tokens));
+            let text = format!("{prefix}{}", tokenizer.decode(tokens));
             // Some reference solutions show no readable calculation: then there is nothing to match.
             let steps = ReferenceSteps::of(problem);
             let share = args.dense_scale / steps.count().max(1) as f32;
-            // The results of given lines count as used, so repeating them earns nothing.
-            for line_end in steps.matched(&text).into_iter().filter(|&end| end > given.len()) {
-                rewards[tokenizer.token_reaching(tokens, line_end - given.len())] += share;
+            // The results of the prefix count as used, so repeating them earns nothing.
+            for line_end in steps.matched(&text).into_iter().filter(|&end| end > prefix.len()) {
+                rewards[tokenizer.token_reaching(tokens, line_end - prefix.len())] += share;
             }
         }
         RewardKind::SparseOrm => *last += args.orm_weight * scores[scores.len() - 1],
         RewardKind::DenseOrm => {
             let potential = |score: f32| if args.orm_score == OrmScore::Potential { score } else { 0.0 };
-            let mut before = potential(score_of_given);
+            let mut before = potential(score_of_prefix);
             for end in prefix_ends(tokenizer, tokens) {
                 rewards[end] += args.orm_weight * (scores[end] - before);
                 before = potential(scores[end]);
@@ -193,7 +193,7 @@ mod tests {
         tokens.push(tokenizer.eos_ids()[0]);
         let scores: Vec<f32> = (1..=tokens.len()).map(|place| 0.01 * place as f32).collect();
         let response =
-            Response { problem: &problem(), given: "", tokens: &tokens, scores: &scores, score_of_given: 0.0 };
+            Response { problem: &problem(), prefix: "", tokens: &tokens, scores: &scores, score_of_prefix: 0.0 };
         (task_rewards(args, &tokenizer, &response, correct), tokens)
     }
 
@@ -244,12 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn given_lines_earn_nothing_also_where_they_are_repeated() {
+    fn a_solution_prefix_earns_nothing_also_where_it_is_repeated() {
         let (tokenizer, problem) = (tokenizer(), problem());
-        let given = "6*4 = <<6*4=24>>24 nuts.\n";
+        let prefix = "6*4 = <<6*4=24>>24 nuts.\n";
         let rewards = |text: &str| {
             let tokens = tokenizer.encode(text);
-            let response = Response { problem: &problem, given, tokens: &tokens, scores: &[], score_of_given: 0.0 };
+            let response = Response { problem: &problem, prefix, tokens: &tokens, scores: &[], score_of_prefix: 0.0 };
             task_rewards(&args(RewardKind::Dense), &tokenizer, &response, false).iter().sum::<f32>()
         };
         assert_eq!(rewards("6*4 = <<6*4=24>>24 nuts.\n#### 24"), 0.0);
@@ -257,17 +257,17 @@ mod tests {
     }
 
     #[test]
-    fn lines_after_given_ones_earn_what_they_add() {
+    fn lines_after_the_prefix_earn_what_they_add() {
         let (tokenizer, problem) = (tokenizer(), problem());
         let tokens = tokenizer.encode("24-3 = <<24-3=21>>21 nuts.\n#### 21");
         let scores: Vec<f32> = (0..tokens.len()).map(|place| 0.5 + 0.01 * place as f32).collect();
-        let sum = |args: &RewardArgs, score_of_given: f32| {
+        let sum = |args: &RewardArgs, score_of_prefix: f32| {
             let response = Response {
                 problem: &problem,
-                given: "6*4 = <<6*4=24>>24 nuts.\n",
+                prefix: "6*4 = <<6*4=24>>24 nuts.\n",
                 tokens: &tokens,
                 scores: &scores,
-                score_of_given,
+                score_of_prefix,
             };
             task_rewards(args, &tokenizer, &response, false).iter().sum::<f32>()
         };

@@ -6,7 +6,7 @@ use crate::{
     cli::{
         args::{ComputeArgs, DataArgs, InitArgs, RunArgs},
         config_file,
-        defaults::{Configuration, Target, table},
+        defaults::{Configuration, ModelKind, table},
     },
     run::start::RUNS,
     sampling::problems::Problems,
@@ -97,9 +97,9 @@ impl Recipe {
     /// The flags of the run that makes the model, where no attempt was begun.
     pub(super) fn run_args(&self, asking: &RunArgs) -> RunArgs {
         let defaults = match self.kind {
-            Kind::Base => PretrainConfig::defaults(Target::Size(self.size)).run,
-            Kind::Sft => SftConfig::defaults(Target::Size(self.size)).run,
-            Kind::Orm => OrmConfig::defaults(Target::Size(self.size)).run,
+            Kind::Base => PretrainConfig::defaults(ModelKind::Size(self.size)).run,
+            Kind::Sft => SftConfig::defaults(ModelKind::Size(self.size)).run,
+            Kind::Orm => OrmConfig::defaults(ModelKind::Size(self.size)).run,
         };
         let compute = ComputeArgs { dtype: asking.compute.dtype, ..defaults.compute };
         let run = RunArgs { out: Some(self.dir.clone()), seed: asking.seed, compute, ..defaults };
@@ -126,20 +126,20 @@ impl Recipe {
 
     /// The configuration that makes a base.
     pub(super) fn pretrain(&self, run: RunArgs, data: &DataArgs) -> PretrainConfig {
-        let defaults = PretrainConfig::defaults(Target::Size(self.size));
+        let defaults = PretrainConfig::defaults(ModelKind::Size(self.size));
         PretrainConfig { run, data: data.clone(), model: self.size, ..defaults }
     }
 
     /// The configuration that makes an SFT model of a base. The command that needs the model prints its own table.
     pub(super) fn sft(&self, run: RunArgs, data: &DataArgs, base: PathBuf) -> SftConfig {
-        let mut config = SftConfig::defaults(Target::Size(self.size));
+        let mut config = SftConfig::defaults(ModelKind::Size(self.size));
         config.eval.test_problems = 0;
         SftConfig { run, data: data.clone(), init: InitArgs { init: Some(base), model: self.size }, ..config }
     }
 
     /// The configuration that makes a reward model on samples of an SFT model.
     pub(super) fn orm(&self, run: RunArgs, data: &DataArgs, sft: PathBuf) -> OrmConfig {
-        let defaults = OrmConfig::defaults(Target::Size(self.size));
+        let defaults = OrmConfig::defaults(ModelKind::Size(self.size));
         OrmConfig { run, data: data.clone(), init: InitArgs { init: Some(sft), model: self.size }, ..defaults }
     }
 

@@ -68,7 +68,7 @@ pub fn read_state<S: DeserializeOwned>(folder: &Path) -> Result<TrainerState<S>>
 ///
 /// # Errors
 /// Errors of `read`, with the complete checkpoint to resume from instead.
-pub fn from_checkpoint<T>(dir: &Path, named: Option<&str>, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+pub fn read_checkpoint<T>(dir: &Path, named: Option<&str>, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let folder = match named {
         Some(name) => Ok(dir.join("checkpoints").join(name)),
         None => last_folder(dir),

@@ -3,7 +3,7 @@
 use super::{
     checkpoints::{Reason, TrainerState, checkpoint_name, index_after, rewind_to},
     folders::{DirectoryExists, ensure_new, make_folder, suffixed},
-    lines::{Blocks, append_line, lines_up_to, open_for_append, remove_file_if_there, remove_if_there},
+    lines::{SampleBlocks, append_line, lines_up_to, open_for_append, remove_file_if_there, remove_if_there},
     lock::Lock,
     metrics::Metrics,
     tensorboard::TensorBoard,
@@ -90,21 +90,21 @@ impl Run {
         })
     }
 
-    /// Opens a run to resume after `step`: lines written after that step are dropped and will be written again. The
+    /// Resumes a run after `step`: lines written after that step are dropped and will be written again. The
     /// caller holds the [`lock`] of the directory and has checked the run.
     ///
     /// # Errors
     /// If the directory is not a run.
     pub fn resume(dir: &Path, step: usize) -> Result<Self> {
-        Self::resume_within(dir, step, Blocks { lines: 1, total: 0 })
+        Self::resume_keeping_samples(dir, step, SampleBlocks::NONE)
     }
 
     /// As [`Run::resume`], but whole blocks of the samples of the unfinished step are kept.
     ///
     /// # Errors
     /// If the directory is not a run.
-    pub fn resume_within(dir: &Path, step: usize, blocks: Blocks) -> Result<Self> {
-        let logs = [("metrics.jsonl", Blocks { lines: 1, total: 0 }), ("samples.jsonl", blocks)];
+    pub fn resume_keeping_samples(dir: &Path, step: usize, blocks: SampleBlocks) -> Result<Self> {
+        let logs = [("metrics.jsonl", SampleBlocks::NONE), ("samples.jsonl", blocks)];
         let logs = logs.map(|(name, blocks)| (dir.join(name), blocks));
         // Both files are read before either is changed.
         let kept =
@@ -140,7 +140,7 @@ impl Run {
         Ok(fs::read_to_string(self.dir.join(name).join("config.toml")).is_ok_and(|there| there == text))
     }
 
-    /// Makes or opens a part of this run, a nested run, to resume after `step`; it lies in a folder of this run and can
+    /// Creates or resumes, after `step`, a part of this run, a nested run; it lies in a folder of this run and can
     /// only be resumed through it.
     ///
     /// # Errors

@@ -10,14 +10,16 @@ use std::{
 
 /// Blocks in which the samples of a long step are written: `lines` at a time, `total` in all.
 #[derive(Clone, Copy, Debug)]
-pub struct Blocks {
+pub struct SampleBlocks {
     /// Lines of a block; the last one of a step may have fewer.
     pub lines: usize,
     /// Lines of a step.
     pub total: usize,
 }
 
-impl Blocks {
+impl SampleBlocks {
+    /// Nothing of an unfinished step is kept.
+    pub const NONE: Self = Self { lines: 1, total: 0 };
     /// All samples are written at once: all are kept.
     pub const ALL: Self = Self { lines: 1, total: usize::MAX };
 }
@@ -45,7 +47,7 @@ pub(super) fn remove_file_if_there(file: &Path) -> Result<()> {
 }
 
 /// The lines of a JSON-lines file up to `step`, and whole blocks of the next step; without a truncated line.
-pub(super) fn lines_up_to(path: &Path, step: usize, blocks: Blocks) -> Result<String> {
+pub(super) fn lines_up_to(path: &Path, step: usize, blocks: SampleBlocks) -> Result<String> {
     #[derive(Deserialize)]
     struct Line {
         step: usize,

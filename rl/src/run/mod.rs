@@ -17,5 +17,5 @@ pub use checkpoints::{Reason, TrainerState, checkpoint_name, last_folder, read_s
 pub use directory::{INITIAL_REPORT, Run, has_configuration, lock, remove_unstarted};
 pub use folders::ensure_new;
 pub use interrupt::{interrupted, stop_on_interrupt, stops_after};
-pub use lines::Blocks;
+pub use lines::SampleBlocks;
 pub(crate) use lines::{append_line, open_for_append};

@@ -9,7 +9,7 @@ use super::{
 use crate::cli::{
     args::{EvalArgs, RunArgs},
     defaults::table,
-    effect::{Fixed, FixedFlag},
+    effect::{FixedFlag, FixedOnResume},
 };
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -43,12 +43,12 @@ pub fn lock_run(args: &RunArgs) -> Result<Option<Lock>> {
     }
 }
 
-/// Refuses, for a run that is resumed, other values of flags that its checkpoints depend on: those that are declared [`Fixed`]; of
+/// Refuses, for a run that is resumed, other values of flags that its checkpoints depend on: those that are declared [`FixedOnResume`]; of
 /// the conditional kinds, those in `also`.
 ///
 /// # Errors
 /// Naming the flag, and the value that the run was begun with.
-pub fn check_unchanged<C: Args + Serialize>(args: &RunArgs, config: &C, also: &[Fixed]) -> Result<()> {
+pub fn check_unchanged<C: Args + Serialize>(args: &RunArgs, config: &C, also: &[FixedOnResume]) -> Result<()> {
     let Some(dir) = &args.resume else { return Ok(()) };
     let path = dir.join("config.toml");
     let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -57,7 +57,9 @@ pub fn check_unchanged<C: Args + Serialize>(args: &RunArgs, config: &C, also: &[
     for flag in FixedFlag::all::<C>(also).iter().filter(|flag| flag.has_effect(&begun) || flag.has_effect(&now)) {
         let (begun, now) = (begun.get(&flag.key), now.get(&flag.key));
         let is_same = match (begun.and_then(toml::Value::as_str), now.and_then(toml::Value::as_str)) {
-            (Some(begun), Some(now)) if flag.fixed == Fixed::Path => is_same_model(Path::new(begun), Path::new(now)),
+            (Some(begun), Some(now)) if flag.fixed == FixedOnResume::Path => {
+                is_same_model(Path::new(begun), Path::new(now))
+            }
             _ => begun == now,
         };
         let flag = flag.key.replace('_', "-");
@@ -99,12 +101,12 @@ pub fn check_inputs(args: &RunArgs, inputs: &[(&str, Option<&Path>)]) -> Result<
     Ok(())
 }
 
-/// Reads the checkpoint that a run resumes from, as [`checkpoints::from_checkpoint`].
+/// Reads the checkpoint that a run resumes from, as [`checkpoints::read_checkpoint`].
 ///
 /// # Errors
 /// As that.
-pub fn resumed<T>(args: &RunArgs, dir: &Path, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    checkpoints::from_checkpoint(dir, args.resume_from.as_deref(), read)
+pub fn read_checkpoint<T>(args: &RunArgs, dir: &Path, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    checkpoints::read_checkpoint(dir, args.resume_from.as_deref(), read)
 }
 
 /// Refuses a resumed run whose evaluation before training can neither be read nor repeated.
@@ -129,25 +131,31 @@ pub fn check_initial_report(
     }
 }
 
-/// Makes the run directory, or opens that of `--resume` to continue after `step`. It is the last preparation, so a
+/// Creates the run directory, or resumes that of `--resume` after `step`. It is the last preparation, so a
 /// failed check leaves nothing behind.
 ///
 /// # Errors
 /// If the directory exists, is not a run, or cannot be written.
-pub fn open(args: &RunArgs, command: &str, benchmark: Benchmark, config: &impl Serialize, step: usize) -> Result<Run> {
+pub fn create_or_resume(
+    args: &RunArgs,
+    command: &str,
+    benchmark: Benchmark,
+    config: &impl Serialize,
+    step: usize,
+) -> Result<Run> {
     let run = match (&args.resume, &args.out) {
-        (Some(dir), _) => return reopen(Run::resume(dir, step)?, args, command, config),
+        (Some(dir), _) => return complete_resume(Run::resume(dir, step)?, args, command, config),
         (None, Some(out)) => Run::create(out, command, config)?,
         (None, None) => Run::create_numbered(&default_dir(command, benchmark), command, config)?,
     };
     run.with_tensorboard(args.tensorboard)
 }
 
-/// Completes the resume of an opened run: writes its current configuration.
+/// Completes the resume of a run: writes its current configuration.
 ///
 /// # Errors
 /// Errors of the file system.
-pub fn reopen(run: Run, args: &RunArgs, command: &str, config: &impl Serialize) -> Result<Run> {
+pub fn complete_resume(run: Run, args: &RunArgs, command: &str, config: &impl Serialize) -> Result<Run> {
     run.keep_configuration(command, config)?;
     run.with_tensorboard(args.tensorboard)
 }

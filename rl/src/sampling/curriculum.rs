@@ -8,7 +8,7 @@
 //!   accuracy rises (Salimans and Chen 2018, arXiv 1812.03381). Here one share of lines applies to all questions, since
 //!   few are sampled twice.
 
-use crate::{cli::effect::Effect, training::order::permutation};
+use crate::{cli::effect::FlagEffect, training::order::permutation};
 use clap::{Args, ValueEnum};
 use data::{Problem, steps};
 use model::{Key, Purpose, uniform};
@@ -23,22 +23,22 @@ pub struct CurriculumArgs {
     #[arg(long, value_enum, default_value_t)]
     pub curriculum: CurriculumKind,
     /// plr: share of a step's questions that are replayed
-    #[arg(long, add = Effect::with("curriculum", &["plr"]), value_name = "SHARE", default_value_t = 0.5, value_parser = crate::cli::args::share::<f64>)]
+    #[arg(long, add = FlagEffect::with("curriculum", &["plr"]), value_name = "SHARE", default_value_t = 0.5, value_parser = crate::cli::args::share::<f64>)]
     pub replay: f64,
     /// plr: a question of rank r is replayed with weight (1/r)^(1/T); small values replay only the first ranks
-    #[arg(long, add = Effect::with("curriculum", &["plr"]), value_name = "T", default_value_t = 0.3, value_parser = crate::cli::args::above_0::<f64>)]
+    #[arg(long, add = FlagEffect::with("curriculum", &["plr"]), value_name = "T", default_value_t = 0.3, value_parser = crate::cli::args::above_0::<f64>)]
     pub replay_temperature: f64,
     /// plr: weight of a question's staleness (steps since it was last sampled) relative to its rank
-    #[arg(long, add = Effect::with("curriculum", &["plr"]), value_name = "SHARE", default_value_t = 0.1, value_parser = crate::cli::args::share::<f64>)]
+    #[arg(long, add = FlagEffect::with("curriculum", &["plr"]), value_name = "SHARE", default_value_t = 0.1, value_parser = crate::cli::args::share::<f64>)]
     pub staleness: f64,
     /// backtracking: accuracy of a step from which on the start moves back
-    #[arg(long, add = Effect::with("curriculum", &["backtracking"]), value_name = "SHARE", default_value_t = 0.7, value_parser = crate::cli::args::share::<f64>)]
+    #[arg(long, add = FlagEffect::with("curriculum", &["backtracking"]), value_name = "SHARE", default_value_t = 0.7, value_parser = crate::cli::args::share::<f64>)]
     pub saturation: f64,
     /// backtracking: share of a solution by which the start moves back
-    #[arg(long, add = Effect::with("curriculum", &["backtracking"]), value_name = "SHARE", default_value_t = 0.125, value_parser = crate::cli::args::share::<f64>)]
+    #[arg(long, add = FlagEffect::with("curriculum", &["backtracking"]), value_name = "SHARE", default_value_t = 0.125, value_parser = crate::cli::args::share::<f64>)]
     pub backtrack: f64,
-    /// backtracking: the given share shrinks at least linearly, to nothing after this share of the steps
-    #[arg(long, add = Effect::with("curriculum", &["backtracking"]), value_name = "SHARE", default_value_t = 0.6, value_parser = crate::cli::args::share::<f64>)]
+    /// backtracking: the solution prefix shrinks at least linearly, to nothing after this share of the steps
+    #[arg(long, add = FlagEffect::with("curriculum", &["backtracking"]), value_name = "SHARE", default_value_t = 0.6, value_parser = crate::cli::args::share::<f64>)]
     pub backtrack_until: f64,
 }
 
@@ -62,8 +62,9 @@ pub struct Curriculum {
     fresh: usize,
     /// Questions that were sampled before, by index.
     met: BTreeMap<usize, SeenQuestion>,
-    /// Share of the reference solution's lines that is given.
-    given: f64,
+    /// Share of the reference solution's lines in the prefix that the policy continues from.
+    #[serde(rename = "given")]
+    prefix_share: f64,
 }
 
 /// A question that was sampled before.
@@ -78,7 +79,7 @@ struct SeenQuestion {
 impl Curriculum {
     /// Before the first step.
     pub fn new() -> Self {
-        Self { fresh: 0, met: BTreeMap::new(), given: 1.0 }
+        Self { fresh: 0, met: BTreeMap::new(), prefix_share: 1.0 }
     }
 
     /// Indices of the `questions` of a step; the end of one epoch and the start of the next may share some.
@@ -109,15 +110,15 @@ impl Curriculum {
         places
     }
 
-    /// Number of lines of a reference solution that are given.
-    pub fn given_lines(&self, args: &CurriculumArgs, step: usize, total_steps: usize, lines: usize) -> usize {
+    /// Number of lines in the solution prefix that the policy continues from.
+    pub fn prefix_lines(&self, args: &CurriculumArgs, step: usize, total_steps: usize, lines: usize) -> usize {
         if args.curriculum != CurriculumKind::Backtracking {
             return 0;
         }
         let until = args.backtrack_until * total_steps as f64;
         let at_most = if until > 0.0 { (1.0 - step as f64 / until).max(0.0) } else { 0.0 };
         // A small epsilon, so that a share of 1 gives all lines in spite of rounding.
-        (self.given.min(at_most) * lines as f64 + 1e-9) as usize
+        (self.prefix_share.min(at_most) * lines as f64 + 1e-9) as usize
     }
 
     /// Updates the curriculum after a step, by the mean absolute advantage of each question and the accuracy.
@@ -130,7 +131,7 @@ impl Curriculum {
                 self.met.extend(met);
             }
             CurriculumKind::Backtracking if accuracy >= args.saturation => {
-                self.given = (self.given - args.backtrack).max(0.0);
+                self.prefix_share = (self.prefix_share - args.backtrack).max(0.0);
             }
             CurriculumKind::Backtracking => {}
         }
@@ -168,8 +169,8 @@ impl Default for Curriculum {
     }
 }
 
-/// The first lines of a reference solution, at most `lines` of those that are steps, each with its line end.
-pub fn beginning(problem: &Problem, lines: usize) -> &str {
+/// A solution prefix: the first lines of a reference solution, at most `lines` of those that are steps, each with its line end.
+pub fn solution_prefix(problem: &Problem, lines: usize) -> &str {
     let solution = &problem.solution;
     let Some(last) = lines.checked_sub(1).and_then(|last| Some(steps(solution).get(last)?.line_end)) else { return "" };
     &solution[..(last + 1).min(solution.len())]
@@ -258,19 +259,19 @@ mod tests {
     fn the_start_moves_back_where_samples_are_right_and_is_at_the_beginning_in_time() {
         let backtracking = args(CurriculumKind::Backtracking);
         let mut curriculum = Curriculum::new();
-        let given = |curriculum: &Curriculum, step: usize| curriculum.given_lines(&backtracking, step, 20, 4);
-        assert_eq!(given(&curriculum, 0), 4);
+        let prefix = |curriculum: &Curriculum, step: usize| curriculum.prefix_lines(&backtracking, step, 20, 4);
+        assert_eq!(prefix(&curriculum, 0), 4);
         curriculum.update(&backtracking, &[], &[], 0.5, 0);
-        assert_eq!(given(&curriculum, 0), 4, "half of the samples are not enough");
+        assert_eq!(prefix(&curriculum, 0), 4, "half of the samples are not enough");
         curriculum.update(&backtracking, &[], &[], 0.75, 0);
-        assert_eq!(given(&curriculum, 0), 3);
+        assert_eq!(prefix(&curriculum, 0), 3);
         // Half of the way to `backtrack_until`, and past it.
-        assert_eq!((given(&curriculum, 5), given(&curriculum, 10)), (2, 0));
-        assert_eq!(curriculum.given_lines(&args(CurriculumKind::None), 0, 20, 4), 0);
+        assert_eq!((prefix(&curriculum, 5), prefix(&curriculum, 10)), (2, 0));
+        assert_eq!(curriculum.prefix_lines(&args(CurriculumKind::None), 0, 20, 4), 0);
     }
 
     #[test]
-    fn a_beginning_is_complete_lines_of_the_reference() {
+    fn a_solution_prefix_is_complete_lines_of_the_reference() {
         let problem = Problem {
             id: "test/0".into(),
             question: "Why?".into(),
@@ -278,9 +279,9 @@ mod tests {
             answer: Answer::from_integer(21),
             worked: None,
         };
-        assert_eq!(beginning(&problem, 0), "");
-        assert_eq!(beginning(&problem, 1), "6*4 = <<6*4=24>>24\n");
-        assert_eq!(beginning(&problem, 2), "6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21\n");
-        assert_eq!(beginning(&problem, 5), "");
+        assert_eq!(solution_prefix(&problem, 0), "");
+        assert_eq!(solution_prefix(&problem, 1), "6*4 = <<6*4=24>>24\n");
+        assert_eq!(solution_prefix(&problem, 2), "6*4 = <<6*4=24>>24\n24-3 = <<24-3=21>>21\n");
+        assert_eq!(solution_prefix(&problem, 5), "");
     }
 }

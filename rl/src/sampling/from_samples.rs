@@ -115,7 +115,7 @@ impl FromSamplesArgs {
                 "{}: the question of {id} differs from the problem of this name; sample again",
                 file.display()
             );
-            // Samples with given lines, and greedy samples, are left out.
+            // Samples that continue a solution prefix, and greedy samples, are left out.
             let counts = sample.given == 0 && !sample.greedy;
             if counts && (of == Rounds::All || sample.step == *round.get_or_insert(sample.step)) && first.has_room(id) {
                 let sample = sample.regraded(problem, format);

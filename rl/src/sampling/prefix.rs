@@ -5,7 +5,7 @@
 
 use crate::{
     cli::args::{DataArgs, RunArgs},
-    cli::effect::{Effect, Fixed},
+    cli::effect::{FixedOnResume, FlagEffect},
     run::Run,
     run::read::json_lines,
     sampling::chunks::ChunkedWork,
@@ -59,11 +59,11 @@ pub type Counts = HashMap<(String, String), (usize, usize)>;
 #[command(next_help_heading = "Sampling")]
 pub struct PrefixArgs {
     /// Completions sampled per prefix, for --labels steps
-    #[arg(long, add = Fixed::OnceLabelled, add = Effect::with("labels", &["steps"]).or_given("check-labels"), value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = FixedOnResume::OnceLabelled, add = FlagEffect::with("labels", &["steps"]).or_given("check-labels"), value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
     pub completions: usize,
     /// Read completion counts from the prefixes.jsonl of another run, and complete only the prefixes that are missing
     /// there
-    #[arg(long, add = Fixed::OnceLabelled, add = Effect::with("labels", &["steps"]), value_name = "FILE")]
+    #[arg(long, add = FixedOnResume::OnceLabelled, add = FlagEffect::with("labels", &["steps"]), value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_prefixes: Option<PathBuf>,
 }
@@ -83,10 +83,10 @@ impl PrefixArgs {
     }
 
     /// The conditional kinds of flags that cannot change any more in a run that is resumed.
-    pub fn fixed(&self, labels: Labels, run: &RunArgs) -> &'static [Fixed] {
+    pub fn fixed(&self, labels: Labels, run: &RunArgs) -> &'static [FixedOnResume] {
         let has_some = |dir: &Path| fs::metadata(dir.join(FILE)).is_ok_and(|file| file.len() > 0);
         if labels == Labels::Steps && run.resume.as_deref().is_some_and(has_some) {
-            &[Fixed::OnceLabelled]
+            &[FixedOnResume::OnceLabelled]
         } else {
             &[]
         }

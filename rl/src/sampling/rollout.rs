@@ -6,7 +6,7 @@ use crate::{
     training::batch::{Row, micro_batches, pad},
 };
 use anyhow::{Result, ensure};
-use data::{Example, Problem, Prompting, Tokenizer, encode_beginning, encode_written};
+use data::{Example, Problem, Prompting, Tokenizer, encode_prefix, encode_written};
 use eval::{Policy, RewardModel, Sample, SampleConfig, complete_prompts, encode_prompts, grade};
 use model::{
     ActorCritic, Completion, Finish, GenerateStats, Key, Purpose, Transformer, output_entropy, parallel_map, score,
@@ -83,8 +83,8 @@ pub struct Query<'a> {
     pub problem: &'a Problem,
     /// Its index in the training split.
     pub index: usize,
-    /// The first lines of a solution that are given to the policy; usually none.
-    pub given: &'a str,
+    /// The solution prefix that the policy continues from; usually empty.
+    pub prefix: &'a str,
 }
 
 /// Samples K completions of each query, grades and rewards them; with the speed. The random numbers are keyed by (seed, step, index,
@@ -111,16 +111,16 @@ pub fn sample_completions(
     let mut scores = reward_model_scores(policy, queries, &completions, config)?.into_iter();
     let mut sampled = Vec::with_capacity(queries.len() * config.sampling.samples);
     for ((query, prompt), completions) in queries.iter().zip(&prompts).zip(completions) {
-        let given = encode_beginning(&policy.tokenizer, prompting.style, query.given);
+        let prefix_tokens = encode_prefix(&policy.tokenizer, prompting.style, query.prefix);
         for completion in completions {
             let tokens = completion.tokens.clone();
-            let whole = Completion { tokens: [given.as_slice(), &tokens].concat(), ..completion };
+            let whole = Completion { tokens: [prefix_tokens.as_slice(), &tokens].concat(), ..completion };
             let mut sample = grade(policy, query.problem, &whole, &config.sampling.answer_format);
             sample.tokens = tokens.len();
-            sample.given = policy.tokenizer.decode(&given).len();
-            let (score_of_given, scores) = scores.next().unwrap_or_default();
-            let &Query { problem, given, .. } = query;
-            let response = Response { problem, given, tokens: &tokens, scores: &scores, score_of_given };
+            sample.given = policy.tokenizer.decode(&prefix_tokens).len();
+            let (score_of_prefix, scores) = scores.next().unwrap_or_default();
+            let &Query { problem, prefix, .. } = query;
+            let response = Response { problem, prefix, tokens: &tokens, scores: &scores, score_of_prefix };
             let rewards = task_rewards(&config.reward, &policy.tokenizer, &response, sample.correct);
             // Steps count from 1 in what a run writes, here as in its metrics.
             sample.step = Some(step + 1);
@@ -137,16 +137,16 @@ pub fn sample_completions(
     Ok((sampled, stats))
 }
 
-/// Queries as token ids, with the lines that are given.
+/// Queries as token ids, each with its solution prefix.
 fn prompts(policy: &Policy, queries: &[Query<'_>], prompting: &Prompting) -> Result<Vec<Vec<u32>>> {
     let problems: Vec<Problem> = queries.iter().map(|query| query.problem.clone()).collect();
     let mut prompts = encode_prompts(policy, &problems, prompting)?;
-    for (prompt, Query { problem, given, .. }) in prompts.iter_mut().zip(queries) {
-        prompt.extend(encode_beginning(&policy.tokenizer, prompting.style, given));
+    for (prompt, Query { problem, prefix, .. }) in prompts.iter_mut().zip(queries) {
+        prompt.extend(encode_prefix(&policy.tokenizer, prompting.style, prefix));
         let context = policy.model.config.max_position_embeddings;
         ensure!(
             prompt.len() < context,
-            "the prompt of {} has {} tokens with the given lines of its solution, and the model's context is {context}",
+            "the prompt of {} has {} tokens with the prefix of its solution, and the model's context is {context}",
             problem.id,
             prompt.len()
         );
@@ -154,7 +154,7 @@ fn prompts(policy: &Policy, queries: &[Query<'_>], prompting: &Prompting) -> Res
     Ok(prompts)
 }
 
-/// The reward model's scores of each completion: after its given lines, and after each of its tokens; nothing without a reward model. It
+/// The reward model's scores of each completion: after its solution prefix, and after each of its tokens; nothing without a reward model. It
 /// reads the text as training and reranking do ([`encode_written`]): no solved problems before a question, no white space before the
 /// end, and the end of sequence that training writes. A token that is encoded otherwise there has the score of the position that its
 /// text reaches; the score of an empty completion is 0.
@@ -168,14 +168,14 @@ fn reward_model_scores(
     let (tokenizer, prompting) = (&policy.tokenizer, Prompting::bare(config.sampling.prompting.style));
     let context = reward_model.model.language_model.config.max_position_embeddings;
     let (mut rows, mut positions) = (Vec::new(), Vec::new());
-    for (Query { problem, given, .. }, completions) in queries.iter().zip(completions) {
-        let given = encode_beginning(tokenizer, prompting.style, given);
+    for (Query { problem, prefix, .. }, completions) in queries.iter().zip(completions) {
+        let prefix_tokens = encode_prefix(tokenizer, prompting.style, prefix);
         for completion in completions {
-            let written = [given.as_slice(), &completion.tokens].concat();
+            let written = [prefix_tokens.as_slice(), &completion.tokens].concat();
             let (text, ended) = (tokenizer.decode(&written), completion.finish == Finish::Stop);
             let mut row = encode_written(tokenizer, &prompting, &problem.question, &text, ended)?;
             row.tokens.truncate(context);
-            positions.push((given.len(), token_alignment(tokenizer, &written, &row.tokens[row.prompt_len..])));
+            positions.push((prefix_tokens.len(), token_alignment(tokenizer, &written, &row.tokens[row.prompt_len..])));
             rows.push(row);
         }
     }
@@ -183,11 +183,11 @@ fn reward_model_scores(
     let scored: Vec<Example> = rows.iter().filter(|row| !is_empty(row)).cloned().collect();
     let mut probabilities =
         reward_model.probabilities(&scored, config.sampling.rows, config.sampling.threads).into_iter();
-    let parts = rows.iter().zip(positions).map(|(row, (given, positions))| {
+    let parts = rows.iter().zip(positions).map(|(row, (prefix_len, positions))| {
         let of_row = if is_empty(row) { Vec::new() } else { probabilities.next().expect("every row was scored") };
         let mut scores: Vec<f32> =
             positions.iter().map(|&position| of_row.get(position).copied().unwrap_or(0.0)).collect();
-        let of_completion = scores.split_off(given);
+        let of_completion = scores.split_off(prefix_len);
         (scores.last().copied().unwrap_or(0.0), of_completion)
     });
     Ok(parts.collect())
@@ -309,7 +309,7 @@ mod tests {
 
     fn scores(policy: &Policy, config: &RolloutConfig, tokens: &[u32], finish: Finish) -> Vec<f32> {
         let problem = problem();
-        let queries = [Query { problem: &problem, index: 0, given: "" }];
+        let queries = [Query { problem: &problem, index: 0, prefix: "" }];
         let completion = Completion { tokens: tokens.to_vec(), log_probs: vec![0.0; tokens.len()], finish };
         reward_model_scores(policy, &queries, &[vec![completion]], config).unwrap().remove(0).1
     }

@@ -5,10 +5,10 @@
 
 use crate::{
     cli::args::{DataArgs, RunArgs},
-    cli::effect::{Effect, InSummary},
+    cli::effect::{FlagEffect, InSummary},
     run::metrics::Metrics,
     run::read::json_lines,
-    run::{Blocks, Run},
+    run::{Run, SampleBlocks},
     sampling::chunks::chunk,
     sampling::from_samples::{FromSamplesArgs, Rounds, check_copied},
     view::progress::Progress,
@@ -26,7 +26,7 @@ use std::{path::Path, time::Instant};
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// Solutions sampled per training question
-    #[arg(long, add = InSummary, add = Effect::unless_given("from-samples"), value_name = "K", default_value_t = 8, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = InSummary, add = FlagEffect::unless_given("from-samples"), value_name = "K", default_value_t = 8, value_parser = crate::cli::args::positive)]
     pub samples: usize,
     /// Sampling temperature
     #[arg(long, add = InSummary, default_value_t = 0.7, value_parser = crate::cli::args::temperature)]
@@ -108,7 +108,7 @@ impl SamplingArgs {
         Ok(run.compute.sampling(data, data.prompting(self.shots)?, count, self.temperature, device))
     }
 
-    /// Opens a run to resume after `step`. Samples belong to step 1: if it was not finished, whole chunks are kept, and
+    /// Resumes a run after `step`. Samples belong to step 1: if it was not finished, whole chunks are kept, and
     /// all samples from a file.
     ///
     /// # Errors
@@ -116,10 +116,10 @@ impl SamplingArgs {
     pub fn resume(&self, dir: &Path, step: usize, problems: &[Problem]) -> Result<Run> {
         if self.source.is_given() {
             check_copied(dir, problems)?;
-            return Run::resume_within(dir, step, Blocks::ALL);
+            return Run::resume_keeping_samples(dir, step, SampleBlocks::ALL);
         }
         check_sampled(dir, 1, problems, self.samples)?;
-        Run::resume_within(dir, step, blocks(problems.len(), self.samples))
+        Run::resume_keeping_samples(dir, step, blocks(problems.len(), self.samples))
     }
 
     /// Samples what is missing of step 1, or copies it from the file; returns all samples.
@@ -166,9 +166,9 @@ pub struct SamplingPhase<'a> {
     pub quiet: bool,
 }
 
-/// Blocks in which the samples of so many questions are written, for [`Run::resume_within`].
-pub fn blocks(questions: usize, samples: usize) -> Blocks {
-    Blocks { lines: chunk(samples) * samples, total: questions * samples }
+/// Blocks in which the samples of so many questions are written, for [`Run::resume_keeping_samples`].
+pub fn blocks(questions: usize, samples: usize) -> SampleBlocks {
+    SampleBlocks { lines: chunk(samples) * samples, total: questions * samples }
 }
 
 impl SamplingPhase<'_> {

@@ -63,7 +63,7 @@ const CHECKS: [Check; 11] = [
     Check::new("the same, blocks recomputed", 1e-3, |device, reference| likelihood(device, !reference, Dtype::F32)),
     Check::new("log-probabilities of 49,152 tokens, in parts", 1e-3, |device, _| in_parts(device)),
     Check::new("gradients of adapters", 1e-3, |device, _| adapters(device)),
-    Check::new("probabilities of a reward model", 1e-3, |device, _| judgements(device)),
+    Check::new("probabilities of a reward model", 1e-3, |device, _| reward_probabilities(device)),
     Check::new("weights after two updates of PPO", 1e-3, |device, _| updates(device)),
     Check::of_tokens("greedy completions", |device, _| completions(device, 0.0)),
     Check::of_tokens("sampled completions", |device, _| completions(device, 1.0)),
@@ -236,7 +236,7 @@ fn in_parts(device: &Device) -> Vec<f32> {
     log_probs.into_iter().chain(gradient.into_iter().step_by(97)).collect()
 }
 
-fn judgements(device: &Device) -> Vec<f32> {
+fn reward_probabilities(device: &Device) -> Vec<f32> {
     let mut reward_model = RewardNetwork::new(&model(device));
     reward_model.score.head = reward_model.score.head.map(|head| head.add_scalar(0.1));
     let rows = rows();

@@ -1,7 +1,7 @@
 //! LoRA adapters in training: their flags, and how a run starts and resumes with them. A checkpoint holds the weights
 //! with the adapters merged, for sampling, and beside them the adapters, for resuming, in a folder that PEFT reads.
 
-use crate::cli::effect::{Effect, Fixed};
+use crate::cli::effect::{FixedOnResume, FlagEffect};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use eval::load_weights;
@@ -20,14 +20,14 @@ const FOLDER: &str = "adapters";
 #[command(next_help_heading = "Model")]
 pub struct LoraArgs {
     /// Train only LoRA adapters of this rank on the matrices of the blocks [default: train all weights]
-    #[arg(long, add = Fixed::Value, value_name = "R", value_parser = crate::cli::args::positive)]
+    #[arg(long, add = FixedOnResume::Value, value_name = "R", value_parser = crate::cli::args::positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora_rank: Option<usize>,
     /// LoRA's α: adapters are scaled by α / rank
-    #[arg(long, add = Fixed::Value, add = Effect::if_given("lora-rank"), value_name = "ALPHA", default_value_t = 16.0, value_parser = crate::cli::args::above_0::<f64>)]
+    #[arg(long, add = FixedOnResume::Value, add = FlagEffect::if_given("lora-rank"), value_name = "ALPHA", default_value_t = 16.0, value_parser = crate::cli::args::above_0::<f64>)]
     pub lora_alpha: f64,
     /// Matrices that get adapters
-    #[arg(long, add = Fixed::Value, add = Effect::if_given("lora-rank"), value_enum, default_value = "all")]
+    #[arg(long, add = FixedOnResume::Value, add = FlagEffect::if_given("lora-rank"), value_enum, default_value = "all")]
     pub lora_targets: Targets,
 }
 

@@ -17,8 +17,8 @@ use std::path::Path;
 /// Bytes of an f32.
 const F32: f64 = 4.0;
 
-/// Sizes of the work of a command.
-pub struct Work {
+/// What a training command computes and holds, in sizes.
+pub struct TrainingWorkload {
     /// Rows of an optimiser step.
     pub rows: usize,
     /// Positions of the largest micro-batch, padding included.
@@ -46,7 +46,7 @@ pub fn print(
     config: &impl Serialize,
     run: &RunArgs,
     shape: &ModelConfig,
-    work: &Work,
+    work: &TrainingWorkload,
     device: &Device,
 ) -> Result<()> {
     let computing = GradientOptions::of(&run.compute, device);
@@ -98,7 +98,7 @@ pub fn largest_micro_batch(
 
 /// Bytes at the peak: weights and moments; gradients and what autodiff keeps of one micro-batch a thread; a copy of the weights,
 /// the cache of the rows that are sampled, and the samples.
-fn estimate(shape: &ModelConfig, work: &Work, rollout_batch: usize, computing: GradientOptions) -> f64 {
+fn estimate(shape: &ModelConfig, work: &TrainingWorkload, rollout_batch: usize, computing: GradientOptions) -> f64 {
     /// Memory of the program, its problems and examples.
     const BASE_BYTES: f64 = 30e6;
     /// A sample with its question.

@@ -11,17 +11,17 @@ use model::Device;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
-/// Loads the checkpoint that a run resumes from; the run is unchanged until it is [`run::start::open`]ed.
+/// Loads the checkpoint that a run resumes from; the run is unchanged until [`run::start::create_or_resume`].
 ///
 /// # Errors
 /// If the directory is not a run with a complete checkpoint.
-pub fn resume<S: DeserializeOwned>(
+pub fn load_checkpoint<S: DeserializeOwned>(
     args: &RunArgs,
     dir: &Path,
     adapters: Option<&Adapters>,
     device: &Device,
 ) -> Result<(Policy, TrainerState<S>)> {
-    run::start::resumed(args, dir, |folder| {
+    run::start::read_checkpoint(args, dir, |folder| {
         let (state, mut policy) = (run::read_state::<S>(folder)?, Policy::load(folder, device)?);
         if let Some(adapters) = adapters {
             policy.model = adapters.load(folder, device)?;
@@ -34,7 +34,7 @@ pub fn resume<S: DeserializeOwned>(
 ///
 /// # Errors
 /// If that is incomplete.
-pub fn resume_part<S: DeserializeOwned>(
+pub fn load_checkpoint_of_part<S: DeserializeOwned>(
     dir: &Path,
     adapters: Option<&Adapters>,
     device: &Device,

@@ -65,6 +65,15 @@ pub struct FitNumbers {
     pub best: Option<f64>,
 }
 
+impl FitNumbers {
+    /// Adds the score of an evaluation; whether it is the best so far.
+    fn add_score(&mut self, score: f64) -> bool {
+        let is_best = self.best.is_none_or(|best| score > best);
+        self.best = Some(self.best.map_or(score, |best| best.max(score)));
+        is_best
+    }
+}
+
 /// An evaluation of the model during training.
 pub struct ValidationScore {
     /// The metric's name.
@@ -79,6 +88,13 @@ impl ValidationScore {
     /// A score without further metrics.
     pub fn new(name: &'static str, score: f64) -> Self {
         Self { name, score, more: Vec::new() }
+    }
+
+    /// Adds it to the metrics of a step.
+    fn write(&self, metrics: &mut Metrics) {
+        for (name, value) in [(self.name, self.score)].iter().chain(&self.more) {
+            metrics.put(name, *value);
+        }
     }
 }
 
@@ -167,12 +183,7 @@ pub fn fit<M: Learner, E: Row + Clone + Sync>(
     let mut model = with_adapters(model, context, run, resumed.is_some())?;
     let options = GradientOptions::of(&run_args.compute, device);
     let steps = args.total_steps(examples.len());
-    let mut optimizer = Adam::new(0.9, args.beta_2, 1e-8, args.weight_decay, args.max_grad_norm);
-    let mut numbers = FitNumbers::default();
-    if let Some(state) = resumed {
-        optimizer.load_tensors(state.optimizer, device)?;
-        numbers = state.numbers;
-    }
+    let (mut optimizer, mut numbers) = optimizer(args, resumed, device)?;
     let progress = Progress::new(steps, context.label, "steps", run_args.quiet);
     progress.start_at(numbers.step);
     let (mut losses, mut scores) = (Vec::new(), Vec::new());
@@ -182,22 +193,11 @@ pub fn fit<M: Learner, E: Row + Clone + Sync>(
         let batch = batch_of_step(examples, step, args.batch_size, run_args.seed);
         let rate = learning_rate(step, steps, args.warm_up, args.learning_rate, args.final_learning_rate);
         let outcome = update(model, &batch, &loss, &mut optimizer, rate, run_args.compute.micro_batch, options);
+        let of_update = (outcome.loss, outcome.grad_norm);
         model = outcome.model;
         failures = if outcome.loss.is_finite() && outcome.grad_norm.is_finite() { 0 } else { failures + 1 };
         ensure!(failures < 3, "the loss was not finite in {failures} steps in a row; lower --learning-rate");
-
-        let mut metrics = metrics_of(
-            step,
-            &batch,
-            (outcome.loss, outcome.grad_norm),
-            rate,
-            started.elapsed().as_secs_f64(),
-            run_args,
-        );
-        if let Some(sampled) = context.sampled {
-            metrics.put_count("sampled", sampled);
-        }
-        metrics.put_memory(context.device);
+        let mut metrics = metrics_of(step, &batch, of_update, rate, started.elapsed().as_secs_f64(), context);
         losses.push(outcome.loss);
 
         numbers.step = step + 1;
@@ -205,23 +205,11 @@ pub fn fit<M: Learner, E: Row + Clone + Sync>(
         let evaluates = (step + 1) % context.evaluate_every == 0 || step + 1 == steps;
         let mut is_best = false;
         if evaluates {
-            let seen = evaluate(&with_merged_adapters(&model, adapters.as_ref()))?;
-            metrics.put(seen.name, seen.score);
-            for (name, value) in &seen.more {
-                metrics.put(name, *value);
-            }
-            scores.push(seen.score);
-            is_best = numbers.best.is_none_or(|best| seen.score > best);
-            numbers.best = Some(numbers.best.map_or(seen.score, |best| best.max(seen.score)));
-            progress.print_above(&format!(
-                "{} step {:>5}  loss {:.4}  {} {:.4}  {}",
-                context.label,
-                step + 1,
-                mean(&losses),
-                seen.name,
-                seen.score,
-                sparkline(&scores)
-            ));
+            let validation = evaluate(&with_merged_adapters(&model, adapters.as_ref()))?;
+            validation.write(&mut metrics);
+            scores.push(validation.score);
+            is_best = numbers.add_score(validation.score);
+            progress.print_above(&line(context.label, step + 1, mean(&losses), &validation, &scores));
             losses.clear();
         }
         run.log(&metrics)?;
@@ -239,6 +227,14 @@ pub fn fit<M: Learner, E: Row + Clone + Sync>(
     Ok(with_merged_adapters(&model, adapters.as_ref()))
 }
 
+/// A new optimiser before the first step, or that of a checkpoint with its numbers.
+fn optimizer(args: &FitArgs, resumed: Option<TrainerState<FitNumbers>>, device: &Device) -> Result<(Adam, FitNumbers)> {
+    let mut optimizer = Adam::new(0.9, args.beta_2, 1e-8, args.weight_decay, args.max_grad_norm);
+    let Some(state) = resumed else { return Ok((optimizer, FitNumbers::default())) };
+    optimizer.load_tensors(state.optimizer, device)?;
+    Ok((optimizer, state.numbers))
+}
+
 /// The metrics of a step.
 fn metrics_of<E: Row>(
     step: usize,
@@ -246,7 +242,7 @@ fn metrics_of<E: Row>(
     (loss, grad_norm): (f64, f64),
     rate: f64,
     seconds: f64,
-    run_args: &RunArgs,
+    context: &FitContext<'_>,
 ) -> Metrics {
     let tokens: usize = batch.iter().map(|example| example.tokens().len()).sum();
     let mut metrics = Metrics::for_step(step + 1);
@@ -254,10 +250,19 @@ fn metrics_of<E: Row>(
     metrics.put("loss", loss);
     metrics.put("learning_rate", rate);
     metrics.put("grad_norm", grad_norm);
-    metrics.put("padding", padding_share(batch, run_args.compute.micro_batch));
+    metrics.put("padding", padding_share(batch, context.run_args.compute.micro_batch));
     metrics.put("time/step_s", seconds);
     metrics.put("time/tokens_per_s", tokens as f64 / seconds);
+    if let Some(sampled) = context.sampled {
+        metrics.put_count("sampled", sampled);
+    }
+    metrics.put_memory(context.device);
     metrics
+}
+
+fn line(label: &str, step: usize, loss: f64, validation: &ValidationScore, scores: &[f64]) -> String {
+    let ValidationScore { name, score, .. } = validation;
+    format!("{label} step {step:>5}  loss {loss:.4}  {name} {score:.4}  {}", sparkline(scores))
 }
 
 /// The model to train: with new adapters, or those of the last checkpoint, if the flags ask for adapters.

@@ -25,8 +25,9 @@ const MAX_SAMPLES: usize = 400;
 const MAX_SAMPLE_BYTES: usize = 600_000;
 const TEMPLATE: &str = include_str!("report.html.jinja");
 
-/// Writes `report.html`, the last thing a run does. Training is finished by then, so a failure is only a warning.
-pub fn finish<C: clap::Args>(run: &Run) -> PathBuf {
+/// Writes `report.html`, the last file of a run; returns the run directory. Training is finished by then, so a failure is only a
+/// warning.
+pub fn write_final_report<C: clap::Args>(run: &Run) -> PathBuf {
     if let Err(error) = write_report(run.dir(), &summary_keys::<C>()) {
         tracing::warn!("no report.html: {error:#}");
     }

@@ -55,8 +55,8 @@ pub fn append(rows: &[Row], sizes: &[Size], markdown: &mut String) -> Result<()>
             markdown,
             "\n| reward model | seeds | AUC | among one question | expected calibration error | accuracy |\n\
              | --- | --- | --- | --- | --- | --- |\n{models}\nOn finished solutions of training questions that were held out; mean \
-             over seeds ± half of a 95 % interval over seeds, where there are several. Expert Iteration has learnt from the held-out \
-             questions too, so that its likelihood looks better there than on test questions. What that policy has cost is not in \
+             over seeds ± half of a 95 % interval over seeds, where there are several. Expert Iteration was trained on the held-out \
+             questions too, so that its likelihood is better there than on test questions. What that policy has cost is not in \
              the costs of the row that is reranked with its likelihood."
         )?;
     }

@@ -3,8 +3,8 @@
 use crate::{
     algorithms::sft::fine_tuning,
     cli::args::{DataArgs, InitArgs, RunArgs},
-    cli::defaults::{Configuration, Target, declared},
-    cli::effect::Fixed,
+    cli::defaults::{Configuration, ModelKind, declared},
+    cli::effect::FixedOnResume,
     run,
     run::lock::Lock,
     sampling::problems::Problems,
@@ -49,7 +49,7 @@ pub struct AugmentConfig {
     pub fit: FitArgs,
     /// Base model that the backward model is fine-tuned from; required with --init [default: a base model made for the
     /// benchmark and kept under runs/]
-    #[arg(long, help_heading = "Model", add = Fixed::Path, value_name = "PATH")]
+    #[arg(long, help_heading = "Model", add = FixedOnResume::Path, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
     /// Solutions to find questions for.
@@ -57,7 +57,7 @@ pub struct AugmentConfig {
     #[serde(flatten)]
     pub sampling: SamplingArgs,
     /// Number of answers sampled for each new question, to verify it
-    #[arg(long, add = Fixed::OnceVerified, help_heading = "Sampling", value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = FixedOnResume::OnceVerified, help_heading = "Sampling", value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
     pub verify: usize,
     /// Share of these answers that must equal the solution's answer
     #[arg(long, help_heading = "Sampling", value_name = "SHARE", default_value_t = 0.5, value_parser = crate::cli::args::share::<f64>)]
@@ -72,9 +72,9 @@ pub struct AugmentConfig {
 
 impl Configuration for AugmentConfig {
     /// The backward model is fine-tuned as an SFT is, in two passes.
-    fn defaults(target: Target) -> Self {
+    fn defaults(kind: ModelKind) -> Self {
         let mut config: Self = declared();
-        fine_tuning(&mut config.fit, &mut config.run, target);
+        fine_tuning(&mut config.fit, &mut config.run, kind);
         config.fit.epochs = 2.0;
         config.sampling.samples = 2;
         config
@@ -100,7 +100,8 @@ impl Configuration for AugmentConfig {
 pub fn lock_run(config: &AugmentConfig) -> Result<Option<Lock>> {
     let lock = run::start::lock_run(&config.run)?;
     let has_answers = |dir: &PathBuf| fs::metadata(dir.join(VERIFIED)).is_ok_and(|file| file.len() > 0);
-    let also: &[Fixed] = if config.run.resume.as_ref().is_some_and(has_answers) { &[Fixed::OnceVerified] } else { &[] };
+    let also: &[FixedOnResume] =
+        if config.run.resume.as_ref().is_some_and(has_answers) { &[FixedOnResume::OnceVerified] } else { &[] };
     run::start::check_unchanged(&config.run, config, also)?;
     let inputs = [("extra", &config.data.extra), ("from-samples", &config.sampling.source.from_samples)];
     run::start::check_inputs(&config.run, &inputs.map(|(flag, file)| (flag, file.as_deref())))?;
@@ -149,7 +150,7 @@ pub fn check(config: &AugmentConfig, problems: &Problems) -> Result<()> {
 pub fn dry_run(config: &AugmentConfig, problems: &Problems, device: &Device) -> Result<()> {
     let (samples, _) = config.sampling.planned(problems.train()?, &config.data.answer_format)?;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
-    let work = dry_run::Work {
+    let work = dry_run::TrainingWorkload {
         rows: config.fit.batch_size,
         positions: dry_run::largest_micro_batch(
             &config.init,

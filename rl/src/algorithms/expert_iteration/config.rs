@@ -3,8 +3,8 @@
 use crate::{
     algorithms::sft::{EVAL_EVERY, fine_tuning},
     cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs},
-    cli::defaults::{Configuration, Target, declared},
-    cli::effect::{Fixed, InSummary},
+    cli::defaults::{Configuration, ModelKind, declared},
+    cli::effect::{FixedOnResume, InSummary},
     run,
     run::lock::Lock,
     sampling::deduplicate::Deduplicate,
@@ -56,11 +56,11 @@ pub struct EiConfig {
     #[serde(flatten)]
     pub eval: EvalArgs,
     /// What round 1 samples from: an SFT model (reference solutions are then training data too), or the base model
-    #[arg(long, help_heading = "Model", add = Fixed::Value, value_enum, default_value_t)]
+    #[arg(long, help_heading = "Model", add = FixedOnResume::Value, value_enum, default_value_t)]
     pub start: Start,
     /// Base model that every round is fine-tuned from; required with --init, except with --start base, where it
     /// defaults to --init [default: a base model made for the benchmark and kept under runs/]
-    #[arg(long, help_heading = "Model", add = Fixed::Path, value_name = "PATH")]
+    #[arg(long, help_heading = "Model", add = FixedOnResume::Path, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<PathBuf>,
     /// Maximum number of rounds; fewer if validation accuracy saturates
@@ -128,9 +128,9 @@ pub enum ResetTo {
 
 impl Configuration for EiConfig {
     /// Every round is an SFT.
-    fn defaults(target: Target) -> Self {
+    fn defaults(kind: ModelKind) -> Self {
         let mut config: Self = declared();
-        fine_tuning(&mut config.fit, &mut config.run, target);
+        fine_tuning(&mut config.fit, &mut config.run, kind);
         config.eval.eval_every = EVAL_EVERY;
         config
     }
@@ -187,9 +187,9 @@ pub fn check(config: &EiConfig, problems: &Problems, device: &Device) -> Result<
     if let Some(samples) =
         config.source.check(problems, &config.data.answer_format, Rounds::First, config.run.resume.as_deref())?
     {
-        let is_learnt = |sample: &Sample| sample.correct && sample.finish == Finish::Stop;
+        let is_kept = |sample: &Sample| sample.correct && sample.finish == Finish::Stop;
         ensure!(
-            config.start == Start::Sft || samples.iter().any(is_learnt),
+            config.start == Start::Sft || samples.iter().any(is_kept),
             "none of the samples of --from-samples is correct and complete: there is nothing to train on"
         );
     }
@@ -219,7 +219,7 @@ pub fn dry_run(config: &EiConfig, problems: &Problems, device: &Device) -> Resul
         config.source.planned(problems, config.samples, &config.data.answer_format, Rounds::First)?;
     let problems = problems.len();
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
-    let work = dry_run::Work {
+    let work = dry_run::TrainingWorkload {
         rows: config.fit.batch_size,
         positions,
         extra_models: 1.0,

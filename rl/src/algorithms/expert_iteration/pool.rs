@@ -37,10 +37,10 @@ impl Filter {
         };
         let right: Vec<&Sample> = samples.iter().filter(is_right).collect();
         let Some(reward_model) = &self.reward_model else { return Ok(right) };
-        let mut judged: Vec<Sample> = right.iter().map(|sample| (*sample).clone()).collect();
-        eval::score(reward_model, &mut judged.iter_mut().collect::<Vec<_>>(), &self.sampling)?;
+        let mut scored: Vec<Sample> = right.iter().map(|sample| (*sample).clone()).collect();
+        eval::score(reward_model, &mut scored.iter_mut().collect::<Vec<_>>(), &self.sampling)?;
         let likely = |sample: &Sample| sample.score.is_some_and(|score| score >= self.threshold);
-        Ok(right.into_iter().zip(&judged).filter(|(_, judged)| likely(judged)).map(|(sample, _)| sample).collect())
+        Ok(right.into_iter().zip(&scored).filter(|(_, scored)| likely(scored)).map(|(sample, _)| sample).collect())
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::{
     cli::args::{DataArgs, InitArgs, RunArgs},
-    cli::defaults::{Configuration, Target, declared},
-    cli::effect::{Effect, Fixed},
+    cli::defaults::{Configuration, ModelKind, declared},
+    cli::effect::{FixedOnResume, FlagEffect},
     run,
     run::lock::Lock,
     sampling::deduplicate::Deduplicate,
@@ -51,12 +51,12 @@ pub struct OrmConfig {
     pub sampling: SamplingArgs,
     /// Train only on the first N solutions of each question; all are kept in samples.jsonl, and all solutions of
     /// held-out questions are evaluated [default: all]
-    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Objective", value_name = "N", value_parser = crate::cli::args::positive)]
+    #[arg(long, add = FixedOnResume::OnceLabelled, help_heading = "Objective", value_name = "N", value_parser = crate::cli::args::positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_question: Option<usize>,
     /// When two solutions of a question count as one training example. Among many samples, frequent solutions crowd out
     /// the rare ones that best-of-many selection will meet
-    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Objective", value_enum, default_value = "none")]
+    #[arg(long, add = FixedOnResume::OnceLabelled, help_heading = "Objective", value_enum, default_value = "none")]
     pub deduplicate: Deduplicate,
     /// How a step prefix is labelled
     #[arg(long, help_heading = "Objective", value_enum, default_value_t)]
@@ -66,11 +66,13 @@ pub struct OrmConfig {
     #[serde(flatten)]
     pub prefixes: PrefixArgs,
     /// How completions of a prefix become its label, for --labels steps
-    #[arg(long, help_heading = "Objective", add = Effect::with("labels", &["steps"]), value_enum, default_value_t)]
+    #[arg(long, help_heading = "Objective", add = FlagEffect::with("labels", &["steps"]), value_enum, default_value_t)]
     pub step_label: StepLabel,
-    /// Positions at which the head is trained; reports and rewards always read it at line ends
-    #[arg(long, help_heading = "Objective", alias = "train-after", value_enum, default_value_t)]
-    pub judge_after: TrainAfter,
+    /// Positions of a solution that have a loss of the head; reports and rewards always read it at line ends
+    #[arg(long, help_heading = "Objective", aliases = ["judge-after", "train-after"], value_enum, default_value_t)]
+    // The key is part of the identity of reward models made on demand.
+    #[serde(rename = "judge_after")]
+    pub loss_positions: LossPositions,
     /// Weights of correct and wrong solutions in the loss; balancing spoils calibration
     #[arg(long, help_heading = "Objective", value_enum, default_value_t)]
     pub class_weights: ClassWeights,
@@ -84,7 +86,7 @@ pub struct OrmConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub likelihood_of: Option<PathBuf>,
     /// Share of training questions held out for the report
-    #[arg(long, add = Fixed::OnceLabelled, help_heading = "Evaluation", value_name = "SHARE", default_value_t = 0.1, value_parser = crate::cli::args::part::<f64>)]
+    #[arg(long, add = FixedOnResume::OnceLabelled, help_heading = "Evaluation", value_name = "SHARE", default_value_t = 0.1, value_parser = crate::cli::args::part::<f64>)]
     pub held_out: f64,
     /// Steps between two evaluations on held-out questions
     #[arg(long, help_heading = "Evaluation", value_name = "N", default_value_t = 100, value_parser = crate::cli::args::positive)]
@@ -97,7 +99,7 @@ pub struct OrmConfig {
     #[arg(long, help_heading = "Evaluation", value_name = "N", default_value_t = 0)]
     pub check_labels: usize,
     /// Completions per prefix in the comparison of --check-labels
-    #[arg(long, help_heading = "Evaluation", add = Effect::if_given("check-labels"), value_name = "K", default_value_t = 64, value_parser = crate::cli::args::positive)]
+    #[arg(long, help_heading = "Evaluation", add = FlagEffect::if_given("check-labels"), value_name = "K", default_value_t = 64, value_parser = crate::cli::args::positive)]
     pub check_completions: usize,
 }
 
@@ -122,10 +124,10 @@ impl StepLabel {
     }
 }
 
-/// Positions at which the head is trained.
+/// Positions of a solution that have a loss of the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum TrainAfter {
+pub enum LossPositions {
     /// After each line, as in Havrilla et al.
     #[default]
     Lines,
@@ -147,12 +149,12 @@ pub enum ClassWeights {
 
 impl Configuration for OrmConfig {
     /// Of published models the learning rates, of all weights and of adapters, are those of TRL's examples of reward models.
-    fn defaults(target: Target) -> Self {
+    fn defaults(kind: ModelKind) -> Self {
         let config: Self = declared();
-        let learning_rate = match target {
-            Target::Size(_) => 5e-4,
-            Target::Published { adapters: false } => 1e-5,
-            Target::Published { adapters: true } => 1e-4,
+        let learning_rate = match kind {
+            ModelKind::Size(_) => 5e-4,
+            ModelKind::Published { adapters: false } => 1e-5,
+            ModelKind::Published { adapters: true } => 1e-4,
         };
         Self { fit: FitArgs { learning_rate, batch_size: 32, epochs: 1.0, warm_up: 40, ..config.fit }, ..config }
     }
@@ -216,9 +218,9 @@ pub fn check(config: &OrmConfig, problems: &Problems) -> Result<()> {
 /// An `--init` that cannot be read.
 pub fn dry_run(config: &OrmConfig, problems: &Problems, device: &Device) -> Result<()> {
     let (samples, planned) = config.sampling.planned(problems.train()?, &config.data.answer_format)?;
-    let learnt = (samples as f64 * (1.0 - config.held_out)).round() as usize;
+    let examples = (samples as f64 * (1.0 - config.held_out)).round() as usize;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
-    let work = dry_run::Work {
+    let work = dry_run::TrainingWorkload {
         rows: config.fit.batch_size,
         positions: dry_run::largest_micro_batch(
             &config.init,
@@ -229,7 +231,7 @@ pub fn dry_run(config: &OrmConfig, problems: &Problems, device: &Device) -> Resu
         )?,
         extra_models: if config.likelihood_of.is_some() { 2.0 } else { 1.0 },
         trained: config.lora.parameters(&shape),
-        steps: config.fit.total_steps(learnt),
+        steps: config.fit.total_steps(examples),
         sampled: config.sampling.source.sampled(samples),
         new_tokens: config.data.max_new_tokens(),
         samples,
@@ -241,6 +243,23 @@ pub fn dry_run(config: &OrmConfig, problems: &Problems, device: &Device) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::config_file;
+
+    #[test]
+    fn loss_positions_are_read_from_the_key_that_a_run_writes_and_from_each_name_of_the_flag() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            let file = folder.path().join("config.toml");
+            std::fs::write(&file, text).unwrap();
+            config_file::read::<OrmConfig>(&file).unwrap().loss_positions
+        };
+        let tokens = OrmConfig { loss_positions: LossPositions::Tokens, ..declared() };
+        assert_eq!(read(&toml::to_string(&tokens).unwrap()), LossPositions::Tokens);
+        for key in ["loss_positions", "judge_after", "train_after"] {
+            assert_eq!(read(&format!("{key} = \"tokens\"")), LossPositions::Tokens, "{key}");
+        }
+        assert_eq!(read(""), LossPositions::Lines);
+    }
 
     #[test]
     fn a_step_label_is_1_if_any_completion_is_right_or_it_is_the_share_of_right_ones() {

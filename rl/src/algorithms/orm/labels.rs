@@ -19,7 +19,7 @@ pub struct LabelledSolution {
     /// Weights in the loss, one per prefix.
     pub weights: Vec<f32>,
     /// Weight of the language-modelling loss of this solution.
-    pub written: f32,
+    pub language_modelling: f32,
 }
 
 impl Row for LabelledSolution {

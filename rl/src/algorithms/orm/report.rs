@@ -28,7 +28,7 @@ impl<'a> HeldOut<'a> {
     ///
     /// # Errors
     /// No sample at all; a chat style without a template.
-    pub fn of(samples: &[&'a Sample], policy: &Policy, style: PromptStyle) -> Result<Self> {
+    pub fn from_samples(samples: &[&'a Sample], policy: &Policy, style: PromptStyle) -> Result<Self> {
         let context = policy.model.config.max_position_embeddings;
         let prompting = Prompting::bare(style);
         let mut kept = Vec::with_capacity(samples.len());
@@ -58,9 +58,9 @@ impl<'a> HeldOut<'a> {
             let of = self.samples.iter().zip(&is_first).filter(|(_, is_first)| **is_first == first);
             of.map(|(sample, _)| sample.clone()).collect()
         };
-        let (looked_at, told_of) = (part(true), part(false));
-        let looked_at = if looked_at.is_empty() { told_of.clone() } else { looked_at };
-        (Self { samples: looked_at }, Self { samples: told_of })
+        let (first, rest) = (part(true), part(false));
+        let first = if first.is_empty() { rest.clone() } else { first };
+        (Self { samples: first }, Self { samples: rest })
     }
 
     /// The scored position and the outcome of each.
@@ -73,11 +73,11 @@ impl<'a> HeldOut<'a> {
     /// The report of a reward model on these samples.
     pub fn report(&self, model: &RewardModel, at_once: usize, threads: usize) -> OrmReport {
         let rows: Vec<Example> = self.samples.iter().map(|(_, prefixed)| prefixed.example.clone()).collect();
-        let judged = model.probabilities(&rows, at_once, threads);
+        let predicted = model.probabilities(&rows, at_once, threads);
         let (mut finished, mut all) = (Vec::new(), Vec::new());
         let mut by_lines: BTreeMap<usize, Vec<Prediction>> = BTreeMap::new();
         let mut by_question: BTreeMap<&str, Vec<Prediction>> = BTreeMap::new();
-        for ((sample, prefixed), probabilities) in self.samples.iter().zip(&judged) {
+        for ((sample, prefixed), probabilities) in self.samples.iter().zip(&predicted) {
             let prediction = |end: usize| Prediction {
                 probability: f64::from(probabilities[end - prefixed.example.prompt_len]),
                 is_true: sample.correct,

@@ -27,12 +27,12 @@ pub(super) fn check_divergence(k3: f64, untrained: bool, short_products: bool) -
 /// With low-precision products, their root mean square distance from 1 is checked: in bf16 the rounding of thirty
 /// blocks moves some tokens by 0.15, and all by 0.04 (SmolLM2-135M, SVAMP, temperature 1), because rounding depends on
 /// the other rows of a batch. Misaligned rows are off by far more.
-pub(super) fn check_first_ratio(seen: &UpdateStats, short_products: bool) -> Result<()> {
+pub(super) fn check_first_ratio(update: &UpdateStats, short_products: bool) -> Result<()> {
     let (distance, tolerance) = if short_products {
         // k3 is half of the square, near 1.
-        ((2.0 * seen.old_kl).sqrt() as f32, RATIO_TOLERANCE_SHORT)
+        ((2.0 * update.old_kl).sqrt() as f32, RATIO_TOLERANCE_SHORT)
     } else {
-        ((seen.max_ratio - 1.0).max(1.0 - seen.min_ratio), RATIO_TOLERANCE)
+        ((update.max_ratio - 1.0).max(1.0 - update.min_ratio), RATIO_TOLERANCE)
     };
     // Values that are not finite are handled by the next check.
     ensure!(

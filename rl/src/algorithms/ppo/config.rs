@@ -2,8 +2,8 @@
 
 use crate::{
     cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs},
-    cli::defaults::{Configuration, Target, declared},
-    cli::effect::{Effect, Fixed, InSummary},
+    cli::defaults::{Configuration, ModelKind, declared},
+    cli::effect::{FixedOnResume, FlagEffect, InSummary},
     objective::advantage::AdvantageKind,
     objective::reward::{OrmScore, RewardArgs, RewardKind},
     run,
@@ -22,7 +22,7 @@ use serde::Serialize;
 use std::path::Path;
 
 /// Flags of the critic, or of what only a critic makes of rewards.
-const CRITIC_ONLY: Effect = Effect::with("advantage", &["gae"]);
+const CRITIC_ONLY: FlagEffect = FlagEffect::with("advantage", &["gae"]);
 
 /// Improve a policy by PPO with rewards for right answers
 #[derive(Args, Clone, Debug, Serialize)]
@@ -79,7 +79,7 @@ pub struct PpoConfig {
     #[serde(flatten)]
     pub curriculum: CurriculumArgs,
     /// How advantages are estimated: with a critic, or relative to the other samples of the question
-    #[arg(long, help_heading = "Objective", add = Fixed::Value, value_enum, default_value_t)]
+    #[arg(long, help_heading = "Objective", add = FixedOnResume::Value, value_enum, default_value_t)]
     pub advantage: AdvantageKind,
     /// Passes (epochs) over the samples of a step
     #[arg(long, help_heading = "Optimisation", value_name = "N", default_value_t = 2, value_parser = crate::cli::args::positive)]
@@ -106,11 +106,11 @@ pub struct PpoConfig {
     #[arg(long, add = InSummary, help_heading = "Objective", default_value_t = 0.05, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub kl_coefficient: f64,
     /// Adapt β so that the KL divergence of a completion approaches this many nats [default: β is constant]
-    #[arg(long, add = InSummary, help_heading = "Objective", add = Effect::if_given("kl-coefficient"), value_name = "NATS", value_parser = crate::cli::args::above_0::<f64>)]
+    #[arg(long, add = InSummary, help_heading = "Objective", add = FlagEffect::if_given("kl-coefficient"), value_name = "NATS", value_parser = crate::cli::args::above_0::<f64>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kl_target: Option<f64>,
     /// Number of samples over which β changes by at most 22 %; at least the samples of a step
-    #[arg(long, help_heading = "Objective", add = Effect::if_given("kl-target"), value_name = "N", default_value_t = 10_000, value_parser = crate::cli::args::positive)]
+    #[arg(long, help_heading = "Objective", add = FlagEffect::if_given("kl-target"), value_name = "N", default_value_t = 10_000, value_parser = crate::cli::args::positive)]
     pub kl_horizon: usize,
     /// ε: clip range of the probability ratio
     #[arg(long, help_heading = "Objective", default_value_t = 0.2, value_parser = crate::cli::args::at_least_0::<f64>)]
@@ -131,7 +131,7 @@ pub struct PpoConfig {
     #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 1.0, value_parser = crate::cli::args::share::<f32>)]
     pub lambda: f32,
     /// Number of top blocks of which the critic has its own copy
-    #[arg(long, help_heading = "Model", add = Fixed::Value, add = CRITIC_ONLY, value_name = "N", default_value_t = 1)]
+    #[arg(long, help_heading = "Model", add = FixedOnResume::Value, add = CRITIC_ONLY, value_name = "N", default_value_t = 1)]
     pub value_layers: usize,
     /// Let the critic's gradient flow into the shared trunk
     #[arg(long, help_heading = "Model", add = CRITIC_ONLY)]
@@ -164,12 +164,12 @@ impl Configuration for PpoConfig {
     /// Of published models the policy's learning rate is that of Havrilla et al. (2024), for adapters ten times as much (Schulman et al.
     /// 2025, LoRA Without Regret), and the critic's, which has no adapters, that of the GSM8K example of verl (Sheng et al. 2024, arXiv
     /// 2409.19256).
-    fn defaults(target: Target) -> Self {
+    fn defaults(kind: ModelKind) -> Self {
         let config: Self = declared();
-        let (learning_rate, value_learning_rate) = match target {
-            Target::Size(_) => (config.learning_rate, config.value_learning_rate),
-            Target::Published { adapters: false } => (1e-6, 1e-5),
-            Target::Published { adapters: true } => (1e-5, 1e-5),
+        let (learning_rate, value_learning_rate) = match kind {
+            ModelKind::Size(_) => (config.learning_rate, config.value_learning_rate),
+            ModelKind::Published { adapters: false } => (1e-6, 1e-5),
+            ModelKind::Published { adapters: true } => (1e-5, 1e-5),
         };
         Self { learning_rate, value_learning_rate, ..config }
     }
@@ -196,7 +196,7 @@ pub fn dry_run(config: &PpoConfig, device: &Device) -> Result<()> {
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     // Adapters are added to what is the reference.
     let reference = if config.lora.lora_rank.is_some() { 0.0 } else { 1.0 };
-    let work = dry_run::Work {
+    let work = dry_run::TrainingWorkload {
         rows: config.mini_batch,
         positions: config.run.compute.micro_batch.min(config.mini_batch) * 2 * config.data.max_new_tokens(),
         // With the critic's blocks, their gradients and moments.

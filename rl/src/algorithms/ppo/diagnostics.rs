@@ -46,7 +46,7 @@ impl RolloutStats {
         let rewards: f64 = rollouts.iter().flat_map(|r| &r.sampled.rewards).map(|&x| f64::from(x)).sum();
         let accuracy = share(&|r| r.sampled.sample.correct);
         let scores: Vec<f64> = rollouts.iter().filter_map(|r| r.sampled.reward_model_score).map(f64::from).collect();
-        let (k1, k3) = kl(rollouts);
+        let KlEstimates { k1, k3 } = KlEstimates::of(rollouts);
         Self {
             reward: rewards / samples,
             answer_reward: f64::from(answer_weight) * accuracy,
@@ -86,24 +86,33 @@ impl RolloutStats {
     }
 }
 
-/// Two estimates of KL(π || π_ref) per token, from samples of π (Schulman 2020, "Approximating KL divergence"): the mean
-/// of -log ρ, and of ρ - 1 - log ρ, which is never negative, with ρ = π_ref / π.
-pub fn kl(rollouts: &[Rollout]) -> (f64, f64) {
-    let log_ratio = |r: &Rollout| -> Vec<f64> {
-        r.ref_log_probs.iter().zip(&r.log_probs).map(|(reference, policy)| f64::from(reference - policy)).collect()
-    };
-    let all: Vec<f64> = rollouts.iter().flat_map(log_ratio).collect();
-    let count = all.len().max(1) as f64;
-    // Subtracted from 0, so that a divergence of 0 is written as 0 instead of -0.
-    let k1 = (0.0 - all.iter().sum::<f64>()) / count;
-    let k3 = all.iter().map(|x| x.exp_m1() - x).sum::<f64>() / count;
-    (k1, k3)
+/// Two estimates of KL(π || π_ref) per token, in nats, from samples of π (Schulman 2020, "Approximating KL divergence"); ρ = π_ref / π.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KlEstimates {
+    /// The mean of -log ρ.
+    pub k1: f64,
+    /// The mean of ρ - 1 - log ρ, which is never negative.
+    pub k3: f64,
+}
+
+impl KlEstimates {
+    /// Over all response tokens of rollouts.
+    pub fn of(rollouts: &[Rollout]) -> Self {
+        let log_ratio = |r: &Rollout| -> Vec<f64> {
+            r.ref_log_probs.iter().zip(&r.log_probs).map(|(reference, policy)| f64::from(reference - policy)).collect()
+        };
+        let all: Vec<f64> = rollouts.iter().flat_map(log_ratio).collect();
+        let count = all.len().max(1) as f64;
+        // Subtracted from 0, so that a divergence of 0 is written as 0 instead of -0.
+        let k1 = (0.0 - all.iter().sum::<f64>()) / count;
+        let k3 = all.iter().map(|x| x.exp_m1() - x).sum::<f64>() / count;
+        Self { k1, k3 }
+    }
 }
 
 /// Mean over completions of the summed log-ratio to the reference, in nats.
 pub fn kl_per_completion(rollouts: &[Rollout]) -> f64 {
-    let (k1, _) = kl(rollouts);
-    k1 * response_tokens(rollouts) as f64 / rollouts.len().max(1) as f64
+    KlEstimates::of(rollouts).k1 * response_tokens(rollouts) as f64 / rollouts.len().max(1) as f64
 }
 
 /// 1 - Var(R - V) / Var(R): the share of the returns' variance that the critic predicts.
@@ -284,15 +293,16 @@ mod tests {
 
     #[test]
     fn the_divergence_is_a_mean_over_tokens_and_never_negative_as_k3() {
-        let (k1, k3) = kl(&rollouts());
+        let KlEstimates { k1, k3 } = KlEstimates::of(&rollouts());
         assert_close(k1, (0.5 - 1.0) / 4.0);
         assert_close(k3, ((-0.5f64).exp() - 1.0 + 0.5 + 1.0f64.exp() - 1.0 - 1.0) / 4.0);
         assert_close(kl_per_completion(&rollouts()), (0.5 - 1.0) / 2.0);
         for difference in [-30.0, -1.0, -1e-4, 0.0, 1e-4, 1.0, 5.0] {
-            let (_, k3) = kl(&[rollout(&[-1.0 + difference], &[-1.0], &[0.0], 0.0, None)]);
+            let KlEstimates { k3, .. } = KlEstimates::of(&[rollout(&[-1.0 + difference], &[-1.0], &[0.0], 0.0, None)]);
             assert!(k3 >= 0.0, "{difference}: {k3}");
         }
-        assert_eq!(kl(&[rollout(&[-1.0], &[-1.0], &[0.0], 0.0, None)]), (0.0, 0.0));
+        let same = rollout(&[-1.0], &[-1.0], &[0.0], 0.0, None);
+        assert_eq!(KlEstimates::of(&[same]), KlEstimates { k1: 0.0, k3: 0.0 });
     }
 
     #[test]

@@ -77,46 +77,14 @@ pub(super) fn start(
     // Adam's epsilon is larger than for supervised work, as in every PPO that works on language models.
     let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);
     let adapters = config.lora.on(init);
-    let detach = !config.value_shares_trunk;
-    let fresh = PpoNumbers { step: 0, samples: 0, beta: config.kl_coefficient, best: None };
-    let (trained, value, curriculum, numbers) = match &config.run.resume {
-        Some(dir) => {
-            let (policy, value, curriculum, state) = run::start::resumed(&config.run, dir, |folder| {
-                let (state, mut policy) = (read_state::<PpoNumbers>(folder)?, Policy::load(folder, device)?);
-                if let Some(adapters) = &adapters {
-                    policy.model = adapters.load(folder, device)?;
-                }
-                let path = folder.join("trainer/value.safetensors");
-                let layers = config.critic_layers();
-                let value = load_value_branch(&path, &policy.model.config, layers, detach, device)?;
-                let path = folder.join(CURRICULUM);
-                let text = data::read_text(&path)?;
-                let curriculum: Curriculum =
-                    serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
-                Ok((policy, value, curriculum, state))
-            })?;
-            check_compatible(&initial, &policy)?;
-            run::start::check_initial_report(&config.run, &config.eval, "ppo", &config, None)?;
-            optimizer.load_tensors(state.optimizer, device)?;
-            let mut numbers = state.numbers;
-            if config.kl_target.is_none() {
-                numbers.beta = config.kl_coefficient;
-            }
-            (policy, value, curriculum, numbers)
-        }
-        None => {
-            let value = ValueBranch::of(&initial.model, config.critic_layers(), detach);
-            let mut policy = initial.clone();
-            if let Some(adapters) = &adapters {
-                policy.model = adapters.new_on(policy.model, config.run.seed);
-            }
-            (policy, value, Curriculum::new(), fresh)
-        }
+    let Trained { policy: trained, value, curriculum, numbers } = match &config.run.resume {
+        Some(dir) => resumed(&config, dir, &initial, adapters.as_ref(), &mut optimizer, device)?,
+        None => new(&config, &initial, adapters.as_ref()),
     };
     let prompting = config.data.prompting(config.shots)?;
     let evaluated = [problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
     check_prompts(&initial, &[&[problems.train()?], evaluated.as_slice()].concat(), &prompting)?;
-    let run = run::start::open(&config.run, "ppo", config.data.benchmark, &config, numbers.step)?;
+    let run = run::start::create_or_resume(&config.run, "ppo", config.data.benchmark, &config, numbers.step)?;
     let compute = &config.run.compute;
     let sampling = compute.sampling(&config.data, prompting, config.samples, config.temperature, device);
     let rollout = RolloutConfig { sampling, reward: config.reward.clone(), reward_model, seed: config.run.seed };
@@ -132,4 +100,56 @@ pub(super) fn start(
         failures: 0,
     };
     Ok(Start { config, trainer, run, initial, numbers })
+}
+
+/// What a run trains, and where it stands.
+struct Trained {
+    policy: Policy,
+    value: ValueBranch,
+    curriculum: Curriculum,
+    numbers: PpoNumbers,
+}
+
+/// Before the first step: a critic on the initial policy, and new adapters if the flags ask for them.
+fn new(config: &PpoConfig, initial: &Policy, adapters: Option<&Adapters>) -> Trained {
+    let value = ValueBranch::of(&initial.model, config.critic_layers(), !config.value_shares_trunk);
+    let mut policy = initial.clone();
+    if let Some(adapters) = adapters {
+        policy.model = adapters.new_on(policy.model, config.run.seed);
+    }
+    let numbers = PpoNumbers { step: 0, samples: 0, beta: config.kl_coefficient, best: None };
+    Trained { policy, value, curriculum: Curriculum::new(), numbers }
+}
+
+/// From the checkpoint that a run resumes from; with the state of the optimiser.
+fn resumed(
+    config: &PpoConfig,
+    dir: &Path,
+    initial: &Policy,
+    adapters: Option<&Adapters>,
+    optimizer: &mut Adam,
+    device: &Device,
+) -> Result<Trained> {
+    let (policy, value, curriculum, state) = run::start::read_checkpoint(&config.run, dir, |folder| {
+        let (state, mut policy) = (read_state::<PpoNumbers>(folder)?, Policy::load(folder, device)?);
+        if let Some(adapters) = adapters {
+            policy.model = adapters.load(folder, device)?;
+        }
+        let path = folder.join("trainer/value.safetensors");
+        let (layers, detach) = (config.critic_layers(), !config.value_shares_trunk);
+        let value = load_value_branch(&path, &policy.model.config, layers, detach, device)?;
+        let path = folder.join(CURRICULUM);
+        let text = data::read_text(&path)?;
+        let curriculum: Curriculum =
+            serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
+        Ok((policy, value, curriculum, state))
+    })?;
+    check_compatible(initial, &policy)?;
+    run::start::check_initial_report(&config.run, &config.eval, "ppo", config, None)?;
+    optimizer.load_tensors(state.optimizer, device)?;
+    let mut numbers = state.numbers;
+    if config.kl_target.is_none() {
+        numbers.beta = config.kl_coefficient;
+    }
+    Ok(Trained { policy, value, curriculum, numbers })
 }

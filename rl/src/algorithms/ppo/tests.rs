@@ -152,7 +152,7 @@ fn two_updates_that_are_not_finite_are_skipped_and_a_finite_one_resets_the_count
     let broken: Vec<Vec<f32>> = advantages.iter().map(|row| vec![f32::NAN; row.len()]).collect();
     let of = |advantages: &[Vec<f32>], trainer: &mut Trainer| {
         let sample = [UpdateRow { rollout: &begun.rollouts[0], advantages: &advantages[0], returns: &returns[0] }];
-        trainer.mini_batch(&sample, &rates, &begun.config).is_finite()
+        trainer.update_on_mini_batch(&sample, &rates, &begun.config).is_finite()
     };
     let before = weights(&begun.trainer);
     assert!(!of(&broken, &mut begun.trainer) && weights(&begun.trainer) == before);
@@ -166,7 +166,7 @@ fn two_updates_that_are_not_finite_are_skipped_and_a_finite_one_resets_the_count
 
 #[test]
 fn rounding_of_low_precision_products_passes_and_misaligned_rows_do_not() {
-    let seen = |log_ratios: &[f32]| {
+    let stats = |log_ratios: &[f32]| {
         let k3 = |x: f32| f64::from(x).exp_m1() - f64::from(x);
         let ratios = log_ratios.iter().map(|x| x.exp());
         UpdateStats {
@@ -176,11 +176,11 @@ fn rounding_of_low_precision_products_passes_and_misaligned_rows_do_not() {
             ..UpdateStats::default()
         }
     };
-    let rounded = seen(&[0.14, -0.03, 0.01, 0.02, -0.05, 0.0]);
+    let rounded = stats(&[0.14, -0.03, 0.01, 0.02, -0.05, 0.0]);
     assert!(check_first_ratio(&rounded, true).is_ok());
     assert!(check_first_ratio(&rounded, false).is_err());
-    assert!(check_first_ratio(&seen(&[5e-5, -5e-5]), false).is_ok());
+    assert!(check_first_ratio(&stats(&[5e-5, -5e-5]), false).is_ok());
     for short in [true, false] {
-        assert!(check_first_ratio(&seen(&[0.4, -0.2, 0.1, 0.0]), short).is_err());
+        assert!(check_first_ratio(&stats(&[0.4, -0.2, 0.1, 0.0]), short).is_err());
     }
 }

@@ -84,14 +84,17 @@ impl Measure {
                 return test.copied().ok_or_else(|| lacks(&metric.to_string()));
             }
             Self::Fall => {
-                let [best, last] = run.best_and_last(VALIDATION).ok_or_else(|| lacks("look"))?;
+                let [best, last] = run.best_and_last(VALIDATION).ok_or_else(|| lacks("evaluation"))?;
                 return Ok(of_evaluations(run, &[(1.0, best), (-1.0, last)]));
             }
             Self::Samples => settled(study, name, seed)?[1].log10(),
             Self::KnownSamples => {
                 let [round, samples, _] = settled(study, name, seed)?;
                 if run.command == "ei" && round <= 1.0 {
-                    return Err(format!("`{name}` needed {samples:.0} at most, its first look, seed {}", seed.seed));
+                    return Err(format!(
+                        "`{name}` needed {samples:.0} at most, its first evaluation, seed {}",
+                        seed.seed
+                    ));
                 }
                 samples.log10()
             }
@@ -101,7 +104,7 @@ impl Measure {
                 let plain = evaluations(self::run(ppo, seed)?);
                 let [_, until, _] = plain[converged(study, ppo, seed)?];
                 let early: Vec<f64> = evaluations(run).iter().filter(|at| at[1] <= until).map(|at| at[2]).collect();
-                let early = mean(&early).ok_or_else(|| lacks(&format!("look until `{ppo}` has converged")))?;
+                let early = mean(&early).ok_or_else(|| lacks(&format!("evaluation until `{ppo}` has converged")))?;
                 return Ok(of_evaluations(run, &[(1.0, early)]));
             }
             Self::AfterTwoRounds => {
@@ -133,7 +136,7 @@ fn converged(study: &Study, name: &str, seed: &SeedRuns) -> Result<usize, String
     let start = start(study, name, seed)?;
     let best = evaluations.iter().map(|at| at[2]).fold(f64::NEG_INFINITY, f64::max);
     if best <= start {
-        return Err(format!("no look of `{name}` is above its start, seed {}", seed.seed));
+        return Err(format!("no evaluation of `{name}` is above its start, seed {}", seed.seed));
     }
     let enough = start + CONVERGED * (best - start);
     Ok(evaluations.iter().position(|at| at[2] >= enough).unwrap_or(0))
@@ -158,7 +161,7 @@ fn start(study: &Study, name: &str, seed: &SeedRuns) -> Result<f64, String> {
         return Measure::Test(metric).of(study, base, seed).map(|estimate| estimate.value);
     }
     let best_and_last = run(sft, seed)?.best_and_last(VALIDATION);
-    best_and_last.map(|[best, _]| best).ok_or_else(|| format!("`{sft}` has no look"))
+    best_and_last.map(|[best, _]| best).ok_or_else(|| format!("`{sft}` has no evaluation"))
 }
 
 /// The best evaluation after the second round, and the best until then. `None` where there is no later one although the last was the

@@ -64,8 +64,8 @@ fn how() -> String {
         "\
     Every verdict is computed. Two runs are compared seed by seed and question by question: the mean of the differences, ± half of a \
     95 % interval of what seeds leave open (Student's t) and what questions do, each counted once. (Where a run does not tell what each \
-    question scored, as at looks at validation, the intervals are added as if the questions had been different ones, which is too \
-    wide.) One seed cannot tell, and neither can seeds that all come to the same. A run is its checkpoint that was best on validation; \
+    question scored, as at evaluations on validation problems, the intervals are added as if the questions had been different ones, \
+    which is too wide.) One seed cannot tell, and neither can seeds that all come to the same. A run is its checkpoint that was best on validation; \
     passes of SFT are compared by their last. Where one of several runs is taken because of what it scored, the verdict that this \
     favours asks for an interval that allows for all of them (Bonferroni).\n\n\
     - **Better**: the interval lies above 0; otherwise refuted where all of it is below {smallest} points (of solutions, rounds \
@@ -73,9 +73,9 @@ fn how() -> String {
     - **No gain**: it lies below {close} points, and not all of it above 0; refuted where all of it is above 0. A gain of less than \
     {close} points can hide in that: to exclude {smallest} takes several times as many questions and seeds.\n\
     - **Close**: it lies within {close} points on both sides; refuted where all of it is outside.\n\
-    - **Converged**: at the first look at validation with {converged} % of the gain of the best look over the start. If that is the \
-    last look, the run was still rising, and cannot tell. The start is the best look of SFT; of a base, which has no look, what it scores \
-    on test problems after its solved problems, and a run that never looks better than that cannot tell either.\n\n\
+    - **Converged**: at the first evaluation on validation problems with {converged} % of the gain of the best evaluation over the \
+    start. If that is the last evaluation, the run was still rising, and cannot tell. The start is the best evaluation of SFT; of a base, which has none, its score \
+    on test problems after its solved problems, and a run that never scores better than that cannot tell either.\n\n\
     A claim holds if all its parts do at all sizes where their runs are, and does not hold if one of them does not: in brackets, how many \
     parts hold, are refuted, and cannot tell (two that are joined by *or* are one). Nothing is corrected \
     for their number, and of many parts one may be refuted by chance: of those that are true but only just, about one in forty. *In part*: some of its runs were not made at that size."
@@ -200,7 +200,7 @@ fn section(found: &Found<'_>, markdown: &mut String) -> Result<()> {
         names.extend(new);
     }
     if found.lacks_a_size() {
-        writeln!(markdown, "\nWith one size, what it says of a larger one cannot be told.")?;
+        writeln!(markdown, "\nWith one size, what it says of a larger one cannot be decided.")?;
     }
     for (models, names) in left_out {
         writeln!(markdown, "\nNot run on {}, and not counted: `{}`.", named(models), names.join("`, `"))?;

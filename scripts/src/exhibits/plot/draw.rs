@@ -127,7 +127,7 @@ fn draw_panel(figure: &Figure, panel: &Panel, area: &DrawingArea<SVGBackend<'_>,
 }
 
 /// The outline of the intervals: the upper ends forwards, the lower ends backwards. Points without one are left out, as a band
-/// that closes at them would make them look certain.
+/// that closes at them would make them seem certain.
 fn band(points: &[(f64, Cell)]) -> Vec<(f64, f64)> {
     let known = || points.iter().filter(|(_, cell)| has_interval(cell));
     let upper = known().map(|(x, cell)| (*x, cell.mean + cell.half_width));

@@ -58,7 +58,7 @@ impl Figure {
                 writeln!(text, "| {x:.0} | {} |", cells.join(" | "))?;
             }
         }
-        writeln!(text, "\n{} In brackets: seeds. —: not looked at there.", self.note)?;
+        writeln!(text, "\n{} In brackets: seeds. —: not evaluated there.", self.note)?;
         for sentence in missing {
             writeln!(text, "\n{sentence}")?;
         }
