@@ -1,6 +1,7 @@
 //! A set of problems: built in, or described by a file. The built-in ones are files of the same form, in `data/benchmarks/`. Independent of
 //! tokens and models.
 
+mod flags;
 mod held_out;
 mod problems;
 mod rows;
@@ -19,6 +20,7 @@ use crate::prompt_format::{Examples, PromptFormat};
 use crate::prompt_style::PromptStyle;
 use crate::text::read_text;
 use crate::{DataOptions, Problem, Split};
+pub use flags::BenchmarkArgs;
 use spec::{AnswerSpec, DataSpec, FieldText, Fields, Files, PromptSpec, Reader, Spec};
 
 /// The built-in benchmarks: name and description.
@@ -143,14 +145,19 @@ impl Benchmark {
         self.spec.data.reader == Reader::Synthetic
     }
 
+    /// Whether it is made of files without a description.
+    pub fn is_of_files(&self) -> bool {
+        self.argument.is_empty()
+    }
+
     /// Whether its description is part of the program.
     pub fn is_built_in(&self) -> bool {
         self.folder.is_none()
     }
 
-    /// The text of its description.
-    pub fn description(&self) -> &str {
-        &self.text
+    /// The text of its description, or of the flags that stand for one; `None` of a built-in benchmark.
+    pub fn description(&self) -> Option<&str> {
+        (!self.is_built_in()).then_some(&self.text)
     }
 
     /// What its answers are.

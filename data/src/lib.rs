@@ -25,15 +25,15 @@ pub mod text;
 pub mod tokenizer;
 
 pub use answer::{Answer, AnswerFormat, AnswerKind, AsWritten, Ending, own_part};
-pub use benchmark::{Benchmark, PlainFiles};
+pub use benchmark::{Benchmark, BenchmarkArgs, PlainFiles};
 pub use dense::ReferenceSteps;
 pub use extra::read_problems;
 pub use goal::{Conditioning, Goal};
 pub use labelled::encode_with_goals;
 pub use problem::{DataOptions, Problem, Split, SvampSolutions, gold_answer};
 pub use prompt::{
-    Example, NEXT_QUESTIONS, PromptFormat, PromptStyle, Prompting, SHOT_END, completion_text, encode_prefix,
-    encode_example, encode_prompt, encode_reversed, encode_reversed_prompt, encode_written, question_prompt,
+    Example, NEXT_QUESTIONS, PromptFormat, PromptStyle, Prompting, SHOT_END, completion_text, encode_example,
+    encode_prefix, encode_prompt, encode_reversed, encode_reversed_prompt, encode_written, question_prompt,
 };
 pub use steps::{Step, calculation_trace, calculations_hold, prefix_ends, reference_results, steps};
 pub use text::{read_text, read_text_if_there};

@@ -126,12 +126,7 @@ pub fn encode_reversed(tokenizer: &Tokenizer, problem: &Problem) -> Example {
 ///
 /// # Errors
 /// A template that cannot be rendered.
-pub fn encode_prefix(
-    tokenizer: &Tokenizer,
-    format: &PromptFormat,
-    question: &str,
-    prefix: &str,
-) -> Result<Vec<u32>> {
+pub fn encode_prefix(tokenizer: &Tokenizer, format: &PromptFormat, question: &str, prefix: &str) -> Result<Vec<u32>> {
     Ok(if prefix.is_empty() { Vec::new() } else { tokenizer.encode(&format.solution(question, prefix)?) })
 }
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
-use data::{AnswerFormat, Benchmark, DataOptions, Goal, PromptStyle, Prompting, Split};
+use data::{AnswerFormat, Benchmark, BenchmarkArgs, DataOptions, Goal, PromptStyle, Prompting, Split};
 use eval::{
     About, CompareArgs, Diversity, Policy, RewardModel, Sample, SampleConfig, ScoreArgs, check_outputs, check_samples,
     compare, data_inputs, diversity_table, evaluate, evaluate_saved, read_samples, resolve_checkpoint, score, table,
@@ -56,15 +56,11 @@ struct RunArgs {
     /// Checkpoint, run directory (its best checkpoint), Hugging Face folder, GGUF file or hf:OWNER/NAME
     #[arg(long, value_name = "PATH")]
     checkpoint: PathBuf,
-    /// Benchmark: a set of problems
-    #[arg(long, value_enum, default_value_t)]
-    benchmark: Benchmark,
+    #[command(flatten)]
+    data: BenchmarkArgs,
     /// Split of the benchmark
     #[arg(long, value_enum, default_value_t = Split::Test)]
     split: Split,
-    /// Folder that holds gsm8k/ and svamp/ as published
-    #[arg(long, value_name = "DIR", env = "RL_DATA_DIR")]
-    data_dir: Option<PathBuf>,
     /// Reward model (a run of `rl orm`) that scores the samples: adds rerank@K
     #[arg(long, value_name = "PATH")]
     orm: Option<PathBuf>,
@@ -77,17 +73,16 @@ struct RunArgs {
     /// Sampling temperature; maj@1 always uses a greedy sample, and --samples 1 draws no other
     #[arg(long, default_value_t = 0.7, value_parser = temperature)]
     temperature: f64,
-    /// Maximum number of tokens per completion
-    #[arg(long, value_name = "N", default_value = "256")]
-    max_new_tokens: NonZeroUsize,
+    /// Maximum number of tokens per completion [default: the benchmark's own, or 256]
+    #[arg(long, value_name = "N")]
+    max_new_tokens: Option<NonZeroUsize>,
     /// Format of the prompt
     #[arg(long, value_enum, default_value_t)]
     prompt_style: PromptStyle,
     /// How an answer is read from a completion: auto, gsm8k (the line with ####), boxed, last-number, regex:PATTERN
-    /// [default: gsm8k, for --prompt-style chat auto]
-    #[arg(long, value_name = "FORMAT", default_value = "gsm8k", default_value_if("prompt_style", "chat", "auto"))]
-    #[arg(hide_default_value = true)]
-    answer_format: AnswerFormat,
+    /// [default: the benchmark's own, or gsm8k, for --prompt-style chat auto]
+    #[arg(long, value_name = "FORMAT")]
+    answer_format: Option<AnswerFormat>,
     /// Solved problems shown before each question, from the end of the validation split
     #[arg(long, value_name = "N", default_value_t = 0)]
     shots: usize,
@@ -137,7 +132,7 @@ fn main() -> ExitCode {
     model::keep_pages();
     log_to_stderr();
     let outcome = match Cli::parse().command {
-        Command::Run(args) => run(&args),
+        Command::Run(args) => run(args),
         Command::Score(args) => score::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Diversity(args) => diversity(&args),
@@ -148,23 +143,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &RunArgs) -> Result<()> {
+fn run(mut args: RunArgs) -> Result<()> {
+    args.data.resolve()?;
+    let args = &args;
     check_files(args)?;
+    let benchmark = &args.data.benchmark;
+    let format = args.answer_format.clone().unwrap_or_else(|| benchmark.answer_format(args.prompt_style));
     let device = model::choose_device(args.device, args.dtype)?;
     let source = match &args.from_samples {
         Some(file) => Source::File(file),
         None => Source::Policy(Box::new(Policy::load(&args.checkpoint, &device)?)),
     };
     let reward_model = args.orm.as_deref().map(|path| RewardModel::load(path, &device)).transpose()?;
-    let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };
-    let mut problems = data::load(args.benchmark, args.split, &options)?;
+    let options = DataOptions { data_dir: args.data.data_dir.clone(), ..DataOptions::default() };
+    let mut problems = benchmark.load(args.split, &options)?;
     problems.truncate(args.limit.map_or(usize::MAX, usize::from));
-    let shots = data::shots(args.benchmark, args.shots, &options)?;
+    let shots = benchmark.shots(args.shots, &options)?;
     check_samples(problems.len(), args.samples.into())?;
     let about = About {
-        benchmark: args.benchmark,
+        benchmark: benchmark.to_string(),
         split: args.split,
-        answer_format: args.answer_format.clone(),
+        answer_format: format.clone(),
         temperature: Some(args.temperature),
         checkpoint: Some(args.checkpoint.display().to_string()),
         truncated: None,
@@ -173,11 +172,11 @@ fn run(args: &RunArgs) -> Result<()> {
     let config = SampleConfig {
         samples: args.samples.into(),
         temperature: args.temperature,
-        max_new_tokens: args.max_new_tokens.into(),
+        max_new_tokens: args.max_new_tokens.map_or_else(|| max_new_tokens(benchmark), usize::from),
         rows: args.rollout_batch.into(),
         threads: model::streams(args.threads.map(usize::from), &device),
-        prompting: Prompting { style: args.prompt_style, shots, goal: args.goal },
-        answer_format: args.answer_format.clone(),
+        prompting: Prompting { format: benchmark.prompt_format(args.prompt_style), shots, goal: args.goal },
+        answer_format: format,
     };
     let scored = if reward_model.is_some() { config.samples } else { 0 };
     let drawn = if args.from_samples.is_none() { config.drawn() } else { 0 };
@@ -204,11 +203,16 @@ fn run(args: &RunArgs) -> Result<()> {
     writeln!(std::io::stdout(), "{table}").context("cannot print the report")
 }
 
+/// Tokens of a completion at most; of the embedded benchmark as many as of others, so that long-winded models are cut no sooner.
+fn max_new_tokens(benchmark: &Benchmark) -> usize {
+    if benchmark.is_synthetic() { Benchmark::gsm8k().max_new_tokens() } else { benchmark.max_new_tokens() }
+}
+
 /// Refuses outputs that cannot be written, or would overwrite what is read.
 fn check_files(args: &RunArgs) -> Result<()> {
     let outputs = [("out", &args.out), ("by-question", &args.by_question), ("save-samples", &args.save_samples)];
     let outputs = outputs.iter().filter_map(|(flag, file)| Some((*flag, file.as_deref()?))).collect::<Vec<_>>();
-    let mut inputs = data_inputs(args.data_dir.as_deref());
+    let mut inputs = data_inputs(&args.data.benchmark, args.data.data_dir.as_deref());
     match &args.from_samples {
         Some(file) => inputs.push(("from-samples", file.clone())),
         None => inputs.push(("checkpoint", files_of_model(&args.checkpoint))),

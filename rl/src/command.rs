@@ -5,8 +5,9 @@ mod defaults;
 use crate::{
     algorithms::augment::AugmentConfig, algorithms::expert_iteration::EiConfig, algorithms::orm::OrmConfig,
     algorithms::ppo::PpoConfig, algorithms::pretrain::PretrainConfig, algorithms::rcrl::RcrlConfig,
-    algorithms::sft::SftConfig, cli::args::RunArgs, cli::config_file, cli::defaults::Configuration,
-    cli::effect::unused_flags, pipeline, tools::bench, tools::export, tools::generate, tools::verify, view::inspect,
+    algorithms::sft::SftConfig, cli::args::DataArgs, cli::args::RunArgs, cli::config_file,
+    cli::defaults::Configuration, cli::effect::unused_flags, pipeline, tools::bench, tools::export, tools::generate,
+    tools::verify, view::inspect,
 };
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -82,16 +83,16 @@ impl Command {
         )
     }
 
-    /// The flags of the run, of a command that trains.
-    pub(crate) fn run_args_mut(&mut self) -> Option<&mut RunArgs> {
+    /// The flags of the run and of its problems, of a command that trains.
+    pub(crate) fn run_and_data_mut(&mut self) -> Option<(&mut RunArgs, &mut DataArgs)> {
         match self {
-            Self::Pretrain(config) => Some(config.run_mut()),
-            Self::Sft(config) => Some(config.run_mut()),
-            Self::Orm(config) => Some(config.run_mut()),
-            Self::Ei(config) => Some(config.run_mut()),
-            Self::Ppo(config) => Some(config.run_mut()),
-            Self::Rcrl(config) => Some(config.run_mut()),
-            Self::Augment(config) => Some(config.run_mut()),
+            Self::Pretrain(config) => Some((&mut config.run, &mut config.data)),
+            Self::Sft(config) => Some((&mut config.run, &mut config.data)),
+            Self::Orm(config) => Some((&mut config.run, &mut config.data)),
+            Self::Ei(config) => Some((&mut config.run, &mut config.data)),
+            Self::Ppo(config) => Some((&mut config.run, &mut config.data)),
+            Self::Rcrl(config) => Some((&mut config.run, &mut config.data)),
+            Self::Augment(config) => Some((&mut config.run, &mut config.data)),
             Self::Inspect(_) | Self::Generate(_) | Self::Export(_) | Self::Bench(_) | Self::Verify(_) => None,
         }
     }
@@ -176,7 +177,8 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command> {
             defaults::apply(&CONFIGURATIONS, bare_program(), Some(trained.kind)).try_get_matches_from(&expanded)?;
         command = Cli::from_arg_matches(&matches)?.command;
     }
-    if let Some(run) = command.run_args_mut() {
+    if let Some((run, data)) = command.run_and_data_mut() {
+        data.resolve()?;
         run.resolved = defaults::resolved(&CONFIGURATIONS, &matches, trained.as_ref());
     }
     Ok(command)

@@ -189,6 +189,7 @@ fn the_divergence_from_the_reference_policy_is_that_of_the_reference() {
                 question: String::new(),
                 completion: String::new(),
                 answer: None,
+                kind: data::AnswerKind::Number,
                 expected: String::new(),
                 reward: None,
                 correct: false,

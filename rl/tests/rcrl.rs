@@ -50,7 +50,7 @@ fn a_completion_after_labels_has_the_probability_that_training_computes() {
                 }
                 let style = PromptStyle::Plain;
                 let mut example =
-                    encode_with_goals(&policy.tokenizer, style, &problem.question, &text, &goals).unwrap();
+                    encode_with_goals(&policy.tokenizer, &style.into(), &problem.question, &text, &goals).unwrap();
                 if completion.finish == Finish::Length {
                     example.tokens.pop();
                 }

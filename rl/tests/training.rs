@@ -379,7 +379,7 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
     };
     let about = About {
         answer_format: data::AnswerFormat::Gsm8k,
-        benchmark: data::Benchmark::Synthetic,
+        benchmark: "synthetic".into(),
         split: Split::Train,
         temperature: Some(1.0),
         checkpoint: None,

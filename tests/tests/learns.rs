@@ -55,7 +55,7 @@ fn sft_learns_a_handful_of_problems_by_heart() {
 
     let policy = Policy::load(&run, &Device::default()).unwrap();
     let data = DataOptions { data_dir: Some(folder.path().to_path_buf()), ..DataOptions::default() };
-    let training = data::load(Benchmark::Gsm8k, Split::Train, &data).unwrap();
+    let training = Benchmark::gsm8k().load(Split::Train, &data).unwrap();
     assert_eq!(training.len(), 14, "a tenth is held out");
     let sampling = SampleConfig {
         samples: 1,
@@ -241,7 +241,7 @@ fn by_first_line(number: usize) -> Vec<(&'static str, usize)> {
 fn sure_and_right(run: &Path, data_dir: &Path, goal: Goal) -> (f64, f64) {
     let policy = Policy::load(run, &Device::default()).unwrap();
     let data = DataOptions { data_dir: Some(data_dir.to_path_buf()), ..DataOptions::default() };
-    let problems = data::load(Benchmark::Gsm8k, Split::Test, &data).unwrap();
+    let problems = Benchmark::gsm8k().load(Split::Test, &data).unwrap();
     let prompting = Prompting { goal, ..Prompting::default() };
     let sampling = SampleConfig {
         samples: 4,
@@ -254,7 +254,7 @@ fn sure_and_right(run: &Path, data_dir: &Path, goal: Goal) -> (f64, f64) {
     };
     let about = About {
         answer_format: data::AnswerFormat::Gsm8k,
-        benchmark: Benchmark::Gsm8k,
+        benchmark: "gsm8k".into(),
         split: Split::Test,
         temperature: None,
         checkpoint: None,

@@ -40,7 +40,7 @@ impl Evaluation {
         let ks: BTreeSet<usize> = self.report.metrics.keys().map(|metric| metric.k).collect();
         let (greedy, questions) = graded(&self.greedy, &self.samples);
         let scores = by_question(&questions, Some(&greedy), &ks.into_iter().collect::<Vec<_>>())?;
-        let questions = Some(Questions::of(self.report.benchmark, self.report.split, &self.greedy));
+        let questions = Some(Questions::of(self.report.benchmark.clone(), self.report.split, &self.greedy));
         Ok(ByQuestion { questions, scores })
     }
 }

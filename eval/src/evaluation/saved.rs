@@ -79,7 +79,7 @@ mod tests {
         policy::Policy,
         reward_model::tests::{policy, reward_model},
     };
-    use data::{Answer, AnswerFormat, Benchmark, Prompting, Split};
+    use data::{Answer, AnswerFormat, Prompting, Split};
 
     fn problem(id: usize) -> Problem {
         let answer = Answer::from_integer(id as i64);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     fn about() -> About {
-        let (benchmark, split) = (Benchmark::Synthetic, Split::Test);
+        let (benchmark, split) = ("synthetic".to_owned(), Split::Test);
         let answer_format = AnswerFormat::Gsm8k;
         About {
             benchmark,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use data::text::{check_beginning, without_mark};
-use data::{Answer, AnswerFormat, Benchmark, DataOptions, Ending, Problem, Split};
+use data::{Answer, AnswerFormat, BenchmarkArgs, DataOptions, Ending, Problem, Split};
 use serde::Serialize;
 
 use super::predictions::{Places, Prediction, parse_line};
@@ -25,14 +25,11 @@ use crate::reports::table::table;
 #[derive(Args, Clone, Debug)]
 pub struct ScoreArgs {
     /// The set of problems that the predictions belong to.
-    #[arg(long, value_enum, default_value_t)]
-    pub benchmark: Benchmark,
+    #[command(flatten)]
+    pub data: BenchmarkArgs,
     /// The part of it.
     #[arg(long, value_enum, default_value_t = Split::Test)]
     pub split: Split,
-    /// The folder that holds gsm8k/ and svamp/ as their authors publish them.
-    #[arg(long, env = "RL_DATA_DIR", value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
     /// Use only the first N problems of the split.
     #[arg(long, value_name = "N")]
     pub limit: Option<NonZeroUsize>,
@@ -45,9 +42,10 @@ pub struct ScoreArgs {
     /// has].
     #[arg(long, value_name = "K,…", value_delimiter = ',')]
     pub k: Vec<NonZeroUsize>,
-    /// How an answer is read from a completion: auto, gsm8k (the line with ####), boxed, last-number, regex:PATTERN
-    #[arg(long, value_name = "FORMAT", default_value = "auto")]
-    pub answer_format: AnswerFormat,
+    /// How an answer is read from a completion: auto, gsm8k (the line with ####), boxed, last-number, regex:PATTERN [default: the
+    /// benchmark's own, or auto].
+    #[arg(long, value_name = "FORMAT")]
+    pub answer_format: Option<AnswerFormat>,
     /// Score only the problems that have a prediction.
     #[arg(long)]
     pub allow_missing: bool,
@@ -57,6 +55,12 @@ pub struct ScoreArgs {
     /// Write one JSON line per completion: {"index", "sample", "answer", "correct"}.
     #[arg(long, value_name = "FILE")]
     pub per_sample: Option<PathBuf>,
+}
+
+impl ScoreArgs {
+    fn format(&self) -> AnswerFormat {
+        self.answer_format.clone().unwrap_or_else(|| self.data.benchmark.foreign_answer_format())
+    }
 }
 
 /// The graded completions of one problem.
@@ -72,18 +76,20 @@ pub struct GradedRow {
 
 /// Runs `eval score`: prints the report, and writes the grades of the samples if a flag says so.
 pub fn run(args: &ScoreArgs) -> Result<()> {
-    let text = output(args)?;
+    let mut args = args.clone();
+    args.data.resolve()?;
+    let text = output(&args)?;
     writeln!(std::io::stdout(), "{text}").context("cannot print the report")
 }
 
 /// What `eval score` prints, once the grades of the samples are written.
 fn output(args: &ScoreArgs) -> Result<String> {
-    let data = data_inputs(args.data_dir.as_deref());
+    let data = data_inputs(&args.data.benchmark, args.data.data_dir.as_deref());
     let inputs = data.iter().map(|(flag, file)| (*flag, file.as_path())).chain([("predictions", &*args.predictions)]);
     let outputs = args.per_sample.as_deref().map(|file| ("per-sample", file));
     check_outputs(&outputs.into_iter().collect::<Vec<_>>(), &inputs.collect::<Vec<_>>())?;
-    let options = DataOptions { data_dir: args.data_dir.clone(), ..DataOptions::default() };
-    let mut problems = data::load(args.benchmark, args.split, &options)?;
+    let options = DataOptions { data_dir: args.data.data_dir.clone(), ..DataOptions::default() };
+    let mut problems = args.data.benchmark.load(args.split, &options)?;
     problems.truncate(args.limit.map_or(usize::MAX, NonZeroUsize::get));
 
     let file_name = args.predictions.display();
@@ -91,7 +97,7 @@ fn output(args: &ScoreArgs) -> Result<String> {
     let mut reader = BufReader::new(file);
     let head = reader.fill_buf().with_context(|| format!("cannot read {file_name}"))?;
     check_beginning(&args.predictions, head, "text")?;
-    let rows = read_predictions(reader, &problems, &args.answer_format).with_context(|| file_name.to_string())?;
+    let rows = read_predictions(reader, &problems, &args.format()).with_context(|| file_name.to_string())?;
     let report = score(&rows, &problems, args).with_context(|| file_name.to_string())?;
 
     // The file comes first: if it cannot be written, nothing has been printed that suggests success.
@@ -109,7 +115,7 @@ fn output(args: &ScoreArgs) -> Result<String> {
     if args.json {
         return Ok(serde_json::to_string_pretty(&report)?);
     }
-    let name = format!("{}/{}", args.benchmark, args.split);
+    let name = format!("{}/{}", args.data.benchmark, args.split);
     Ok(table(&[(&name, &report)]))
 }
 
@@ -192,7 +198,7 @@ fn score(rows: &[GradedRow], problems: &[Problem], args: &ScoreArgs) -> Result<R
              alone",
             problems.len() - rows.len(),
             problems.len(),
-            args.benchmark,
+            args.data.benchmark,
             args.split
         );
     }
@@ -210,9 +216,9 @@ fn score(rows: &[GradedRow], problems: &[Problem], args: &ScoreArgs) -> Result<R
     }
     let questions: Vec<Vec<Graded>> = rows.iter().map(|row| row.samples.clone()).collect();
     let about = About {
-        benchmark: args.benchmark,
+        benchmark: args.data.benchmark.to_string(),
         split: args.split,
-        answer_format: args.answer_format.clone(),
+        answer_format: args.format(),
         temperature: None,
         checkpoint: None,
         truncated: None,
@@ -254,7 +260,7 @@ fn grade(
         .iter()
         .zip(scores)
         .map(|(completion, score)| {
-            let answer = format.extract(&completion.as_str(), Ending::Finished);
+            let answer = format.extract(problems[index].answer.kind(), &completion.as_str(), Ending::Finished);
             let correct = answer.as_ref() == Some(&problems[index].answer);
             Graded { answer, correct, score }
         })

@@ -3,6 +3,7 @@
 //! Not `tempfile`'s `persist`: its names are random, so each kill would leave a file behind; a fixed name is overwritten by the next attempt.
 
 use anyhow::{Context, Result, bail, ensure};
+use data::{Benchmark, DataOptions};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Write},
@@ -180,10 +181,13 @@ pub fn check_outputs(outputs: &[(&str, &Path)], inputs: &[(&str, &Path)]) -> Res
     Ok(())
 }
 
-/// The files of published sets of problems below `--data-dir`, as inputs of [`check_outputs`].
-pub fn data_inputs(data_dir: Option<&Path>) -> Vec<(&'static str, PathBuf)> {
+/// The files of a benchmark, as inputs of [`check_outputs`]: of a built-in one, those below `--data-dir`.
+pub fn data_inputs(benchmark: &Benchmark, data_dir: Option<&Path>) -> Vec<(&'static str, PathBuf)> {
     const FILES: [&str; 4] =
         ["gsm8k/train.jsonl", "gsm8k/test.jsonl", "svamp/SVAMP.json", "svamp/mawps-asdiv-a_svamp/train.csv"];
+    if !benchmark.is_built_in() {
+        return benchmark.files(&DataOptions::default()).into_iter().map(|file| ("benchmark", file)).collect();
+    }
     data_dir.into_iter().flat_map(|folder| FILES.map(|file| ("data-dir", folder.join(file)))).collect()
 }
 

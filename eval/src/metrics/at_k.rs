@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Result, ensure};
-use data::Answer;
+use data::{Answer, AsWritten};
 
 /// One sample of a question, graded.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,7 +114,7 @@ impl Votes {
     fn count(samples: &[Graded]) -> Votes {
         let (mut right, mut unparsable) = (0, 0);
         let mut right_answer = None;
-        let mut of_answer: HashMap<&Answer, usize> = HashMap::new();
+        let mut as_written: HashMap<AsWritten<'_>, (&Answer, usize)> = HashMap::new();
         for sample in samples {
             match &sample.answer {
                 None => {
@@ -126,15 +126,35 @@ impl Votes {
                     assert!(first == answer, "both {first} and {answer} are graded right");
                     right += 1;
                 }
-                Some(answer) => *of_answer.entry(answer).or_default() += 1,
+                Some(answer) => as_written.entry(answer.as_written()).or_insert((answer, 0)).1 += 1,
             }
         }
-        let both = right_answer.filter(|answer| of_answer.contains_key(answer));
+        let of_answer = joined(as_written.into_values());
+        let both = right_answer.filter(|right| of_answer.iter().any(|(answer, _)| answer == right));
         assert!(both.is_none(), "one answer is graded both right and wrong: {both:?}");
         let mut wrong = BTreeMap::new();
-        of_answer.into_values().for_each(|count| *wrong.entry(count).or_default() += 1);
+        of_answer.into_iter().for_each(|(_, count)| *wrong.entry(count).or_default() += 1);
         Votes { right, wrong, unparsable }
     }
+}
+
+/// Numbers of samples by answer, where equal answers are counted together although they are written differently. Numbers that are equal are
+/// written alike.
+fn joined<'a>(as_written: impl Iterator<Item = (&'a Answer, usize)>) -> Vec<(&'a Answer, usize)> {
+    let mut all: Vec<(&Answer, usize)> = as_written.collect();
+    if all.iter().all(|(answer, _)| answer.kind().is_number()) {
+        return all;
+    }
+    // Which of two equal spellings stands for both must not depend on the order of a map.
+    all.sort_by_cached_key(|(answer, _)| answer.to_string());
+    let mut joined: Vec<(&Answer, usize)> = Vec::new();
+    for (answer, count) in all {
+        match joined.iter_mut().find(|(known, _)| *known == answer) {
+            Some((_, known)) => *known += count,
+            None => joined.push((answer, count)),
+        }
+    }
+    joined
 }
 
 /// Wrong answers that have the same number of samples.

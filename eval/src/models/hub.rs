@@ -2,14 +2,9 @@
 //! what is in the files.
 
 use anyhow::{Context, Result, ensure};
-use hf_hub::{
-    Cache,
-    api::sync::{ApiBuilder, ApiError},
-};
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use data::hub;
+use hf_hub::api::sync::ApiError;
+use std::path::{Path, PathBuf};
 
 use super::file_kinds::refuse_pickles_alone;
 
@@ -40,19 +35,18 @@ pub(crate) fn hint(path: &Path) -> String {
     format!("; if it is the name of a model on the Hugging Face hub, write it as {PREFIX}{text}")
 }
 
-/// Fetches a model's files into the hub's cache ([`cache_folder`]), those that are not there yet; the folder that they lie in.
+/// Fetches a model's files into the hub's cache ([`hub::cache`]), those that are not there yet; the folder that they lie in.
 ///
 /// # Errors
 /// A malformed name; a model with weights in PyTorch's format alone; a hub that cannot be reached, where the cache does not
 /// have the model.
 pub(crate) fn fetch(name: &str) -> Result<PathBuf> {
     ensure!(is_name(name), "hf:{name}: write it as hf:OWNER/NAME");
-    let cache = cache_folder(&|name| std::env::var_os(name)).map_or_else(Cache::default, Cache::new);
-    download(name, &cache).or_else(|error| {
+    download(name).or_else(|error| {
         if !error.is::<ApiError>() {
             return Err(error);
         }
-        let kept = MAIN_FILES.iter().find_map(|file| cache.model(name.to_string()).get(file));
+        let kept = MAIN_FILES.iter().find_map(|file| hub::cache().model(name.to_string()).get(file));
         match kept.as_deref().and_then(Path::parent) {
             Some(folder) => {
                 tracing::warn!("the hub cannot be reached for {name} ({error}); using the files that were fetched before");
@@ -68,27 +62,8 @@ pub(crate) fn fetch(name: &str) -> Result<PathBuf> {
     })
 }
 
-/// The folder of fetched files, as huggingface_hub finds it: `HF_HUB_CACHE`, else `HF_HOME/hub`, else `huggingface/hub` in
-/// `XDG_CACHE_HOME`; `None` for the place in the user's home. An empty variable counts as unset.
-fn cache_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let folder = |name: &str| variable(name).filter(|value| !value.is_empty()).map(|value| in_home(value.into()));
-    let home = || folder("HF_HOME").or_else(|| Some(folder("XDG_CACHE_HOME")?.join("huggingface")));
-    folder("HF_HUB_CACHE").or_else(|| Some(home()?.join("hub")))
-}
-
-/// A path whose `~` is the user's home.
-fn in_home(path: PathBuf) -> PathBuf {
-    match (path.strip_prefix("~"), std::env::home_dir()) {
-        (Ok(rest), Some(home)) => home.join(rest),
-        _ => path,
-    }
-}
-
-fn download(name: &str, cache: &Cache) -> Result<PathBuf> {
-    // The token lies in `HF_HOME`, wherever the cache is.
-    let token = Cache::from_env().token();
-    let builder = ApiBuilder::from_env().with_cache_dir(cache.path().clone()).with_token(token);
-    let repository = builder.with_progress(true).build()?.model(name.to_string());
+fn download(name: &str) -> Result<PathBuf> {
+    let repository = hub::api()?.model(name.to_string());
     let files: Vec<String> = repository.info()?.siblings.into_iter().map(|file| file.rfilename).collect();
     refuse_pickles_alone(&format!("{PREFIX}{name}"), &files)?;
     let wanted: Vec<&str> = files.iter().map(String::as_str).filter(|file| is_wanted(file)).collect();
@@ -135,21 +110,6 @@ mod tests {
         for path in ["src/sft-seed0", "runs/a/b", "gpt2", "/Qwen/Qwen3-0.6B", "models/smollm2.gguf", "../Qwen3"] {
             assert_eq!(hint(Path::new(path)), "", "{path}");
         }
-    }
-
-    #[test]
-    fn the_cache_lies_where_the_hub_s_own_library_has_it() {
-        let of = |variables: &[(&str, &str)]| {
-            cache_folder(&|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
-        };
-        let (cache, home, xdg) = (("HF_HUB_CACHE", "/cache"), ("HF_HOME", "/home"), ("XDG_CACHE_HOME", "/xdg"));
-        assert_eq!(of(&[cache, home, xdg]), Some("/cache".into()));
-        assert_eq!(of(&[home, xdg]), Some("/home/hub".into()));
-        assert_eq!(of(&[xdg]), Some("/xdg/huggingface/hub".into()));
-        assert_eq!(of(&[("HF_HUB_CACHE", ""), home]), Some("/home/hub".into()), "an empty variable counts as unset");
-        assert_eq!(of(&[]), None);
-        let in_home = of(&[("HF_HUB_CACHE", "~/models")]).unwrap();
-        assert!(in_home.is_absolute() && in_home.ends_with("models"), "{in_home:?}");
     }
 
     #[test]

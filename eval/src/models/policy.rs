@@ -101,21 +101,23 @@ impl Policy {
     }
 
     /// What ends a completion: an end-of-sequence token, and in the plain style the start of a question of its own;
-    /// with a few-shot prompt, the separator between its problems.
+    /// with a few-shot prompt, the separator between its problems. Also the stop texts of the benchmark.
     pub fn stops(&self, prompting: &Prompting) -> Vec<Vec<u32>> {
         let mut stops: Vec<Vec<u32>> = self.stop_ids().into_iter().map(|id| vec![id]).collect();
         // The answer of a chat may have blank lines, and ends as a message does.
-        if prompting.style == PromptStyle::Plain {
+        if prompting.format.style() == PromptStyle::Plain {
             let ends = shot_ends(&self.tokenizer);
-            stops.extend(if prompting.shots.is_empty() { next_questions(&self.tokenizer, &ends) } else { ends });
+            let has_shots = !prompting.shots.is_empty() || prompting.format.has_examples();
+            stops.extend(if has_shots { ends } else { next_questions(&self.tokenizer, &ends) });
         }
+        stops.extend(prompting.format.stops().iter().map(|text| behind(&self.tokenizer, text)));
         stops
     }
 
     /// What stands between a prompt and a completion: the label of the goal, where the policy expects labels.
     pub fn first_label(&self, prompting: &Prompting) -> Vec<u32> {
         match self.conditioning {
-            Some(_) => self.tokenizer.encode(&prompting.goal.first_label(prompting.style)),
+            Some(_) => self.tokenizer.encode(&prompting.goal.first_label(prompting.format.style())),
             None => Vec::new(),
         }
     }
@@ -242,7 +244,7 @@ mod tests {
             assert_eq!(&tokenizer.encode(text), ids, "{text:?}");
         }
         assert_eq!(tokenizer.vocab_size(), model.config.vocab_size);
-        assert_eq!(tokenizer.apply_chat_template(&reference.texts[0]).unwrap(), reference.chat);
+        assert_eq!(tokenizer.apply_chat_template(None, &reference.texts[0]).unwrap(), reference.chat);
         assert_eq!(tokenizer.eos_ids(), tokenizer.encode("<|im_end|>"));
         assert_eq!([tokenizer.pad_id()].as_slice(), tokenizer.encode("<|endoftext|>"));
     }

@@ -165,6 +165,7 @@ pub(crate) mod tests {
             question: format!("{id} and two?"),
             completion: completion.into(),
             answer: None,
+            kind: data::AnswerKind::Number,
             expected: "3".into(),
             reward: None,
             correct: false,

@@ -6,7 +6,7 @@ use crate::{metrics::normal, sampling::sample::Sample};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use data::{Benchmark, Split};
+use data::Split;
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use serde_json::{Map, Value};
 use std::{
@@ -43,8 +43,8 @@ pub struct ByQuestion {
 /// The identity of a list of questions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Questions {
-    /// The set of problems.
-    pub benchmark: Benchmark,
+    /// The name of the set of problems.
+    pub benchmark: String,
     /// The part of it.
     pub split: Split,
     /// Their names, in order.
@@ -55,7 +55,7 @@ pub struct Questions {
 
 impl Questions {
     /// The questions of samples, one of each.
-    pub fn of(benchmark: Benchmark, split: Split, samples: &[Sample]) -> Self {
+    pub fn of(benchmark: String, split: Split, samples: &[Sample]) -> Self {
         let texts = samples.iter().flat_map(|sample| [&sample.id, &sample.question, &sample.expected]);
         let sum = texts.fold(0, |sum, text| crc32c::crc32c_append(crc32c::crc32c_append(sum, text.as_bytes()), b"\0"));
         let ids = samples.iter().map(|sample| sample.id.clone()).collect();
@@ -209,6 +209,7 @@ mod tests {
             question: question.into(),
             completion: String::new(),
             answer: None,
+            kind: data::AnswerKind::Number,
             expected: "1".into(),
             reward: None,
             correct: false,
@@ -220,7 +221,7 @@ mod tests {
         };
         let of = |split, samples: &[(&str, &str)]| {
             let samples: Vec<Sample> = samples.iter().map(|(id, question)| sample(id, question)).collect();
-            Questions::of(Benchmark::Synthetic, split, &samples)
+            Questions::of("synthetic".into(), split, &samples)
         };
         let questions = of(Split::Test, &[("a", "one?"), ("b", "two?")]);
         let all = ByQuestion { questions: Some(questions.clone()), scores: BTreeMap::from([(MAJ_1, vec![1.0, 0.0])]) };

@@ -106,6 +106,7 @@ mod tests {
             question: String::new(),
             completion: completion.into(),
             answer: None,
+            kind: data::AnswerKind::Number,
             expected: "7".into(),
             reward: None,
             correct,

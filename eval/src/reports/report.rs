@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, ensure};
-use data::{AnswerFormat, Benchmark, Split};
+use data::{AnswerFormat, Split};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
@@ -19,8 +19,8 @@ use crate::metrics::{Estimate, Graded, maj_at_k, pass_at_k, rerank_at_k};
 /// Reading ignores keys that it does not know.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// The set of problems.
-    pub benchmark: Benchmark,
+    /// The name of the set of problems.
+    pub benchmark: String,
     /// The part of it.
     pub split: Split,
     /// How answers were read from completions.
@@ -48,8 +48,8 @@ pub struct Report {
 /// The parts of a report that do not follow from the graded samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct About {
-    /// The set of problems.
-    pub benchmark: Benchmark,
+    /// The name of the set of problems.
+    pub benchmark: String,
     /// The part of it.
     pub split: Split,
     /// How answers were read from completions.

@@ -3,7 +3,7 @@
 use crate::{metrics::Graded, models::policy::Policy};
 use anyhow::{Context, Result};
 use data::text::from_json_object;
-use data::{AnswerFormat, Ending, Problem};
+use data::{Answer, AnswerFormat, AnswerKind, Ending, Problem};
 use model::{Completion, Finish};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -21,6 +21,9 @@ pub struct Sample {
     pub completion: String,
     /// The answer read from it, if there is one.
     pub answer: Option<String>,
+    /// What answers to the question are.
+    #[serde(default, skip_serializing_if = "AnswerKind::is_number")]
+    pub kind: AnswerKind,
     /// The right answer.
     pub expected: String,
     /// What the completion earned in training; `None` in an evaluation.
@@ -45,13 +48,15 @@ pub struct Sample {
 /// Reads the answer of a completion and compares it.
 pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion, format: &AnswerFormat) -> Sample {
     let text = policy.tokenizer.decode(&completion.tokens);
-    let answer = format.extract(&text, ending(completion.finish));
+    let kind = problem.answer.kind();
+    let answer = format.extract(kind, &text, ending(completion.finish));
     Sample {
         step: None,
         id: problem.id.clone(),
         question: problem.question.clone(),
         correct: answer.as_ref() == Some(&problem.answer),
         answer: answer.map(|answer| answer.to_string()),
+        kind,
         expected: problem.answer.to_string(),
         completion: text,
         reward: None,
@@ -89,10 +94,12 @@ pub fn ending(finish: Finish) -> Ending {
 impl Sample {
     /// The same completion graded anew, whatever its grade was.
     pub fn regraded(self, problem: &Problem, format: &AnswerFormat) -> Self {
-        let answer = format.extract(&self.completion, ending(self.finish));
+        let kind = problem.answer.kind();
+        let answer = format.extract(kind, &self.completion, ending(self.finish));
         Self {
             correct: answer.as_ref() == Some(&problem.answer),
             answer: answer.map(|answer| answer.to_string()),
+            kind,
             expected: problem.answer.to_string(),
             ..self
         }
@@ -100,7 +107,7 @@ impl Sample {
 
     /// As a vote for the metrics.
     pub fn graded(&self) -> Graded {
-        let answer = self.answer.as_deref().and_then(data::Answer::parse_number);
+        let answer = self.answer.as_deref().and_then(|text| Answer::parse(self.kind, text));
         Graded { answer, correct: self.correct, score: self.score }
     }
 }

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 /// # Errors
 /// A chat style without a template, a question that fills the context.
 pub fn score(reward_model: &RewardModel, samples: &mut [&mut Sample], config: &SampleConfig) -> Result<()> {
-    let prompting = Prompting::bare(config.prompting.style);
+    let prompting = Prompting::bare(config.prompting.format.clone());
     let context = reward_model.model.language_model.config.max_position_embeddings;
     let row = |sample: &&mut Sample| {
         let ended = sample.finish == Finish::Stop;

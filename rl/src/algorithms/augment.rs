@@ -25,7 +25,7 @@ use crate::{
     view::progress::print_line,
 };
 use anyhow::{Context, Result, ensure};
-use data::{Answer, Benchmark, Example, Problem, Split, encode_reversed, encode_reversed_prompt};
+use data::{Answer, Example, Problem, Split, encode_reversed, encode_reversed_prompt};
 use eval::{Policy, SampleConfig, complete, complete_prompts, ending};
 use model::{Completion, Device, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
@@ -134,7 +134,7 @@ fn set_up(config: &AugmentConfig, base: &Path, init: &Path, problems: &Problems,
     reversed_pairs(&base, problems, &config)?;
     let run = match &config.run.resume {
         None => {
-            let run = run::start::create_or_resume(&config.run, "augment", config.data.benchmark, &config, 0)?;
+            let run = run::start::create_or_resume(&config.run, "augment", &config.data, &config, 0)?;
             let state = TrainerState { numbers: AugmentNumbers::default(), optimizer: BTreeMap::new() };
             run.checkpoint(0, Reason::Evaluated, &forward.model, &forward.tokenizer, &state, |_| Ok(()))?;
             run
@@ -246,7 +246,7 @@ fn write_questions(
 fn without_known_questions(pairs: Vec<Pair>, data: &DataArgs) -> Result<Vec<Pair>> {
     let mut known = HashSet::new();
     let all = DataArgs { limit: None, extra: None, ..data.clone() };
-    let unseen = (data.benchmark == Benchmark::Synthetic).then_some(Split::TestUnseen);
+    let unseen = (data.benchmark().is_synthetic()).then_some(Split::TestUnseen);
     for split in [Split::Train, Split::Validation, Split::Test].into_iter().chain(unseen) {
         known.extend(all.load(split)?.into_iter().map(|problem| problem.question));
     }
@@ -283,7 +283,7 @@ fn verify(forward: &Policy, pairs: Vec<Pair>, config: &AugmentConfig, run: &Run,
         let line = |(problem, completions): (&Problem, Vec<Completion>)| {
             let answers = completions.iter().map(|whole| {
                 let text = forward.tokenizer.decode(&whole.tokens);
-                sampling.answer_format.extract(&text, ending(whole.finish))
+                sampling.answer_format.extract(problem.answer.kind(), &text, ending(whole.finish))
             });
             let agreed = answers.filter(|answer| answer.as_ref() == Some(&problem.answer)).count();
             Verified { question: problem.question.clone(), solution: problem.solution.clone(), agreed, of: k }

@@ -159,7 +159,7 @@ fn sample(
     metrics: &mut Metrics,
 ) -> Result<Vec<Sample>> {
     if let Some(file) = config.source.from_samples.as_ref().filter(|_| round == 1) {
-        return config.source.take(file, problems, &config.data.answer_format, Rounds::First, written, run);
+        return config.source.take(file, problems, &config.data.answer_format(), Rounds::First, written, run);
     }
     let (compute, device) = (&config.run.compute, policy.model.device());
     let sampling = &compute.sampling(&config.data, prompting.clone(), config.samples, config.temperature, &device);
@@ -249,7 +249,7 @@ fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, devi
         check_prompts(&start::policy(base, device)?, &problem_sets, &config.data.prompting(0)?)?;
     }
     let Some(dir) = &config.run.resume else {
-        let run = run::start::create_or_resume(&config.run, "ei", config.data.benchmark, &config, 0)?;
+        let run = run::start::create_or_resume(&config.run, "ei", &config.data, &config, 0)?;
         checkpoint(&run, &initial, Reason::Evaluated, EiNumbers::default())?;
         return Ok(Setup { policy: initial.clone(), initial, run, numbers: EiNumbers::default(), config });
     };
@@ -328,7 +328,7 @@ fn fine_tune(
     metrics: &mut Metrics,
 ) -> Result<Policy> {
     let started = Instant::now();
-    let examples = examples(&from, config.data.prompt_style, solved)?;
+    let examples = examples(&from, &config.data.prompt_format(), solved)?;
     let name = part_of_round(round);
     let (policy, resumed) = match resume::load_checkpoint_of_part::<FitNumbers>(&run.dir().join(&name), None, device)? {
         Some((policy, state)) => (policy, Some(state)),

@@ -99,7 +99,7 @@ impl FinalTable<'_> {
         run.write_evaluation(&rows)?;
         print_line(&format!(
             "\n{} test split, {} problems, 95 % intervals\n{}\nrun directory: {}",
-            self.problems.data().benchmark,
+            self.problems.data().benchmark(),
             initial.problems,
             eval::table(&rows),
             run.dir().display()
@@ -112,9 +112,9 @@ impl FinalTable<'_> {
         let compute = &run_args.compute;
         let config = compute.sampling(data, prompting.clone(), eval.test_samples, eval.test_temperature, device);
         let about = About {
-            benchmark: data.benchmark,
+            benchmark: data.benchmark().to_string(),
             split: Split::Test,
-            answer_format: data.answer_format.clone(),
+            answer_format: data.answer_format(),
             temperature: Some(eval.test_temperature),
             checkpoint: Some(name.into()),
             truncated: None,

@@ -101,7 +101,7 @@ pub fn train(config: &OrmConfig, init: &Path, problems: &Problems, device: &Devi
     let (held_out_samples, training): (Vec<&Sample>, Vec<&Sample>) =
         samples.iter().partition(|sample| held_out.contains(sample.id.as_str()));
     // The checkpoint is chosen on some of the held-out questions and reported on the others.
-    let (validation, reported) = HeldOut::from_samples(&held_out_samples, &policy, config.data.prompt_style)?
+    let (validation, reported) = HeldOut::from_samples(&held_out_samples, &policy, &config.data.prompt_format())?
         .split_at_question(config.eval_problems);
     let training = training_samples(training, &config);
     let (examples, completed) = label(&config, &policy, problems, &training, &run)?;
@@ -163,7 +163,7 @@ fn set_up(config: &OrmConfig, init: &Path, problems: &[Problem], device: &Device
     }
     eval::encode_prompts(&policy, problems, &config.data.prompting(config.sampling.shots)?)?;
     let Some(dir) = &config.run.resume else {
-        let run = run::start::create_or_resume(&config.run, "orm", config.data.benchmark, &config, 0)?;
+        let run = run::start::create_or_resume(&config.run, "orm", &config.data, &config, 0)?;
         let model = RewardNetwork::new(&policy.model);
         let optimizer = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
         let about = CheckpointInfo { tokenizer: &policy.tokenizer, conditioning: None, adapters: None };
@@ -218,7 +218,7 @@ fn label(
     samples: &[&Sample],
     run: &Run,
 ) -> Result<(Vec<LabelledSolution>, usize)> {
-    let prompting = Prompting::bare(config.data.prompt_style);
+    let prompting = Prompting::bare(config.data.prompt_format());
     let mut prefixed: Vec<(&Sample, PrefixedSample)> = Vec::with_capacity(samples.len());
     for &sample in samples {
         if let Some(found) = PrefixedSample::of(&policy.tokenizer, &prompting, sample)? {

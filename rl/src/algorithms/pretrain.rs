@@ -17,7 +17,7 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use clap::Args;
-use data::{Benchmark, Example, Tokenizer, completion_text, question_prompt};
+use data::{Example, Problem, Tokenizer};
 use model::{Device, ModelConfig, ModelSize, Transformer};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -78,6 +78,10 @@ impl Configuration for PretrainConfig {
     fn run_mut(&mut self) -> &mut RunArgs {
         &mut self.run
     }
+
+    fn data_mut(&mut self) -> &mut DataArgs {
+        &mut self.data
+    }
 }
 
 /// Takes the run that is resumed, if one is, for as long as the result lives.
@@ -114,7 +118,7 @@ pub fn train(config: &PretrainConfig, problems: &Problems, device: &Device) -> R
     ensure!(blocks.len() >= 2, "the text is too short for two sequences of --context {} tokens", config.context);
     let (held_out, blocks) = blocks.split_at((blocks.len() / 50).clamp(1, 256));
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
-    let mut run = run::start::create_or_resume(&config.run, "pretrain", config.data.benchmark, config, step)?;
+    let mut run = run::start::create_or_resume(&config.run, "pretrain", &config.data, config, step)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -153,10 +157,14 @@ pub fn dry_run(config: &PretrainConfig, device: &Device) -> Result<()> {
 }
 
 fn corpus(problems: &Problems) -> Result<Vec<String>> {
-    if problems.data().benchmark == Benchmark::Synthetic {
+    if problems.data().benchmark().is_synthetic() {
         return Ok(data::synthetic::pretraining_corpus());
     }
-    Ok(problems.train()?.iter().map(|p| question_prompt(&p.question) + &completion_text(&p.solution)).collect())
+    let format = problems.data().prompt_format();
+    let document = |problem: &Problem| {
+        Ok(format.text(&[], &problem.question)? + &format.solution(&problem.question, &problem.solution)?)
+    };
+    problems.train()?.iter().map(document).collect()
 }
 
 /// Documents end to end, each closed by the end-of-sequence token, cut into blocks of `context` tokens. The first token

@@ -112,6 +112,10 @@ impl Configuration for RcrlConfig {
     fn run_mut(&mut self) -> &mut RunArgs {
         &mut self.run
     }
+
+    fn data_mut(&mut self) -> &mut DataArgs {
+        &mut self.data
+    }
 }
 
 /// Takes the run that is resumed, if one is, for as long as the result lives.
@@ -190,7 +194,7 @@ fn set_up(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems, de
     let Some(dir) = &config.run.resume else {
         let learner = Policy { conditioning: Some(conditioning), ..Policy::load(base, device)? };
         check_prompts(&learner, &problem_sets, &config.data.prompting(0)?)?;
-        let run = run::start::create_or_resume(&config.run, "rcrl", config.data.benchmark, &config, 0)?;
+        let run = run::start::create_or_resume(&config.run, "rcrl", &config.data, &config, 0)?;
         let optimizer = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
         let about =
             CheckpointInfo { tokenizer: &learner.tokenizer, conditioning: learner.conditioning, adapters: None };
@@ -243,7 +247,8 @@ fn goals_of(chosen: &[&Sample], counts: &Counts, sampler: &Policy, config: &Rcrl
     let of = |sample: &&Sample| match config.labels {
         Labels::Outcome => Ok(vec![goal(sample.correct)]),
         Labels::Steps => {
-            let prefixed = PrefixedSample::of(&sampler.tokenizer, &Prompting::bare(config.data.prompt_style), sample)?;
+            let prefixed =
+                PrefixedSample::of(&sampler.tokenizer, &Prompting::bare(config.data.prompt_format()), sample)?;
             let prefixed = prefixed.expect("a solution that was written to its end has a token");
             Ok(line_goals(sample, &prefixed.counted(&sample.id, &sampler.tokenizer, counts)?, config.threshold))
         }
@@ -275,9 +280,9 @@ fn line_goals(sample: &Sample, counted: &[Option<(usize, usize)>], threshold: f6
 
 /// Solutions with their labels. Solutions that do not fit the model's context are left out, with a warning.
 fn examples(chosen: &[&Sample], goals: &[Vec<Goal>], learner: &Policy, config: &RcrlConfig) -> Result<Vec<Example>> {
-    let style = config.data.prompt_style;
+    let format = config.data.prompt_format();
     let encode = |(sample, goals): (&&Sample, &Vec<Goal>)| {
-        encode_with_goals(&learner.tokenizer, style, &sample.question, sample.completion.trim_end(), goals)
+        encode_with_goals(&learner.tokenizer, &format, &sample.question, sample.completion.trim_end(), goals)
     };
     let mut examples = chosen.iter().zip(goals).map(encode).collect::<Result<Vec<Example>>>()?;
     let context = learner.model.config.max_position_embeddings;
@@ -302,7 +307,7 @@ pub fn check(config: &RcrlConfig, problems: &Problems) -> Result<()> {
     let problems = problems.train()?;
     let completes = config.labels == Labels::Steps;
     if let Some(samples) =
-        config.sampling.check(problems, &config.data.answer_format, completes, config.run.resume.as_deref())?
+        config.sampling.check(problems, &config.data.answer_format(), completes, config.run.resume.as_deref())?
     {
         check_differ(&samples)?;
         mixture(&samples, config.right_per_wrong, config.run.seed)?;
@@ -318,7 +323,7 @@ pub fn check(config: &RcrlConfig, problems: &Problems) -> Result<()> {
 /// # Errors
 /// An `--init` that cannot be read.
 pub fn dry_run(config: &RcrlConfig, problems: &Problems, device: &Device) -> Result<()> {
-    let (samples, planned) = config.sampling.planned(problems.train()?, &config.data.answer_format)?;
+    let (samples, planned) = config.sampling.planned(problems.train()?, &config.data.answer_format())?;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::TrainingWorkload {
         rows: config.fit.batch_size,

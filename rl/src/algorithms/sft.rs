@@ -18,7 +18,7 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use clap::Args;
-use data::{Example, Problem, PromptStyle, encode_example};
+use data::{Example, Problem, PromptFormat, encode_example};
 use eval::{Policy, check_samples, greedy_accuracy};
 use model::{Device, ModelSize};
 use serde::Serialize;
@@ -73,6 +73,10 @@ impl Configuration for SftConfig {
 
     fn run_mut(&mut self) -> &mut RunArgs {
         &mut self.run
+    }
+
+    fn data_mut(&mut self) -> &mut DataArgs {
+        &mut self.data
     }
 }
 
@@ -129,13 +133,13 @@ pub fn train(config: &SftConfig, base: &Path, problems: &Problems, device: &Devi
         }
         None => (initial(base, device)?, None),
     };
-    let examples = examples(&policy, config.data.prompt_style, problems.train()?)?;
+    let examples = examples(&policy, &config.data.prompt_format(), problems.train()?)?;
     let prompting = config.data.prompting(0)?;
     let validation = problems.validation(config.eval.eval_problems)?;
     check_prompts(&policy, &[validation, problems.test(config.eval.test_problems)?], &prompting)?;
     run::start::check_initial_report(&config.run, &config.eval, "sft", &config, Some(base))?;
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
-    let mut run = run::start::create_or_resume(&config.run, "sft", config.data.benchmark, &config, step)?;
+    let mut run = run::start::create_or_resume(&config.run, "sft", &config.data, &config, step)?;
     let table = FinalTable { problems, eval: &config.eval, run_args: &config.run, device };
     let start = || match &resumed {
         None => Ok(policy.clone()),
@@ -211,8 +215,8 @@ pub fn dry_run(config: &SftConfig, problems: &Problems, device: &Device) -> Resu
 }
 
 /// Solved problems as examples. Problems that do not fit the model's context are left out, with a warning.
-pub(crate) fn examples(policy: &Policy, style: PromptStyle, problems: &[Problem]) -> Result<Vec<Example>> {
-    let all = problems.iter().map(|problem| encode_example(&policy.tokenizer, style, problem));
+pub(crate) fn examples(policy: &Policy, format: &PromptFormat, problems: &[Problem]) -> Result<Vec<Example>> {
+    let all = problems.iter().map(|problem| encode_example(&policy.tokenizer, format, problem));
     let mut examples = all.collect::<Result<Vec<Example>>>()?;
     let context = policy.model.config.max_position_embeddings;
     examples.retain(|example| example.tokens.len() <= context);

@@ -7,7 +7,10 @@ use clap::{
     Args,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use data::{AnswerFormat, Benchmark, DataOptions, Problem, PromptStyle, Prompting, Split, SvampSolutions};
+use data::{
+    AnswerFormat, Benchmark, BenchmarkArgs, DataOptions, Problem, PromptFormat, PromptStyle, Prompting, Split,
+    SvampSolutions,
+};
 use eval::SampleConfig;
 use model::{DeviceKind, Dtype, ModelSize};
 use serde::Serialize;
@@ -108,13 +111,10 @@ pub struct ComputeArgs {
 #[derive(Args, Clone, Debug, PartialEq, Serialize)]
 #[command(next_help_heading = "Data")]
 pub struct DataArgs {
-    /// Benchmark: a set of problems
-    #[arg(long, add = InSummary, value_enum, default_value_t)]
-    pub benchmark: Benchmark,
-    /// Folder that holds gsm8k/ and svamp/ as published
-    #[arg(long, value_name = "DIR", env = "RL_DATA_DIR")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub data_dir: Option<PathBuf>,
+    /// The problems.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub source: BenchmarkArgs,
     /// Solutions of SVAMP's training problems: from the equations, or in natural language
     #[arg(long, value_enum, default_value_t)]
     pub svamp_solutions: SvampSolutions,
@@ -130,11 +130,11 @@ pub struct DataArgs {
     #[arg(long, add = Effect::not_in("pretrain"), value_enum, default_value_t)]
     pub prompt_style: PromptStyle,
     /// How an answer is read from a completion: auto, gsm8k (the line with ####), boxed, last-number, regex:PATTERN
-    /// [default: gsm8k, for --prompt-style chat auto]
-    #[arg(long, value_name = "FORMAT", default_value = "gsm8k", default_value_if("prompt_style", "chat", "auto"))]
-    #[arg(hide_default_value = true)]
-    pub answer_format: AnswerFormat,
-    /// Maximum number of tokens per completion [default: 112 for synthetic, 256 otherwise]
+    /// [default: the benchmark's own, or gsm8k, for --prompt-style chat auto]
+    #[arg(long, value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer_format: Option<AnswerFormat>,
+    /// Maximum number of tokens per completion [default: the benchmark's own: 112 for synthetic, 256 for gsm8k and svamp]
     #[arg(long, help_heading = "Sampling", add = Effect::not_in("pretrain"), value_name = "N", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
@@ -227,7 +227,7 @@ impl ComputeArgs {
             rows: self.rollout_batch,
             threads: model::streams(self.threads, device),
             prompting,
-            answer_format: data.answer_format.clone(),
+            answer_format: data.answer_format(),
         }
     }
 
@@ -249,9 +249,9 @@ impl DataArgs {
     /// Loads a split, cut to `--limit`; training problems with those of `--extra`.
     ///
     /// # Errors
-    /// As [`data::load`].
+    /// As [`Benchmark::load`].
     pub fn load(&self, split: Split) -> Result<Vec<Problem>> {
-        let mut problems = data::load(self.benchmark, split, &self.options())?;
+        let mut problems = self.source.benchmark.load(split, &self.options())?;
         problems.truncate(self.limit.unwrap_or(usize::MAX));
         if let Some(file) = self.extra.as_ref().filter(|_| split == Split::Train) {
             problems.extend(data::read_problems(file)?);
@@ -262,19 +262,50 @@ impl DataArgs {
     /// The prompt configuration, with `shots` solved problems.
     ///
     /// # Errors
-    /// As [`data::shots`].
+    /// As [`Benchmark::shots`].
     pub fn prompting(&self, shots: usize) -> Result<Prompting> {
-        let shots = data::shots(self.benchmark, shots, &self.options())?;
-        Ok(Prompting { shots, ..Prompting::bare(self.prompt_style) })
+        let shots = self.source.benchmark.shots(shots, &self.options())?;
+        Ok(Prompting { shots, ..Prompting::bare(self.prompt_format()) })
     }
 
     fn options(&self) -> DataOptions {
-        DataOptions { data_dir: self.data_dir.clone(), svamp_solutions: self.svamp_solutions }
+        DataOptions { data_dir: self.source.data_dir.clone(), svamp_solutions: self.svamp_solutions }
     }
 
     /// Maximum number of tokens per completion.
     pub fn max_new_tokens(&self) -> usize {
-        self.max_new_tokens.unwrap_or(if self.benchmark == Benchmark::Synthetic { 112 } else { 256 })
+        self.max_new_tokens.unwrap_or_else(|| self.benchmark().max_new_tokens())
+    }
+
+    /// The benchmark.
+    pub fn benchmark(&self) -> &Benchmark {
+        &self.source.benchmark
+    }
+
+    /// Where the answer stands in a completion.
+    pub fn answer_format(&self) -> AnswerFormat {
+        self.answer_format.clone().unwrap_or_else(|| self.benchmark().answer_format(self.prompt_style))
+    }
+
+    /// How questions are put to a model.
+    pub fn prompt_format(&self) -> PromptFormat {
+        self.benchmark().prompt_format(self.prompt_style)
+    }
+
+    /// Completes what depends on several flags: the benchmark of `--train` and `--test`, the answer format.
+    ///
+    /// # Errors
+    /// Flags that contradict each other.
+    pub fn resolve(&mut self) -> Result<()> {
+        self.source.resolve()?;
+        let (format, kind) = (self.answer_format(), self.benchmark().answer_kind());
+        ensure!(
+            format != AnswerFormat::LastNumber || kind.is_number(),
+            "--answer-format last-number reads numbers alone, and the answers of {} are of another kind",
+            self.benchmark()
+        );
+        self.answer_format = Some(format);
+        Ok(())
     }
 }
 

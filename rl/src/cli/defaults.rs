@@ -1,7 +1,7 @@
 //! Default values that depend on the command and on the model that it trains. Each command has one typed function for
 //! them, [`Configuration::defaults`]; the command line, its help and models made on demand all use it.
 
-use crate::cli::args::RunArgs;
+use crate::cli::args::{DataArgs, RunArgs};
 use anyhow::{Context, Result};
 use clap::Args;
 use model::ModelSize;
@@ -33,6 +33,9 @@ pub trait Configuration: Args + Serialize {
 
     /// The flags of the run.
     fn run_mut(&mut self) -> &mut RunArgs;
+
+    /// The flags of the problems.
+    fn data_mut(&mut self) -> &mut DataArgs;
 }
 
 /// Flags with the defaults of their declarations.

@@ -25,6 +25,8 @@ enum Condition {
     Given,
     /// Not given.
     NotGiven,
+    /// Not this value.
+    NotValue(&'static str),
     /// The flag never has an effect in this command.
     Never,
 }
@@ -35,6 +37,11 @@ impl FlagEffect {
     /// Only if another flag has one of these values.
     pub const fn with(flag: &'static str, values: &'static [&'static str]) -> Self {
         Self { flag, condition: Condition::Value(values), or_given: None, command: None }
+    }
+
+    /// Unless another flag has this value.
+    pub const fn unless(flag: &'static str, value: &'static str) -> Self {
+        Self { flag, condition: Condition::NotValue(value), or_given: None, command: None }
     }
 
     /// Only if another flag is given, and not 0.
@@ -75,6 +82,7 @@ impl FlagEffect {
             }
             (Condition::Given, None) => Some(format!("without --{flag}")),
             (Condition::Given, Some(value)) if !is_given(flag) => Some(format!("with --{flag} {value}")),
+            (Condition::NotValue(excluded), Some(value)) if value == excluded => Some(format!("with --{flag} {value}")),
             (Condition::NotGiven, Some(_)) => Some(format!("with --{flag}")),
             (Condition::Never, _) => Some(format!("in rl {command}")),
             _ => None,

@@ -259,7 +259,7 @@ mod tests {
             assert!(rates.contains(&rate.value.parse().unwrap()), "{rate:?} is not what the command has: {rates:?}");
             rate.why.clone()
         };
-        let why = command.run_args_mut().unwrap().resolved.iter().map(why).collect();
+        let why = command.run_and_data_mut().unwrap().0.resolved.iter().map(why).collect();
         (rates, why)
     }
 

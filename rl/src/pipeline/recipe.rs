@@ -13,7 +13,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use data::{AnswerFormat, Benchmark, Problem, PromptStyle};
+use data::{AnswerFormat, Problem, PromptStyle};
 use model::{Dtype, ModelSize};
 use std::path::{Path, PathBuf};
 
@@ -40,9 +40,10 @@ impl Kind {
     pub(super) fn reads(self, data: &DataArgs) -> DataArgs {
         let mut data = data.clone();
         if self == Self::Base {
-            (data.prompt_style, data.answer_format) = (PromptStyle::Plain, AnswerFormat::Gsm8k);
+            data.prompt_style = PromptStyle::Plain;
+            data.answer_format = Some(data.benchmark().answer_format(PromptStyle::Plain));
             data.max_new_tokens = None;
-            if data.benchmark == Benchmark::Synthetic {
+            if data.benchmark().is_synthetic() {
                 (data.limit, data.extra) = (None, None);
             }
         }
@@ -117,6 +118,7 @@ impl Recipe {
     /// A configuration that cannot be read; an attempt that was begun with other problems, or is another model.
     pub(super) fn begun<C: Configuration>(&self, asking: &RunArgs, data: impl Fn(&C) -> &DataArgs) -> Result<C> {
         let mut config: C = config_file::read(&self.dir.join("config.toml"))?;
+        config.data_mut().resolve()?;
         self.check_problems(&fingerprint(&Problems::new(&self.kind.reads(data(&config))))?)?;
         self.check_identity()?;
         let run = RunArgs { resume: Some(self.dir.clone()), ..config.run_mut().clone() };
@@ -236,7 +238,7 @@ fn with_costs(run: RunArgs, asking: &RunArgs) -> RunArgs {
 }
 
 fn folder_name(kind: Kind, size: ModelSize, data: &DataArgs, run: &RunArgs) -> Result<String> {
-    let mut name = format!("{}-{}-{size}-seed{}", kind.name(), data.benchmark, run.seed);
+    let mut name = format!("{}-{}-{size}-seed{}", kind.name(), data.benchmark(), run.seed);
     if run.compute.dtype == Dtype::Bf16 {
         name += "-bf16";
     }
@@ -244,13 +246,10 @@ fn folder_name(kind: Kind, size: ModelSize, data: &DataArgs, run: &RunArgs) -> R
         let style = data.prompt_style.to_possible_value().expect("no value is skipped");
         name += &format!("-{}", style.get_name());
     }
-    let usual = match data.prompt_style {
-        PromptStyle::Plain => AnswerFormat::Gsm8k,
-        PromptStyle::Chat => AnswerFormat::Auto,
-    };
-    let format = data.answer_format.to_string();
-    match &data.answer_format {
-        same if *same == usual => {}
+    let usual = data.benchmark().answer_format(data.prompt_style);
+    let format = data.answer_format().to_string();
+    match data.answer_format() {
+        same if same == usual => {}
         // A pattern may hold characters that a file name cannot.
         AnswerFormat::Regex(_) => name += &format!("-regex{:08x}", crc32c::crc32c(format.as_bytes())),
         _ => name += &format!("-{format}"),
@@ -267,10 +266,13 @@ fn folder_name(kind: Kind, size: ModelSize, data: &DataArgs, run: &RunArgs) -> R
     Ok(name)
 }
 
-/// Number and checksum of the training problems.
+/// Number and checksum of the training problems, and the checksum of the description of a benchmark of the user's own.
 fn fingerprint(problems: &Problems) -> Result<String> {
+    let description = problems.data().benchmark().description();
+    let description = description.map(|text| format!(", description {:08x}", crc32c::crc32c(text.as_bytes())));
     let problems = problems.train()?;
-    Ok(format!("{} problems, CRC-32C {:08x}\n", problems.len(), checksum(problems)))
+    let checksum = checksum(problems);
+    Ok(format!("{} problems, CRC-32C {checksum:08x}{}\n", problems.len(), description.unwrap_or_default()))
 }
 
 fn checksum(problems: &[Problem]) -> u32 {

@@ -34,7 +34,7 @@ pub fn report(right: usize) -> Report {
     let questions: Vec<Vec<Graded>> = (0..10).map(|i| vec![answer(i < right); 4]).collect();
     let about = About {
         answer_format: Default::default(),
-        benchmark: data::Benchmark::Synthetic,
+        benchmark: "synthetic".into(),
         split: data::Split::Test,
         temperature: Some(0.7),
         checkpoint: None,
@@ -77,6 +77,7 @@ fn samples_of(step: usize) -> Vec<Sample> {
             question: format!("Ann has {i} apples and buys {step} more. How many has she?"),
             completion: format!("Ann has {i} + {step} apples.\n{i} + {step} = <<{i}+{step}>>\n#### {}", i + step),
             answer: (i != 15).then(|| (i + step + usize::from(!correct)).to_string()),
+            kind: data::AnswerKind::Number,
             expected: (i + step).to_string(),
             reward: Some(f64::from(u8::from(correct))),
             correct,

@@ -7,7 +7,7 @@ use super::{
     lock::Lock,
 };
 use crate::cli::{
-    args::{EvalArgs, RunArgs},
+    args::{DataArgs, EvalArgs, RunArgs},
     defaults::table,
     effect::{FixedFlag, FixedOnResume},
 };
@@ -21,11 +21,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+/// The description of a benchmark of the user's own, in a run directory.
+pub const DESCRIPTION: &str = "benchmark.toml";
+
 /// The default folder of runs.
 pub const RUNS: &str = "runs";
 
 /// The name of a run without `--out`, under `runs/`.
-fn default_dir(command: &str, benchmark: Benchmark) -> PathBuf {
+fn default_dir(command: &str, benchmark: &Benchmark) -> PathBuf {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
     Path::new(RUNS).join(format!("{command}-{benchmark}-{seconds}"))
 }
@@ -139,16 +142,25 @@ pub fn check_initial_report(
 pub fn create_or_resume(
     args: &RunArgs,
     command: &str,
-    benchmark: Benchmark,
+    data: &DataArgs,
     config: &impl Serialize,
     step: usize,
 ) -> Result<Run> {
     let run = match (&args.resume, &args.out) {
         (Some(dir), _) => return complete_resume(Run::resume(dir, step)?, args, command, config),
         (None, Some(out)) => Run::create(out, command, config)?,
-        (None, None) => Run::create_numbered(&default_dir(command, benchmark), command, config)?,
+        (None, None) => Run::create_numbered(&default_dir(command, data.benchmark()), command, config)?,
     };
+    keep_description(&run, data.benchmark())?;
     run.with_tensorboard(args.tensorboard)
+}
+
+/// Keeps the description of a benchmark of the user's own, so that the run says what it was trained on.
+fn keep_description(run: &Run, benchmark: &Benchmark) -> Result<()> {
+    match benchmark.description().filter(|_| !benchmark.is_of_files()) {
+        Some(text) => eval::write_whole(&run.dir().join(DESCRIPTION), text),
+        None => Ok(()),
+    }
 }
 
 /// Completes the resume of a run: writes its current configuration.

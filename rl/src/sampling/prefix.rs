@@ -264,7 +264,8 @@ fn complete(
         let counted = wanted.iter().zip(completions).map(|(PrefixToComplete { problem, text, .. }, completions)| {
             let is_right = |completion: &&Completion| {
                 let whole = format!("{text}{}", policy.tokenizer.decode(&completion.tokens));
-                completing.sampling.answer_format.extract(&whole, ending(completion.finish)).as_ref()
+                let kind = problem.answer.kind();
+                completing.sampling.answer_format.extract(kind, &whole, ending(completion.finish)).as_ref()
                     == Some(&problem.answer)
             };
             let right = completions.iter().filter(is_right).count();
@@ -311,6 +312,7 @@ pub(crate) mod tests {
             question: "Why?".into(),
             completion: completion.into(),
             answer: None,
+            kind: data::AnswerKind::Number,
             expected: "7".into(),
             reward: None,
             correct: true,

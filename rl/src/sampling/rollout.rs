@@ -111,7 +111,7 @@ pub fn sample_completions(
     let mut scores = reward_model_scores(policy, queries, &completions, config)?.into_iter();
     let mut sampled = Vec::with_capacity(queries.len() * config.sampling.samples);
     for ((query, prompt), completions) in queries.iter().zip(&prompts).zip(completions) {
-        let prefix_tokens = encode_prefix(&policy.tokenizer, prompting.style, query.prefix);
+        let prefix_tokens = encode_prefix(&policy.tokenizer, &prompting.format, &query.problem.question, query.prefix)?;
         for completion in completions {
             let tokens = completion.tokens.clone();
             let whole = Completion { tokens: [prefix_tokens.as_slice(), &tokens].concat(), ..completion };
@@ -142,7 +142,7 @@ fn prompts(policy: &Policy, queries: &[Query<'_>], prompting: &Prompting) -> Res
     let problems: Vec<Problem> = queries.iter().map(|query| query.problem.clone()).collect();
     let mut prompts = encode_prompts(policy, &problems, prompting)?;
     for (prompt, Query { problem, prefix, .. }) in prompts.iter_mut().zip(queries) {
-        prompt.extend(encode_prefix(&policy.tokenizer, prompting.style, prefix));
+        prompt.extend(encode_prefix(&policy.tokenizer, &prompting.format, &problem.question, prefix)?);
         let context = policy.model.config.max_position_embeddings;
         ensure!(
             prompt.len() < context,
@@ -165,11 +165,11 @@ fn reward_model_scores(
     config: &RolloutConfig,
 ) -> Result<Vec<(f32, Vec<f32>)>> {
     let Some(reward_model) = &config.reward_model else { return Ok(Vec::new()) };
-    let (tokenizer, prompting) = (&policy.tokenizer, Prompting::bare(config.sampling.prompting.style));
+    let (tokenizer, prompting) = (&policy.tokenizer, Prompting::bare(config.sampling.prompting.format.clone()));
     let context = reward_model.model.language_model.config.max_position_embeddings;
     let (mut rows, mut positions) = (Vec::new(), Vec::new());
     for (Query { problem, prefix, .. }, completions) in queries.iter().zip(completions) {
-        let prefix_tokens = encode_prefix(tokenizer, prompting.style, prefix);
+        let prefix_tokens = encode_prefix(tokenizer, &prompting.format, &problem.question, prefix)?;
         for completion in completions {
             let written = [prefix_tokens.as_slice(), &completion.tokens].concat();
             let (text, ended) = (tokenizer.decode(&written), completion.finish == Finish::Stop);

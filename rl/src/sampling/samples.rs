@@ -136,7 +136,7 @@ impl SamplingArgs {
     ) -> Result<TrainingSamples> {
         let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
         let samples = match &self.source.from_samples {
-            Some(file) => self.source.take(file, problems, &data.answer_format, Rounds::All, written, run)?,
+            Some(file) => self.source.take(file, problems, &data.answer_format(), Rounds::All, written, run)?,
             None => {
                 let sampling = &self.config(self.samples, data, run_args, device)?;
                 let (seed, quiet) = (run_args.seed, run_args.quiet);

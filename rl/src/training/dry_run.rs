@@ -85,7 +85,8 @@ pub fn largest_micro_batch(
     let rows = run.compute.micro_batch.min(fit.batch_size);
     let Some(path) = &init.init else { return Ok(rows * 2 * data.max_new_tokens()) };
     let tokenizer = eval::load_tokenizer(&eval::resolve_checkpoint(path)?)?;
-    let examples = problems.iter().map(|problem| encode_example(&tokenizer, data.prompt_style, problem));
+    let format = data.prompt_format();
+    let examples = problems.iter().map(|problem| encode_example(&tokenizer, &format, problem));
     let examples = examples.collect::<Result<Vec<_>>>()?;
     let largest_of_step = |step| {
         let batch = batch_of_step(&examples, step, fit.batch_size, run.seed);

@@ -28,7 +28,7 @@ pub const PROBLEMS: usize = 8;
 
 /// The first training problems of the embedded benchmark.
 pub fn problems() -> Vec<Problem> {
-    let all = data::load(Benchmark::Synthetic, Split::Train, &DataOptions::default()).unwrap();
+    let all = Benchmark::synthetic().load(Split::Train, &DataOptions::default()).unwrap();
     all[..PROBLEMS].to_vec()
 }
 
@@ -75,7 +75,7 @@ pub fn start() -> &'static Path {
 pub fn start_with_steps() -> &'static Path {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();
     let tokenizer = tokenizer();
-    let example = |problem: &Problem| encode_example(&tokenizer, PromptStyle::Plain, problem).unwrap();
+    let example = |problem: &Problem| encode_example(&tokenizer, &PromptStyle::Plain.into(), problem).unwrap();
     FOLDER.get_or_init(|| taught(&problems().iter().map(example).collect::<Vec<_>>(), 120)).path()
 }
 

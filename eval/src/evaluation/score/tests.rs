@@ -283,7 +283,7 @@ fn gold_solutions_of_the_synthetic_benchmark_score_all_right() {
     let folder = tempfile::tempdir().unwrap();
     let predictions = folder.path().join("gold.jsonl");
     let per_sample = folder.path().join("grades.jsonl");
-    let gold = data::load(Benchmark::Synthetic, Split::Test, &DataOptions::default()).unwrap();
+    let gold = data::Benchmark::synthetic().load(Split::Test, &DataOptions::default()).unwrap();
     let lines: String = gold
         .iter()
         .enumerate()

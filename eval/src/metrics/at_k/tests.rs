@@ -53,10 +53,10 @@ fn over_subsets(samples: &[Graded], k: usize, value: impl Fn(&[&Graded]) -> f64)
 }
 
 fn majority_is_right(drawn: &[&Graded]) -> f64 {
-    let mut counts: HashMap<&Answer, (usize, bool)> = HashMap::new();
+    let mut counts: HashMap<data::AsWritten<'_>, (usize, bool)> = HashMap::new();
     for sample in drawn {
         if let Some(answer) = &sample.answer {
-            counts.entry(answer).or_insert((0, sample.correct)).0 += 1;
+            counts.entry(answer.as_written()).or_insert((0, sample.correct)).0 += 1;
         }
     }
     let top = counts.values().map(|(count, _)| *count).max().unwrap_or(0);

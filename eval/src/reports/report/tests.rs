@@ -12,7 +12,7 @@ fn graded(answer: Option<i64>, score: Option<f64>) -> Graded {
 fn about() -> About {
     About {
         answer_format: AnswerFormat::Auto,
-        benchmark: Benchmark::Gsm8k,
+        benchmark: "gsm8k".into(),
         split: Split::Test,
         temperature: Some(0.7),
         checkpoint: Some("runs/sft/checkpoints/step-000100".to_owned()),

@@ -91,6 +91,10 @@ impl Configuration for AugmentConfig {
     fn run_mut(&mut self) -> &mut RunArgs {
         &mut self.run
     }
+
+    fn data_mut(&mut self) -> &mut DataArgs {
+        &mut self.data
+    }
 }
 
 /// Takes the run that is resumed, if one is, for as long as the result lives.
@@ -135,7 +139,7 @@ pub fn check(config: &AugmentConfig, problems: &Problems) -> Result<()> {
     config.init.check_base(config.base.as_deref(), "the base model that the backward model is fine-tuned from")?;
     let problems = problems.train()?;
     if let Some(samples) =
-        config.sampling.check(problems, &config.data.answer_format, true, config.run.resume.as_deref())?
+        config.sampling.check(problems, &config.data.answer_format(), true, config.run.resume.as_deref())?
     {
         check_solutions(&distinct_solutions(&samples))?;
     }
@@ -148,7 +152,7 @@ pub fn check(config: &AugmentConfig, problems: &Problems) -> Result<()> {
 /// # Errors
 /// An `--init` that cannot be read.
 pub fn dry_run(config: &AugmentConfig, problems: &Problems, device: &Device) -> Result<()> {
-    let (samples, _) = config.sampling.planned(problems.train()?, &config.data.answer_format)?;
+    let (samples, _) = config.sampling.planned(problems.train()?, &config.data.answer_format())?;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::TrainingWorkload {
         rows: config.fit.batch_size,

@@ -146,6 +146,10 @@ impl Configuration for EiConfig {
     fn run_mut(&mut self) -> &mut RunArgs {
         &mut self.run
     }
+
+    fn data_mut(&mut self) -> &mut DataArgs {
+        &mut self.data
+    }
 }
 
 /// Takes the run that is resumed, if one is, for as long as the result lives.
@@ -185,7 +189,7 @@ pub fn check(config: &EiConfig, problems: &Problems, device: &Device) -> Result<
     config.init.check_base(config.given_base(), "the base model that each round is fine-tuned from")?;
     let problems = problems.train()?;
     if let Some(samples) =
-        config.source.check(problems, &config.data.answer_format, Rounds::First, config.run.resume.as_deref())?
+        config.source.check(problems, &config.data.answer_format(), Rounds::First, config.run.resume.as_deref())?
     {
         let is_kept = |sample: &Sample| sample.correct && sample.finish == Finish::Stop;
         ensure!(
@@ -216,7 +220,7 @@ pub fn dry_run(config: &EiConfig, problems: &Problems, device: &Device) -> Resul
         dry_run::largest_micro_batch(&config.init, &config.data, problems.train()?, &config.fit, &config.run)?;
     let problems = problems.train()?;
     let (samples, of_round_1) =
-        config.source.planned(problems, config.samples, &config.data.answer_format, Rounds::First)?;
+        config.source.planned(problems, config.samples, &config.data.answer_format(), Rounds::First)?;
     let problems = problems.len();
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::TrainingWorkload {

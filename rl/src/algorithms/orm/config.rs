@@ -170,6 +170,10 @@ impl Configuration for OrmConfig {
     fn run_mut(&mut self) -> &mut RunArgs {
         &mut self.run
     }
+
+    fn data_mut(&mut self) -> &mut DataArgs {
+        &mut self.data
+    }
 }
 
 /// Takes the run that is resumed, if one is, for as long as the result lives.
@@ -199,7 +203,7 @@ pub fn check(config: &OrmConfig, problems: &Problems) -> Result<()> {
     );
     let completes = config.labels == Labels::Steps || config.check_labels > 0;
     if let Some(samples) =
-        config.sampling.check(problems, &config.data.answer_format, completes, config.run.resume.as_deref())?
+        config.sampling.check(problems, &config.data.answer_format(), completes, config.run.resume.as_deref())?
     {
         check_differ(&samples)?;
     }
@@ -217,7 +221,7 @@ pub fn check(config: &OrmConfig, problems: &Problems) -> Result<()> {
 /// # Errors
 /// An `--init` that cannot be read.
 pub fn dry_run(config: &OrmConfig, problems: &Problems, device: &Device) -> Result<()> {
-    let (samples, planned) = config.sampling.planned(problems.train()?, &config.data.answer_format)?;
+    let (samples, planned) = config.sampling.planned(problems.train()?, &config.data.answer_format())?;
     let examples = (samples as f64 * (1.0 - config.held_out)).round() as usize;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let work = dry_run::TrainingWorkload {

@@ -10,7 +10,7 @@ use crate::{
     view::progress::print_line,
 };
 use anyhow::{Result, ensure};
-use data::{Example, PromptStyle, Prompting, Tokenizer};
+use data::{Example, PromptFormat, Prompting, Tokenizer};
 use eval::{
     Agreement, Calibration, LabelCheck, OrmReport, Outcome, Policy, Prediction, RewardModel, Sample,
     reward_report::MAX_LINES,
@@ -28,9 +28,9 @@ impl<'a> HeldOut<'a> {
     ///
     /// # Errors
     /// No sample at all; a chat style without a template.
-    pub fn from_samples(samples: &[&'a Sample], policy: &Policy, style: PromptStyle) -> Result<Self> {
+    pub fn from_samples(samples: &[&'a Sample], policy: &Policy, format: &PromptFormat) -> Result<Self> {
         let context = policy.model.config.max_position_embeddings;
-        let prompting = Prompting::bare(style);
+        let prompting = Prompting::bare(format.clone());
         let mut kept = Vec::with_capacity(samples.len());
         for &sample in samples {
             let prefixed = PrefixedSample::of(&policy.tokenizer, &prompting, sample)?;
@@ -118,7 +118,7 @@ pub(super) fn compare_labels(
     tokenizer: &Tokenizer,
     config: &OrmConfig,
 ) -> Result<LabelCheck> {
-    let prompting = Prompting::bare(config.data.prompt_style);
+    let prompting = Prompting::bare(config.data.prompt_format());
     let (mut values, mut outcomes, mut any, mut share) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for sample in samples {
         let Some(prefixed) = PrefixedSample::of(tokenizer, &prompting, sample)? else { continue };

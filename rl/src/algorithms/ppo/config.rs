@@ -185,6 +185,10 @@ impl Configuration for PpoConfig {
     fn run_mut(&mut self) -> &mut RunArgs {
         &mut self.run
     }
+
+    fn data_mut(&mut self) -> &mut DataArgs {
+        &mut self.data
+    }
 }
 
 /// Prints what a run would do and need.

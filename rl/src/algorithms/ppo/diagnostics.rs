@@ -266,6 +266,7 @@ mod tests {
                     question: String::new(),
                     completion: String::new(),
                     answer: answer.map(str::to_string),
+                    kind: data::AnswerKind::Number,
                     expected: "4".into(),
                     reward: Some(f64::from(reward)),
                     correct: answer == Some("4"),

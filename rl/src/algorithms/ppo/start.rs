@@ -84,7 +84,7 @@ pub(super) fn start(
     let prompting = config.data.prompting(config.shots)?;
     let evaluated = [problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
     check_prompts(&initial, &[&[problems.train()?], evaluated.as_slice()].concat(), &prompting)?;
-    let run = run::start::create_or_resume(&config.run, "ppo", config.data.benchmark, &config, numbers.step)?;
+    let run = run::start::create_or_resume(&config.run, "ppo", &config.data, &config, numbers.step)?;
     let compute = &config.run.compute;
     let sampling = compute.sampling(&config.data, prompting, config.samples, config.temperature, device);
     let rollout = RolloutConfig { sampling, reward: config.reward.clone(), reward_model, seed: config.run.seed };
