@@ -6,6 +6,7 @@
 
 mod final_part;
 mod format;
+pub mod math;
 mod number;
 mod plain;
 

@@ -21,6 +21,7 @@ pub mod synthetic;
 pub mod text;
 pub mod tokenizer;
 
+pub use answer::math::MathAnswer;
 pub use answer::{Answer, AnswerFormat, Ending, own_part};
 pub use dense::ReferenceSteps;
 pub use goal::{Conditioning, Goal};

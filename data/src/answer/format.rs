@@ -83,13 +83,13 @@ fn anywhere_but_tags(text: &str) -> Option<Answer> {
 }
 
 /// The inside of the last `<answer>…</answer>`.
-fn tagged(text: &str) -> Option<&str> {
+pub(super) fn tagged(text: &str) -> Option<&str> {
     static TAG: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?is)<answer>((?:[^<]|<[^/])*)</answer>"));
     TAG.captures_iter(text).last()?.get(1).map(|inside| inside.as_str())
 }
 
 /// The last `####` of a text.
-enum Marker<'a> {
+pub(super) enum Marker<'a> {
     /// Its line claims an answer, or fails to.
     Claim(&'a str),
     /// It is a heading, as all of them are.
@@ -98,7 +98,7 @@ enum Marker<'a> {
     None,
 }
 
-fn last_marker(text: &str) -> Marker<'_> {
+pub(super) fn last_marker(text: &str) -> Marker<'_> {
     let mut markers = text.split("####").skip(1).map(|after| after.split('\n').next().unwrap_or(after)).peekable();
     let mut found = Marker::None;
     let mut claimed = false;
@@ -137,7 +137,7 @@ fn marked(line: &str) -> Option<Answer> {
     claim(line, Context::Prose).or_else(|| stated(line))
 }
 
-static BOX: LazyLock<Regex> = LazyLock::new(|| pattern(r"\\(?:boxed|fbox)\s*\{"));
+pub(super) static BOX: LazyLock<Regex> = LazyLock::new(|| pattern(r"\\(?:boxed|fbox)\s*\{"));
 
 fn has_box(text: &str) -> bool {
     text.contains("\\boxed") || text.contains("\\fbox")
@@ -163,7 +163,7 @@ fn boxed(text: &str) -> Option<Answer> {
 }
 
 /// What stands in braces that are open already, and what follows them.
-fn braced(text: &str) -> Option<(&str, &str)> {
+pub(super) fn braced(text: &str) -> Option<(&str, &str)> {
     let mut depth = 1_usize;
     for (at, c) in text.char_indices() {
         match c {
@@ -179,13 +179,13 @@ fn braced(text: &str) -> Option<(&str, &str)> {
 }
 
 /// "Answer:", "**Final answer:**", "A:", with what may stand before it in its line.
-static LABEL: LazyLock<Regex> = LazyLock::new(|| {
+pub(super) static LABEL: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?im)(?:\banswer|^[\s#>*_-]*a)[ \t]*[*_]*[ \t]*[:：][ \t]*[*_]*|^[\s#>*_-]*(?:final|correct)?[ \t]*answer[ \t]*[*_]*[ \t]*$",
     )
 });
 /// "The answer is", "the answer to the question is".
-static IS: LazyLock<Regex> = LazyLock::new(|| {
+pub(super) static IS: LazyLock<Regex> = LazyLock::new(|| {
     pattern(
         r"(?i)\banswer(?:[ \t]+[a-z]+){0,5}?[ \t]+(?:is|was|equals|would be)\b(?:[ \t]+(?:therefore|thus|then|simply|just|exactly)\b)?[ \t]*[:：]?",
     )
