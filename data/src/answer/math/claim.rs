@@ -9,8 +9,8 @@ use crate::answer::final_part::final_part;
 use crate::answer::format::{BOX, IS, LABEL, Marker, braced, last_marker, tagged};
 
 /// The answer that a completion claims: in `<answer>…</answer>` where that is there, the last `\boxed{…}` or `\fbox{…}`; else what
-/// follows the last "answer is" or "Answer:"; else the line of the last `####`; else a text that is nothing but an answer; else
-/// the last formula.
+/// follows the last "answer is" or "Answer:"; else the line of the last `####`; else a text that is nothing but an answer, or the
+/// last formula in it.
 pub fn extract(text: &str) -> Option<MathAnswer> {
     let text = final_part(text);
     let text = tagged(&text).unwrap_or(&text);
@@ -23,8 +23,7 @@ pub fn extract(text: &str) -> Option<MathAnswer> {
     if let Marker::Claim(line) = last_marker(text) {
         return parse_claim(line);
     }
-    let whole = MathAnswer::parse(text).filter(MathAnswer::is_understood);
-    whole.or_else(|| MathAnswer::parse(&formula_runs(text).pop()?.content))
+    parse_claim(text).filter(|claim| claim.reading.is_some() || text.len() < MAX_WORDS && claim.is_understood())
 }
 
 /// The answer of a text that a format has located, such as the line of a `####` or the group of a pattern: its box, itself, or
@@ -37,9 +36,15 @@ pub fn parse_claim(text: &str) -> Option<MathAnswer> {
     if whole.as_ref().is_some_and(|answer| answer.reading.is_some()) {
         return whole;
     }
-    let formula = formula_runs(text).into_iter().next().and_then(|run| MathAnswer::parse(&run.content));
-    formula.or(whole)
+    // `The largest $n$ is 34`, and else the last formula.
+    let predicate = IS_VALUE.find_iter(text).last().and_then(|found| MathAnswer::parse(&text[found.end()..]));
+    let formula = || MathAnswer::parse(&formula_runs(text).pop()?.content);
+    predicate.filter(|answer| answer.reading.is_some()).or_else(formula).or(whole)
 }
+
+/// The longest text of words, in bytes, that is an answer by itself.
+const MAX_WORDS: usize = 60;
+static IS_VALUE: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)\b(?:is|are|equals)\b[ \t]*:?"));
 
 /// The inside of the last box, with those that stand right before it.
 fn boxed(text: &str) -> Option<MathAnswer> {
@@ -86,7 +91,7 @@ fn boxed(text: &str) -> Option<MathAnswer> {
 /// Whether two boxes with a text between them are two values of one answer, as Math-Verify has it.
 fn are_one_claim(between: &str, one: &str, other: &str) -> bool {
     static JOINS: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(?:and|or)\b|,|;"));
-    let goes_on = between.contains('=') || between.contains(". ") || between.contains("\n\n");
+    let goes_on = between.contains('=') && !JOINS.is_match(between) || between.contains(". ") || between.contains("\n\n");
     !goes_on && (between.len() < 10 || between.len() < 70 && one != other && JOINS.is_match(between))
 }
 

@@ -6,7 +6,9 @@ pub(super) fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     // The code of a full-width character is that of its ASCII twin and this.
     const FULL_WIDTH: u32 = 0xFEE0;
-    let mut chars = text.chars().peekable();
+    // `\\frac` where a text was escaped twice; in a matrix two backslashes end a row.
+    let unescaped = if text.contains("\\\\") && !text.contains("begin") { text.replace("\\\\", "\\") } else { text.to_owned() };
+    let mut chars = unescaped.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
             '\\' if chars.peek() == Some(&'$') => {

@@ -47,7 +47,7 @@ pub(super) fn assignment(value: &Value) -> Option<(Option<&Value>, &Value)> {
     } else if is_name(last) && is_constant(first) {
         Some((Some(last), first))
     } else {
-        is_constant(first).then_some((None, last))
+        (is_constant(first) && is_constant(last)).then_some((None, last))
     }
 }
 
@@ -88,6 +88,12 @@ pub(super) fn bound<'a>(left: &'a Value, relation: Relation, right: &'a Value) -
     match (left, right) {
         (Expr::Symbol(name), right) if right.is_constant() => return Some((name.clone(), relation, right.clone())),
         (left, Expr::Symbol(name)) if left.is_constant() => return Some((name.clone(), relation.flipped(), left.clone())),
+        (name, right) if is_name_expr(name) && right.is_constant() => {
+            return Some((format!("{name:?}"), relation, right.clone()));
+        }
+        (left, name) if is_name_expr(name) && left.is_constant() => {
+            return Some((format!("{name:?}"), relation.flipped(), left.clone()));
+        }
         _ => {}
     }
     // p x + q (relation) 0, with p and q from the values at 0 and 1, and a third value as the proof.

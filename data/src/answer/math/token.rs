@@ -227,20 +227,28 @@ impl Reader<'_> {
                 });
                 is_fraction(begin.and_then(|begin| tokens.get(begin + 1)))
             }
+            // The first argument was one token without braces.
+            [Token::GroupOpen, ..] => false,
             _ => is_fraction(tokens.get(1)),
         }
     }
 
     /// The length of what separates a group of three digits from the digits before it, if a group follows.
     fn group_separator(&self) -> Option<usize> {
-        let text: String = self.chars[self.at..].iter().take(16).collect();
-        let separators = ["{,}\\!", "{,}", "\\,", "\\ ", "\\;", "\\:", ",\\!", ",\\! ", ", \\!", ", \\! ", ",", " "];
-        let length = separators.iter().filter(|separator| text.starts_with(**separator)).find_map(|separator| {
-            let group = text[separator.len()..].bytes().take_while(u8::is_ascii_digit).count();
-            (group == 3).then_some(separator.len())
-        })?;
-        let is_comma = length == 1 && text.starts_with(',');
-        (!is_comma || self.depth == 0 && self.is_grouped_run()).then_some(length)
+        let rest = &self.chars[self.at..];
+        let length = rest.iter().take(12).take_while(|c| !c.is_ascii_digit()).count();
+        let group = rest[length..].iter().take_while(|c| c.is_ascii_digit()).count();
+        let separator: String = rest[..length].iter().filter(|c| **c != ' ').collect();
+        let is_spaced = rest[..length].contains(&' ');
+        let separates = match separator.as_str() {
+            // `1, 234` are two numbers.
+            "," => !is_spaced && self.depth == 0 && self.is_grouped_run(),
+            "" => length == 1,
+            "\\" => length == 2,
+            "{,}" | "{,}\\!" | "\\," | "\\;" | "\\:" | ",\\!" | "\\!," => true,
+            _ => false,
+        };
+        (group == 3 && separates).then_some(length)
     }
 
     /// Whether the digits and commas around here are groups of three and not a list of numbers.
