@@ -56,20 +56,30 @@ def gold_of(row):
     gold = row.get("answer", row.get("final_answer"))
     if isinstance(gold, list):
         gold = gold[0] if gold else None
-    return str(gold).strip() if gold is not None and str(gold).strip() else None
+    text = str(gold).strip() if gold is not None else ""
+    # A lone formula stands without its marks, so that what is changed stands in the formula too.
+    lone = re.fullmatch(r"\$([^$]+)\$\.?", text)
+    return (lone[1].strip() if lone else text) or None
+
+
+def is_prose(gold):
+    """Whether an answer is a sentence or several formulas rather than one formula."""
+    words = re.findall(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}", re.sub(r"\\(?:text|mbox|mathrm)\s*\{[^}]*\}", "", gold))
+    return "$" in gold or len(words) > 1
 
 
 def variants(gold):
     """Other ways to write an answer, equal to it."""
     yield gold.replace("\\frac", "\\dfrac")
-    yield gold.replace(" ", "").replace("\\cup", "\\cup ").replace("\\pi", "\\pi ").replace("\\cdot", "\\cdot ") if (
-        not re.search(r"\\[a-z]+ [a-zA-Z]|text|mbox|\\ ", gold)
-    ) else gold
-    yield f"${gold}$" if "$" not in gold else gold
-    yield re.sub(r"([+=<>,-])", r" \1 ", gold) if not re.search(r"text|mbox|\d,\d|^-|[a-z]-[a-z]|\{,|begin", gold) else gold
-    yield re.sub(r"(?<![\\a-z])\(", r"\\left(", gold.replace(")", "\\right)")) if gold.count("(") == gold.count(")") and (
-        not re.search(r"left|text|big", gold, re.IGNORECASE) and "[" not in gold and "]" not in gold
-    ) else gold
+    if is_prose(gold):
+        return
+    if not re.search(r"\\[a-z]+ [a-zA-Z]|text|mbox|\\ |mathrm| or | and |begin|[a-z] [a-z]", gold):
+        yield gold.replace(" ", "")
+    yield f"${gold}$"
+    if not re.search(r"text|mbox|begin|\de[+-]", gold):
+        yield re.sub(r"(?<=[\w})])([+=<>-])(?=[\w\\({])", r" \1 ", gold)
+    if gold.count("(") == gold.count(")") and not re.search(r"left|text|big|[\[\]]", gold, re.IGNORECASE):
+        yield gold.replace("(", "\\left(").replace(")", "\\right)")
     if match := re.fullmatch(r"(-?)\\[dt]?frac\{(\d+)\}\{(\d+)\}", gold):
         sign, above, below = match.groups()
         yield f"{sign}{above}/{below}"
@@ -89,12 +99,16 @@ def variants(gold):
 
 def perturbed(gold, generator):
     """Answers that look like a gold and mostly are not equal to it."""
+    if is_prose(gold):
+        return
     digits = [match.start() for match in re.finditer(r"\d", gold)]
     if digits:
         at = generator.choice(digits)
         yield gold[:at] + str((int(gold[at]) + generator.randint(1, 9)) % 10) + gold[at + 1 :]
     yield "-" + gold if not gold.startswith("-") else gold[1:]
-    for old, new in [("(", "["), ("\\le", "\\ge"), ("<", ">"), ("+", "-"), ("sin", "cos"), ("\\pi", ""), ("x", "y")]:
+    if re.fullmatch(r"(\\left)? ?\([^()]*,[^()]*\)", gold):
+        yield gold.replace("(", "[", 1)
+    for old, new in [("\\le ", "\\ge "), ("<", ">"), ("+", "-"), ("sin", "cos"), ("\\pi", ""), ("x", "y")]:
         if old in gold:
             yield gold.replace(old, new, 1)
             break
@@ -163,7 +177,8 @@ def judge(pair):
     targets = [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
 
     def read(text, completion):
-        text = text if completion or "$" in text or "\\boxed" in text else f"\\boxed{{{text}}}"
+        is_marked = completion or re.search(r"(?<!\\)\$", text) or "\\boxed" in text
+        text = text if is_marked else f"\\boxed{{{text}}}"
         return parse(text, targets, parsing_timeout=3)
 
     try:

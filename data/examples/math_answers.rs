@@ -23,6 +23,8 @@ struct Pair {
 fn main() -> anyhow::Result<()> {
     let mut output = std::io::stdout().lock();
     let (mut pairs, mut total, mut longest) = (0_u32, Duration::ZERO, Duration::ZERO);
+    // The patterns are compiled when they are first used.
+    extract("The answer is $1$.\n#### \\boxed{1}");
     for (row, line) in std::io::stdin().lock().lines().enumerate() {
         let pair: Pair = serde_json::from_str(&line?).with_context(|| format!("line {}", row + 1))?;
         let start = Instant::now();
@@ -36,6 +38,10 @@ fn main() -> anyhow::Result<()> {
         writeln!(output, "{}", serde_json::json!({ "equal": equal, "read": read, "understood": understood }))?;
     }
     let mean = total / pairs.max(1);
-    eprintln!("{pairs} pairs, {:.1} µs a pair, the slowest {:.2} ms", mean.as_secs_f64() * 1e6, longest.as_secs_f64() * 1e3);
+    eprintln!(
+        "{pairs} pairs, {:.1} µs a pair, the slowest {:.2} ms",
+        mean.as_secs_f64() * 1e6,
+        longest.as_secs_f64() * 1e3
+    );
     Ok(())
 }

@@ -108,7 +108,12 @@ fn spelled(tokens: &[Token]) -> Option<String> {
             Token::Number(number) => words.push_str(&number.digits),
             Token::Colon => words.push(':'),
             Token::Unknown(mark) if matches!(mark.as_str(), "." | "?" | "\"" | "`") => {}
-            Token::Space | Token::Comma | Token::Open('(') | Token::Close(')') | Token::GroupOpen | Token::GroupClose => {}
+            Token::Space
+            | Token::Comma
+            | Token::Open('(')
+            | Token::Close(')')
+            | Token::GroupOpen
+            | Token::GroupClose => {}
             _ => return None,
         }
     }

@@ -72,11 +72,8 @@ impl Approximation {
 
     pub(super) fn over(self, other: Self) -> Self {
         let norm = other.re * other.re + other.im * other.im;
-        let reciprocal = Self {
-            re: other.re / norm,
-            im: -other.im / norm,
-            error: other.error / norm + ROUNDING / norm.sqrt(),
-        };
+        let reciprocal =
+            Self { re: other.re / norm, im: -other.im / norm, error: other.error / norm + ROUNDING / norm.sqrt() };
         self.times(reciprocal)
     }
 
@@ -120,8 +117,7 @@ impl Approximation {
         }
         if self.im == 0.0 && self.re > 0.0 && exponent.im == 0.0 {
             let value = self.re.powf(exponent.re);
-            let inherited =
-                value * (exponent.re.abs() * self.error / self.re + self.re.ln().abs() * exponent.error);
+            let inherited = value * (exponent.re.abs() * self.error / self.re + self.re.ln().abs() * exponent.error);
             return Self::rounded(value, 0.0, inherited);
         }
         self.ln().times(exponent).exp()

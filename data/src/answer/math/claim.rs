@@ -56,7 +56,11 @@ fn boxed(text: &str) -> Option<MathAnswer> {
         let found = BOX.find_at(text, *start - 6).map_or(*start, |found| found.start());
         let Some((content, after)) = braced(&text[*start..]) else {
             // A box that is cut off claims nothing, and one within another is part of it.
-            if at + 1 == starts.len() { return None } else { break };
+            if at + 1 == starts.len() {
+                return None;
+            } else {
+                break;
+            };
         };
         let end = text.len() - after.len();
         if contents.is_empty() {
@@ -75,8 +79,14 @@ fn boxed(text: &str) -> Option<MathAnswer> {
     }
     contents.reverse();
     static BESIDE: LazyLock<Regex> = LazyLock::new(|| {
-        pattern(r"(?i)^[\s$)\]]*(?:hundred|thousand|million|billion|trillion|dozen|\\times|\\cdot|\^)")
+        pattern(r"(?i)^[\s$)\]]*(?:hundred|thousand|million|billion|trillion|dozen|\\times|\\cdot|\^\{?\d)")
     });
+    // `\boxed{2} = \boxed{2.0}` and "3\frac12, or 7/2": one value in two ways.
+    let last = contents.last().copied().and_then(MathAnswer::parse);
+    let said_again = |content: &&str| MathAnswer::parse(content).is_some_and(|answer| last.as_ref() == Some(&answer));
+    if contents.iter().all(said_again) {
+        contents.drain(..contents.len() - 1);
+    }
     static PERCENT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(?i)^[\s$]{0,4}(?:\\?%|percent|pct)"));
     if BESIDE.is_match(after_last) {
         return None;
@@ -91,7 +101,9 @@ fn boxed(text: &str) -> Option<MathAnswer> {
 /// Whether two boxes with a text between them are two values of one answer, as Math-Verify has it.
 fn are_one_claim(between: &str, one: &str, other: &str) -> bool {
     static JOINS: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(?:and|or)\b|,|;"));
-    let goes_on = between.contains('=') && !JOINS.is_match(between) || between.contains(". ") || between.contains("\n\n");
+    let goes_on = between.contains('=') && !JOINS.is_match(between)
+        || [". ", ".$", ".\\)", ".\n"].iter().any(|end| between.contains(end))
+        || between.contains("\n\n");
     !goes_on && (between.len() < 10 || between.len() < 70 && one != other && JOINS.is_match(between))
 }
 
@@ -116,9 +128,8 @@ struct Run {
 
 /// The formulas of a text, in `$…$`, `$$…$$`, `\(…\)` or `\[…\]`.
 fn formula_runs(text: &str) -> Vec<Run> {
-    static FORMULA: LazyLock<Regex> = LazyLock::new(|| {
-        pattern(r"(?s)\$\$([^$]+)\$\$|\\\[(.+?)\\\]|\$((?:\\\$|[^$\n])+)\$|\\\((.+?)\\\)")
-    });
+    static FORMULA: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"(?s)\$\$([^$]+)\$\$|\\\[(.+?)\\\]|\$((?:\\\$|[^$\n])+)\$|\\\((.+?)\\\)"));
     static JOINS: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\s*(?:,|;|,?\s*and|,?\s*or)\s*$"));
     let mut runs: Vec<Run> = Vec::new();
     let mut end = 0;

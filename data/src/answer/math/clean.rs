@@ -7,14 +7,16 @@ pub(super) fn clean(text: &str) -> String {
     // The code of a full-width character is that of its ASCII twin and this.
     const FULL_WIDTH: u32 = 0xFEE0;
     // `\\frac` where a text was escaped twice; in a matrix two backslashes end a row.
-    let unescaped = if text.contains("\\\\") && !text.contains("begin") { text.replace("\\\\", "\\") } else { text.to_owned() };
+    let unescaped =
+        if text.contains("\\\\") && !text.contains("begin") { text.replace("\\\\", "\\") } else { text.to_owned() };
     let mut chars = unescaped.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
             '\\' if chars.peek() == Some(&'$') => {
                 chars.next();
             }
-            '$' | '€' | '£' | '¥' | '₹' | '₽' | '₩' => {}
+            '$' => cleaned.push(' '),
+            '€' | '£' | '¥' | '₹' | '₽' | '₩' => {}
             '\u{FF01}'..='\u{FF5E}' => cleaned.extend(char::from_u32(u32::from(c) - FULL_WIDTH)),
             '√' => {
                 let digits: String = std::iter::from_fn(|| chars.next_if(char::is_ascii_digit)).collect();
@@ -29,7 +31,8 @@ pub(super) fn clean(text: &str) -> String {
     }
     let trimmed = cleaned.trim().trim_end_matches(['.', ',', ';', ':']).trim_end();
     // An escaped space lost its space.
-    let trimmed = if trimmed.ends_with('\\') && !trimmed.ends_with("\\\\") { &trimmed[..trimmed.len() - 1] } else { trimmed };
+    let trimmed =
+        if trimmed.ends_with('\\') && !trimmed.ends_with("\\\\") { &trimmed[..trimmed.len() - 1] } else { trimmed };
     trimmed.trim_matches('*').trim().to_owned()
 }
 

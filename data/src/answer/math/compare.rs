@@ -75,7 +75,10 @@ fn has_odd_roots(expr: &Expr) -> bool {
 fn is_decimal(expr: &Expr) -> bool {
     let is_number = |part: &Expr| {
         use Expr::*;
-        matches!(part, Number(_) | Sum(_) | Product(_) | Negative(_) | Quotient(..) | Percent(_) | Degrees(_) | Power(..) | I)
+        matches!(
+            part,
+            Number(_) | Sum(_) | Product(_) | Negative(_) | Quotient(..) | Percent(_) | Degrees(_) | Power(..) | I
+        )
     };
     expr.any(&|part| matches!(part, Expr::Number(number) if number.is_decimal)) && !expr.any(&|part| !is_number(part))
 }
@@ -103,9 +106,11 @@ pub(super) fn constant_ratio(one: &Expr, other: &Expr) -> Option<Approximation> 
     let point = |round| Point { round, roots: Roots::Real };
     let ratio = |round| approximate(one, point(round)).over(approximate(other, point(round)));
     let rounds = 0..POINTS;
-    let first = rounds.clone().map(ratio).find(|ratio| ratio.is_finite() && ratio.abs() > 0.0)?;
+    // What is 0 but for rounding has no ratio to anything.
+    let first = rounds.clone().map(ratio).find(|ratio| ratio.is_finite() && ratio.abs() > 100.0 * ratio.error)?;
     // Exactly: one₀ · other₁ = one₁ · other₀.
-    let values: Option<Vec<(Exact, Exact)>> = (0..3).map(|round| Some((exact(one, round)?, exact(other, round)?))).collect();
+    let values: Option<Vec<(Exact, Exact)>> =
+        (0..3).map(|round| Some((exact(one, round)?, exact(other, round)?))).collect();
     if let Some(values) = &values {
         let (one_first, other_first) = values[0];
         let is_constant = |(one, other): &(Exact, Exact)| {

@@ -41,7 +41,11 @@ impl Comparison {
             return Some(self.equal(set.0, other_set.0) && self.equal(set.1, other_set.1));
         }
         if let Some((_, set)) = membership(one) {
-            return if is_region(other) && !matches!(other, Value::Union(_)) { None } else { Some(self.equal(set, other)) };
+            return if is_region(other) && !matches!(other, Value::Union(_)) {
+                None
+            } else {
+                Some(self.equal(set, other))
+            };
         }
         if let Some((_, set)) = membership(other) {
             return if is_region(one) && !matches!(one, Value::Union(_)) { None } else { Some(self.equal(one, set)) };
@@ -96,10 +100,9 @@ impl Comparison {
                 one.len() == other.len() && one.iter().zip(other).all(same_row)
             }
             (Value::Ratio(one), Value::Ratio(other)) => proportional(one, other),
-            (
-                Value::Chain { sides, relations },
-                Value::Chain { sides: other_sides, relations: other_relations },
-            ) => self.chains((sides, relations), (other_sides, other_relations)),
+            (Value::Chain { sides, relations }, Value::Chain { sides: other_sides, relations: other_relations }) => {
+                self.chains((sides, relations), (other_sides, other_relations))
+            }
             _ => false,
         }
     }
@@ -111,10 +114,9 @@ impl Comparison {
                 items.len() == other.len() && self.each_in(items, other) && self.each_in(other, items)
             }
             // A point without its brackets.
-            (
-                Value::List { items, .. },
-                Value::Bracketed { items: other, left_closed: false, right_closed: false },
-            ) => self.in_order(items, other),
+            (Value::List { items, .. }, Value::Bracketed { items: other, left_closed: false, right_closed: false }) => {
+                self.in_order(items, other)
+            }
             (Value::Set(items) | Value::List { items, .. }, Value::Expr(_) | Value::Bracketed { .. }) => {
                 matches!(items.as_slice(), [item] if self.equal(item, other))
             }
@@ -187,7 +189,8 @@ impl Comparison {
         match (one, other) {
             (([left, right], [relation]), ([other_left, other_right], [other_relation])) => {
                 let are_inequalities = relation.is_inequality() && other_relation.is_inequality();
-                are_inequalities && same_inequality((left, *relation, right), (other_left, *other_relation, other_right))
+                are_inequalities
+                    && same_inequality((left, *relation, right), (other_left, *other_relation, other_right))
             }
             _ => false,
         }

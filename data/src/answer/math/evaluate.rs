@@ -121,9 +121,7 @@ pub(super) fn small_integer(expr: &Expr) -> Option<i64> {
             let (above, below) = (small_integer(above)?, small_integer(below)?);
             (above.checked_rem(below)? == 0).then(|| above / below)
         }
-        Expr::Power(base, exponent) => {
-            small_integer(base)?.checked_pow(u32::try_from(small_integer(exponent)?).ok()?)
-        }
+        Expr::Power(base, exponent) => small_integer(base)?.checked_pow(u32::try_from(small_integer(exponent)?).ok()?),
         Expr::Call(Function::Factorial, parts) => {
             let n = small_integer(parts.first()?).filter(|n| (0..=20).contains(n))?;
             Some((1..=n).product())

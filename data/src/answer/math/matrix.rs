@@ -46,10 +46,11 @@ fn terms(tokens: &[Token]) -> Vec<(bool, &[Token])> {
 /// `\frac{1}{2} \begin{pmatrix} … \end{pmatrix}`
 fn multiple(tokens: &[Token]) -> Option<Vec<Vec<Expr>>> {
     let begin = tokens.iter().position(|token| matches!(token, Token::Begin(_)))?;
-    let end = tokens.iter().position(|token| matches!(token, Token::End(_)))?;
+    let end = tokens.iter().position(|token| matches!(token, Token::End))?;
     let (Token::Begin(environment), true) = (tokens.get(begin)?, begin < end) else { return None };
     // A determinant is a number.
-    let is_matrix = matches!(environment.as_str(), "matrix" | "pmatrix" | "bmatrix" | "smallmatrix" | "array" | "Bmatrix");
+    let is_matrix =
+        matches!(environment.as_str(), "matrix" | "pmatrix" | "bmatrix" | "smallmatrix" | "array" | "Bmatrix");
     if !is_matrix {
         return None;
     }

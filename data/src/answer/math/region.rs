@@ -85,7 +85,9 @@ pub(super) fn region(value: &Value) -> Option<Region> {
                 .collect();
             Some(Region { variable: None, pieces: merged(pieces?)? })
         }
-        Value::Expr(Expr::Symbol(name)) if name == "mathbb R" => Some(Region { variable: None, pieces: vec![everything()] }),
+        Value::Expr(Expr::Symbol(name)) if name == "mathbb R" => {
+            Some(Region { variable: None, pieces: vec![everything()] })
+        }
         Value::Union(parts) => joined(all(parts)?, merged_union),
         Value::Intersection(parts) => joined(all(parts)?, intersection),
         Value::Difference(parts) => joined(all(parts)?, |one, other| intersection(one, complement(&other))),
@@ -154,9 +156,7 @@ fn merged(mut pieces: Vec<Piece>) -> Option<Vec<Piece>> {
         return None;
     }
     // Of two pieces that begin at one place, the closed one first.
-    pieces.sort_by(|one, other| {
-        one.low.value.total_cmp(&other.low.value).then(other.low.closed.cmp(&one.low.closed))
-    });
+    pieces.sort_by(|one, other| one.low.value.total_cmp(&other.low.value).then(other.low.closed.cmp(&one.low.closed)));
     let mut whole: Vec<Piece> = Vec::new();
     for piece in pieces {
         let Some(last) = whole.last_mut() else {

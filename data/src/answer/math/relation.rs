@@ -19,8 +19,10 @@ fn is_name_expr(expr: &Expr) -> bool {
         // f(2), and f(x + 1), but not x(x + 1).
         Expr::Product(factors) => match factors.as_slice() {
             [first, rest @ ..] => {
-                let is_argument = |factor: &Expr| is_name_expr(factor) || matches!(factor, Expr::Number(_) | Expr::E | Expr::I);
-                let is_function = matches!(first, Expr::Symbol(name) if matches!(name.as_str(), "f" | "g" | "h" | "P" | "Q" | "F"));
+                let is_argument =
+                    |factor: &Expr| is_name_expr(factor) || matches!(factor, Expr::Number(_) | Expr::E | Expr::I);
+                let is_function =
+                    matches!(first, Expr::Symbol(name) if matches!(name.as_str(), "f" | "g" | "h" | "P" | "Q" | "F"));
                 is_name_expr(first) && (is_function && rest.len() == 1 || rest.iter().all(is_argument))
             }
             [] => false,
@@ -87,7 +89,9 @@ pub(super) fn bound<'a>(left: &'a Value, relation: Relation, right: &'a Value) -
     let (Value::Expr(left), Value::Expr(right)) = (left, right) else { return None };
     match (left, right) {
         (Expr::Symbol(name), right) if right.is_constant() => return Some((name.clone(), relation, right.clone())),
-        (left, Expr::Symbol(name)) if left.is_constant() => return Some((name.clone(), relation.flipped(), left.clone())),
+        (left, Expr::Symbol(name)) if left.is_constant() => {
+            return Some((name.clone(), relation.flipped(), left.clone()));
+        }
         (name, right) if is_name_expr(name) && right.is_constant() => {
             return Some((format!("{name:?}"), relation, right.clone()));
         }

@@ -14,16 +14,28 @@ const MAX_CHAIN: usize = 20;
 /// The expression that all the tokens make; `None` where they make none.
 pub(super) fn expression(tokens: &[Token]) -> Option<Expr> {
     let mut parser = Parser { tokens, at: 0, depth: 0, bars: 0 };
-    let expr = parser.sum()?;
+    let above = parser.sum()?;
+    let expr = if parser.accept(|token| matches!(token, Token::Command("choose"))) {
+        Expr::Call(Function::Binomial, vec![above, parser.sum()?])
+    } else {
+        above
+    };
     (parser.at == tokens.len()).then_some(expr)
 }
 
 /// A text that two rows of tokens share only if they are the same.
 pub(super) fn canonical(tokens: &[Token]) -> String {
     let mut text = String::new();
-    for token in tokens {
+    for (at, token) in tokens.iter().enumerate() {
+        // Braces around one token say nothing.
+        let is_group = |at: usize| match tokens.get(at..at + 3) {
+            Some([Token::GroupOpen, inner, Token::GroupClose]) => !matches!(inner, Token::GroupClose),
+            _ => false,
+        };
         match token {
             Token::Space => {}
+            Token::GroupOpen if is_group(at) => {}
+            Token::GroupClose if at >= 2 && is_group(at - 2) => {}
             Token::Number(number) => text.push_str(&format!("{} {};", number.digits, number.residue.key())),
             Token::Text(words) => text.push_str(&format!("{words};")),
             Token::Symbol(name) => text.push_str(&format!("{name};")),
@@ -390,8 +402,10 @@ impl Parser<'_> {
             _ => None,
         };
         let rest = &self.tokens[self.at.min(self.tokens.len())..];
-        if let ([Token::Caret, Token::GroupOpen, Token::Minus, Token::Number(one), Token::GroupClose, ..], Some(inverse)) =
-            (rest, inverse)
+        if let (
+            [Token::Caret, Token::GroupOpen, Token::Minus, Token::Number(one), Token::GroupClose, ..],
+            Some(inverse),
+        ) = (rest, inverse)
         {
             if one.integer == Some(1) {
                 self.at += 5;

@@ -48,7 +48,7 @@ pub(super) enum Token {
     Intersection,
     Without,
     Begin(String),
-    End(String),
+    End,
     Ampersand,
     NewRow,
     /// Space between numbers, which else would be one.
@@ -59,6 +59,9 @@ pub(super) enum Token {
 
 /// No answer has more.
 const MAX_TOKENS: usize = 2000;
+
+/// How far around a comma digits are looked at.
+const MAX_RUN: usize = 100;
 
 /// The tokens of a text; `None` if there are too many.
 pub(super) fn tokens(text: &str) -> Option<Vec<Token>> {
@@ -211,25 +214,28 @@ impl Reader<'_> {
         if self.peek(0) == Some('.') {
             return false;
         }
-        let tokens: Vec<&Token> = self.tokens.iter().rev().filter(|token| !matches!(token, Token::Space)).take(400).collect();
-        let is_fraction = |token: Option<&&Token>| matches!(token, Some(Token::Command("frac" | "binom")));
-        match tokens.as_slice() {
-            [Token::Command("frac" | "binom" | "sqrt"), ..] | [Token::Underscore, Token::Command("log"), ..] => true,
-            [Token::GroupClose, ..] => {
-                let mut depth = 0_usize;
-                let begin = tokens.iter().position(|token| {
+        let mut before = self.tokens.iter().rev().filter(|token| !matches!(token, Token::Space));
+        let is_fraction = |token: Option<&Token>| matches!(token, Some(Token::Command("frac" | "binom")));
+        match before.next() {
+            Some(Token::Command("frac" | "binom" | "sqrt")) => true,
+            Some(Token::Underscore) => matches!(before.next(), Some(Token::Command("log"))),
+            Some(Token::GroupClose) => {
+                let mut depth = 1_usize;
+                for token in before.by_ref().take(400) {
                     match token {
                         Token::GroupClose => depth += 1,
-                        Token::GroupOpen => depth = depth.saturating_sub(1),
+                        Token::GroupOpen => depth -= 1,
                         _ => {}
                     }
-                    depth == 0
-                });
-                is_fraction(begin.and_then(|begin| tokens.get(begin + 1)))
+                    if depth == 0 {
+                        break;
+                    }
+                }
+                depth == 0 && is_fraction(before.next())
             }
             // The first argument was one token without braces.
-            [Token::GroupOpen, ..] => false,
-            _ => is_fraction(tokens.get(1)),
+            Some(Token::GroupOpen) | None => false,
+            Some(_) => is_fraction(before.next()),
         }
     }
 
@@ -254,10 +260,11 @@ impl Reader<'_> {
     /// Whether the digits and commas around here are groups of three and not a list of numbers.
     fn is_grouped_run(&self) -> bool {
         let belongs = |c: &char| c.is_ascii_digit() || *c == ',';
-        let before = self.chars[..self.at].iter().rev().take_while(|c| belongs(c)).count();
-        let after = self.chars[self.at..].iter().take_while(|c| belongs(c)).count();
+        // No number has more digits.
+        let before = self.chars[..self.at].iter().rev().take(MAX_RUN).take_while(|c| belongs(c)).count();
+        let after = self.chars[self.at..].iter().take(MAX_RUN).take_while(|c| belongs(c)).count();
         let run: String = self.chars[self.at - before..self.at + after].iter().collect();
-        let mut groups = run.trim_end_matches(',').split(',');
+        let mut groups = run.trim_matches(',').split(',');
         groups.next().is_some_and(|first| (1..=3).contains(&first.len())) && groups.all(|group| group.len() == 3)
     }
 
@@ -265,9 +272,13 @@ impl Reader<'_> {
     fn repeating(&mut self, whole: &str, fraction: &str) -> Option<Token> {
         let rest: String = self.chars[self.at..].iter().take(200).collect();
         let separator = if rest.starts_with('.') && fraction.is_empty() { "." } else { "" };
-        let after = rest[separator.len()..].strip_prefix("\\overline{").or(rest[separator.len()..].strip_prefix("\\bar{"))?;
+        let after =
+            rest[separator.len()..].strip_prefix("\\overline{").or(rest[separator.len()..].strip_prefix("\\bar{"))?;
         let (period, _) = after.split_once('}')?;
-        if period.is_empty() || !period.bytes().all(|c| c.is_ascii_digit()) || separator.is_empty() && fraction.is_empty() {
+        if period.is_empty()
+            || !period.bytes().all(|c| c.is_ascii_digit())
+            || separator.is_empty() && fraction.is_empty()
+        {
             return None;
         }
         // (all digits - the digits before the period) / (10^a (10^b - 1)) = x.
@@ -276,8 +287,8 @@ impl Reader<'_> {
         let ten = super::field::Residue::from_integer(10);
         let nines = ten.power(period.len() as i64)?.minus(super::field::Residue::ONE);
         let shift = ten.power(fraction.len() as i64)?;
-        let value = before.value
-            + once.value / (10f64.powi(period.len() as i32) - 1.0) / 10f64.powi(fraction.len() as i32);
+        let value =
+            before.value + once.value / (10f64.powi(period.len() as i32) - 1.0) / 10f64.powi(fraction.len() as i32);
         let residue = before.residue.plus(once.residue.over(nines.times(shift))?);
         self.at += separator.len() + (rest.len() - separator.len() - after.len()) + period.len() + 1;
         let digits = format!("{whole}.{fraction}({period})");
@@ -352,7 +363,7 @@ impl Reader<'_> {
                 self.argument();
             }
             let environment = environment.trim_end_matches('*').to_owned();
-            return self.push(if name == "begin" { Token::Begin(environment) } else { Token::End(environment) });
+            return self.push(if name == "begin" { Token::Begin(environment) } else { Token::End });
         }
         for token in words::command(&name) {
             self.push(token);
@@ -383,8 +394,9 @@ impl Reader<'_> {
 
     /// What stands in `\text{…}`, `\mathrm{…}` and the like: a formula, a word that joins, a unit or words.
     fn text(&mut self, command: &str, argument: &str) {
-        let follows_value = self.tokens.iter().any(|token| matches!(token, Token::Number(_) | Token::Pi | Token::Close(_)))
-            || matches!(self.tokens.last(), Some(Token::Symbol(_) | Token::GroupClose));
+        let follows_value =
+            self.tokens.iter().any(|token| matches!(token, Token::Number(_) | Token::Pi | Token::Close(_)))
+                || matches!(self.tokens.last(), Some(Token::Symbol(_) | Token::GroupClose));
         for token in words::text(command, argument, follows_value) {
             self.push(token);
         }

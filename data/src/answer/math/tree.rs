@@ -202,7 +202,11 @@ impl Number {
         }
         let scale = Residue::from_integer(10).power(fraction.len() as i64)?;
         let digits = format!("{whole}{fraction}");
-        let value = format!("{}.{}", if whole.is_empty() { "0" } else { whole }, if fraction.is_empty() { "0" } else { fraction });
+        let value = format!(
+            "{}.{}",
+            if whole.is_empty() { "0" } else { whole },
+            if fraction.is_empty() { "0" } else { fraction }
+        );
         Some(Number {
             residue: Residue::from_digits(&digits).over(scale)?,
             value: value.parse().ok()?,

@@ -218,7 +218,10 @@ impl Reader {
         let Some((at, _)) = top_level(tokens).find(|(_, token)| matches!(token, Token::Unit(_))) else { return tokens };
         let belongs = |token: &Token| {
             use Token::*;
-            matches!(token, Unit(_) | Caret | Number(_) | GroupOpen | GroupClose | Times | Divide | Minus | Degree | Prime)
+            matches!(
+                token,
+                Unit(_) | Caret | Number(_) | GroupOpen | GroupClose | Times | Divide | Minus | Degree | Prime
+            )
         };
         // `40 \text{ ft}/(\text{s})` and the like are rare; a second number is not.
         if at == 0 || !tokens[at..].iter().all(belongs) {
@@ -267,7 +270,9 @@ fn is_bracketed(tokens: &[Token]) -> bool {
 fn based(tokens: &[Token]) -> Option<Value> {
     let (number, base): (&Number, &Number) = match tokens {
         [Token::Number(number), Token::Underscore, Token::Number(base)]
-        | [Token::Number(number), Token::Underscore, Token::GroupOpen, Token::Number(base), Token::GroupClose] => (number, base),
+        | [Token::Number(number), Token::Underscore, Token::GroupOpen, Token::Number(base), Token::GroupClose] => {
+            (number, base)
+        }
         _ => return None,
     };
     let base = base.integer.and_then(|base| u32::try_from(base).ok()).filter(|base| (2..=36).contains(base))?;
@@ -324,7 +329,7 @@ pub(super) fn top_level(tokens: &[Token]) -> impl Iterator<Item = (usize, &Token
         let before = depth;
         match token {
             Token::Open(_) | Token::GroupOpen | Token::Begin(_) => depth += 1,
-            Token::Close(_) | Token::GroupClose | Token::End(_) => depth -= 1,
+            Token::Close(_) | Token::GroupClose | Token::End => depth -= 1,
             _ => {}
         }
         before == 0 && depth == 0
@@ -349,7 +354,7 @@ fn is_one_pair(tokens: &[Token]) -> bool {
     let closed = tokens.iter().position(|token| {
         match token {
             Token::Open(_) | Token::GroupOpen | Token::Begin(_) => depth += 1,
-            Token::Close(_) | Token::GroupClose | Token::End(_) => depth -= 1,
+            Token::Close(_) | Token::GroupClose | Token::End => depth -= 1,
             _ => {}
         }
         depth == 0

@@ -6,9 +6,29 @@ use super::tree::{Function, Relation};
 
 /// Commands whose argument is text or a formula in another typeface.
 pub(super) const TEXT_COMMANDS: [&str; 18] = [
-    "text", "textbf", "textit", "textrm", "textnormal", "textsf", "texttt", "mbox", "hbox", "mathrm", "mathbf", "mathit",
-    "mathsf", "operatorname", "mathbb", "mathcal", "boldsymbol", "emph",
+    "text",
+    "textbf",
+    "textit",
+    "textrm",
+    "textnormal",
+    "textsf",
+    "texttt",
+    "mbox",
+    "hbox",
+    "mathrm",
+    "mathbf",
+    "mathit",
+    "mathsf",
+    "operatorname",
+    "mathbb",
+    "mathcal",
+    "boldsymbol",
+    "emph",
 ];
+
+/// Short words that are no products of variables.
+const ENGLISH: [&str; 16] =
+    ["is", "of", "the", "are", "for", "has", "not", "all", "yes", "no", "odd", "one", "was", "we", "if", "so"];
 
 /// What a run of letters is.
 pub(super) enum Word {
@@ -25,6 +45,7 @@ pub(super) fn word(run: &str, follows_value: bool) -> Word {
     let lower = run.to_lowercase();
     let token = match run {
         "and" | "or" | "to" => Token::Text(run.to_owned()),
+        _ if ENGLISH.contains(&lower.as_str()) => Token::Text(run.to_owned()),
         "pi" => Token::Pi,
         "sqrt" => Token::Command("sqrt"),
         "inf" | "infty" | "infinity" | "Infinity" | "oo" => Token::Infinity,
@@ -85,9 +106,9 @@ pub(super) fn command(name: &str) -> Vec<Token> {
     let token = match name {
         // Size, place and typeface.
         "left" | "right" | "big" | "Big" | "bigg" | "Bigg" | "bigl" | "bigr" | "Bigl" | "Bigr" | "biggl" | "biggr"
-        | "mleft" | "mright" | "middle" | "displaystyle" | "textstyle" | "scriptstyle" | "limits" | "nolimits" | "rm" | "bf"
-        | "it" | "phantom" | "hline" | "boxed" | "fbox" | "mathop" | "mathstrut" | "strut" | "nonumber" | "large"
-        | "Large" | "textdollar" | "dollar" | "pounds" | "euro" => return Vec::new(),
+        | "mleft" | "mright" | "middle" | "displaystyle" | "textstyle" | "scriptstyle" | "limits" | "nolimits"
+        | "rm" | "bf" | "it" | "phantom" | "hline" | "boxed" | "fbox" | "mathop" | "mathstrut" | "strut"
+        | "nonumber" | "large" | "Large" | "textdollar" | "dollar" | "pounds" | "euro" => return Vec::new(),
         "quad" | "qquad" | "thinspace" | "enspace" | "space" | "hspace" => Token::Space,
         "frac" | "dfrac" | "tfrac" | "cfrac" => Token::Command("frac"),
         "binom" | "dbinom" | "tbinom" => Token::Command("binom"),
@@ -121,9 +142,9 @@ pub(super) fn command(name: &str) -> Vec<Token> {
         "gt" => Token::Relation(Greater),
         "ne" | "neq" => Token::Relation(NotEqual),
         "approx" | "simeq" | "thickapprox" | "doteq" => Token::Relation(Approximately),
-        "equiv" | "sim" | "cong" | "subset" | "subseteq" | "supset" | "supseteq" | "notin" | "to" | "rightarrow" | "Rightarrow"
-        | "leftrightarrow" | "Leftrightarrow" | "implies" | "iff" | "perp" | "parallel" | "propto" | "mapsto" | "ll"
-        | "gg" | "longrightarrow" => Token::Relation(Other(key_of(name))),
+        "equiv" | "sim" | "cong" | "subset" | "subseteq" | "supset" | "supseteq" | "notin" | "to" | "rightarrow"
+        | "Rightarrow" | "leftrightarrow" | "Leftrightarrow" | "implies" | "iff" | "perp" | "parallel" | "propto"
+        | "mapsto" | "ll" | "gg" | "longrightarrow" => Token::Relation(Other(key_of(name))),
         "colon" => Token::Colon,
         "mid" => Token::Mid,
         "vert" | "lvert" | "rvert" | "Vert" | "lVert" | "rVert" => Token::Bar,
@@ -139,8 +160,10 @@ pub(super) fn command(name: &str) -> Vec<Token> {
         "rceil" => Token::Close('c'),
         "land" | "wedge" => Token::Text("and".to_owned()),
         "lor" | "vee" => Token::Text("or".to_owned()),
-        "sum" | "prod" | "int" | "iint" | "oint" | "lim" | "limsup" | "liminf" | "partial" | "nabla" | "pmod" | "bmod" | "mod"
-        | "underbrace" | "overbrace" | "stackrel" | "substack" | "det" | "color" | "href" => Token::Unknown(name.to_owned()),
+        "sum" | "prod" | "int" | "iint" | "oint" | "lim" | "limsup" | "liminf" | "partial" | "nabla" | "pmod"
+        | "bmod" | "mod" | "underbrace" | "overbrace" | "stackrel" | "substack" | "det" | "color" | "href" => {
+            Token::Unknown(name.to_owned())
+        }
         "varepsilon" => Token::Symbol("epsilon".to_owned()),
         "varphi" => Token::Symbol("phi".to_owned()),
         name => Token::Symbol(name.to_owned()),
@@ -176,11 +199,16 @@ pub(super) fn text(command: &str, argument: &str, follows_value: bool) -> Vec<To
     }
     // `\text{C, F, H}`: several choices.
     let choices: Vec<&str> = content.split([',', ' ', '(', ')']).filter(|choice| !choice.is_empty()).collect();
-    if choices.len() > 1 && content.contains(',') && choices.iter().all(|choice| choice.len() == 1) && letters(content) > 0 {
+    if choices.len() > 1
+        && content.contains(',')
+        && choices.iter().all(|choice| choice.len() == 1)
+        && letters(content) > 0
+    {
         return tokens(&choices.join(",")).unwrap_or_default();
     }
     // A formula in upright letters: `\text{13}`, `\mathrm{e}`, `\mathbf{v}`, `\text{(2, 3)}`.
-    let is_formula = letters(content) == 0 || is_formula_typeface && letters(content) == 1 && !(follows_value && unit(&bare).is_some());
+    let is_formula = letters(content) == 0
+        || is_formula_typeface && letters(content) == 1 && !(follows_value && unit(&bare).is_some());
     if is_formula && argument.len() < 200 && !argument.contains("\\text") {
         return tokens(argument).unwrap_or_default();
     }
