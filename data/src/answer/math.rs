@@ -9,6 +9,7 @@
 //! The rules follow Hugging Face's Math-Verify 0.9 where it is right; `docs/answers.md` lists the differences.
 
 mod approximate;
+mod canonical;
 mod claim;
 mod clean;
 mod compare;
@@ -59,7 +60,7 @@ impl MathAnswer {
         if text.is_empty() {
             return None;
         }
-        let canonical = if tokens.is_empty() { text.to_owned() } else { term::canonical(&tokens) };
+        let canonical = if tokens.is_empty() { text.to_owned() } else { canonical::canonical(&tokens) };
         let is_text = tokens.iter().any(|token| matches!(token, Token::Text(_)));
         Some(Self { text: text.to_owned(), reading: value::read(&tokens), canonical, words: spelled(&tokens), is_text })
     }

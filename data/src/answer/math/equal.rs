@@ -27,10 +27,10 @@ impl Comparison {
         if let Some(equal) = self.by_relation(one, other) {
             return equal;
         }
-        if is_region(one) || is_region(other) {
-            if let (Some(one), Some(other)) = (region(one), region(other)) {
-                return same_region(&one, &other);
-            }
+        if (is_region(one) || is_region(other))
+            && let (Some(one), Some(other)) = (region(one), region(other))
+        {
+            return same_region(&one, &other);
         }
         self.by_kind(one, other) || self.by_kind_of_other(one, other) || self.by_kind_of_other(other, one)
     }

@@ -197,10 +197,10 @@ fn power(base: Approximation, exponent: &Expr, point: Point) -> Approximation {
     if let Some(exponent) = small_integer(exponent) {
         return base.powi(exponent);
     }
-    if let Expr::Quotient(above, below) = exponent {
-        if let (Some(above), Some(_)) = (small_integer(above), small_integer(below)) {
-            return root(base, below, point).powi(above);
-        }
+    if let Expr::Quotient(above, below) = exponent
+        && let (Some(above), Some(_)) = (small_integer(above), small_integer(below))
+    {
+        return root(base, below, point).powi(above);
     }
     base.pow(approximate_in(exponent, point, false))
 }

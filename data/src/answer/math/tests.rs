@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 mod hostile;
+mod kinds;
 mod pairs;
 
 fn parsed(text: &str) -> MathAnswer {

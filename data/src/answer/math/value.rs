@@ -137,19 +137,18 @@ impl Reader {
 
     /// Unions, intersections and differences.
     fn sets(&mut self, tokens: &[Token], depth: usize) -> Option<Value> {
-        let kinds: [(Separator, fn(Vec<Value>) -> Value); 3] = [
-            (|token| matches!(token, Token::Union), Value::Union),
-            (|token| matches!(token, Token::Without), Value::Difference),
-            (|token| matches!(token, Token::Intersection), Value::Intersection),
-        ];
-        for (separates, make) in kinds {
+        let mut parts = |separates: Separator| {
             let parts = split(tokens, separates);
-            if parts.len() > 1 {
-                let parts: Option<Vec<Value>> = parts.into_iter().map(|part| self.value(part, depth + 1)).collect();
-                return parts.map(make);
-            }
+            let is_one = parts.len() == 1;
+            (!is_one).then(|| parts.into_iter().map(|part| self.value(part, depth + 1)).collect::<Option<Vec<Value>>>())
+        };
+        if let Some(parts) = parts(|token| matches!(token, Token::Union)) {
+            return parts.map(Value::Union);
         }
-        None
+        if let Some(parts) = parts(|token| matches!(token, Token::Without)) {
+            return parts.map(Value::Difference);
+        }
+        parts(|token| matches!(token, Token::Intersection))?.map(Value::Intersection)
     }
 
     /// What stands in one pair of brackets.
