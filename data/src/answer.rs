@@ -9,6 +9,7 @@ mod claimed;
 mod final_part;
 mod format;
 mod kind;
+pub mod math;
 mod number;
 mod plain;
 

@@ -169,7 +169,7 @@ impl Benchmark {
     pub fn answer_format(&self, style: PromptStyle) -> AnswerFormat {
         self.spec.answer.format.clone().unwrap_or(match (self.spec.answer.kind, style) {
             (AnswerKind::Number | AnswerKind::Choice | AnswerKind::Text, PromptStyle::Plain) => AnswerFormat::Gsm8k,
-            (_, PromptStyle::Chat) => AnswerFormat::Auto,
+            (AnswerKind::Math, PromptStyle::Plain) | (_, PromptStyle::Chat) => AnswerFormat::Auto,
         })
     }
 

@@ -24,6 +24,7 @@ pub mod template;
 pub mod text;
 pub mod tokenizer;
 
+pub use answer::math::MathAnswer;
 pub use answer::{Answer, AnswerFormat, AnswerKind, AsWritten, Ending, own_part};
 pub use benchmark::{Benchmark, BenchmarkArgs, PlainFiles};
 pub use dense::ReferenceSteps;

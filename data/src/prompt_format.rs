@@ -121,6 +121,7 @@ fn instruction(kind: AnswerKind) -> &'static str {
         AnswerKind::Number => {
             "Solve this step by step, one calculation on each line. End with a line that holds \"#### \" and the number."
         }
+        AnswerKind::Math => "Solve this step by step. Put the final answer in \\boxed{}.",
         AnswerKind::Choice => {
             "Think step by step. End with a line that holds \"#### \" and the letter of the right choice."
         }

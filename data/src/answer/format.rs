@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::final_part::{final_part, own_part};
 use super::kind::{Answer, AnswerKind};
+use super::math;
 use super::number::{Context, leading, number};
 use super::plain::{OPAQUE, plain};
 use crate::rational::Rational;
@@ -53,6 +54,9 @@ impl AnswerFormat {
         }
         match kind {
             AnswerKind::Number => self.number(&text).map(Answer::Number),
+            AnswerKind::Math if matches!(self, Self::Auto) => {
+                math::extract(&text).filter(|answer| !answer.text().contains(OPAQUE)).map(Answer::Math)
+            }
             _ => Answer::parse(kind, self.claimed_text(&text)?),
         }
     }
@@ -101,7 +105,7 @@ pub(super) fn tagged(text: &str) -> Option<&str> {
 }
 
 /// The last `####` of a text.
-enum Marker<'a> {
+pub(super) enum Marker<'a> {
     /// Its line claims an answer, or fails to.
     Claim(&'a str),
     /// It is a heading, as all of them are.
@@ -110,7 +114,7 @@ enum Marker<'a> {
     None,
 }
 
-fn last_marker(text: &str) -> Marker<'_> {
+pub(super) fn last_marker(text: &str) -> Marker<'_> {
     let mut markers = text.split("####").skip(1).map(|after| after.split('\n').next().unwrap_or(after)).peekable();
     let mut found = Marker::None;
     let mut claimed = false;

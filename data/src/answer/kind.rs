@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use regex::Regex;
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::math::{self, MathAnswer};
 use crate::rational::Rational;
 
 /// What answers of a benchmark are.
@@ -18,6 +19,8 @@ pub enum AnswerKind {
     /// A number, compared as an exact rational.
     #[default]
     Number,
+    /// A mathematical expression, set, interval … in LaTeX or plain, compared as mathematics.
+    Math,
     /// The letter of one of several choices.
     Choice,
     /// A text, compared without case, punctuation, articles and repeated white space.
@@ -29,6 +32,8 @@ pub enum AnswerKind {
 pub enum Answer {
     /// Of kind [`AnswerKind::Number`].
     Number(Rational),
+    /// Of kind [`AnswerKind::Math`].
+    Math(MathAnswer),
     /// Of kind [`AnswerKind::Choice`]: a capital letter.
     Choice(char),
     /// Of kind [`AnswerKind::Text`], as written.
@@ -52,6 +57,7 @@ impl Answer {
     pub fn parse(kind: AnswerKind, text: &str) -> Option<Self> {
         match kind {
             AnswerKind::Number => Rational::parse_number(text).map(Self::Number),
+            AnswerKind::Math => math::parse_claim(text).map(Self::Math),
             AnswerKind::Choice => letter(text).map(Self::Choice),
             AnswerKind::Text => (!normalised(text).is_empty()).then(|| Self::Text(text.trim().to_owned())),
         }
@@ -65,6 +71,7 @@ impl Answer {
         Self::parse(kind, text).with_context(|| {
             let what = match kind {
                 AnswerKind::Number => "one number",
+                AnswerKind::Math => "a mathematical answer",
                 AnswerKind::Choice => "the letter of one choice",
                 AnswerKind::Text => "a text with letters or digits",
             };
@@ -76,6 +83,7 @@ impl Answer {
     pub fn kind(&self) -> AnswerKind {
         match self {
             Self::Number(_) => AnswerKind::Number,
+            Self::Math(_) => AnswerKind::Math,
             Self::Choice(_) => AnswerKind::Choice,
             Self::Text(_) => AnswerKind::Text,
         }
@@ -85,6 +93,7 @@ impl Answer {
     pub fn equals(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Number(one), Self::Number(other)) => one == other,
+            (Self::Math(one), Self::Math(other)) => one.equals(other),
             (Self::Choice(one), Self::Choice(other)) => one == other,
             (Self::Text(one), Self::Text(other)) => one == other || normalised(one) == normalised(other),
             _ => false,
@@ -107,6 +116,7 @@ impl fmt::Display for Answer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => number.fmt(formatter),
+            Self::Math(answer) => answer.fmt(formatter),
             Self::Choice(letter) => letter.fmt(formatter),
             Self::Text(text) => formatter.write_str(text),
         }
@@ -127,6 +137,7 @@ impl PartialEq for AsWritten<'_> {
     fn eq(&self, other: &Self) -> bool {
         match (self.0, other.0) {
             (Answer::Number(one), Answer::Number(other)) => one == other,
+            (Answer::Math(one), Answer::Math(other)) => one.text() == other.text(),
             (Answer::Choice(one), Answer::Choice(other)) => one == other,
             (Answer::Text(one), Answer::Text(other)) => one == other,
             _ => false,
@@ -140,6 +151,7 @@ impl Hash for AsWritten<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self.0 {
             Answer::Number(number) => number.hash(state),
+            Answer::Math(answer) => answer.text().hash(state),
             Answer::Choice(letter) => letter.hash(state),
             Answer::Text(text) => text.hash(state),
         }

@@ -120,7 +120,10 @@ fn problem(spec: &Spec, row: &Row, id: String) -> Result<Problem> {
     ensure!(!question.is_empty(), "the question is empty");
     let solution = fields.solution.as_ref().map(|field| text(field, row, "solution")).transpose()?.unwrap_or_default();
     let solution = solution.trim().replace("\r\n", "\n");
-    let format = spec.answer.format.clone().unwrap_or(AnswerFormat::Gsm8k);
+    let format = spec.answer.format.clone().unwrap_or(match kind {
+        AnswerKind::Math => AnswerFormat::Boxed,
+        _ => AnswerFormat::Gsm8k,
+    });
     let answer = match &fields.answer {
         None => gold_of_solution(spec, &solution)?,
         Some(field) => {
