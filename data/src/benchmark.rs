@@ -204,6 +204,19 @@ impl Benchmark {
         problems::files(self, options)
     }
 
+    /// The splits that it has.
+    pub fn splits(&self) -> Vec<Split> {
+        problems::splits(self)
+    }
+
+    /// The rows behind a split that are no problems, each with its place and the reason; of `train`, those of the whole training file.
+    ///
+    /// # Errors
+    /// A file that cannot be read at all.
+    pub fn unreadable(&self, split: Split, options: &DataOptions) -> Result<Vec<anyhow::Error>> {
+        problems::unreadable(self, split, options)
+    }
+
     /// Loads one split, in the order of the files.
     ///
     /// The validation split is held out of the training rows, unless it has files of its own: as many rows as the description says, or a tenth

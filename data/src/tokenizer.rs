@@ -130,6 +130,11 @@ impl Tokenizer {
         self.inner.tokenizer.decode(ids, true).unwrap_or_default()
     }
 
+    /// The text of ids, special tokens included.
+    pub fn decode_with_special(&self, ids: &[u32]) -> String {
+        self.inner.tokenizer.decode(ids, false).unwrap_or_default()
+    }
+
     /// The place of the first of `tokens` with which their text reaches `offset` bytes; of the last one where it never does.
     ///
     /// # Panics

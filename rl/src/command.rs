@@ -6,7 +6,7 @@ use crate::{
     algorithms::augment::AugmentConfig, algorithms::expert_iteration::EiConfig, algorithms::orm::OrmConfig,
     algorithms::ppo::PpoConfig, algorithms::pretrain::PretrainConfig, algorithms::rcrl::RcrlConfig,
     algorithms::sft::SftConfig, cli::args::DataArgs, cli::args::RunArgs, cli::config_file,
-    cli::defaults::Configuration, cli::effect::unused_flags, pipeline, tools::bench, tools::export, tools::generate,
+    cli::defaults::Configuration, cli::effect::unused_flags, pipeline, tools::bench, tools::check_data, tools::export, tools::generate,
     tools::verify, view::inspect,
 };
 use anyhow::Result;
@@ -47,6 +47,9 @@ pub enum Command {
     Augment(AugmentConfig),
     /// Show a run in the terminal
     Inspect(inspect::InspectConfig),
+    /// Check problems before training on them
+    #[command(subcommand)]
+    Data(check_data::DataCommand),
     /// Complete a prompt
     Generate(generate::GenerateArgs),
     /// Write a checkpoint as a Hugging Face folder
@@ -93,7 +96,7 @@ impl Command {
             Self::Ppo(config) => Some((&mut config.run, &mut config.data)),
             Self::Rcrl(config) => Some((&mut config.run, &mut config.data)),
             Self::Augment(config) => Some((&mut config.run, &mut config.data)),
-            Self::Inspect(_) | Self::Generate(_) | Self::Export(_) | Self::Bench(_) | Self::Verify(_) => None,
+            Self::Inspect(_) | Self::Data(_) | Self::Generate(_) | Self::Export(_) | Self::Bench(_) | Self::Verify(_) => None,
         }
     }
 
@@ -111,7 +114,7 @@ impl Command {
             Self::Ppo(config) => of(config),
             Self::Rcrl(config) => of(config),
             Self::Augment(config) => of(config),
-            Self::Inspect(_) | Self::Generate(_) | Self::Export(_) | Self::Bench(_) | Self::Verify(_) => None,
+            Self::Inspect(_) | Self::Data(_) | Self::Generate(_) | Self::Export(_) | Self::Bench(_) | Self::Verify(_) => None,
         }
     }
 
@@ -125,7 +128,7 @@ impl Command {
             | Self::Ppo(PpoConfig { init, .. })
             | Self::Rcrl(RcrlConfig { init, .. })
             | Self::Augment(AugmentConfig { init, .. }) => Some(init.model),
-            Self::Inspect(_) | Self::Generate(_) | Self::Export(_) | Self::Bench(_) | Self::Verify(_) => None,
+            Self::Inspect(_) | Self::Data(_) | Self::Generate(_) | Self::Export(_) | Self::Bench(_) | Self::Verify(_) => None,
         }
     }
 
@@ -145,6 +148,7 @@ impl Command {
             Self::Inspect(config) => {
                 inspect::run(config, |heading| defaults::summary_keys_of(&CONFIGURATIONS, heading)).map(|()| None)
             }
+            Self::Data(command) => check_data::run(command).map(|()| None),
             Self::Generate(args) => generate::run(args).map(|()| None),
             Self::Export(args) => export::run(args).map(|()| None),
             Self::Bench(args) => bench::run(args).map(|()| None),
@@ -195,6 +199,9 @@ const HEADINGS: [&str; 8] = ["Model", "Data", "Sampling", "Objective", "Optimisa
 /// A command with its flags in the order of [`HEADINGS`]; where each has a heading, `--help` stands last. Clap shows headings in the
 /// order of the flags, which is that of the keys in `config.toml`.
 fn in_order(command: clap::Command) -> clap::Command {
+    if command.has_subcommands() {
+        return command;
+    }
     let rank = |flag: &clap::Arg| HEADINGS.iter().position(|heading| flag.get_help_heading() == Some(heading));
     let mut flags: Vec<clap::Arg> = command.get_arguments().cloned().collect();
     flags.sort_by_key(|flag| rank(flag).unwrap_or(HEADINGS.len()));

@@ -64,6 +64,23 @@ pub(super) fn files(benchmark: &Benchmark, options: &DataOptions) -> Vec<PathBuf
 }
 
 fn read(benchmark: &Benchmark, files: &Files, split: &str, options: &DataOptions) -> Result<Vec<Problem>> {
+    let mut problems = Vec::new();
+    for problem in read_each(benchmark, files, split, options)? {
+        problems.push(problem?);
+    }
+    let mut ids = HashSet::new();
+    let twice = problems.iter().find(|problem| !ids.insert(problem.id.as_str()));
+    ensure!(twice.is_none(), "two rows of the {split} split have the id {:?}", twice.map_or("", |problem| &problem.id));
+    Ok(problems)
+}
+
+/// The problem of each row, or why it is none.
+fn read_each(
+    benchmark: &Benchmark,
+    files: &Files,
+    split: &str,
+    options: &DataOptions,
+) -> Result<Vec<Result<Problem>>> {
     ensure!(!files.0.is_empty(), "{benchmark} has no {split} split: its description names no file for it");
     let mut problems = Vec::new();
     for file in &files.0 {
@@ -76,14 +93,46 @@ fn read(benchmark: &Benchmark, files: &Files, split: &str, options: &DataOptions
                     }
                     false => format!("{}, {place}: not a problem", path.display()),
                 });
-                problems.push(problem?);
+                problems.push(problem);
             }
         }
     }
-    let mut ids = HashSet::new();
-    let twice = problems.iter().find(|problem| !ids.insert(problem.id.as_str()));
-    ensure!(twice.is_none(), "two rows of the {split} split have the id {:?}", twice.map_or("", |problem| &problem.id));
     Ok(problems)
+}
+
+/// The rows of a split that are no problems, each with its place and the reason. Built-in benchmarks have none.
+pub(super) fn unreadable(benchmark: &Benchmark, split: Split, options: &DataOptions) -> Result<Vec<anyhow::Error>> {
+    let data = &benchmark.spec.data;
+    let (files, name) = match (split, &data.validation) {
+        (Split::Test, _) => (&data.test, "test"),
+        (Split::Validation, Some(Validation::Files(files))) => (files, "validation"),
+        _ => (&data.train, "train"),
+    };
+    if data.reader != Reader::Rows || files.0.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(read_each(benchmark, files, name, options)?.into_iter().filter_map(Result::err).collect())
+}
+
+/// The splits that a description has.
+pub(super) fn splits(benchmark: &Benchmark) -> Vec<Split> {
+    let data = &benchmark.spec.data;
+    match data.reader {
+        Reader::Synthetic => vec![Split::Train, Split::Validation, Split::Test, Split::TestUnseen],
+        Reader::Svamp => vec![Split::Train, Split::Validation, Split::Test],
+        Reader::Rows => {
+            let has_validation = match &data.validation {
+                Some(Validation::Files(files)) => !files.0.is_empty(),
+                _ => !data.train.0.is_empty(),
+            };
+            let all = [
+                (Split::Train, !data.train.0.is_empty()),
+                (Split::Validation, has_validation),
+                (Split::Test, !data.test.0.is_empty()),
+            ];
+            all.into_iter().filter(|(_, is_there)| *is_there).map(|(split, _)| split).collect()
+        }
+    }
 }
 
 fn read_rows(benchmark: &Benchmark, path: &std::path::Path) -> Result<Vec<(String, Row)>> {

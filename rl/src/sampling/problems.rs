@@ -3,7 +3,7 @@
 use crate::cli::args::DataArgs;
 use anyhow::Result;
 use data::{Problem, Split};
-use std::sync::OnceLock;
+use std::{collections::HashSet, sync::OnceLock};
 
 /// The splits of a run's benchmark.
 pub struct Problems {
@@ -61,6 +61,21 @@ impl Problems {
             return Ok(problems);
         }
         let problems = self.data.load(split)?;
-        Ok(cell.get_or_init(|| problems))
+        let problems = cell.get_or_init(|| problems);
+        self.warn_of_overlap(split);
+        Ok(problems)
+    }
+
+    /// Warns of questions of a user's own benchmark that are trained on and evaluated on, when the second of two splits is read.
+    fn warn_of_overlap(&self, read: Split) {
+        let Some(train) = self.train.get().filter(|_| !self.data.benchmark().is_built_in()) else { return };
+        for (split, cell) in [(Split::Validation, &self.validation), (Split::Test, &self.test)] {
+            let Some(problems) = cell.get().filter(|_| [Split::Train, split].contains(&read)) else { continue };
+            let known: HashSet<&str> = train.iter().map(|problem| problem.question.as_str()).collect();
+            let common = problems.iter().filter(|problem| known.contains(problem.question.as_str())).count();
+            if common > 0 {
+                tracing::warn!("{common} of {} questions of the {split} split are also trained on", problems.len());
+            }
+        }
     }
 }
