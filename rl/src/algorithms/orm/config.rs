@@ -68,7 +68,7 @@ pub struct OrmConfig {
     /// How completions of a prefix become its label, for --labels steps
     #[arg(long, help_heading = "Objective", add = FlagEffect::with("labels", &["steps"]), value_enum, default_value_t)]
     pub step_label: StepLabel,
-    /// Positions of a solution that have a loss of the head; reports and rewards always read it at line ends
+    /// Positions of a solution at which the head is trained; reports and rewards always read it at line ends
     #[arg(long, help_heading = "Objective", aliases = ["judge-after", "train-after"], value_enum, default_value_t)]
     // The key is part of the identity of reward models made on demand.
     #[serde(rename = "judge_after")]
@@ -124,7 +124,7 @@ impl StepLabel {
     }
 }
 
-/// Positions of a solution that have a loss of the head.
+/// Positions of a solution at which the head is trained, each with a term of the loss.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LossPositions {
