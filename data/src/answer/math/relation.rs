@@ -1,7 +1,10 @@
 //! Equations and inequalities: which of them state a value, and when two of them say the same. Independent of how they are written.
 
-use super::compare::{constant_ratio, equal};
+use super::compare::{constant_ratio, equal, real_value};
 use super::tree::{Expr, Function, Relation, Value};
+
+/// How far a result may be from its calculation, as a part of it.
+const ROUNDED: f64 = 1e-2;
 
 /// Whether a side of an equation only names what the other side is worth: `x`, `f(x)`, `AB`, `|AB|`, `(x, y)`, `V_1 : V_2`.
 pub(super) fn is_name(side: &Value) -> bool {
@@ -49,8 +52,19 @@ pub(super) fn assignment(value: &Value) -> Option<(Option<&Value>, &Value)> {
     } else if is_name(last) && is_constant(first) {
         Some((Some(last), first))
     } else {
-        (is_constant(first) && is_constant(last)).then_some((None, last))
+        holds(first, last).then_some((None, last))
     }
+}
+
+/// Whether a calculation leads to its result, be it rounded.
+fn holds(first: &Value, last: &Value) -> bool {
+    let value = |side: &Value| match side {
+        Value::Expr(expr) => real_value(expr).filter(|value| value.is_finite()),
+        _ => None,
+    };
+    value(first)
+        .zip(value(last))
+        .is_some_and(|(one, other)| (one - other).abs() <= ROUNDED * one.abs().max(other.abs()) + f64::EPSILON * 100.0)
 }
 
 /// The first and the last side of an equation.
@@ -106,7 +120,7 @@ pub(super) fn bound<'a>(left: &'a Value, relation: Relation, right: &'a Value) -
     let at = |value: i64| substituted(&difference, &Expr::integer(value));
     let (q, p) = (at(0), at(1).minus(&at(0)));
     let linear = Expr::Sum(vec![Expr::Product(vec![p.clone(), Expr::integer(7)]), q.clone()]);
-    let slope = super::compare::real_value(&p).filter(|slope| *slope != 0.0)?;
+    let slope = real_value(&p).filter(|slope| *slope != 0.0)?;
     if !equal(&linear, &at(7)) || has_functions(&difference) {
         return None;
     }

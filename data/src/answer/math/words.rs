@@ -45,7 +45,8 @@ pub(super) fn word(run: &str, follows_value: bool) -> Word {
     let lower = run.to_lowercase();
     let token = match run {
         "and" | "or" | "to" => Token::Text(run.to_owned()),
-        _ if ENGLISH.contains(&lower.as_str()) => Token::Text(run.to_owned()),
+        // `NO` is the name of a segment.
+        _ if ENGLISH.contains(&lower.as_str()) && run[1..] == lower[1..] => Token::Text(run.to_owned()),
         "pi" => Token::Pi,
         "sqrt" => Token::Command("sqrt"),
         "inf" | "infty" | "infinity" | "Infinity" | "oo" => Token::Infinity,
