@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::MathAnswer;
+use super::answer::MathAnswer;
 use crate::answer::final_part::final_part;
 use crate::answer::format::{BOX, IS, LABEL, Marker, braced, last_marker, tagged};
 

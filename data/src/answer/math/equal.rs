@@ -5,8 +5,7 @@ use std::cell::Cell;
 use super::compare;
 use super::region::{is_region, region, same_region};
 use super::relation::{assignment, equation, same_equation, same_inequality};
-use super::tree::{Expr, Relation, Value};
-use super::value::in_base;
+use super::tree::{Expr, Relation, Value, in_base};
 
 /// How many pairs of values one comparison may look at.
 const MAX_COMPARISONS: usize = 3000;

@@ -19,17 +19,7 @@ pub(super) fn is_name(side: &Value) -> bool {
 fn is_name_expr(expr: &Expr) -> bool {
     match expr {
         Expr::Symbol(_) => true,
-        // f(2), and f(x + 1), but not x(x + 1).
-        Expr::Product(factors) => match factors.as_slice() {
-            [first, rest @ ..] => {
-                let is_argument =
-                    |factor: &Expr| is_name_expr(factor) || matches!(factor, Expr::Number(_) | Expr::E | Expr::I);
-                let is_function =
-                    matches!(first, Expr::Symbol(name) if matches!(name.as_str(), "f" | "g" | "h" | "P" | "Q" | "F"));
-                is_name_expr(first) && (is_function && rest.len() == 1 || rest.iter().all(is_argument))
-            }
-            [] => false,
-        },
+        Expr::Product(factors) => is_name_product(factors),
         Expr::Power(base, exponent) => {
             let is_inverse = matches!(&**exponent, Expr::Negative(one) if matches!(&**one, Expr::Number(number) if number.integer == Some(1)));
             is_inverse && is_name_expr(base)
@@ -42,6 +32,27 @@ fn is_name_expr(expr: &Expr) -> bool {
         _ => false,
     }
 }
+
+/// Whether factors are the value of a function, `f(x + 1)`, or a row of points, `AB`; but `xy` is a product.
+fn is_name_product(factors: &[Expr]) -> bool {
+    let [first, rest @ ..] = factors else { return false };
+    let is_argument = |factor: &Expr| is_name_expr(factor) || matches!(factor, Expr::Number(_) | Expr::E | Expr::I);
+    match (first, rest) {
+        (Expr::Symbol(name), [argument]) if FUNCTIONS.contains(&name.as_str()) => {
+            let is_usual = matches!(argument, Expr::Symbol(name) if VARIABLES.contains(&name.as_str()));
+            matches!(name.as_str(), "f" | "g" | "h") || is_usual || matches!(argument, Expr::Number(_))
+        }
+        (Expr::Symbol(name), rest) => {
+            let is_point = name.len() > 1 || name.chars().all(char::is_uppercase);
+            is_point && rest.iter().all(is_argument)
+        }
+        (first, rest) => is_name_expr(first) && rest.iter().all(is_argument),
+    }
+}
+
+/// Letters that name functions where a usual variable or a number follows.
+const FUNCTIONS: [&str; 10] = ["f", "g", "h", "p", "q", "r", "s", "u", "v", "d"];
+const VARIABLES: [&str; 4] = ["x", "t", "n", "z"];
 
 /// An equation that states a value: its name, unless a calculation stands there, and the value.
 pub(super) fn assignment(value: &Value) -> Option<(Option<&Value>, &Value)> {

@@ -7,7 +7,7 @@ mod function;
 
 use super::canonical::canonical;
 use super::token::Token;
-use super::tree::{Expr, Function};
+use super::tree::{Expr, Function, in_base};
 
 /// How deep brackets, powers and signs may be nested.
 pub(super) const MAX_DEPTH: usize = 40;
@@ -239,7 +239,7 @@ impl Parser<'_> {
         match self.take()?.clone() {
             Token::Number(number) => match self.subscript() {
                 Subscript::None => Some(Expr::Number(number)),
-                Subscript::Number(base) => super::value::in_base(&number.digits, base).map(Expr::integer),
+                Subscript::Number(base) => in_base(&number.digits, base).map(Expr::integer),
                 Subscript::Other(_) => None,
             },
             Token::Symbol(name) => Some(Expr::Symbol(match self.subscript() {
