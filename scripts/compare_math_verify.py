@@ -20,7 +20,8 @@ From problems the script makes pairs of these sources:
 - near: golds of the same shape (the same text but for its digits and letters) against each other;
 - random: golds of different problems against each other.
 
-Verdicts of Math-Verify are slow: `--cache` keeps them in a file, and `--minutes` bounds the time for new ones; pairs without are left out. `--disagreements` writes the pairs where the two differ.
+Verdicts of Math-Verify are slow: `--cache` keeps them in a file, and `--minutes` bounds the time for new ones; pairs without a
+verdict are left out. `--disagreements` writes the pairs where the two differ.
 It prints a table: source, pairs, both equal, both unequal, only ours equal, only Math-Verify's equal, agreement.
 """
 
