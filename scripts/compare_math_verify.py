@@ -20,7 +20,8 @@ From problems the script makes pairs of these sources:
 - near: golds of the same shape (the same text but for its digits and letters) against each other;
 - random: golds of different problems against each other.
 
-Verdicts of Math-Verify are slow, so `--cache` keeps them in a file. `--disagreements` writes the pairs where the two differ.
+Verdicts of Math-Verify are slow: `--cache` keeps them in a file, and `--minutes` bounds the time for new ones; pairs without a
+verdict are left out. `--disagreements` writes the pairs where the two differ.
 It prints a table: source, pairs, both equal, both unequal, only ours equal, only Math-Verify's equal, agreement.
 """
 
@@ -32,6 +33,7 @@ import multiprocessing
 import random
 import re
 import subprocess
+import time
 from pathlib import Path
 
 
@@ -187,22 +189,31 @@ def judge(pair):
         return False
 
 
-def judged(pairs, cache_path, processes):
-    """Math-Verify's verdicts, from the cache where it has them."""
+def key(pair):
+    """What a verdict is kept under."""
+    return json.dumps([pair["gold"], pair["answer"], pair["completion"]])
+
+
+def judged(pairs, cache_path, options):
+    """Math-Verify's verdicts, from the cache where it has them; the others in random order, until the time is over."""
     cache = {}
     if cache_path and cache_path.exists():
         cache = dict(json.loads(line) for line in cache_path.read_text(encoding="utf-8").splitlines())
-    key = lambda pair: json.dumps([pair["gold"], pair["answer"], pair["completion"]])
     missing = [pair for pair in pairs if key(pair) not in cache]
-    with multiprocessing.Pool(processes) as pool:
+    random.Random(options.seed).shuffle(missing)
+    end = time.monotonic() + 60 * options.minutes
+    with multiprocessing.Pool(options.processes) as pool:
         log = cache_path.open("a", encoding="utf-8") if cache_path else None
-        for pair, verdict in zip(missing, pool.imap(judge, missing, chunksize=50)):
+        for pair, verdict in zip(missing, pool.imap(judge, missing, chunksize=5)):
             cache[key(pair)] = verdict
             if log:
                 log.write(json.dumps([key(pair), verdict]) + "\n")
+            if time.monotonic() > end:
+                pool.terminate()
+                break
         if log:
             log.close()
-    return [cache[key(pair)] for pair in pairs]
+    return cache
 
 
 def ours(pairs, binary):
@@ -223,14 +234,18 @@ def main():
     parser.add_argument("--disagreements", type=Path, help="where to write the pairs on which the two differ")
     parser.add_argument("--near", type=int, default=5000, help="pairs of golds of the same shape")
     parser.add_argument("--random", type=int, default=5000, help="pairs of golds of different problems")
+    parser.add_argument("--minutes", type=float, default=600, help="how long Math-Verify may judge what the cache lacks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
 
     pairs = pairs_of(options.files, options)
-    theirs = judged(pairs, options.cache, options.processes)
+    cache = judged(pairs, options.cache, options)
     if not options.binary:
         return
+    print(f"{sum(key(pair) in cache for pair in pairs)} of {len(pairs)} pairs are judged by Math-Verify")
+    pairs = [pair for pair in pairs if key(pair) in cache]
+    theirs = [cache[key(pair)] for pair in pairs]
     verdicts = ours(pairs, options.binary)
     table = collections.defaultdict(collections.Counter)
     differing = []
@@ -247,7 +262,8 @@ def main():
         agreement = 100 * (counts[True, True] + counts[False, False]) / total
         cells = " | ".join(str(counts[column]) for column in columns)
         print(f"| {source} | {total} | {cells} | {agreement:.2f} % |")
-    expected = [(pair, verdict["equal"], theirs[at]) for at, (pair, verdict) in enumerate(zip(pairs, verdicts)) if pair["expected"] is not None]
+    known = zip(pairs, verdicts, theirs, strict=True)
+    expected = [(pair, verdict["equal"], verify) for pair, verdict, verify in known if pair["expected"] is not None]
     if expected:
         right = lambda which: sum(row[which] == row[0]["expected"] for row in expected)
         print(f"of {len(expected)} pairs with a known verdict, ours is right on {right(1)}, Math-Verify's on {right(2)}")

@@ -22,7 +22,7 @@ struct Pair {
 
 fn main() -> anyhow::Result<()> {
     let mut output = std::io::stdout().lock();
-    let (mut pairs, mut total, mut longest) = (0_u32, Duration::ZERO, Duration::ZERO);
+    let (mut pairs, mut total, mut longest) = (0_u32, Duration::ZERO, (Duration::ZERO, 0));
     // The patterns are compiled when they are first used.
     extract("The answer is $1$.\n#### \\boxed{1}");
     for (row, line) in std::io::stdin().lock().lines().enumerate() {
@@ -32,16 +32,17 @@ fn main() -> anyhow::Result<()> {
         let answer = if pair.completion { extract(&pair.answer) } else { parse_claim(&pair.answer) };
         let equal = gold.as_ref().zip(answer.as_ref()).is_some_and(|(gold, answer)| gold.equals(answer));
         let took = start.elapsed();
-        (pairs, total, longest) = (pairs + 1, total + took, longest.max(took));
+        (pairs, total, longest) = (pairs + 1, total + took, longest.max((took, row + 1)));
         let read = answer.as_ref().map(ToString::to_string);
         let understood = [gold, answer].map(|answer| answer.is_some_and(|answer| answer.is_understood()));
         writeln!(output, "{}", serde_json::json!({ "equal": equal, "read": read, "understood": understood }))?;
     }
     let mean = total / pairs.max(1);
     eprintln!(
-        "{pairs} pairs, {:.1} µs a pair, the slowest {:.2} ms",
+        "{pairs} pairs, {:.1} µs a pair, the slowest {:.2} ms (line {})",
         mean.as_secs_f64() * 1e6,
-        longest.as_secs_f64() * 1e3
+        longest.0.as_secs_f64() * 1e3,
+        longest.1
     );
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::MathAnswer;
+use super::answer::MathAnswer;
 use crate::answer::final_part::final_part;
 use crate::answer::format::{BOX, IS, LABEL, Marker, braced, last_marker, tagged};
 
@@ -23,7 +23,12 @@ pub fn extract(text: &str) -> Option<MathAnswer> {
     if let Marker::Claim(line) = last_marker(text) {
         return parse_claim(line);
     }
-    parse_claim(text).filter(|claim| claim.reading.is_some() || text.len() < MAX_WORDS && claim.is_understood())
+    let is_marked = !formula_runs(text).is_empty();
+    let is_answer = |claim: &MathAnswer| match claim.reading {
+        Some(_) => true,
+        None => is_marked || text.len() < MAX_WORDS && claim.is_understood(),
+    };
+    parse_claim(text).filter(is_answer)
 }
 
 /// The answer of a text that a format has located, such as the line of a `####` or the group of a pattern: its box, itself, or

@@ -5,8 +5,7 @@ use std::cell::Cell;
 use super::compare;
 use super::region::{is_region, region, same_region};
 use super::relation::{assignment, equation, same_equation, same_inequality};
-use super::tree::{Expr, Relation, Value};
-use super::value::in_base;
+use super::tree::{Expr, Relation, Value, in_base};
 
 /// How many pairs of values one comparison may look at.
 const MAX_COMPARISONS: usize = 3000;
@@ -54,8 +53,11 @@ impl Comparison {
             (None, None) => None,
             (Some(one_sides), Some(other_sides)) => {
                 let by_value = match (assignment(one), assignment(other)) {
-                    (Some((Some(name), value)), Some((Some(other_name), other_value))) => {
-                        self.equal(name, other_name) && self.equal(value, other_value)
+                    // Of one name the values decide.
+                    (Some((Some(name), value)), Some((Some(other_name), other_value)))
+                        if self.equal(name, other_name) =>
+                    {
+                        return Some(self.equal(value, other_value));
                     }
                     // `3 + 3 = 6` and `6 = 6` state a value without a name.
                     (Some((None, value)), Some((_, other_value))) | (Some((_, value)), Some((None, other_value))) => {

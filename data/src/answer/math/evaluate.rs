@@ -76,10 +76,12 @@ fn exact_in(expr: &Expr, round: u64, is_angle: bool) -> Option<Exact> {
             let [n, k] = parts.as_slice() else { return None };
             match (small_integer(n), small_integer(k)) {
                 (Some(n), Some(k)) if (0..=MAX_FACTORIAL).contains(&n) && (0..=n).contains(&k) => {
-                    let step = |product: Residue, j: i64| {
-                        product.times(Residue::from_integer(n - j)).over(Residue::from_integer(j + 1))
+                    // n (n - 1) … over k!, with one division.
+                    let product = |of: &dyn Fn(i64) -> i64| {
+                        let factors = (0..k.min(n - k)).map(|j| Residue::from_integer(of(j)));
+                        factors.fold(Residue::ONE, Residue::times)
                     };
-                    rational((0..k.min(n - k)).try_fold(Residue::ONE, step)?)
+                    rational(product(&|j| n - j).over(product(&|j| j + 1))?)
                 }
                 _ => Some(opaque("binomial", &[of(n)?.residue, of(k)?.residue], round)),
             }

@@ -1,9 +1,9 @@
 //! Matrices and vectors written as environments of LaTeX. Independent of when two of them are equal.
 
+use super::row::{split, top_level};
 use super::term::expression;
 use super::token::Token;
 use super::tree::Expr;
-use super::value::{split, top_level};
 
 /// The most rows, and the most columns.
 const MAX_SIZE: usize = 12;

@@ -1,7 +1,10 @@
 //! Equations and inequalities: which of them state a value, and when two of them say the same. Independent of how they are written.
 
-use super::compare::{constant_ratio, equal};
+use super::compare::{constant_ratio, equal, real_value};
 use super::tree::{Expr, Function, Relation, Value};
+
+/// How far a result may be from its calculation, as a part of it.
+const ROUNDED: f64 = 1e-2;
 
 /// Whether a side of an equation only names what the other side is worth: `x`, `f(x)`, `AB`, `|AB|`, `(x, y)`, `V_1 : V_2`.
 pub(super) fn is_name(side: &Value) -> bool {
@@ -16,17 +19,7 @@ pub(super) fn is_name(side: &Value) -> bool {
 fn is_name_expr(expr: &Expr) -> bool {
     match expr {
         Expr::Symbol(_) => true,
-        // f(2), and f(x + 1), but not x(x + 1).
-        Expr::Product(factors) => match factors.as_slice() {
-            [first, rest @ ..] => {
-                let is_argument =
-                    |factor: &Expr| is_name_expr(factor) || matches!(factor, Expr::Number(_) | Expr::E | Expr::I);
-                let is_function =
-                    matches!(first, Expr::Symbol(name) if matches!(name.as_str(), "f" | "g" | "h" | "P" | "Q" | "F"));
-                is_name_expr(first) && (is_function && rest.len() == 1 || rest.iter().all(is_argument))
-            }
-            [] => false,
-        },
+        Expr::Product(factors) => is_name_product(factors),
         Expr::Power(base, exponent) => {
             let is_inverse = matches!(&**exponent, Expr::Negative(one) if matches!(&**one, Expr::Number(number) if number.integer == Some(1)));
             is_inverse && is_name_expr(base)
@@ -40,6 +33,27 @@ fn is_name_expr(expr: &Expr) -> bool {
     }
 }
 
+/// Whether factors are the value of a function, `f(x + 1)`, or a row of points, `AB`; but `xy` is a product.
+fn is_name_product(factors: &[Expr]) -> bool {
+    let [first, rest @ ..] = factors else { return false };
+    let is_argument = |factor: &Expr| is_name_expr(factor) || matches!(factor, Expr::Number(_) | Expr::E | Expr::I);
+    match (first, rest) {
+        (Expr::Symbol(name), [argument]) if FUNCTIONS.contains(&name.as_str()) => {
+            let is_usual = matches!(argument, Expr::Symbol(name) if VARIABLES.contains(&name.as_str()));
+            matches!(name.as_str(), "f" | "g" | "h") || is_usual || matches!(argument, Expr::Number(_))
+        }
+        (Expr::Symbol(name), rest) => {
+            let is_point = name.len() > 1 || name.chars().all(char::is_uppercase);
+            is_point && rest.iter().all(is_argument)
+        }
+        (first, rest) => is_name_expr(first) && rest.iter().all(is_argument),
+    }
+}
+
+/// Letters that name functions where a usual variable or a number follows.
+const FUNCTIONS: [&str; 10] = ["f", "g", "h", "p", "q", "r", "s", "u", "v", "d"];
+const VARIABLES: [&str; 4] = ["x", "t", "n", "z"];
+
 /// An equation that states a value: its name, unless a calculation stands there, and the value.
 pub(super) fn assignment(value: &Value) -> Option<(Option<&Value>, &Value)> {
     let (first, last) = equation(value)?;
@@ -49,8 +63,19 @@ pub(super) fn assignment(value: &Value) -> Option<(Option<&Value>, &Value)> {
     } else if is_name(last) && is_constant(first) {
         Some((Some(last), first))
     } else {
-        (is_constant(first) && is_constant(last)).then_some((None, last))
+        holds(first, last).then_some((None, last))
     }
+}
+
+/// Whether a calculation leads to its result, be it rounded.
+fn holds(first: &Value, last: &Value) -> bool {
+    let value = |side: &Value| match side {
+        Value::Expr(expr) => real_value(expr).filter(|value| value.is_finite()),
+        _ => None,
+    };
+    value(first)
+        .zip(value(last))
+        .is_some_and(|(one, other)| (one - other).abs() <= ROUNDED * one.abs().max(other.abs()) + f64::EPSILON * 100.0)
 }
 
 /// The first and the last side of an equation.
@@ -106,7 +131,7 @@ pub(super) fn bound<'a>(left: &'a Value, relation: Relation, right: &'a Value) -
     let at = |value: i64| substituted(&difference, &Expr::integer(value));
     let (q, p) = (at(0), at(1).minus(&at(0)));
     let linear = Expr::Sum(vec![Expr::Product(vec![p.clone(), Expr::integer(7)]), q.clone()]);
-    let slope = super::compare::real_value(&p).filter(|slope| *slope != 0.0)?;
+    let slope = real_value(&p).filter(|slope| *slope != 0.0)?;
     if !equal(&linear, &at(7)) || has_functions(&difference) {
         return None;
     }

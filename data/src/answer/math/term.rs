@@ -1,13 +1,14 @@
 //! The grammar of expressions: tokens become a tree. Independent of lists, relations and intervals.
 //!
 //! A product without a sign binds more tightly than a slash (`1/2x` is 1/(2x)), as in Math-Verify. A whole number before a proper
-//! fraction is a mixed number. `f(x)` reads as a product: two answers are read in the same way, so that nothing is lost.
+//! fraction is a mixed number. `f(x)` reads as a product, `f(0)` as a name: two answers are
+//! read in the same way, so that nothing is lost.
 
 mod function;
 
 use super::canonical::canonical;
 use super::token::Token;
-use super::tree::{Expr, Function};
+use super::tree::{Expr, Function, in_base};
 
 /// How deep brackets, powers and signs may be nested.
 pub(super) const MAX_DEPTH: usize = 40;
@@ -239,10 +240,18 @@ impl Parser<'_> {
         match self.take()?.clone() {
             Token::Number(number) => match self.subscript() {
                 Subscript::None => Some(Expr::Number(number)),
-                Subscript::Number(base) => super::value::in_base(&number.digits, base).map(Expr::integer),
+                Subscript::Number(base) => in_base(&number.digits, base).map(Expr::integer),
                 Subscript::Other(_) => None,
             },
             Token::Symbol(name) => Some(Expr::Symbol(match self.subscript() {
+                // `f(0)` is no product.
+                Subscript::None if names_function(&name) => match self.tokens.get(self.at..self.at + 3) {
+                    Some([Token::Open('('), Token::Number(number), Token::Close(')')]) => {
+                        self.at += 3;
+                        format!("{name}({})", number.digits)
+                    }
+                    _ => name,
+                },
                 Subscript::None => name,
                 Subscript::Number(index) => format!("{name}_{index}"),
                 Subscript::Other(index) => format!("{name}_{index}"),
@@ -330,6 +339,11 @@ enum Subscript {
     None,
     Number(i64),
     Other(String),
+}
+
+/// Whether a letter before a number in brackets is a function.
+fn names_function(name: &str) -> bool {
+    matches!(name, "f" | "g" | "h") || name.len() == 1 && name.chars().all(char::is_uppercase)
 }
 
 /// A name with a prime.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::*;
+use super::{MathAnswer, extract, parse_claim};
 
 mod hostile;
 mod kinds;

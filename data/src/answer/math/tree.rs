@@ -226,3 +226,9 @@ impl Number {
         Some(self)
     }
 }
+
+/// A number in a base below 37, where its digits allow it.
+pub(super) fn in_base(digits: &str, base: i64) -> Option<i64> {
+    let base = u32::try_from(base).ok().filter(|base| (2..=36).contains(base))?;
+    i64::from_str_radix(digits, base).ok()
+}

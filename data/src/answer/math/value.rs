@@ -1,6 +1,7 @@
 //! The grammar of answers: lists, intervals, sets, relations, matrices, ratios and words, around expressions. Independent of when
 //! two of them are equal.
 
+use super::row::{Separator, group, is_one_pair, split, top_level, trimmed};
 use super::term::{MAX_DEPTH, expression};
 use super::token::Token;
 use super::tree::{Expr, Join, Number, Relation, Value};
@@ -35,20 +36,11 @@ fn without_empty_groups(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
-/// A number in a base below 37, where its digits allow it.
-pub(super) fn in_base(digits: &str, base: i64) -> Option<i64> {
-    let base = u32::try_from(base).ok().filter(|base| (2..=36).contains(base))?;
-    i64::from_str_radix(digits, base).ok()
-}
-
 struct Reader {
     units: Vec<String>,
     /// How many more values may be read.
     left: usize,
 }
-
-/// Where a row of tokens is split.
-type Separator = fn(&Token) -> bool;
 
 impl Reader {
     fn value(&mut self, tokens: &[Token], depth: usize) -> Option<Value> {
@@ -306,57 +298,4 @@ fn signed(tokens: &[Token], lower: bool) -> Vec<Token> {
         other => other.clone(),
     };
     tokens.iter().map(choose).collect()
-}
-
-/// The inside of braces of LaTeX around everything.
-fn group(tokens: &[Token]) -> Option<&[Token]> {
-    let [Token::GroupOpen, inner @ .., Token::GroupClose] = tokens else { return None };
-    is_one_pair(tokens).then_some(inner)
-}
-
-fn trimmed(tokens: &[Token]) -> &[Token] {
-    let is_mark = |token: &Token| matches!(token, Token::Comma | Token::Semicolon | Token::NewRow | Token::Ampersand);
-    let from = tokens.iter().position(|token| !is_mark(token)).unwrap_or(tokens.len());
-    let to = tokens.iter().rposition(|token| !is_mark(token)).map_or(from, |at| at + 1);
-    &tokens[from..to]
-}
-
-/// The tokens that stand in no bracket, group or environment of the row, with their places.
-pub(super) fn top_level(tokens: &[Token]) -> impl Iterator<Item = (usize, &Token)> {
-    let mut depth = 0_i64;
-    tokens.iter().enumerate().filter(move |(_, token)| {
-        let before = depth;
-        match token {
-            Token::Open(_) | Token::GroupOpen | Token::Begin(_) => depth += 1,
-            Token::Close(_) | Token::GroupClose | Token::End => depth -= 1,
-            _ => {}
-        }
-        before == 0 && depth == 0
-    })
-}
-
-/// The parts of a row between separators at its top level.
-pub(super) fn split(tokens: &[Token], separates: Separator) -> Vec<&[Token]> {
-    let mut parts = Vec::new();
-    let mut from = 0;
-    for (at, _) in top_level(tokens).filter(|(_, token)| separates(token)) {
-        parts.push(&tokens[from..at]);
-        from = at + 1;
-    }
-    parts.push(&tokens[from..]);
-    parts
-}
-
-/// Whether the first bracket is closed by the last.
-fn is_one_pair(tokens: &[Token]) -> bool {
-    let mut depth = 0_i64;
-    let closed = tokens.iter().position(|token| {
-        match token {
-            Token::Open(_) | Token::GroupOpen | Token::Begin(_) => depth += 1,
-            Token::Close(_) | Token::GroupClose | Token::End => depth -= 1,
-            _ => {}
-        }
-        depth == 0
-    });
-    closed.is_some_and(|at| at + 1 == tokens.len())
 }

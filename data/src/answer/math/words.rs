@@ -1,7 +1,7 @@
 //! What words and commands mean in an answer: functions, units, joining words, names. Tables, independent of grammar.
 
 use super::field::key_of;
-use super::token::{Token, tokens};
+use super::token::Token;
 use super::tree::{Function, Relation};
 
 /// Commands whose argument is text or a formula in another typeface.
@@ -45,7 +45,8 @@ pub(super) fn word(run: &str, follows_value: bool) -> Word {
     let lower = run.to_lowercase();
     let token = match run {
         "and" | "or" | "to" => Token::Text(run.to_owned()),
-        _ if ENGLISH.contains(&lower.as_str()) => Token::Text(run.to_owned()),
+        // `NO` is the name of a segment.
+        _ if ENGLISH.contains(&lower.as_str()) && run[1..] == lower[1..] => Token::Text(run.to_owned()),
         "pi" => Token::Pi,
         "sqrt" => Token::Command("sqrt"),
         "inf" | "infty" | "infinity" | "Infinity" | "oo" => Token::Infinity,
@@ -171,8 +172,23 @@ pub(super) fn command(name: &str) -> Vec<Token> {
     vec![token]
 }
 
-/// The tokens of what stands in a text command; a unit only behind a value.
-pub(super) fn text(command: &str, argument: &str, follows_value: bool) -> Vec<Token> {
+/// What stands in a text command.
+pub(super) enum Text {
+    Tokens(Vec<Token>),
+    /// A formula, still to be read.
+    Formula(String),
+}
+
+/// What stands in a text command; a unit only behind a value.
+pub(super) fn text(command: &str, argument: &str, follows_value: bool) -> Text {
+    match formula(command, argument, follows_value) {
+        Some(formula) => Text::Formula(formula),
+        None => Text::Tokens(text_tokens(command, argument, follows_value)),
+    }
+}
+
+/// The tokens of a text that is no formula.
+fn text_tokens(command: &str, argument: &str, follows_value: bool) -> Vec<Token> {
     let content = argument.replace(['~', '\\'], " ");
     let content = content.trim();
     let lower = content.to_lowercase();
@@ -185,8 +201,7 @@ pub(super) fn text(command: &str, argument: &str, follows_value: bool) -> Vec<To
         "degree" | "degrees" => return vec![Token::Degree],
         _ => {}
     }
-    let is_formula_typeface = !command.starts_with("text") && !matches!(command, "mbox" | "hbox" | "emph");
-    if is_formula_typeface {
+    if has_formula_typeface(command) {
         if let Some(function) = function(&bare) {
             return vec![function];
         }
@@ -197,6 +212,20 @@ pub(super) fn text(command: &str, argument: &str, follows_value: bool) -> Vec<To
     if matches!(content, "i" | "e") {
         return vec![letter(if content == "i" { 'i' } else { 'e' })];
     }
+    if follows_value {
+        return vec![Token::Unit(lower)];
+    }
+    vec![Token::Text(content.to_owned())]
+}
+
+/// The formula that stands in a text command, if one does.
+fn formula(command: &str, argument: &str, follows_value: bool) -> Option<String> {
+    let content = argument.replace(['~', '\\'], " ");
+    let content = content.trim();
+    let bare: String = content.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
+    if content.trim_matches(',').trim().is_empty() || matches!(content, "i" | "e") || command == "mathbb" {
+        return None;
+    }
     // `\text{C, F, H}`: several choices.
     let choices: Vec<&str> = content.split([',', ' ', '(', ')']).filter(|choice| !choice.is_empty()).collect();
     if choices.len() > 1
@@ -204,18 +233,17 @@ pub(super) fn text(command: &str, argument: &str, follows_value: bool) -> Vec<To
         && choices.iter().all(|choice| choice.len() == 1)
         && letters(content) > 0
     {
-        return tokens(&choices.join(",")).unwrap_or_default();
+        return Some(choices.join(","));
     }
     // A formula in upright letters: `\text{13}`, `\mathrm{e}`, `\mathbf{v}`, `\text{(2, 3)}`.
     let is_formula = letters(content) == 0
-        || is_formula_typeface && letters(content) == 1 && !(follows_value && unit(&bare).is_some());
-    if is_formula && argument.len() < 200 && !argument.contains("\\text") {
-        return tokens(argument).unwrap_or_default();
-    }
-    if follows_value {
-        return vec![Token::Unit(lower)];
-    }
-    vec![Token::Text(content.to_owned())]
+        || has_formula_typeface(command) && letters(content) == 1 && !(follows_value && unit(&bare).is_some());
+    (is_formula && argument.len() < 200 && !argument.contains("\\text")).then(|| argument.to_owned())
+}
+
+/// Whether a command changes the typeface of a formula, and does not begin text.
+fn has_formula_typeface(command: &str) -> bool {
+    !command.starts_with("text") && !matches!(command, "mbox" | "hbox" | "emph")
 }
 
 fn letters(text: &str) -> usize {

@@ -1,7 +1,8 @@
 //! Numbers as tokens: groups of digits, decimals, repeating decimals and powers of ten.
 
-use super::{MAX_RUN, Reader, Token};
+use super::{MAX_RUN, Reader};
 use crate::answer::math::field::Residue;
+use crate::answer::math::token::Token;
 use crate::answer::math::tree::Number;
 
 impl Reader<'_> {
