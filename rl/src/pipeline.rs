@@ -6,6 +6,7 @@ mod recipe;
 
 use crate::{
     algorithms::{
+        Algorithm,
         augment::{self, AugmentConfig},
         expert_iteration::{self, EiConfig},
         orm::{self, OrmConfig},
@@ -24,35 +25,39 @@ use model::{Device, ModelSize};
 use recipe::{Kind, Recipe};
 use std::path::{Path, PathBuf};
 
-/// `rl pretrain`; the run directory, or `None` of a dry run, as with all commands here.
+/// Runs an algorithm on the device of its flags; the run directory, or `None` of a dry run.
 ///
 /// # Errors
 /// As the algorithm.
-pub fn pretrain(config: &PretrainConfig, device: &Device) -> Result<Option<PathBuf>> {
+pub fn run(algorithm: &Algorithm) -> Result<Option<PathBuf>> {
+    match algorithm {
+        Algorithm::Pretrain(config) => pretrain(config, &config.run.device()?),
+        Algorithm::Sft(config) => sft(config, &config.run.device()?),
+        Algorithm::Orm(config) => orm(config, &config.run.device()?),
+        Algorithm::Ei(config) => expert_iteration(config, &config.run.device()?),
+        Algorithm::Ppo(config) => ppo(config, &config.run.device()?),
+        Algorithm::Rcrl(config) => rcrl(config, &config.run.device()?),
+        Algorithm::Augment(config) => augment(config, &config.run.device()?),
+    }
+}
+
+/// `rl pretrain`.
+fn pretrain(config: &PretrainConfig, device: &Device) -> Result<Option<PathBuf>> {
     pretrain_on(config, &Problems::new(&config.data), device)
 }
 
 /// `rl sft`: from a base model.
-///
-/// # Errors
-/// As [`pretrain()`].
-pub fn sft(config: &SftConfig, device: &Device) -> Result<Option<PathBuf>> {
+fn sft(config: &SftConfig, device: &Device) -> Result<Option<PathBuf>> {
     sft_on(config, &Problems::new(&config.data), device)
 }
 
 /// `rl orm`: on samples of an SFT model, or of another policy.
-///
-/// # Errors
-/// As [`pretrain()`].
-pub fn orm(config: &OrmConfig, device: &Device) -> Result<Option<PathBuf>> {
+fn orm(config: &OrmConfig, device: &Device) -> Result<Option<PathBuf>> {
     orm_on(config, &Problems::new(&config.data), device)
 }
 
 /// `rl ppo`: starts from an SFT model, with a reward model if the reward needs one.
-///
-/// # Errors
-/// As [`pretrain()`]; `--init` without `--orm`.
-pub fn ppo(config: &PpoConfig, device: &Device) -> Result<Option<PathBuf>> {
+fn ppo(config: &PpoConfig, device: &Device) -> Result<Option<PathBuf>> {
     let problems = Problems::new(&config.data);
     ppo::check(config, &problems)?;
     if config.run.dry_run {
@@ -69,10 +74,7 @@ pub fn ppo(config: &PpoConfig, device: &Device) -> Result<Option<PathBuf>> {
 }
 
 /// `rl ei`: fine-tunes a base in each round; the first one samples from an SFT model, or from the base.
-///
-/// # Errors
-/// As [`pretrain()`].
-pub fn expert_iteration(config: &EiConfig, device: &Device) -> Result<Option<PathBuf>> {
+fn expert_iteration(config: &EiConfig, device: &Device) -> Result<Option<PathBuf>> {
     let problems = Problems::new(&config.data);
     expert_iteration::check(config, &problems, device)?;
     if config.run.dry_run {
@@ -90,10 +92,7 @@ pub fn expert_iteration(config: &EiConfig, device: &Device) -> Result<Option<Pat
 }
 
 /// `rl rcrl`: fine-tunes a base on samples of an SFT model, or of another policy.
-///
-/// # Errors
-/// As [`pretrain()`].
-pub fn rcrl(config: &RcrlConfig, device: &Device) -> Result<Option<PathBuf>> {
+fn rcrl(config: &RcrlConfig, device: &Device) -> Result<Option<PathBuf>> {
     let problems = Problems::new(&config.data);
     rcrl::check(config, &problems)?;
     if config.run.dry_run {
@@ -106,10 +105,7 @@ pub fn rcrl(config: &RcrlConfig, device: &Device) -> Result<Option<PathBuf>> {
 }
 
 /// `rl augment`: fine-tunes a base model as the backward model; an SFT model, or another policy, samples and verifies.
-///
-/// # Errors
-/// As [`pretrain()`].
-pub fn augment(config: &AugmentConfig, device: &Device) -> Result<Option<PathBuf>> {
+fn augment(config: &AugmentConfig, device: &Device) -> Result<Option<PathBuf>> {
     let problems = Problems::new(&config.data);
     augment::check(config, &problems)?;
     if config.run.dry_run {

@@ -5,7 +5,7 @@ mod common;
 use common::{assert_same_run, metrics, resume, run, run_augment};
 use data::{Benchmark, DataOptions, Split, read_problems};
 use rl::{
-    algorithms::augment::FILE,
+    algorithms::{Algorithm, augment::FILE},
     command::{Command, parse},
 };
 use std::{collections::BTreeSet, fs, path::Path};
@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 fn training_problems(flags: &[&str]) -> usize {
     let arguments = ["rl", "sft", "--limit=4"].iter().chain(flags).map(Into::into).collect();
     match parse(arguments).unwrap() {
-        Command::Sft(config) => config.data.load(Split::Train).unwrap().len(),
+        Command::Train(Algorithm::Sft(config)) => config.data.load(Split::Train).unwrap().len(),
         other => panic!("{other:?}"),
     }
 }

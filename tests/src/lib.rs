@@ -7,11 +7,6 @@ use model::{Device, ModelConfig, ModelSize, Transformer, save_model};
 use serde_json::{Map, Value, json};
 use std::{ffi::OsString, fs, path::Path};
 
-/// The worked examples, which the documentation tests compile and run.
-#[cfg(doctest)]
-#[doc = include_str!("../../CONTRIBUTING.md")]
-pub struct Contributing;
-
 /// A question with its solution, whose last line is `#### ` and a number.
 pub type Solved = (String, String);
 

@@ -75,12 +75,7 @@ fn read(benchmark: &Benchmark, files: &Files, split: &str, options: &DataOptions
 }
 
 /// The problem of each row, or why it is none.
-fn read_each(
-    benchmark: &Benchmark,
-    files: &Files,
-    split: &str,
-    options: &DataOptions,
-) -> Result<Vec<Result<Problem>>> {
+fn read_each(benchmark: &Benchmark, files: &Files, split: &str, options: &DataOptions) -> Result<Vec<Result<Problem>>> {
     ensure!(!files.0.is_empty(), "{benchmark} has no {split} split: its description names no file for it");
     let mut problems = Vec::new();
     for file in &files.0 {

@@ -1,11 +1,10 @@
 //! Defaults that depend on the trained model, in the parser and its help, and how that model is found, made on demand
-//! or loaded. The values are those of [`Configuration::defaults`].
+//! or loaded. The values are those of [`Configuration::defaults`](crate::cli::defaults::Configuration::defaults).
 
 use crate::{
     cli::{
         args::ResolvedFlag,
-        defaults::{Configuration, ModelKind, declared, table},
-        effect::summary_keys,
+        defaults::{Defaults, ModelKind},
     },
     training::dry_run,
 };
@@ -18,28 +17,7 @@ use toml::{Table, Value};
 /// The named sizes, in the order of the help.
 const SIZES: [ModelSize; 4] = [ModelSize::Nano, ModelSize::Tiny, ModelSize::Medium, ModelSize::Small];
 
-/// The defaults of a command.
-pub(super) struct Defaults {
-    pub(super) command: &'static str,
-    /// As the flags declare them.
-    declared: fn() -> Table,
-    of: fn(ModelKind) -> Table,
-    summary_keys: fn() -> Vec<String>,
-}
-
 impl Defaults {
-    pub(super) const fn new<C: Configuration>(command: &'static str) -> Self {
-        fn written(config: impl Configuration) -> Table {
-            table(&config).expect("flags are numbers, texts and switches")
-        }
-        Self {
-            command,
-            declared: || written(declared::<C>()),
-            of: |kind| written(C::defaults(kind)),
-            summary_keys: summary_keys::<C>,
-        }
-    }
-
     /// Flags whose default depends on the size of the model made on demand.
     fn by_size(&self) -> Vec<String> {
         let tiny = (self.of)(ModelKind::Size(ModelSize::Tiny));
@@ -214,7 +192,10 @@ fn with_help(argument: Arg, more: &str) -> Arg {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Command, parse};
+    use crate::{
+        algorithms::Algorithm,
+        command::{Command, parse},
+    };
     use std::{ffi::OsString, fs, path::Path};
 
     /// Folders with the configuration of a model: of our sizes, and of SmolLM2-135M.
@@ -246,20 +227,21 @@ mod tests {
         };
         let mut command = parse(["rl"].into_iter().chain(line.split(' ')).map(word).collect()).unwrap();
         let rates = match &command {
-            Command::Pretrain(config) => vec![config.fit.learning_rate],
-            Command::Sft(config) => vec![config.fit.learning_rate],
-            Command::Orm(config) => vec![config.fit.learning_rate],
-            Command::Ei(config) => vec![config.fit.learning_rate],
-            Command::Rcrl(config) => vec![config.fit.learning_rate],
-            Command::Augment(config) => vec![config.fit.learning_rate],
-            Command::Ppo(config) => vec![config.learning_rate, config.value_learning_rate],
+            Command::Train(Algorithm::Pretrain(config)) => vec![config.fit.learning_rate],
+            Command::Train(Algorithm::Sft(config)) => vec![config.fit.learning_rate],
+            Command::Train(Algorithm::Orm(config)) => vec![config.fit.learning_rate],
+            Command::Train(Algorithm::Ei(config)) => vec![config.fit.learning_rate],
+            Command::Train(Algorithm::Rcrl(config)) => vec![config.fit.learning_rate],
+            Command::Train(Algorithm::Augment(config)) => vec![config.fit.learning_rate],
+            Command::Train(Algorithm::Ppo(config)) => vec![config.learning_rate, config.value_learning_rate],
             _ => unreachable!("no other command trains here"),
         };
         let why = |rate: &ResolvedFlag| {
             assert!(rates.contains(&rate.value.parse().unwrap()), "{rate:?} is not what the command has: {rates:?}");
             rate.why.clone()
         };
-        let why = command.run_and_data_mut().unwrap().0.resolved.iter().map(why).collect();
+        let Command::Train(algorithm) = &mut command else { unreachable!("it trains") };
+        let why = algorithm.run_args_mut().resolved.iter().map(why).collect();
         (rates, why)
     }
 

@@ -4,8 +4,8 @@ use crate::{cli::args::VOCABULARY, view::progress::print_line};
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand};
 use data::{
-    Answer, Benchmark, BenchmarkArgs, DataOptions, Ending, Problem, PromptFormat, PromptStyle, Prompting, Split, Tokenizer,
-    encode_prompt,
+    Answer, Benchmark, BenchmarkArgs, DataOptions, Ending, Problem, PromptFormat, PromptStyle, Prompting, Split,
+    Tokenizer, encode_prompt,
 };
 use std::{collections::HashSet, fmt::Write, path::PathBuf};
 
@@ -175,7 +175,8 @@ fn answers(benchmark: &Benchmark, loaded: &[(Split, Vec<Problem>)], style: Promp
         text += &format!("  {}: {}\n", problem.id, problem.answer);
     }
     if not_understood > 0 {
-        text += &format!("  {not_understood} are not understood as mathematics: they equal only what is written alike\n");
+        text +=
+            &format!("  {not_understood} are not understood as mathematics: they equal only what is written alike\n");
     }
     let solved: Vec<&Problem> = all().filter(|problem| !problem.solution.is_empty()).collect();
     let is_read = |problem: &&&Problem| {

@@ -1,7 +1,10 @@
 //! Tests of the checks that stop a run of PPO.
 
 use super::*;
-use crate::command::{Command, parse};
+use crate::{
+    algorithms::Algorithm,
+    command::{Command, parse},
+};
 use data::Tokenizer;
 use model::{ModelConfig, ModelSize, Transformer, save_model};
 use std::ffi::OsString;
@@ -54,7 +57,9 @@ fn begun() -> Begun {
     ];
     let arguments = ["rl", "ppo"].iter().chain(&flags).map(OsString::from);
     let paths = paths.iter().map(|(flag, path)| format!("--{flag}={}", path.display()).into());
-    let Command::Ppo(config) = parse(arguments.chain(paths).collect()).unwrap() else { panic!("another command") };
+    let Command::Train(Algorithm::Ppo(config)) = parse(arguments.chain(paths).collect()).unwrap() else {
+        panic!("another command")
+    };
     let Start { config, trainer, .. } = {
         let init = config.init.init.clone().unwrap();
         start(&config, &init, None, &Problems::new(&config.data), &Device::default()).unwrap()
