@@ -105,7 +105,8 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
         let had = std::mem::take(&mut this_round);
         let samples = match &config.source.from_samples {
             Some(file) if round == 1 => {
-                config.source.take(file, train, &config.data.answer_format, Rounds::First, had, &mut run)?
+                let grading = (&config.data.answer_format, config.run.compute.checker.as_ref());
+                config.source.take(file, train, grading, Rounds::First, had, &mut run)?
             }
             _ => {
                 let (problems, sampling, label) = (train, &sampling, &label);
@@ -199,6 +200,7 @@ struct Setup {
 fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, device: &Device) -> Result<Setup> {
     let mut config = EiConfig { init: config.init.resolved(init), ..config.clone() };
     config.base = Some(base.to_path_buf());
+    config.run.compute.checker = config.checker.start()?;
     let initial = start::policy(init, device)?;
     let train = problems.train()?;
     let put = [train, problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];

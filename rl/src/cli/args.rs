@@ -8,7 +8,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use data::{AnswerFormat, Benchmark, DataOptions, Problem, PromptStyle, Prompting, Split, SvampSolutions};
-use eval::SampleConfig;
+use eval::{SampleConfig, external::Checker};
 use model::{DeviceKind, Dtype, ModelSize};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -102,6 +102,11 @@ pub struct ComputeArgs {
     /// meant for GPUs and is slow on the CPU
     #[arg(long, default_value = "f32", value_parser = parsed::<Dtype>(&["f32", "bf16"]))]
     pub dtype: Dtype,
+    /// The external reward that decides which samples are correct. A command with [`eval::external::CheckerArgs`] puts it here when it
+    /// starts, so that all that it samples, evaluations included, is graded alike.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub checker: Option<Checker>,
 }
 
 /// Benchmark, problems and prompt format.
@@ -228,6 +233,7 @@ impl ComputeArgs {
             threads: model::streams(self.threads, device),
             prompting,
             answer_format: data.answer_format.clone(),
+            checker: self.checker.clone(),
         }
     }
 
