@@ -9,6 +9,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::{Path, PathBuf},
+    process::{Child, Command},
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -126,7 +127,8 @@ fn a_weighted_sum_logs_each_reward_and_is_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     let weights = "answer=1,length=-0.0625,format=0.5,external=0.25";
-    ppo(&run, &["--reward-command", &python("regex.py"), "--reward-weights", weights]).unwrap();
+    let command = "while read -r line; do echo '[1, 1, 1, 1, null, 2, 1, 1, 1, 1, 1, 1]'; done";
+    ppo(&run, &["--reward-command", command, "--reward-weights", weights]).unwrap();
     let of = |name: &str| curve(&run, name).unwrap();
     let parts = ["reward/answer", "reward/length", "reward/format", "reward/external"].map(of);
     for (step, mean) in of("reward/mean").into_iter().enumerate() {
@@ -135,7 +137,7 @@ fn a_weighted_sum_logs_each_reward_and_is_recorded() {
         assert!((parts[0][step] - of("accuracy")[step]).abs() < 1e-9);
         assert!((parts[1][step] + 0.0625 * of("length/mean")[step]).abs() < 1e-6);
         assert!((parts[2][step] - 0.5 * (1.0 - of("unparsable")[step])).abs() < 1e-9);
-        assert!((parts[3][step] - 0.25 * of("accuracy")[step]).abs() < 1e-9);
+        assert_eq!((parts[3][step], of("external/no_opinion")[step]), (0.25, 1.0 / 12.0));
     }
     assert!(fs::read_to_string(run.join("config.toml")).unwrap().contains(&format!("reward_weights = \"{weights}\"")));
     assert!(of("reward/dense").is_empty() && of("reward/orm").is_empty());
@@ -186,7 +188,7 @@ fn a_child_that_is_killed_once_is_started_again_and_changes_nothing() {
 #[test]
 fn a_child_that_dies_hangs_or_talks_nonsense_is_one_clear_error_and_the_run_resumes_to_the_same_weights() {
     for (symptom, said) in [
-        ("os.kill(os.getpid(), signal.SIGKILL)", "ended (signal: 9 (SIGKILL)), asked once for 12 completions"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "), asked once for 12 completions"),
         ("time.sleep(1000)", "did not answer within 5 s"),
         ("print('Traceback')", "answered with what is no JSON"),
         ("print('[' + '0, ' * 11 + 'NaN]')", "answered with \"NaN\" for the completion of gsm8k/train/"),
@@ -324,6 +326,26 @@ fn rewards(command: String, items: &[Item]) -> Vec<Reward> {
 }
 
 #[test]
+fn a_batch_is_rewarded_while_others_are_still_sampled() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let command = format!("while read -r line; do echo '[1, 1]'; echo 1 >> '{}'; done", seen.display());
+    let bounds = Bounds { timeout: Duration::from_secs(60), batch: 2, in_flight: 2, retries: 0 };
+    let client = RewardClient::start(Source::Command(command), bounds).unwrap();
+    let phase = client.phase(4);
+    phase.put(2, item("c", ""));
+    phase.put(3, item("d", ""));
+    let started = Instant::now();
+    while !seen.exists() {
+        assert!(started.elapsed() < Duration::from_secs(60), "the second batch is whole, and the first one not there");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    phase.put(0, item("a", ""));
+    phase.put(1, item("b", ""));
+    assert_eq!(phase.finish().unwrap(), vec![Reward::Whole(1.0); 4]);
+}
+
+#[test]
 fn the_example_with_a_regular_expression_pays_for_the_last_number_after_its_mark() {
     let paid = |completion: &str| rewards(python("regex.py"), &[item(completion, "#### 3")]).remove(0);
     for right in ["#### 3", "2+1 = 3\n#### 3\n", "#### 4\n#### 3.0", "#### 6/2"] {
@@ -373,6 +395,48 @@ fn the_example_with_a_judge_asks_an_endpoint_and_pays_its_rating() {
     let command = format!("JUDGE_URL={judge} JUDGE_MODEL=small {}", python("judge.py"));
     let paid = rewards(command, &[item("good {x}", ""), item("bad", ""), item("neither", "")]);
     assert_eq!(paid, [Reward::Whole(0.8), Reward::Whole(0.15), Reward::None]);
+}
+
+/// A process that is killed when it is dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Prints what the documentation has as the cost of an external reward; `--nocapture` shows it.
+#[test]
+fn a_thousand_completions_are_rewarded_within_seconds() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = Command::new("python3").arg(example("regex.py")).arg(port.to_string()).spawn().unwrap();
+    let _server = Server(server);
+    let text = " 6*4 = <<6*4=24>>24 nuts.\n24-3 = <<24-3=21>>21 nuts are left.\n#### 3";
+    let items: Vec<Item> = (0..1000).map(|_| item(text, &text.replace("left", "in the bags"))).collect();
+    let bounds = Bounds { timeout: Duration::from_secs(60), batch: 16, in_flight: 4, retries: 9 };
+    let sources = [Source::Command(python("regex.py")), Source::Url(format!("http://127.0.0.1:{port}/"))];
+    for source in sources {
+        let client = RewardClient::start(source.clone(), bounds).unwrap();
+        let started = Instant::now();
+        assert_eq!(client.rewards(items[..1].to_vec()).unwrap(), [Reward::Whole(1.0)]);
+        let first = started.elapsed();
+        let mut times: Vec<f64> = (0..5)
+            .map(|_| {
+                let started = Instant::now();
+                assert_eq!(client.rewards(items.clone()).unwrap(), vec![Reward::Whole(1.0); 1000]);
+                started.elapsed().as_secs_f64()
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        println!(
+            "{source}: first answer after {:.2} s; 1,000 completions in {:.3} s, the median of 5",
+            first.as_secs_f64(),
+            times[2]
+        );
+        assert!(times[2] < 30.0, "{times:?}");
+    }
 }
 
 /// What `regex.py` answers, for problems whose solution is the answer alone.

@@ -125,20 +125,19 @@ impl Owner {
         if line.trim().is_empty() {
             return;
         }
-        let about = |told: String, asked: Option<&Flight>| match asked {
-            Some(flight) => format!("{told}; it was asked for {}", flight.job.name()),
-            None => format!("{told}; it was not asked for anything"),
+        let asked = match self.flights.front() {
+            Some(flight) => format!("it was asked for {}", flight.job.name()),
+            None => "it was not asked for anything".into(),
         };
-        let found = response(line).map_err(|told| about(told, self.flights.front())).and_then(|response| {
+        let read = response(line).map_err(|told| format!("{told}; standard output is for answers alone; {asked}"));
+        let found = read.and_then(|response| {
             let place = match response.id {
                 None => (!self.flights.is_empty()).then_some(0),
                 Some(id) => self.flights.iter().position(|flight| flight.job.id == id),
             };
             let place = place.ok_or_else(|| match response.id {
-                Some(id) => {
-                    about(format!("answered batch {id}, which is not waiting for an answer"), self.flights.front())
-                }
-                None => about("answered".into(), None),
+                Some(id) => format!("answered batch {id}, which is not waiting for an answer; {asked}"),
+                None => format!("answered; {asked}"),
             })?;
             Ok((place, self.flights[place].job.rewards(response)?))
         });
@@ -148,7 +147,7 @@ impl Owner {
                 let flight = self.flights.remove(place).expect("the place was found");
                 flight.job.answer(Ok(rewards));
             }
-            Err(told) => self.fail(format!("{} {told} (its standard output is for answers alone)", self.who)),
+            Err(told) => self.fail(format!("{} {told}", self.who)),
         }
     }
 
@@ -169,7 +168,7 @@ impl Owner {
 
     /// Sends the batches that were not answered to a new child, or gives up.
     fn try_again(&mut self, told: &str) {
-        let Some(worst) = self.flights.iter().max_by_key(|flight| flight.attempts) else { return };
+        let Some(worst) = self.flights.iter().rev().max_by_key(|flight| flight.attempts) else { return };
         let (attempts, retries) = (worst.attempts, self.bounds.retries);
         if attempts > retries {
             let times = if attempts == 1 { "once".into() } else { format!("{attempts} times") };

@@ -24,9 +24,9 @@ fn failure(client: &RewardClient) -> String {
     error.to_string()
 }
 
-/// A shell's loop that answers each line by `answer`, with the number of the line in $n.
+/// A shell's loop that answers each line by `answer`.
 fn shell(answer: &str) -> String {
-    format!("n=0; while read -r line; do n=$((n+1)); {answer}; done")
+    format!("(while read -r line; do {answer}; done)")
 }
 
 /// A Python program that rewards each completion with the number in its problem's id, and does something more before it.
