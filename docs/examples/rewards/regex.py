@@ -30,6 +30,7 @@ def answer(line):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # Head and body in one packet: two would wait for each other.
 
     def do_POST(self):
         body = answer(self.rfile.read(int(self.headers["Content-Length"]))).encode()
