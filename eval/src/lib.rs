@@ -1,6 +1,7 @@
 //! How good a policy is: sampling, scoring, metrics, reports. Independent of training.
 
 mod evaluation;
+pub mod external;
 mod io;
 pub mod metrics;
 mod models;
@@ -37,7 +38,10 @@ pub use reports::{
     table::{self, diversity_table, table},
 };
 pub use sampling::{
-    completions::{SampleConfig, check_samples, complete, complete_prompts, complete_until, encode_prompts},
+    completions::{
+        SampleConfig, check_samples, complete, complete_prompts, complete_prompts_each, complete_until, encode_prompts,
+    },
+    graded::{check, sample_graded},
     sample::{self, Sample, ending, grade, read_samples},
     scores::score,
 };

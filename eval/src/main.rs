@@ -5,7 +5,9 @@ use clap::{Args, Parser, Subcommand};
 use data::{AnswerFormat, Benchmark, BenchmarkArgs, DataOptions, Goal, PromptStyle, Prompting, Split};
 use eval::{
     About, CompareArgs, Diversity, Policy, RewardModel, Sample, SampleConfig, ScoreArgs, check_outputs, check_samples,
-    compare, data_inputs, diversity_table, evaluate, evaluate_saved, read_samples, resolve_checkpoint, score, table,
+    compare, data_inputs, diversity_table, evaluate, evaluate_saved,
+    external::CheckerArgs,
+    read_samples, resolve_checkpoint, score, table,
     terminal::{fail, log_to_stderr},
     warn_of_unreadable, write_whole,
 };
@@ -86,6 +88,9 @@ struct RunArgs {
     /// Solved problems shown before each question, from the end of the validation split
     #[arg(long, value_name = "N", default_value_t = 0)]
     shots: usize,
+    /// An external reward that decides which samples are correct.
+    #[command(flatten)]
+    checker: CheckerArgs,
     /// The label that a policy of `rl rcrl` is conditioned on; no effect on other policies
     #[arg(long, value_enum, default_value_t)]
     goal: Goal,
@@ -177,6 +182,7 @@ fn run(mut args: RunArgs) -> Result<()> {
         threads: model::streams(args.threads.map(usize::from), &device),
         prompting: Prompting { format: benchmark.prompt_format(args.prompt_style), shots, goal: args.goal },
         answer_format: format,
+        checker: args.checker.start()?,
     };
     let scored = if reward_model.is_some() { config.samples } else { 0 };
     let drawn = if args.from_samples.is_none() { config.drawn() } else { 0 };

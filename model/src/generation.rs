@@ -26,13 +26,28 @@ pub fn generate(
     config: &GenerateConfig,
     ended: &(dyn Fn(usize) + Sync),
 ) -> (Vec<Vec<Completion>>, GenerateStats) {
+    generate_each(model, prompts, keys, config, ended, &|_, _, _| ())
+}
+
+/// As [`generate`]; `each` is called with prompt, sample and completion as soon as one has ended, in any order and from any thread.
+///
+/// # Panics
+/// As [`generate`].
+pub fn generate_each(
+    model: &Transformer,
+    prompts: &[Vec<u32>],
+    keys: &[Vec<Key>],
+    config: &GenerateConfig,
+    ended: &(dyn Fn(usize) + Sync),
+    each: &(dyn Fn(usize, usize, &Completion) + Sync),
+) -> (Vec<Vec<Completion>>, GenerateStats) {
     assert_eq!(prompts.len(), keys.len(), "one list of keys a prompt");
     let streams = plan(prompts, keys, config.rows.max(1));
     let done = parallel_map(
         &streams,
         config.threads,
         || model.for_decoding(),
-        |model, _, rows| Stream::new(model, prompts, config, rows).run(keys, ended),
+        |model, _, rows| Stream::new(model, prompts, config, rows).run(keys, ended, each),
     );
     let mut completions: Vec<Vec<Option<Completion>>> = keys.iter().map(|keys| vec![None; keys.len()]).collect();
     let mut stats = GenerateStats::default();

@@ -7,9 +7,12 @@ use burn::{
 };
 use model::{
     Cache, Completion, Device, Dtype, Finish, Forced, GenerateConfig, GenerateStats, Key, ModelConfig, ModelSize,
-    Purpose, Transformer, generate, load_model, to_host, token_log_probs,
+    Purpose, Transformer, generate, generate_each, load_model, to_host, token_log_probs,
 };
-use std::{collections::HashSet, path::Path};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+};
 
 const SAMPLES: usize = 3;
 
@@ -298,6 +301,23 @@ fn every_row_is_reported_to_the_progress_bar_once() {
         let prompts = prompts();
         generate(&model, &prompts, &keys(prompts.len(), SAMPLES), &config(1.0, rows, threads), &count);
         assert_eq!(ended.into_inner(), prompts.len() * SAMPLES);
+    }
+}
+
+#[test]
+fn each_completion_is_handed_over_once_and_whole_when_it_ends() {
+    let (model, prompts) = (model(), prompts());
+    for (rows, threads) in [(1, 1), (4, 2), (64, 1)] {
+        let seen = std::sync::Mutex::new(HashMap::new());
+        let each = |prompt: usize, sample: usize, completion: &Completion| {
+            let before = seen.lock().unwrap().insert((prompt, sample), completion.clone());
+            assert!(before.is_none(), "sample {sample} of prompt {prompt} ended twice");
+        };
+        let keys = keys(prompts.len(), SAMPLES);
+        let (all, _) = generate_each(&model, &prompts, &keys, &config(1.0, rows, threads), &|_| (), &each);
+        let seen = seen.into_inner().unwrap();
+        assert_eq!(seen.len(), prompts.len() * SAMPLES);
+        assert!(seen.iter().all(|(&(prompt, sample), completion)| all[prompt][sample] == *completion));
     }
 }
 

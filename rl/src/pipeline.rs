@@ -66,7 +66,7 @@ fn ppo(config: &PpoConfig, device: &Device) -> Result<Option<PathBuf>> {
     let _lock = ppo::lock_run(config)?;
     let models = Models { problems: &problems, run: &config.run, size: config.init.model, device };
     let init = models.sft(config.init.init.as_deref())?;
-    let orm = match config.reward.reward.needs_reward_model() {
+    let orm = match config.reward.needs_reward_model() {
         true => Some(models.orm(config.reward.orm.as_deref(), config.init.init.as_deref())?),
         false => None,
     };

@@ -12,7 +12,7 @@ use rl::{
     algorithms::ppo::diagnostics::{KlEstimates, UpdateStats},
     objective::advantage::{gae, whiten},
     objective::loss::{ppo_policy, ppo_value},
-    sampling::rollout::{Rollout, Sampled},
+    sampling::rollout::{RewardParts, Rollout, Sampled},
     training::optim::{Adam, global_norm},
 };
 use serde::Deserialize;
@@ -183,6 +183,7 @@ fn the_divergence_from_the_reference_policy_is_that_of_the_reference() {
             prompt_len: 1,
             rewards: Vec::new(),
             reward_model_score: None,
+            parts: RewardParts::default(),
             sample: Sample {
                 step: None,
                 id: String::new(),

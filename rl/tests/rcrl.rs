@@ -23,6 +23,7 @@ fn a_completion_after_labels_has_the_probability_that_training_computes() {
         let mut compared = 0;
         for goal in [Goal::Good, Goal::Bad] {
             let config = SampleConfig {
+                checker: None,
                 samples: 4,
                 temperature: 0.7,
                 max_new_tokens: 64,
@@ -103,6 +104,7 @@ fn a_policy_that_expects_labels_cannot_start_ppo_and_keeps_them_when_exported() 
         let fixed = ["generate", &init, &question, "--temperature=0", "--max-new-tokens=32", "--device=cpu", "--json"];
         let line: Value = serde_json::from_str(&program(&[fixed.as_slice(), &[name]].concat())).unwrap();
         let config = SampleConfig {
+            checker: None,
             samples: 1,
             temperature: 0.0,
             max_new_tokens: 32,

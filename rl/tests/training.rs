@@ -18,6 +18,7 @@ use model::{
 use rl::{
     objective::loss::{negative_log_likelihood, ppo_policy, ppo_value},
     objective::reward::{OrmScore, RewardArgs, RewardKind},
+    objective::weights::WeightArgs,
     run::last_folder,
     sampling::rollout::{Query, Rollout, RolloutConfig, Sampled, log_probs_pass, sample_completions},
     training::batch::{flat, micro_batches, pad, response_tokens},
@@ -231,6 +232,7 @@ fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
         threads: 1,
         prompting: Prompting::default(),
         answer_format: data::AnswerFormat::Gsm8k,
+        checker: None,
     };
     let reward = RewardArgs {
         reward: RewardKind::Sparse,
@@ -239,8 +241,9 @@ fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
         orm: None,
         orm_weight: 1.0,
         orm_score: OrmScore::Potential,
+        weights: WeightArgs::default(),
     };
-    let config = RolloutConfig { sampling, reward, reward_model: None, seed: 1 };
+    let config = RolloutConfig { sampling, reward, reward_model: None, external: None, seed: 1 };
     let queries = problems.iter().enumerate().map(|(index, problem)| Query { problem, index, prefix: "" });
     let (sampled, _) = sample_completions(&policy, &queries.collect::<Vec<_>>(), 0, &config).unwrap();
     log_probs_pass(sampled, &actor_critic(1, true), &policy.model, temperature, 8, 1)
@@ -376,6 +379,7 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
         threads: 1,
         prompting: Prompting::default(),
         answer_format: data::AnswerFormat::Gsm8k,
+        checker: None,
     };
     let about = About {
         answer_format: data::AnswerFormat::Gsm8k,

@@ -7,15 +7,11 @@ use crate::{
         compare::{ByQuestion, Questions},
         report::{About, Report, by_question},
     },
-    sampling::{
-        completions::{SampleConfig, complete},
-        sample::{Sample, grade},
-        scores::score,
-    },
+    sampling::{completions::SampleConfig, graded::sample_graded, sample::Sample, scores::score},
 };
 use anyhow::Result;
 use data::Problem;
-use model::{Completion, Finish, Key, Purpose};
+use model::{Finish, Key, Purpose};
 use std::collections::BTreeSet;
 
 /// Samples that a reward model scores between two updates of the progress bar.
@@ -50,7 +46,7 @@ impl Evaluation {
 /// is 0. `ended` is called with the number of samples that were drawn or scored.
 ///
 /// # Errors
-/// As [`encode_prompts`](crate::encode_prompts).
+/// As [`sample_graded`].
 pub fn evaluate(
     policy: &Policy,
     problems: &[Problem],
@@ -63,11 +59,7 @@ pub fn evaluate(
     let key =
         |problem: usize, sample: usize| Key::new(seed, Purpose::Evaluation).with(problem as u64).with(sample as u64);
     let graded = |config: &SampleConfig| -> Result<Vec<Vec<Sample>>> {
-        let (completions, _) = complete(policy, problems, config, key, ended)?;
-        let of_problem = |(problem, row): (&Problem, Vec<Completion>)| {
-            row.iter().map(|completion| grade(policy, problem, completion, &config.answer_format)).collect()
-        };
-        Ok(problems.iter().zip(completions).map(of_problem).collect())
+        Ok(sample_graded(policy, problems, config, key, ended)?.0)
     };
     let greedy = graded(&SampleConfig { samples: 1, temperature: 0.0, ..config.clone() })?;
     let greedy: Vec<Sample> = greedy.into_iter().flatten().collect();
@@ -103,13 +95,12 @@ pub(crate) fn evaluation_of(
 /// Share of right greedy answers: the validation metric while a policy is trained.
 ///
 /// # Errors
-/// As [`encode_prompts`](crate::encode_prompts).
+/// As [`sample_graded`].
 pub fn greedy_accuracy(policy: &Policy, problems: &[Problem], config: &SampleConfig) -> Result<(f64, Vec<Sample>)> {
     let config = SampleConfig { samples: 1, temperature: 0.0, ..config.clone() };
     let key = |_, _| Key::new(0, Purpose::Evaluation);
-    let (completions, _) = complete(policy, problems, &config, key, &|_| ())?;
-    let graded = problems.iter().zip(completions.iter().flatten());
-    let samples: Vec<Sample> = graded.map(|(p, whole)| grade(policy, p, whole, &config.answer_format)).collect();
+    let (samples, _) = sample_graded(policy, problems, &config, key, &|_| ())?;
+    let samples: Vec<Sample> = samples.into_iter().flatten().collect();
     let right = samples.iter().filter(|sample| sample.correct).count();
     Ok((right as f64 / samples.len().max(1) as f64, samples))
 }

@@ -7,6 +7,7 @@ use crate::{
     reports::report::About,
     sampling::{
         completions::SampleConfig,
+        graded::check,
         sample::{Sample, read_samples},
     },
 };
@@ -18,7 +19,7 @@ use std::{collections::HashMap, path::Path};
 /// are graded anew.
 ///
 /// # Errors
-/// A file that is malformed, belongs to other problems, or has fewer samples.
+/// A file that is malformed, belongs to other problems, or has fewer samples; an external reward that fails.
 pub fn evaluate_saved(
     path: &Path,
     problems: &[Problem],
@@ -30,7 +31,7 @@ pub fn evaluate_saved(
     let name = path.display();
     let mut of_problem: HashMap<String, (Option<Sample>, Vec<Sample>)> = HashMap::new();
     for sample in read_samples(path)? {
-        let sample = Sample { score: None, ..sample };
+        let sample = Sample { score: None, reward: None, ..sample };
         let (greedy, drawn) = of_problem.entry(sample.id.clone()).or_default();
         if sample.greedy {
             *greedy = Some(sample);
@@ -49,9 +50,13 @@ pub fn evaluate_saved(
             first.iter().chain(&drawn).all(|s| s.question == problem.question && s.expected == expected),
             "{name}: {id} has another question or answer than the problem of this name: it belongs to other problems"
         );
-        let first = first.map(|sample| sample.regraded(problem, &config.answer_format));
+        let mut first = first.map(|sample| sample.regraded(problem, &config.answer_format));
         let mut drawn: Vec<Sample> =
             drawn.into_iter().map(|sample| sample.regraded(problem, &config.answer_format)).collect();
+        if let Some(checker) = &config.checker {
+            drawn.truncate(if config.samples == 1 { 0 } else { config.samples });
+            check(checker, first.iter_mut().chain(&mut drawn).map(|sample| (problem, sample)))?;
+        }
         let first = first.with_context(|| {
             format!("{name} has no greedy sample of {id}: give a file that `eval run --save-samples` has written")
         })?;
@@ -109,7 +114,16 @@ mod tests {
     fn config(samples: usize) -> SampleConfig {
         let prompting = Prompting::default();
         let answer_format = AnswerFormat::Gsm8k;
-        SampleConfig { samples, temperature: 0.9, max_new_tokens: 6, rows: 4, threads: 1, prompting, answer_format }
+        SampleConfig {
+            samples,
+            temperature: 0.9,
+            max_new_tokens: 6,
+            rows: 4,
+            threads: 1,
+            prompting,
+            answer_format,
+            checker: None,
+        }
     }
 
     fn sampled(

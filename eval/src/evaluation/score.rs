@@ -13,9 +13,11 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use data::text::{check_beginning, without_mark};
 use data::{Answer, AnswerFormat, BenchmarkArgs, DataOptions, Ending, Problem, Split};
+use model::Finish;
 use serde::Serialize;
 
 use super::predictions::{Places, Prediction, parse_line};
+use crate::external::{Checker, CheckerArgs, Item};
 use crate::io::whole_files::{check_outputs, data_inputs, write_whole};
 use crate::metrics::Graded;
 use crate::reports::report::{About, Report, warn_of_unreadable};
@@ -49,10 +51,13 @@ pub struct ScoreArgs {
     /// Score only the problems that have a prediction.
     #[arg(long)]
     pub allow_missing: bool,
+    /// An external reward that decides which completions are correct.
+    #[command(flatten)]
+    pub checker: CheckerArgs,
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Write one JSON line per completion: {"index", "sample", "answer", "correct"}.
+    /// Write one JSON line per completion: {"index", "sample", "answer", "correct"}, and "reward" with an external reward.
     #[arg(long, value_name = "FILE")]
     pub per_sample: Option<PathBuf>,
 }
@@ -72,6 +77,8 @@ pub struct GradedRow {
     pub index: usize,
     /// One for each completion, in order.
     pub samples: Vec<Graded>,
+    /// Their external rewards; empty without a checker.
+    pub rewards: Vec<Option<f64>>,
 }
 
 /// Runs `eval score`: prints the report, and writes the grades of the samples if a flag says so.
@@ -97,7 +104,9 @@ fn output(args: &ScoreArgs) -> Result<String> {
     let mut reader = BufReader::new(file);
     let head = reader.fill_buf().with_context(|| format!("cannot read {file_name}"))?;
     check_beginning(&args.predictions, head, "text")?;
-    let rows = read_predictions(reader, &problems, &args.format()).with_context(|| file_name.to_string())?;
+    let checker = args.checker.start()?;
+    let rows = read_checked(reader, &problems, &args.format(), checker.as_ref());
+    let rows = rows.with_context(|| file_name.to_string())?;
     let report = score(&rows, &problems, args).with_context(|| file_name.to_string())?;
 
     // The file comes first: if it cannot be written, nothing has been printed that suggests success.
@@ -123,11 +132,18 @@ fn output(args: &ScoreArgs) -> Result<String> {
 ///
 /// Where several problems have the same question text, lines that name it go to them in order. Bytes that are no UTF-8 are no error,
 /// because they may be what a model wrote, but there is a warning.
-pub fn read_predictions(
+pub fn read_predictions(reader: impl BufRead, problems: &[Problem], format: &AnswerFormat) -> Result<Vec<GradedRow>> {
+    read_checked(reader, problems, format, None)
+}
+
+/// As [`read_predictions`]; with a checker, its external reward decides which completions are correct.
+fn read_checked(
     mut reader: impl BufRead,
     problems: &[Problem],
     format: &AnswerFormat,
+    checker: Option<&Checker>,
 ) -> Result<Vec<GradedRow>> {
+    let mut items: Vec<Item> = Vec::new();
     let mut places = Places::new(problems);
     let mut is_warned = false;
     let mut rows: Vec<GradedRow> = Vec::new();
@@ -150,7 +166,17 @@ pub fn read_predictions(
             );
         }
         let row = parse_line(text)
-            .and_then(|prediction| grade(line, prediction, problems, format, &mut places))
+            .and_then(|prediction| {
+                let texts: Vec<String> = match checker {
+                    Some(_) => prediction.completions.iter().map(|text| text.as_str().into_owned()).collect(),
+                    None => Vec::new(),
+                };
+                let row = grade(line, prediction, problems, format, &mut places)?;
+                let item =
+                    |row: &GradedRow, text: &String| Item::new(&problems[row.index], text, 0, None, Finish::Stop);
+                items.extend(row.iter().flat_map(|row| texts.iter().map(|text| item(row, text))));
+                Ok(row)
+            })
             .with_context(|| format!("line {line}"))?;
         let Some(row) = row else { continue };
         if let Some(first) = rows.first() {
@@ -164,6 +190,15 @@ pub fn read_predictions(
         }
         rows.push(row);
     }
+    if let Some(checker) = checker {
+        let mut rewards = checker.client.rewards(items)?.into_iter();
+        for row in &mut rows {
+            for (sample, reward) in row.samples.iter_mut().zip(rewards.by_ref()) {
+                sample.correct = checker.correct_if.holds(&reward);
+                row.rewards.push(reward.sum());
+            }
+        }
+    }
     Ok(rows)
 }
 
@@ -175,12 +210,16 @@ pub fn per_sample_lines(rows: &[GradedRow]) -> Result<String> {
         sample: usize,
         answer: Option<&'a Answer>,
         correct: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reward: Option<Option<f64>>,
     }
 
     let mut lines = String::new();
     for row in rows {
         for (sample, graded) in row.samples.iter().enumerate() {
-            let line = Line { index: row.index, sample, answer: graded.answer.as_ref(), correct: graded.correct };
+            let reward = row.rewards.get(sample).copied();
+            let line =
+                Line { index: row.index, sample, answer: graded.answer.as_ref(), correct: graded.correct, reward };
             lines.push_str(&serde_json::to_string(&line)?);
             lines.push('\n');
         }
@@ -214,7 +253,12 @@ fn score(rows: &[GradedRow], problems: &[Problem], args: &ScoreArgs) -> Result<R
             row.samples.len()
         );
     }
-    let questions: Vec<Vec<Graded>> = rows.iter().map(|row| row.samples.clone()).collect();
+    let votes = |row: &GradedRow| -> Vec<Graded> {
+        let expected = &problems[row.index].answer;
+        let vote = |Graded { answer, correct, score }| Graded::of(answer, Some(expected.clone()), correct, score);
+        row.samples.iter().cloned().map(vote).collect()
+    };
+    let questions: Vec<Vec<Graded>> = rows.iter().map(votes).collect();
     let about = About {
         benchmark: args.data.benchmark.to_string(),
         split: args.split,
@@ -265,7 +309,7 @@ fn grade(
             Graded { answer, correct, score }
         })
         .collect();
-    Ok(Some(GradedRow { line, index, samples }))
+    Ok(Some(GradedRow { line, index, samples, rewards: Vec::new() }))
 }
 
 #[cfg(test)]

@@ -20,6 +20,16 @@ pub struct Graded {
     pub score: Option<f64>,
 }
 
+impl Graded {
+    /// A sample as a vote. What a checker has found correct is a vote for the right answer, whatever can be read in it; what it has
+    /// found wrong is none for that answer.
+    pub fn of(answer: Option<Answer>, expected: Option<Answer>, correct: bool, score: Option<f64>) -> Self {
+        let answer =
+            if correct { expected.or(answer) } else { answer.filter(|answer| expected.as_ref() != Some(answer)) };
+        Self { answer, correct, score }
+    }
+}
+
 /// The probability that at least one of k samples is right, of n samples of which c are.
 ///
 /// ```text

@@ -185,6 +185,7 @@ pub(crate) mod tests {
             rows: 2,
             threads: 1,
             prompting: Prompting::default(),
+            checker: None,
         };
         let scored = |some: &mut [Sample]| {
             scores::score(&reward_model(), &mut some.iter_mut().collect::<Vec<_>>(), &config).unwrap();

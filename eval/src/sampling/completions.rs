@@ -1,9 +1,9 @@
 //! Completions of problems, drawn from a policy. Independent of answers.
 
-use crate::models::policy::Policy;
+use crate::{external::Checker, models::policy::Policy};
 use anyhow::{Result, ensure};
 use data::{AnswerFormat, Problem, Prompting, encode_prompt};
-use model::{Completion, GenerateConfig, GenerateStats, Key, generate};
+use model::{Completion, GenerateConfig, GenerateStats, Key, generate_each};
 
 /// How completions of problems are sampled.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct SampleConfig {
     pub prompting: Prompting,
     /// How an answer is read from a completion.
     pub answer_format: AnswerFormat,
+    /// An external reward that decides whether a completion is correct, in place of its answer.
+    pub checker: Option<Checker>,
 }
 
 impl SampleConfig {
@@ -91,7 +93,20 @@ pub fn complete_prompts(
     key: impl Fn(usize, usize) -> Key,
     ended: &(dyn Fn(usize) + Sync),
 ) -> (Vec<Vec<Completion>>, GenerateStats) {
-    complete_until(policy, prompts, policy.stops(&config.prompting), config, key, ended)
+    complete_prompts_each(policy, prompts, config, key, ended, &|_, _, _| ())
+}
+
+/// As [`complete_prompts`]; `each` is called with prompt, sample and completion as soon as one has ended, in any order and from any
+/// thread.
+pub fn complete_prompts_each(
+    policy: &Policy,
+    prompts: &[Vec<u32>],
+    config: &SampleConfig,
+    key: impl Fn(usize, usize) -> Key,
+    ended: &(dyn Fn(usize) + Sync),
+    each: &(dyn Fn(usize, usize, &Completion) + Sync),
+) -> (Vec<Vec<Completion>>, GenerateStats) {
+    run(policy, prompts, policy.stops(&config.prompting), config, key, ended, each)
 }
 
 /// As [`complete_prompts`], each completion to the first of these sequences.
@@ -103,6 +118,18 @@ pub fn complete_until(
     key: impl Fn(usize, usize) -> Key,
     ended: &(dyn Fn(usize) + Sync),
 ) -> (Vec<Vec<Completion>>, GenerateStats) {
+    run(policy, prompts, stops, config, key, ended, &|_, _, _| ())
+}
+
+fn run(
+    policy: &Policy,
+    prompts: &[Vec<u32>],
+    stops: Vec<Vec<u32>>,
+    config: &SampleConfig,
+    key: impl Fn(usize, usize) -> Key,
+    ended: &(dyn Fn(usize) + Sync),
+    each: &(dyn Fn(usize, usize, &Completion) + Sync),
+) -> (Vec<Vec<Completion>>, GenerateStats) {
     let keys: Vec<Vec<Key>> =
         (0..prompts.len()).map(|problem| (0..config.samples).map(|sample| key(problem, sample)).collect()).collect();
     let generate_config = GenerateConfig {
@@ -113,5 +140,5 @@ pub fn complete_until(
         rows: config.rows,
         threads: config.threads,
     };
-    generate(&policy.model, prompts, &keys, &generate_config, ended)
+    generate_each(&policy.model, prompts, &keys, &generate_config, ended, each)
 }

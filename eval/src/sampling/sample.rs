@@ -1,6 +1,10 @@
 //! A sample: what a policy wrote for a problem, graded; one line of `samples.jsonl`. Independent of how it was drawn.
 
-use crate::{metrics::Graded, models::policy::Policy};
+use crate::{
+    external::{Checker, Item, Reward},
+    metrics::Graded,
+    models::policy::Policy,
+};
 use anyhow::{Context, Result};
 use data::text::from_json_object;
 use data::{Answer, AnswerFormat, AnswerKind, Ending, Problem};
@@ -26,9 +30,9 @@ pub struct Sample {
     pub kind: AnswerKind,
     /// The right answer.
     pub expected: String,
-    /// What the completion earned in training; `None` in an evaluation.
+    /// What the completion earned in training, or its external reward; `None` in an evaluation without one.
     pub reward: Option<f64>,
-    /// Whether the answer is right.
+    /// Whether the answer is right, or the external reward fulfils the condition of a checker.
     pub correct: bool,
     /// Why it ended.
     pub finish: Finish,
@@ -105,9 +109,19 @@ impl Sample {
         }
     }
 
+    /// As it is sent to an external reward.
+    pub fn item(&self, problem: &Problem) -> Item {
+        Item::new(problem, &self.completion, self.given, Some(self.tokens), self.finish)
+    }
+
+    /// Takes the grade of an external reward.
+    pub(crate) fn accept(&mut self, checker: &Checker, reward: &Reward) {
+        (self.correct, self.reward) = (checker.correct_if.holds(reward), reward.sum());
+    }
+
     /// As a vote for the metrics.
     pub fn graded(&self) -> Graded {
-        let answer = self.answer.as_deref().and_then(|text| Answer::parse(self.kind, text));
-        Graded { answer, correct: self.correct, score: self.score }
+        let parsed = |text: &str| Answer::parse(self.kind, text);
+        Graded::of(self.answer.as_deref().and_then(parsed), parsed(&self.expected), self.correct, self.score)
     }
 }

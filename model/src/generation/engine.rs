@@ -102,14 +102,19 @@ impl<'a> Stream<'a> {
         }
     }
 
-    pub(super) fn run(mut self, keys: &[Vec<Key>], ended: &(dyn Fn(usize) + Sync)) -> (Vec<Completion>, GenerateStats) {
+    pub(super) fn run(
+        mut self,
+        keys: &[Vec<Key>],
+        ended: &(dyn Fn(usize) + Sync),
+        each: &(dyn Fn(usize, usize, &Completion) + Sync),
+    ) -> (Vec<Completion>, GenerateStats) {
         let mut batch = None;
         while let Some(Batch { cache, read, live, logits }) = self.fill(batch) {
             let key = |row: usize| keys[self.rows[row].prompt][self.rows[row].sample];
             let place = |row: usize| self.completions[row].tokens.len() as u64;
             let uniforms: Vec<f32> = live.iter().map(|&row| uniform(key(row), place(row))).collect();
             let (mut tokens, log_probs) = sample(logits, self.config.temperature, &uniforms);
-            ended(self.write(&live, &mut tokens, &log_probs));
+            ended(self.write(&live, &mut tokens, &log_probs, each));
             batch = self.advance(cache, read, live, tokens);
         }
         self.stats.new_tokens = self.completions.iter().map(|completion| completion.tokens.len()).sum();
@@ -205,8 +210,15 @@ impl<'a> Stream<'a> {
         (cache, Read { prompts, logits })
     }
 
-    /// Writes a token to each row that is not over, or puts one that it must read in its place; how many are over by it.
-    fn write(&mut self, live: &[usize], tokens: &mut [u32], log_probs: &[f32]) -> usize {
+    /// Writes a token to each row that is not over, or puts one that it must read in its place; how many are over by it. `each` is
+    /// called with those.
+    fn write(
+        &mut self,
+        live: &[usize],
+        tokens: &mut [u32],
+        log_probs: &[f32],
+        each: &(dyn Fn(usize, usize, &Completion) + Sync),
+    ) -> usize {
         let mut ended = 0;
         for (place, &row) in live.iter().enumerate() {
             if self.is_over(row) {
@@ -228,7 +240,10 @@ impl<'a> Stream<'a> {
                 Some(forced) if forced.after.contains(&tokens[place]) => &forced.tokens,
                 _ => &[],
             };
-            ended += usize::from(self.is_over(row));
+            if self.is_over(row) {
+                ended += 1;
+                each(self.rows[row].prompt, self.rows[row].sample, &self.completions[row]);
+            }
         }
         ended
     }

@@ -159,7 +159,8 @@ fn sample(
     metrics: &mut Metrics,
 ) -> Result<Vec<Sample>> {
     if let Some(file) = config.source.from_samples.as_ref().filter(|_| round == 1) {
-        return config.source.take(file, problems, &config.data.answer_format(), Rounds::First, written, run);
+        let grading = (&config.data.answer_format(), config.run.compute.checker.as_ref());
+        return config.source.take(file, problems, grading, Rounds::First, written, run);
     }
     let (compute, device) = (&config.run.compute, policy.model.device());
     let sampling = &compute.sampling(&config.data, prompting.clone(), config.samples, config.temperature, &device);
@@ -240,6 +241,7 @@ struct Setup {
 fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, device: &Device) -> Result<Setup> {
     let mut config = EiConfig { init: config.init.resolved(init), ..config.clone() };
     config.base = Some(base.to_path_buf());
+    config.run.compute.checker = config.checker.start()?;
     let initial = start::policy(init, device)?;
     let train = problems.train()?;
     let problem_sets =

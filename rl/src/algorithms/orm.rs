@@ -156,7 +156,8 @@ struct Setup {
 /// Sets up a new run or a resumed one. The first checkpoint is written before the first sample, so that every
 /// interrupted run has one.
 fn set_up(config: &OrmConfig, init: &Path, problems: &[Problem], device: &Device) -> Result<Setup> {
-    let config = OrmConfig { init: config.init.resolved(init), ..config.clone() };
+    let mut config = OrmConfig { init: config.init.resolved(init), ..config.clone() };
+    config.run.compute.checker = config.checker.start()?;
     let policy = start::policy(init, device)?;
     if let Some(path) = &config.likelihood_of {
         likelihood_model(path, &policy, device)?;

@@ -34,7 +34,11 @@ use crate::{
 use anyhow::{Result, ensure};
 use burn::{optim::GradientsParams, tensor::Tensor};
 use data::Problem;
-use eval::{Policy, greedy_accuracy};
+use eval::{
+    Policy,
+    external::{RewardClient, RewardFailure},
+    greedy_accuracy,
+};
 use model::{ActorCritic, Device, Dtype, Key, Purpose, merged, save_value_branch, score_with_values};
 use std::{
     fs,
@@ -73,8 +77,17 @@ pub fn train(
         let started = Instant::now();
         let mut metrics = Metrics::for_step(step + 1);
         let (args, seed) = (&config.curriculum, config.run.seed);
+        let chosen_before = trainer.curriculum.clone();
         let questions = trainer.curriculum.choose(args, train.len(), config.questions, step, seed);
-        let (rollouts, rollout_stats) = trainer.collect_rollouts(train, &questions, step, &config, &mut metrics)?;
+        let (rollouts, rollout_stats) = match trainer.collect_rollouts(train, &questions, step, &config, &mut metrics) {
+            // The reward comes from outside, and may come again when the run is resumed.
+            Err(error) if error.is::<RewardFailure>() => {
+                trainer.curriculum = chosen_before;
+                trainer.checkpoint(&run, Reason::of(false, false), numbers)?;
+                return Err(run.with_resume(error));
+            }
+            collected => collected?,
+        };
         numbers.samples += rollouts.len();
         metrics.put_count("samples", numbers.samples);
         run.write_samples(rollouts.iter().map(|rollout| &rollout.sampled.sample))?;
@@ -131,7 +144,12 @@ impl Trainer {
             Query { problem, index, prefix: solution_prefix(problem, lines) }
         };
         let queries: Vec<Query<'_>> = questions.iter().map(query).collect();
+        let waited = || self.rollout.external.as_ref().map(RewardClient::waited);
+        let waited_before = waited();
         let (sampled, speed) = sample_completions(&self.policy(), &queries, step, &self.rollout)?;
+        if let (Some(before), Some(after)) = (waited_before, waited()) {
+            metrics.put("time/reward_wait_s", (after - before).as_secs_f64());
+        }
         if config.curriculum.curriculum == CurriculumKind::Backtracking {
             let in_prefixes: usize = queries.iter().map(|query| line_count(query.prefix)).sum();
             let all: usize = queries.iter().map(|query| line_count(&query.problem.solution)).sum();

@@ -32,7 +32,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use clap::Args;
 use data::{Conditioning, Example, Goal, Prompting, encode_with_goals, steps};
-use eval::{Policy, Sample, check_samples};
+use eval::{Policy, Sample, check_samples, external::CheckerArgs};
 use model::{Device, Finish, Key, Purpose};
 use serde::Serialize;
 use std::{
@@ -90,6 +90,10 @@ pub struct RcrlConfig {
     /// Number of correct training solutions per wrong one; the paper compares 100, 10 and 1
     #[arg(long, add = FixedOnResume::OnceLabelled, help_heading = "Objective", value_name = "RATIO", default_value_t = 1.0, value_parser = crate::cli::args::above_0::<f64>)]
     pub right_per_wrong: f64,
+    /// An external reward that decides which samples are correct.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub checker: CheckerArgs,
 }
 
 impl Configuration for RcrlConfig {
@@ -182,6 +186,7 @@ struct Setup {
 fn set_up(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems, device: &Device) -> Result<Setup> {
     let mut config = RcrlConfig { init: config.init.resolved(init), ..config.clone() };
     config.base = Some(base.to_path_buf());
+    config.run.compute.checker = config.checker.start()?;
     let sampler = start::policy(init, device)?;
     let conditioning = match config.labels {
         Labels::Steps => Conditioning::Lines,
@@ -308,6 +313,8 @@ pub fn check(config: &RcrlConfig, problems: &Problems) -> Result<()> {
     let completes = config.labels == Labels::Steps;
     if let Some(samples) =
         config.sampling.check(problems, &config.data.answer_format(), completes, config.run.resume.as_deref())?
+        // A checker grades them when the run has started.
+        && !config.checker.is_given()
     {
         check_differ(&samples)?;
         mixture(&samples, config.right_per_wrong, config.run.seed)?;

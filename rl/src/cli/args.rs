@@ -1,7 +1,7 @@
 //! Flags that several commands share. One field is the flag, its help text, its default, its key in a configuration
 //! file and its record in the run directory.
 
-use crate::cli::effect::{FixedOnResume as Fixed, FlagEffect as Effect, InSummary};
+use crate::cli::effect::{FixedOnResume, FlagEffect, InSummary};
 use anyhow::{Result, ensure};
 use clap::{
     Args,
@@ -11,7 +11,7 @@ use data::{
     AnswerFormat, Benchmark, BenchmarkArgs, DataOptions, Problem, PromptFormat, PromptStyle, Prompting, Split,
     SvampSolutions,
 };
-use eval::SampleConfig;
+use eval::{SampleConfig, external::Checker};
 use model::{DeviceKind, Dtype, ModelSize};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ pub struct RunArgs {
     #[serde(skip)]
     pub stop_after: Option<usize>,
     /// Seed of all random numbers of the run
-    #[arg(long, add = InSummary, add = Fixed::OnceLabelled, default_value_t = 0)]
+    #[arg(long, add = InSummary, add = FixedOnResume::OnceLabelled, default_value_t = 0)]
     pub seed: u64,
     /// Values that depend on the trained model, and where they come from.
     #[arg(skip)]
@@ -105,6 +105,11 @@ pub struct ComputeArgs {
     /// meant for GPUs and is slow on the CPU
     #[arg(long, default_value = "f32", value_parser = parsed::<Dtype>(&["f32", "bf16"]))]
     pub dtype: Dtype,
+    /// The external reward that decides which samples are correct. A command with [`eval::external::CheckerArgs`] puts it here when it
+    /// starts, so that all that it samples, evaluations included, is graded alike.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub checker: Option<Checker>,
 }
 
 /// Benchmark, problems and prompt format.
@@ -119,15 +124,15 @@ pub struct DataArgs {
     #[arg(long, value_enum, default_value_t)]
     pub svamp_solutions: SvampSolutions,
     /// Additional training problems in GSM8K's format, such as `rl augment` writes; appended to the benchmark's own
-    #[arg(long, add = Fixed::OnceLabelled, add = Effect::with("benchmark", &["gsm8k", "svamp"]).in_command("pretrain"), value_name = "FILE")]
+    #[arg(long, add = FixedOnResume::OnceLabelled, add = FlagEffect::unless("benchmark", "synthetic").or_given("train").in_command("pretrain"), value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extra: Option<PathBuf>,
     /// Use only the first N problems of a split
-    #[arg(long, add = InSummary, add = Fixed::OnceLabelled, add = Effect::with("benchmark", &["gsm8k", "svamp"]).in_command("pretrain"), value_name = "N", value_parser = positive)]
+    #[arg(long, add = InSummary, add = FixedOnResume::OnceLabelled, add = FlagEffect::unless("benchmark", "synthetic").or_given("train").in_command("pretrain"), value_name = "N", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Format of the prompt
-    #[arg(long, add = Effect::not_in("pretrain"), value_enum, default_value_t)]
+    #[arg(long, add = FlagEffect::not_in("pretrain"), value_enum, default_value_t)]
     pub prompt_style: PromptStyle,
     /// How an answer is read from a completion: auto, gsm8k (the line with ####), boxed, last-number, regex:PATTERN
     /// [default: the benchmark's own, or gsm8k, for --prompt-style chat auto]
@@ -135,7 +140,7 @@ pub struct DataArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_format: Option<AnswerFormat>,
     /// Maximum number of tokens per completion [default: the benchmark's own: 112 for synthetic, 256 for gsm8k and svamp]
-    #[arg(long, help_heading = "Sampling", add = Effect::not_in("pretrain"), value_name = "N", value_parser = positive)]
+    #[arg(long, help_heading = "Sampling", add = FlagEffect::not_in("pretrain"), value_name = "N", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
 }
@@ -146,11 +151,11 @@ pub struct DataArgs {
 pub struct InitArgs {
     /// Model to start from: a checkpoint, run directory, Hugging Face folder, PEFT adapter folder, GGUF file or
     /// hf:OWNER/NAME [default: one made for the benchmark and kept under runs/]
-    #[arg(long, add = InSummary, add = Fixed::Path, value_name = "PATH")]
+    #[arg(long, add = InSummary, add = FixedOnResume::Path, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// Size of the model that is made if --init is not given
-    #[arg(long, add = InSummary, add = Fixed::Value, default_value = "tiny", value_parser = model_size())]
+    #[arg(long, add = InSummary, add = FixedOnResume::Value, default_value = "tiny", value_parser = model_size())]
     pub model: ModelSize,
 }
 
@@ -228,6 +233,7 @@ impl ComputeArgs {
             threads: model::streams(self.threads, device),
             prompting,
             answer_format: data.answer_format(),
+            checker: self.checker.clone(),
         }
     }
 

@@ -2,5 +2,7 @@
 //! and random numbers.
 
 pub mod advantage;
+pub mod components;
 pub mod loss;
 pub mod reward;
+pub mod weights;

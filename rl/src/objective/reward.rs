@@ -1,6 +1,7 @@
 //! Rewards of a completion, one per token. Pure functions: no model, no random numbers.
 
 use crate::cli::effect::{FlagEffect, InSummary};
+use crate::objective::weights::{Component, WeightArgs};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use data::{Problem, ReferenceSteps, Tokenizer, prefix_ends};
@@ -15,7 +16,7 @@ pub struct RewardArgs {
     #[arg(long, add = InSummary, value_enum, default_value_t)]
     pub reward: RewardKind,
     /// Reward of a correct answer, on the last token
-    #[arg(long, default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f32>)]
+    #[arg(long, add = FlagEffect::unless_given("reward-weights"), default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub answer_weight: f32,
     /// Total dense reward of a solution that shows every intermediate result
     #[arg(long, add = FlagEffect::with("reward", &["dense"]), default_value_t = 0.5, value_parser = crate::cli::args::at_least_0::<f32>)]
@@ -31,6 +32,10 @@ pub struct RewardArgs {
     /// Reward of a line, with dense-orm
     #[arg(long, add = FlagEffect::with("reward", &["dense-orm"]), value_enum, default_value_t)]
     pub orm_score: OrmScore,
+    /// A reward from outside, and a sum of several rewards.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub weights: WeightArgs,
 }
 
 /// Which reward the environment gives (Havrilla et al. 2024, section on rewards).
@@ -67,14 +72,33 @@ pub enum OrmScore {
 }
 
 impl RewardArgs {
-    /// Refuses a reward model that is not used.
+    /// Whether a reward model is needed.
+    pub fn needs_reward_model(&self) -> bool {
+        self.reward.needs_reward_model() || self.weights.has(Component::Orm)
+    }
+
+    /// Refuses a reward model that is not used, and flags that contradict each other.
     ///
     /// # Errors
     /// Naming the flag.
     pub fn check(&self) -> Result<()> {
+        let has_external = self.weights.external.is_given();
         ensure!(
-            self.orm.is_none() || self.reward.needs_reward_model(),
-            "--orm is not used by this reward: give --reward sparse-orm or dense-orm with it"
+            self.weights.weights().is_none() || self.reward == RewardKind::Sparse,
+            "{} takes the place of --reward: leave it out, and give --reward-weights, as in answer=1,dense=0.5",
+            if self.weights.reward_weights.is_some() { "--reward-weights" } else { "an external reward" }
+        );
+        ensure!(
+            has_external || !self.weights.has(Component::External),
+            "--reward-weights has external: give its --reward-command or --reward-url"
+        );
+        ensure!(
+            !has_external || self.weights.has(Component::External),
+            "the external reward is not used: give it a weight in --reward-weights, as in external=1"
+        );
+        ensure!(
+            self.orm.is_none() || self.needs_reward_model(),
+            "--orm is not used by this reward: give --reward sparse-orm or dense-orm with it, or orm in --reward-weights"
         );
         Ok(())
     }
@@ -182,8 +206,35 @@ mod tests {
     }
 
     fn args(reward: RewardKind) -> RewardArgs {
-        let (answer_weight, dense_scale, orm, orm_weight) = (1.0, 0.5, None, 2.0);
-        RewardArgs { reward, answer_weight, dense_scale, orm, orm_weight, orm_score: OrmScore::Potential }
+        let (answer_weight, dense_scale, orm, orm_weight, weights) = (1.0, 0.5, None, 2.0, WeightArgs::default());
+        RewardArgs { reward, answer_weight, dense_scale, orm, orm_weight, orm_score: OrmScore::Potential, weights }
+    }
+
+    #[test]
+    fn a_sum_of_rewards_needs_what_it_names_and_names_what_is_given() {
+        let refusal = |flags: &[&str]| {
+            #[derive(clap::Parser)]
+            struct Flags {
+                #[command(flatten)]
+                reward: RewardArgs,
+            }
+            let flags = [&["ppo"], flags].concat();
+            <Flags as clap::Parser>::parse_from(flags).reward.check().err().map(|error| error.to_string())
+        };
+        let (command, weights) = ("--reward-command=true", "--reward-weights=answer=1,external=0.5");
+        assert_eq!(refusal(&[command]), None);
+        assert_eq!(refusal(&[command, weights]), None);
+        assert_eq!(refusal(&["--reward-weights=answer=1,orm=1", "--orm=runs/orm"]), None);
+        for (flags, said) in [
+            (vec![weights], "give its --reward-command or --reward-url"),
+            (vec![command, "--reward-weights=answer=1"], "the external reward is not used"),
+            (vec![command, "--reward=dense"], "an external reward takes the place of --reward"),
+            (vec!["--reward-weights=dense=1", "--reward=dense"], "--reward-weights takes the place of --reward"),
+            (vec!["--reward-weights=dense=1", "--orm=runs/orm"], "--orm is not used"),
+        ] {
+            let refusal = refusal(&flags).unwrap_or_default();
+            assert!(refusal.contains(said), "{flags:?}: {refusal}");
+        }
     }
 
     /// The rewards of a text whose reward model score rises by 0.01 per token, and its tokens.

@@ -11,7 +11,7 @@ use super::{
 use crate::cli::config_file::PART_OF;
 use anyhow::{Context, Result};
 use data::Tokenizer;
-use eval::{CheckpointIndex, Report, Sample, read_index};
+use eval::{CheckpointIndex, Report, Sample, external::RewardFailure, read_index};
 use model::{Transformer, save_model, write_tensors};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -223,6 +223,11 @@ impl Run {
             last.display(),
             whole.display()
         )
+    }
+
+    /// An error with the checkpoint to resume from, if it is an external reward that failed; any other as it is.
+    pub fn with_resume(&self, error: anyhow::Error) -> anyhow::Error {
+        if error.is::<RewardFailure>() { self.interruption().context(error) } else { error }
     }
 
     /// Appends a line to `metrics.jsonl`, with the CPU time since the one before (`time/cpu_s`, all threads): the cost

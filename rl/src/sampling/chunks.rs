@@ -63,7 +63,7 @@ impl ChunkedWork<'_> {
                 return Err(self.run.interruption());
             }
             let places = lines.len()..total.min(lines.len() + chunk(self.per_line));
-            let made = make(places, &progress)?;
+            let made = make(places, &progress).map_err(|error| self.run.with_resume(error))?;
             for line in &made {
                 append_line(&mut file, line).with_context(|| format!("cannot write {}", path.display()))?;
             }

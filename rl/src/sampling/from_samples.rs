@@ -8,7 +8,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use clap::Args;
 use data::{AnswerFormat, Problem};
-use eval::Sample;
+use eval::{Sample, external::Checker};
 use serde::Serialize;
 use std::{
     collections::{HashMap, HashSet},
@@ -82,16 +82,16 @@ impl FromSamplesArgs {
         }
     }
 
-    /// Copies the file's samples of these problems, graded again, into step 1 of the run, unless the run has them
-    /// already.
+    /// Copies the file's samples of these problems, graded again, by a checker if there is one, into step 1 of the run, unless the run
+    /// has them already.
     ///
     /// # Errors
-    /// A file that is missing or malformed, or holds no sample of them; a full disk.
+    /// A file that is missing or malformed, or holds no sample of them; an external reward that fails; a full disk.
     pub fn take(
         &self,
         file: &Path,
         problems: &[Problem],
-        format: &AnswerFormat,
+        (format, checker): (&AnswerFormat, Option<&Checker>),
         of: Rounds,
         had: Vec<Sample>,
         run: &mut Run,
@@ -99,7 +99,13 @@ impl FromSamplesArgs {
         if !had.is_empty() {
             return Ok(had);
         }
-        let samples = self.read(file, problems, format, of)?;
+        let mut samples = self.read(file, problems, format, of)?;
+        if let Some(checker) = checker {
+            let by_id: HashMap<&str, &Problem> =
+                problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
+            let of_sample = |sample: &Sample| *by_id.get(sample.id.as_str()).expect("only samples of these are read");
+            eval::check(checker, samples.iter_mut().map(|sample| (of_sample(sample), sample)))?;
+        }
         run.write_samples_whole(&samples)?;
         Ok(samples)
     }

@@ -14,7 +14,10 @@ use crate::{
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use data::{Example, Problem, Prompting, Tokenizer, encode_written, prefix_ends};
-use eval::{Policy, Sample, SampleConfig, check_samples, complete_prompts, ending};
+use eval::{
+    Policy, Sample, SampleConfig, check_samples, complete_prompts_each, ending,
+    external::{Checker, Item},
+};
 use model::{Completion, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -259,16 +262,33 @@ fn complete(
         let key = |prefix: usize, sample: usize| {
             Key::new(completing.seed, Purpose::Prefixes).with((first + prefix) as u64).with(sample as u64)
         };
+        let checker = completing.sampling.checker.as_ref();
+        let phase = checker.map(|checker| checker.client.phase(wanted.len() * k));
+        let whole = |PrefixToComplete { text, .. }: &PrefixToComplete<'_>, completion: &Completion| {
+            format!("{text}{}", policy.tokenizer.decode(&completion.tokens))
+        };
+        let each = |prefix: usize, sample: usize, completion: &Completion| {
+            if let Some(phase) = &phase {
+                let wanted = &wanted[prefix];
+                let (text, tokens) = (whole(wanted, completion), Some(completion.tokens.len()));
+                let item = Item::new(wanted.problem, &text, wanted.text.len(), tokens, completion.finish);
+                phase.put(prefix * k + sample, item);
+            }
+        };
         let (completions, _) =
-            complete_prompts(policy, &prompts, completing.sampling, key, &|ended| progress.advance(ended));
-        let counted = wanted.iter().zip(completions).map(|(PrefixToComplete { problem, text, .. }, completions)| {
-            let is_right = |completion: &&Completion| {
-                let whole = format!("{text}{}", policy.tokenizer.decode(&completion.tokens));
-                let kind = problem.answer.kind();
-                completing.sampling.answer_format.extract(kind, &whole, ending(completion.finish)).as_ref()
-                    == Some(&problem.answer)
-            };
-            let right = completions.iter().filter(is_right).count();
+            complete_prompts_each(policy, &prompts, completing.sampling, key, &|ended| progress.advance(ended), &each);
+        let mut rewards = phase.map(|phase| phase.finish()).transpose()?.into_iter().flatten();
+        let mut is_right = |wanted: &PrefixToComplete<'_>, completion: &Completion| match checker.zip(rewards.next()) {
+            Some((Checker { correct_if, .. }, reward)) => correct_if.holds(&reward),
+            None => {
+                let (kind, text) = (wanted.problem.answer.kind(), whole(wanted, completion));
+                let answer = completing.sampling.answer_format.extract(kind, &text, ending(completion.finish));
+                answer.as_ref() == Some(&wanted.problem.answer)
+            }
+        };
+        let counted = wanted.iter().zip(completions).map(|(wanted, completions)| {
+            let right = completions.iter().filter(|completion| is_right(wanted, completion)).count();
+            let PrefixToComplete { problem, text, .. } = wanted;
             PrefixCount { id: problem.id.clone(), prefix: text.clone(), right, of: k }
         });
         Ok(counted.collect())

@@ -2,12 +2,18 @@
 //! log-probabilities and values. Independent of losses and advantages.
 
 use crate::{
+    objective::components::{Weighted, weighted_rewards},
     objective::reward::{Response, RewardArgs, task_rewards},
+    objective::weights::Component,
     training::batch::{Row, micro_batches, pad},
 };
 use anyhow::{Result, ensure};
 use data::{Example, Problem, Prompting, Tokenizer, encode_prefix, encode_written};
-use eval::{Policy, RewardModel, Sample, SampleConfig, complete_prompts, encode_prompts, grade};
+use eval::{
+    Policy, RewardModel, Sample, SampleConfig, complete_prompts_each, encode_prompts,
+    external::{Item, RewardClient},
+    grade,
+};
 use model::{
     ActorCritic, Completion, Finish, GenerateStats, Key, Purpose, Transformer, output_entropy, parallel_map, score,
     score_with_values,
@@ -26,6 +32,17 @@ pub struct Sampled {
     pub reward_model_score: Option<f32>,
     /// The text, and whether it is right.
     pub sample: Sample,
+    /// What the rewards consist of, if they are a weighted sum.
+    pub parts: RewardParts,
+}
+
+/// What the rewards of a completion consist of; nothing if they are not a weighted sum.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RewardParts {
+    /// What each component gives in all, multiplied by its weight.
+    pub sums: Vec<(Component, f32)>,
+    /// Whether the reward from outside had no opinion; `None` without one.
+    pub no_opinion: Option<bool>,
 }
 
 /// A completion with all that PPO learns from. Every list has one entry per response token.
@@ -72,6 +89,8 @@ pub struct RolloutConfig {
     pub reward: RewardArgs,
     /// The reward model, if the reward needs one.
     pub reward_model: Option<RewardModel>,
+    /// The reward from outside, if the reward has one.
+    pub external: Option<RewardClient>,
     /// Seed of the sampling.
     pub seed: u64,
 }
@@ -91,7 +110,7 @@ pub struct Query<'a> {
 /// sample). The completions of a query are adjacent.
 ///
 /// # Errors
-/// A prompt that does not fit the model.
+/// A prompt that does not fit the model, an external reward that fails.
 pub fn sample_completions(
     policy: &Policy,
     queries: &[Query<'_>],
@@ -107,21 +126,44 @@ pub fn sample_completions(
     };
     let prompting = &config.sampling.prompting;
     let prompts = prompts(policy, queries, prompting)?;
-    let (completions, stats) = complete_prompts(policy, &prompts, &config.sampling, key, &|_| ());
+    let (k, weights) = (config.sampling.samples, config.reward.weights.weights());
+    let encoded =
+        |query: &Query<'_>| encode_prefix(&policy.tokenizer, &prompting.format, &query.problem.question, query.prefix);
+    let prefixes: Vec<Vec<u32>> = queries.iter().map(encoded).collect::<Result<_>>()?;
+    // An external reward works on completions that have ended, while others are sampled.
+    let phase = config.external.as_ref().map(|client| client.phase(queries.len() * k));
+    let each = |query: usize, sample: usize, completion: &Completion| {
+        if let Some(phase) = &phase {
+            phase.put(query * k + sample, item(policy, &queries[query], &prefixes[query], completion));
+        }
+    };
+    let (completions, stats) = complete_prompts_each(policy, &prompts, &config.sampling, key, &|_| (), &each);
     let mut scores = reward_model_scores(policy, queries, &completions, config)?.into_iter();
-    let mut sampled = Vec::with_capacity(queries.len() * config.sampling.samples);
-    for ((query, prompt), completions) in queries.iter().zip(&prompts).zip(completions) {
-        let prefix_tokens = encode_prefix(&policy.tokenizer, &prompting.format, &query.problem.question, query.prefix)?;
+    let mut external = phase.map(|phase| phase.finish()).transpose()?.into_iter().flatten();
+    let mut sampled = Vec::with_capacity(queries.len() * k);
+    for (((query, prompt), prefix_tokens), completions) in queries.iter().zip(&prompts).zip(&prefixes).zip(completions)
+    {
         for completion in completions {
             let tokens = completion.tokens.clone();
             let whole = Completion { tokens: [prefix_tokens.as_slice(), &tokens].concat(), ..completion };
             let mut sample = grade(policy, query.problem, &whole, &config.sampling.answer_format);
             sample.tokens = tokens.len();
-            sample.given = policy.tokenizer.decode(&prefix_tokens).len();
+            sample.given = policy.tokenizer.decode(prefix_tokens).len();
             let (score_of_prefix, scores) = scores.next().unwrap_or_default();
             let &Query { problem, prefix, .. } = query;
             let response = Response { problem, prefix, tokens: &tokens, scores: &scores, score_of_prefix };
-            let rewards = task_rewards(&config.reward, &policy.tokenizer, &response, sample.correct);
+            let external = external.next();
+            let (rewards, parts) = match &weights {
+                None => {
+                    let rewards = task_rewards(&config.reward, &policy.tokenizer, &response, sample.correct);
+                    (rewards, RewardParts::default())
+                }
+                Some(weights) => {
+                    let Weighted { rewards, sums, no_opinion } =
+                        weighted_rewards(weights, &policy.tokenizer, &response, &sample, external.as_ref());
+                    (rewards, RewardParts { sums, no_opinion: external.is_some().then_some(no_opinion) })
+                }
+            };
             // Steps count from 1 in what a run writes, here as in its metrics.
             sample.step = Some(step + 1);
             sample.reward = Some(rewards.iter().map(|&reward| f64::from(reward)).sum());
@@ -131,10 +173,19 @@ pub fn sample_completions(
                 rewards,
                 reward_model_score: scores.last().copied(),
                 sample,
+                parts,
             });
         }
     }
     Ok((sampled, stats))
+}
+
+/// A completion as it is sent to an external reward, after the lines that were given.
+fn item(policy: &Policy, query: &Query<'_>, given: &[u32], completion: &Completion) -> Item {
+    let tokenizer = &policy.tokenizer;
+    let text = tokenizer.decode(&[given, &completion.tokens].concat());
+    let given = tokenizer.decode(given).len();
+    Item::new(query.problem, &text, given, Some(completion.tokens.len()), completion.finish)
 }
 
 /// Queries as token ids, each with its solution prefix.
@@ -300,9 +351,11 @@ mod tests {
                 threads: 1,
                 prompting,
                 answer_format: AnswerFormat::Gsm8k,
+                checker: None,
             },
             reward: <Flags as clap::Parser>::parse_from(["", "--reward=dense-orm"]).reward,
             reward_model: Some(RewardModel { model, likelihood: None, tokenizer: policy.tokenizer.clone() }),
+            external: None,
             seed: 0,
         }
     }

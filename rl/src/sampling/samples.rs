@@ -16,7 +16,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use clap::Args;
 use data::{AnswerFormat, Problem};
-use eval::{Policy, Sample, SampleConfig, complete, grade};
+use eval::{Policy, Sample, SampleConfig, sample_graded};
 use model::{Device, Key, Purpose};
 use serde::Serialize;
 use std::{path::Path, time::Instant};
@@ -136,7 +136,10 @@ impl SamplingArgs {
     ) -> Result<TrainingSamples> {
         let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
         let samples = match &self.source.from_samples {
-            Some(file) => self.source.take(file, problems, &data.answer_format(), Rounds::All, written, run)?,
+            Some(file) => {
+                let grading = (&data.answer_format(), run_args.compute.checker.as_ref());
+                self.source.take(file, problems, grading, Rounds::All, written, run)?
+            }
             None => {
                 let sampling = &self.config(self.samples, data, run_args, device)?;
                 let (seed, quiet) = (run_args.seed, run_args.quiet);
@@ -176,7 +179,7 @@ impl SamplingPhase<'_> {
     /// order.
     ///
     /// # Errors
-    /// A prompt that does not fit the model, a full disk, an interrupt.
+    /// A prompt that does not fit the model, an external reward that fails, a full disk, an interrupt.
     pub fn sample(
         &self,
         policy: &Policy,
@@ -198,16 +201,15 @@ impl SamplingPhase<'_> {
                 let of_step = Key::new(self.seed, Purpose::Rollout).with(self.step as u64);
                 of_step.with((first + problem) as u64).with(sample as u64)
             };
-            let (completions, stats) = complete(policy, chunk, self.sampling, key, &|ended| progress.advance(ended))?;
+            let graded = sample_graded(policy, chunk, self.sampling, key, &|ended| progress.advance(ended));
+            let (graded, stats) = graded.map_err(|error| run.with_resume(error))?;
             new_tokens += stats.new_tokens;
-            let graded = chunk.iter().zip(&completions).flat_map(|(problem, completions)| {
-                completions.iter().map(|completion| {
-                    let sample = grade(policy, problem, completion, &self.sampling.answer_format);
-                    Sample { step: Some(self.step), reward: Some(f64::from(u8::from(sample.correct))), ..sample }
-                })
-            });
+            let is_checked = self.sampling.checker.is_some();
             let start = samples.len();
-            samples.extend(graded);
+            samples.extend(graded.into_iter().flatten().map(|sample| {
+                let reward = if is_checked { sample.reward } else { Some(f64::from(u8::from(sample.correct))) };
+                Sample { step: Some(self.step), reward, ..sample }
+            }));
             run.write_samples(&samples[start..])?;
         }
         let seconds = started.elapsed().as_secs_f64();

@@ -86,6 +86,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         threads: args.compute.threads(&device),
         prompting,
         answer_format: AnswerFormat::default(),
+        checker: None,
     };
     // A prompt that is not a question may continue with anything.
     let stops = match args.prompt.is_empty() && args.file.is_none() {

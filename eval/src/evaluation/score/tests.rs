@@ -315,3 +315,24 @@ fn a_missing_file_and_an_unwritable_one_are_named() {
     let error = format!("{:#}", write_whole(&folder.path().join("no/such/file"), "x").unwrap_err());
     assert!(error.contains("cannot write") && error.contains("no/such/file"), "{error}");
 }
+
+#[test]
+fn a_checker_decides_which_completions_are_correct_and_its_rewards_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("predictions.jsonl");
+    fs::write(&file, THREE).unwrap();
+    // One batch of six: the right answer is wrong, a text without an answer is right, and so is a wrong answer.
+    let command = r#"while read -r line; do echo '[1, 0.5, 0, 0.75, null, [1]]'; done"#;
+    let args = arguments(&file, &["--reward-command", command, "--correct-if", ">= 0.5", "--k", "1"]);
+    let checker = args.checker.start().unwrap().unwrap();
+    let rows = read_checked(THREE.as_bytes(), &problems(), &AnswerFormat::Auto, Some(&checker)).unwrap();
+    let correct = |row: &GradedRow| row.samples.iter().map(|sample| sample.correct).collect::<Vec<_>>();
+    assert_eq!(rows.iter().map(correct).collect::<Vec<_>>(), [[true, true], [false, true], [false, true]]);
+    let report = score(&rows, &problems(), &args).unwrap();
+    assert!((report.metric(MetricKind::Pass, 1).unwrap().value - 2.0 / 3.0).abs() < 1e-12);
+    let lines = per_sample_lines(&rows).unwrap();
+    let lines: Vec<&str> = lines.lines().collect();
+    assert_eq!(lines[0], r#"{"index":1,"sample":0,"answer":"5","correct":true,"reward":1.0}"#);
+    assert_eq!(lines[3], r#"{"index":0,"sample":1,"answer":null,"correct":true,"reward":0.75}"#);
+    assert_eq!(lines[4], r#"{"index":2,"sample":0,"answer":"6","correct":false,"reward":null}"#);
+}

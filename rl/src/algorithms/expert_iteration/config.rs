@@ -18,7 +18,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use data::Prompting;
-use eval::{RewardModel, Sample, check_samples};
+use eval::{RewardModel, Sample, check_samples, external::CheckerArgs};
 use model::{Device, Finish};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -102,6 +102,10 @@ pub struct EiConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub source: FromSamplesArgs,
+    /// An external reward that decides which samples are correct.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub checker: CheckerArgs,
 }
 
 /// What round 1 samples from.
@@ -192,8 +196,9 @@ pub fn check(config: &EiConfig, problems: &Problems, device: &Device) -> Result<
         config.source.check(problems, &config.data.answer_format(), Rounds::First, config.run.resume.as_deref())?
     {
         let is_kept = |sample: &Sample| sample.correct && sample.finish == Finish::Stop;
+        // A checker grades them when the run has started.
         ensure!(
-            config.start == Start::Sft || samples.iter().any(is_kept),
+            config.start == Start::Sft || config.checker.is_given() || samples.iter().any(is_kept),
             "none of the samples of --from-samples is correct and complete: there is nothing to train on"
         );
     }

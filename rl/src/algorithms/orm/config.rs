@@ -17,7 +17,7 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use eval::{check_samples, resolve_checkpoint};
+use eval::{check_samples, external::CheckerArgs, resolve_checkpoint};
 use model::Device;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -101,6 +101,10 @@ pub struct OrmConfig {
     /// Completions per prefix in the comparison of --check-labels
     #[arg(long, help_heading = "Evaluation", add = FlagEffect::if_given("check-labels"), value_name = "K", default_value_t = 64, value_parser = crate::cli::args::positive)]
     pub check_completions: usize,
+    /// An external reward that decides which samples are correct.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub checker: CheckerArgs,
 }
 
 /// How the completions of a prefix become its label.
@@ -204,6 +208,8 @@ pub fn check(config: &OrmConfig, problems: &Problems) -> Result<()> {
     let completes = config.labels == Labels::Steps || config.check_labels > 0;
     if let Some(samples) =
         config.sampling.check(problems, &config.data.answer_format(), completes, config.run.resume.as_deref())?
+        // A checker grades them when the run has started.
+        && !config.checker.is_given()
     {
         check_differ(&samples)?;
     }

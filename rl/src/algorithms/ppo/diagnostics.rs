@@ -1,6 +1,7 @@
 //! Statistics of a step of PPO: of its rollouts, and of its updates. Pure functions; nothing here changes training.
 
 use crate::{
+    objective::weights::Component,
     run::metrics::Metrics,
     sampling::rollout::Rollout,
     training::batch::{Row, response_tokens},
@@ -17,6 +18,10 @@ pub struct RolloutStats {
     pub answer_reward: f64,
     /// Mean probability of a right completion by the reward model, if there is one.
     pub reward_model_score: Option<f64>,
+    /// The mean of each component of a weighted sum, multiplied by its weight, in the order of [`Component::ALL`].
+    pub components: [Option<f64>; Component::ALL.len()],
+    /// Share of samples of which the reward from outside had no opinion, if there is one.
+    pub no_opinion: Option<f64>,
     /// Share of right samples.
     pub accuracy: f64,
     /// KL(π || π_ref) per token, by the estimator k1.
@@ -50,6 +55,12 @@ impl RolloutStats {
         Self {
             reward: rewards / samples,
             answer_reward: f64::from(answer_weight) * accuracy,
+            components: Component::ALL.map(|component| component_mean(rollouts, component)),
+            no_opinion: rollouts
+                .iter()
+                .map(|r| r.sampled.parts.no_opinion.map(|none| f64::from(u8::from(none))))
+                .sum::<Option<f64>>()
+                .map(|count| count / samples),
             reward_model_score: (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / samples),
             accuracy,
             k1,
@@ -66,11 +77,25 @@ impl RolloutStats {
     /// Adds them to the metrics of the step.
     pub fn write(&self, metrics: &mut Metrics) {
         metrics.put("reward/mean", self.reward);
-        metrics.put("reward/answer", self.answer_reward);
+        let is_sum = self.components.iter().any(Option::is_some);
+        for (component, mean) in Component::ALL.into_iter().zip(self.components) {
+            if let Some(mean) = mean {
+                metrics.put(&format!("reward/{}", component.name()), mean);
+            }
+        }
+        if let Some(share) = self.no_opinion {
+            metrics.put("external/no_opinion", share);
+        }
+        if !is_sum {
+            metrics.put("reward/answer", self.answer_reward);
+        }
         match self.reward_model_score {
+            None if is_sum => {}
             None => metrics.put("reward/steps", self.reward - self.answer_reward),
             Some(score) => {
-                metrics.put("reward/orm", self.reward - self.answer_reward);
+                if !is_sum {
+                    metrics.put("reward/orm", self.reward - self.answer_reward);
+                }
                 metrics.put("orm/probability", score);
             }
         }
@@ -84,6 +109,15 @@ impl RolloutStats {
         metrics.put("truncated", self.truncated);
         metrics.put("unparsable", self.unparsable);
     }
+}
+
+/// The mean of a component of the reward over samples; `None` if it is not one.
+fn component_mean(rollouts: &[Rollout], component: Component) -> Option<f64> {
+    let sum_of = |rollout: &Rollout| {
+        let sums = &rollout.sampled.parts.sums;
+        sums.iter().find(|(name, _)| *name == component).map(|(_, sum)| f64::from(*sum))
+    };
+    rollouts.iter().map(sum_of).sum::<Option<f64>>().map(|sum| sum / rollouts.len() as f64)
 }
 
 /// Two estimates of KL(π || π_ref) per token, in nats, from samples of π (Schulman 2020, "Approximating KL divergence"); ρ = π_ref / π.
@@ -241,7 +275,7 @@ impl UpdateStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sampling::rollout::Sampled;
+    use crate::sampling::rollout::{RewardParts, Sampled};
     use eval::Sample;
     use model::Device;
 
@@ -260,6 +294,7 @@ mod tests {
                 prompt_len: 2,
                 rewards,
                 reward_model_score: None,
+                parts: RewardParts::default(),
                 sample: Sample {
                     step: Some(1),
                     id: "test/0".into(),

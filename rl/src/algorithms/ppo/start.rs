@@ -87,7 +87,8 @@ pub(super) fn start(
     let run = run::start::create_or_resume(&config.run, "ppo", &config.data, &config, numbers.step)?;
     let compute = &config.run.compute;
     let sampling = compute.sampling(&config.data, prompting, config.samples, config.temperature, device);
-    let rollout = RolloutConfig { sampling, reward: config.reward.clone(), reward_model, seed: config.run.seed };
+    let (reward, external) = (config.reward.clone(), config.reward.weights.external.start()?);
+    let rollout = RolloutConfig { sampling, reward, reward_model, external, seed: config.run.seed };
     let trainer = Trainer {
         model: ActorCritic { policy: trained.model, value },
         reference: initial.model.clone(),
