@@ -8,8 +8,8 @@ use crate::{
     algorithms::final_table::FinalTable,
     algorithms::start::{check_compatible, check_prompts, policy},
     cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs},
-    cli::defaults::{Configuration, Target, declared},
-    cli::effect::Fixed,
+    cli::defaults::{Configuration, ModelKind, declared},
+    cli::effect::FixedOnResume,
     objective::loss::dpo,
     run,
     run::lock::Lock,
@@ -18,7 +18,7 @@ use crate::{
     training::dry_run,
     training::resume,
     training::supervised::{FitArgs, FitContext, FitNumbers, ValidationScore, fit},
-    view::html::finish,
+    view::html::write_final_report,
 };
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Tensor;
@@ -48,7 +48,7 @@ pub struct DpoConfig {
     #[serde(flatten)]
     pub init: InitArgs,
     /// Pairs to train on, one per line: {"question": …, "chosen": …, "rejected": …}, completions as in samples.jsonl
-    #[arg(long, add = Fixed::Value, help_heading = "Data", value_name = "FILE", default_value = "pairs.jsonl")]
+    #[arg(long, add = FixedOnResume::Value, help_heading = "Data", value_name = "FILE", default_value = "pairs.jsonl")]
     pub pairs: PathBuf,
     /// Strength of the reference: the larger β, the less the policy leaves it
     #[arg(long, help_heading = "Objective", default_value_t = 0.1, value_parser = crate::cli::args::above_0::<f64>)]
@@ -65,9 +65,9 @@ pub struct DpoConfig {
 
 impl Configuration for DpoConfig {
     /// The learning rate of a published model is that of the paper; that of the named sizes is `rl ppo`'s.
-    fn defaults(target: Target) -> Self {
+    fn defaults(kind: ModelKind) -> Self {
         let mut config: Self = declared();
-        config.fit.learning_rate = if matches!(target, Target::Size(_)) { 2e-4 } else { 1e-6 };
+        config.fit.learning_rate = if matches!(kind, ModelKind::Size(_)) { 2e-4 } else { 1e-6 };
         config
     }
 
@@ -81,6 +81,10 @@ impl Configuration for DpoConfig {
 
     fn run_mut(&mut self) -> &mut RunArgs {
         &mut self.run
+    }
+
+    fn data_mut(&mut self) -> &mut DataArgs {
+        &mut self.data
     }
 }
 
@@ -113,7 +117,7 @@ pub fn train(config: &DpoConfig, init: &Path, problems: &Problems, device: &Devi
     let reference = policy(init, device)?;
     let (policy, resumed) = match &config.run.resume {
         Some(dir) => {
-            let (policy, state) = resume::resume::<FitNumbers>(&config.run, dir, None, device)?;
+            let (policy, state) = resume::load_checkpoint::<FitNumbers>(&config.run, dir, None, device)?;
             (policy, Some(state))
         }
         None => (reference.clone(), None),
@@ -125,9 +129,9 @@ pub fn train(config: &DpoConfig, init: &Path, problems: &Problems, device: &Devi
     check_prompts(&policy, &[validation, problems.test(config.eval.test_problems)?], &prompting)?;
     run::start::check_initial_report(&config.run, &config.eval, "dpo", &config, Some(init))?;
     let step = resumed.as_ref().map_or(0, |state| state.numbers.step);
-    let mut run = run::start::open(&config.run, "dpo", config.data.benchmark, &config, step)?;
+    let mut run = run::start::create_or_resume(&config.run, "dpo", &config.data, &config, step)?;
     let table = FinalTable { problems, eval: &config.eval, run_args: &config.run, device };
-    let before = table.before(&mut run, || Ok(reference), &prompting)?;
+    let initial_report = table.evaluate_initial(&mut run, || Ok(reference), &prompting)?;
     let context = FitContext {
         args: &config.fit,
         run_args: &config.run,
@@ -146,8 +150,8 @@ pub fn train(config: &DpoConfig, init: &Path, problems: &Problems, device: &Devi
         let (accuracy, _) = greedy_accuracy(&policy, validation, &sampling)?;
         Ok(ValidationScore::new("validation/maj@1", accuracy))
     })?;
-    table.after(&run, before.as_ref(), &prompting)?;
-    Ok(finish::<DpoConfig>(&run))
+    table.evaluate_best(&run, initial_report.as_ref(), &prompting)?;
+    Ok(write_final_report::<DpoConfig>(&run))
 }
 
 /// The loss of some pairs, in a batch of `total` pairs; `[1]`.
@@ -197,7 +201,7 @@ impl Row for Pair {
 /// The pairs of the file as tokens, with their log-probabilities under the reference.
 fn pairs(config: &DpoConfig, reference: &Policy, device: &Device) -> Result<Vec<Pair>> {
     let (tokenizer, longest) = (&reference.tokenizer, reference.model.config.max_position_embeddings);
-    let prompting = Prompting::bare(config.data.prompt_style);
+    let prompting = Prompting::bare(config.data.prompt_format());
     let encode = |line: &Line, completion: &str| -> Result<Example> {
         let example = encode_written(tokenizer, &prompting, &line.question, completion, true)?;
         let tokens = example.tokens.len();
@@ -244,7 +248,7 @@ fn read(path: &Path) -> Result<Vec<Line>> {
 pub fn dry_run(config: &DpoConfig, device: &Device) -> Result<()> {
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let new_tokens = config.data.max_new_tokens();
-    let work = dry_run::Work {
+    let work = dry_run::TrainingWorkload {
         rows: config.fit.batch_size,
         // Two completions a pair, each with a prompt that may be as long.
         positions: config.run.compute.micro_batch.min(config.fit.batch_size) * 4 * new_tokens,
