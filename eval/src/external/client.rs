@@ -3,7 +3,7 @@
 
 use super::{
     child, http,
-    protocol::{Item, Job, Reward, RewardFailure},
+    protocol::{Item, Job, Outcome, Reward, RewardFailure},
     transport::{Bounds, Event},
 };
 use anyhow::{Result, bail};
@@ -52,8 +52,8 @@ pub struct Phase<'a> {
     completions: usize,
     first_id: u64,
     batches: Mutex<Vec<Batch>>,
-    replies: Mutex<Receiver<(usize, Result<Vec<Reward>, RewardFailure>)>>,
-    reply: Sender<(usize, Result<Vec<Reward>, RewardFailure>)>,
+    replies: Mutex<Receiver<(usize, Outcome)>>,
+    reply: Sender<(usize, Outcome)>,
 }
 
 /// A batch that is not whole yet.
