@@ -43,6 +43,7 @@ pub struct ExternalArgs {
 
 /// Flags of an external reward that decides which completions are correct, in place of their answers.
 #[derive(Args, Clone, Debug, Default, PartialEq, Serialize)]
+#[command(next_help_heading = "External reward")]
 pub struct CheckerArgs {
     /// The reward.
     #[command(flatten)]

@@ -3,7 +3,7 @@
 
 use super::{
     child, http,
-    protocol::{Item, Job, Reward, RewardFailure},
+    protocol::{Item, Job, Outcome, Reward, RewardFailure},
     transport::{Bounds, Event},
 };
 use anyhow::{Result, bail};
@@ -52,12 +52,9 @@ pub struct Phase<'a> {
     completions: usize,
     first_id: u64,
     batches: Mutex<Vec<Batch>>,
-    replies: Mutex<Receiver<Reply>>,
-    reply: Sender<Reply>,
+    replies: Mutex<Receiver<(usize, Outcome)>>,
+    reply: Sender<(usize, Outcome)>,
 }
-
-/// The number of a batch, and its rewards.
-type Reply = (usize, Result<Vec<Reward>, RewardFailure>);
 
 /// A batch that is not whole yet.
 struct Batch {

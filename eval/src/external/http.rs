@@ -1,7 +1,7 @@
 //! An HTTP endpoint that rewards completions: each batch is one POST request. Knows the protocol's texts, not their use.
 
 use super::{
-    protocol::{Job, Reward, RewardFailure, excerpt, response},
+    protocol::{Job, Outcome, Reward, RewardFailure, excerpt, response},
     transport::{Bounds, Event, LARGEST_RESPONSE, pause},
 };
 use std::{
@@ -70,7 +70,7 @@ impl Worker {
         }
     }
 
-    fn rewards(&self, job: &Job) -> Result<Vec<Reward>, RewardFailure> {
+    fn rewards(&self, job: &Job) -> Outcome {
         let request = job.request();
         let mut attempts = 0;
         loop {

@@ -47,6 +47,9 @@ pub enum Reward {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RewardFailure(pub String);
 
+/// The rewards of a batch, or why there are none.
+pub(super) type Outcome = Result<Vec<Reward>, RewardFailure>;
+
 /// A batch on its way, with the place that its rewards go to.
 pub(super) struct Job {
     /// Number of the batch, counted from 0 over the life of a client.
@@ -54,7 +57,7 @@ pub(super) struct Job {
     pub(super) items: Vec<Item>,
     /// Place of the batch in its phase, sent along with the result.
     pub(super) place: usize,
-    pub(super) reply: Sender<(usize, Result<Vec<Reward>, RewardFailure>)>,
+    pub(super) reply: Sender<(usize, Outcome)>,
 }
 
 /// The rewards of a response, not yet compared with what was asked for.
@@ -158,7 +161,7 @@ impl Job {
     }
 
     /// Sends the outcome to whoever waits for it.
-    pub(super) fn answer(self, outcome: Result<Vec<Reward>, RewardFailure>) {
+    pub(super) fn answer(self, outcome: Outcome) {
         // Nobody waits any more after the failure of another batch.
         let _ = self.reply.send((self.place, outcome));
     }

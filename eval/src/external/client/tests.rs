@@ -183,7 +183,10 @@ fn server(answer: impl Fn(usize, &str) -> Option<(u16, String)> + Send + Sync + 
     format!("http://{address}/reward")
 }
 
-fn converse(stream: TcpStream, answer: impl Fn(usize, &str) -> Option<(u16, String)>, count: &AtomicUsize) {
+/// Answers a request by its number and body, with a status and a body; `None` hangs.
+type Answer = dyn Fn(usize, &str) -> Option<(u16, String)>;
+
+fn converse(stream: TcpStream, answer: &Answer, count: &AtomicUsize) {
     let mut reader = BufReader::new(&stream);
     let mut length = 0;
     loop {
