@@ -6,6 +6,7 @@
 //! answer. No text makes these functions panic.
 
 mod claimed;
+mod claims;
 mod final_part;
 mod format;
 mod kind;
@@ -13,8 +14,8 @@ pub mod math;
 mod number;
 mod plain;
 
+pub(crate) use claims::captured;
 pub use final_part::own_part;
-pub(crate) use format::captured;
 pub use format::{AnswerFormat, Ending};
 pub use kind::{Answer, AnswerKind, AsWritten};
 

@@ -1,7 +1,6 @@
 //! A set of problems: built in, or described by a file. The built-in ones are files of the same form, in `data/benchmarks/`. Independent of
 //! tokens and models.
 
-mod flags;
 mod held_out;
 mod problems;
 mod rows;
@@ -20,7 +19,6 @@ use crate::prompt_format::{Examples, PromptFormat};
 use crate::prompt_style::PromptStyle;
 use crate::text::read_text;
 use crate::{DataOptions, Problem, Split};
-pub use flags::BenchmarkArgs;
 use spec::{AnswerSpec, DataSpec, FieldText, Fields, Files, PromptSpec, Reader, Spec};
 
 /// The built-in benchmarks: name and description.

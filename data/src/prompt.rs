@@ -6,7 +6,7 @@
 use anyhow::{Result, ensure};
 use std::ops::Range;
 
-pub use crate::prompt_format::PromptFormat;
+pub use crate::prompt_format::{PromptFormat, SHOT_END, completion_text, question_prompt};
 pub use crate::prompt_style::PromptStyle;
 
 use crate::{Problem, Tokenizer, goal::Goal, own_part};
@@ -47,24 +47,9 @@ impl Prompting {
     }
 }
 
-/// Separator between two solved problems. A model with a few-shot prompt may continue with a problem of its own: a
-/// completion ends here.
-pub const SHOT_END: &str = "\n\n";
-
 /// What begins another question, behind [`SHOT_END`]. A model without a few-shot prompt may do the same: a completion
 /// of the plain style ends here.
 pub const NEXT_QUESTIONS: [&str; 3] = ["Question:", "Q:", "User:"];
-
-/// The plain prompt of a question.
-pub fn question_prompt(question: &str) -> String {
-    format!("Question: {question}\nAnswer:")
-}
-
-/// What a model should write after a plain prompt. The space belongs to the completion, because a tokenizer joins it to
-/// the word that follows.
-pub fn completion_text(solution: &str) -> String {
-    format!(" {solution}")
-}
 
 /// The token ids of a prompt, with the begin-of-sequence token where the tokenizer adds one.
 ///

@@ -7,9 +7,23 @@ use minijinja::context;
 
 use crate::answer::AnswerKind;
 use crate::problem::Problem;
-use crate::prompt::{SHOT_END, completion_text, question_prompt};
 use crate::prompt_style::PromptStyle;
 use crate::template::Template;
+
+/// Separator between two solved problems. A model with a few-shot prompt may continue with a problem of its own: a
+/// completion ends here.
+pub const SHOT_END: &str = "\n\n";
+
+/// The plain prompt of a question.
+pub fn question_prompt(question: &str) -> String {
+    format!("Question: {question}\nAnswer:")
+}
+
+/// What a model should write after a plain prompt. The space belongs to the completion, because a tokenizer joins it to
+/// the word that follows.
+pub fn completion_text(solution: &str) -> String {
+    format!(" {solution}")
+}
 
 /// Format of the prompts of a run.
 #[derive(Clone, Debug, Default, PartialEq)]

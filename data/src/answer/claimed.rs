@@ -1,6 +1,7 @@
 //! Where in a completion an answer that is no number stands, by the same formats as numbers. Independent of kinds.
 
-use super::format::{AnswerFormat, BOX, IS, LABEL, braced, captured, has_box, tagged};
+use super::claims::{BOX, IS, LABEL, braced, captured, has_box, tagged};
+use super::format::AnswerFormat;
 use super::plain::OPAQUE;
 
 impl AnswerFormat {

@@ -76,7 +76,11 @@ fn read(benchmark: &Benchmark, files: &Files, split: &str, options: &DataOptions
 
 /// The problem of each row, or why it is none.
 fn read_each(benchmark: &Benchmark, files: &Files, split: &str, options: &DataOptions) -> Result<Vec<Result<Problem>>> {
-    ensure!(!files.0.is_empty(), "{benchmark} has no {split} split: its description names no file for it");
+    ensure!(
+        !files.0.is_empty(),
+        "{benchmark} has no {split} split: its description names no file for it{}",
+        if split == "test" { " (without --test-problems 0, a run evaluates on it)" } else { "" }
+    );
     let mut problems = Vec::new();
     for file in &files.0 {
         for path in paths(benchmark, file, split, options)? {
@@ -135,8 +139,9 @@ fn read_rows(benchmark: &Benchmark, path: &std::path::Path) -> Result<Vec<(Strin
     if !benchmark.is_built_in() {
         return rows;
     }
-    rows.with_context(|| {
-        format!("check that --data-dir or {DATA_DIR_VARIABLE} names the folder that holds gsm8k/ and svamp/, or download the file again")
+    rows.with_context(|| match path.exists() {
+        true => format!("{benchmark} cannot be read; download the file again"),
+        false => format!("check that --data-dir or {DATA_DIR_VARIABLE} names the folder that holds gsm8k/ and svamp/"),
     })
 }
 

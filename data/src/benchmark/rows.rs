@@ -32,16 +32,15 @@ pub(super) fn read(path: &Path) -> Result<Vec<(String, Row)>> {
     }
     let bytes = bytes(path, is_packed)?;
     let rows = match extension {
-        "jsonl" | "ndjson" => lines(&as_text(path, bytes)?),
-        "json" => json(&as_text(path, bytes)?),
-        "csv" => separated(&as_text(path, bytes)?, b','),
-        "tsv" => separated(&as_text(path, bytes)?, b'\t'),
+        "jsonl" | "ndjson" => lines(path, &as_text(path, bytes)?)?,
+        "json" => json(&as_text(path, bytes)?).with_context(|| path.display().to_string())?,
+        "csv" => separated(&as_text(path, bytes)?, b',').with_context(|| path.display().to_string())?,
+        "tsv" => separated(&as_text(path, bytes)?, b'\t').with_context(|| path.display().to_string())?,
         _ => bail!(
             "{}: give a file with a name that ends with .jsonl, .json, .csv, .tsv or .parquet (the first four also with .gz)",
             path.display()
         ),
     };
-    let rows = rows.with_context(|| path.display().to_string())?;
     ensure!(!rows.is_empty(), "{} holds no row", path.display());
     Ok(rows)
 }
@@ -58,11 +57,11 @@ fn bytes(path: &Path, is_packed: bool) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn lines(text: &str) -> Result<Vec<(String, Row)>> {
+fn lines(path: &Path, text: &str) -> Result<Vec<(String, Row)>> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let row = |(number, line): (usize, &str)| {
         let place = format!("line {}", number + 1);
-        let row = from_json_object(line).with_context(|| place.clone())?;
+        let row = from_json_object(line).with_context(|| format!("{}, {place}", path.display()))?;
         Ok((place, row))
     };
     lines.map(row).collect()
@@ -196,7 +195,7 @@ mod tests {
     #[test]
     fn a_malformed_row_is_named_by_its_place() {
         let error = |name: &str, text: &str| format!("{:#}", written(name, text.as_bytes()).unwrap_err());
-        assert!(error("a.jsonl", "{}\n[1]\n").contains("a.jsonl: line 2: not a JSON object"));
+        assert!(error("a.jsonl", "{}\n[1]\n").contains("a.jsonl, line 2: not a JSON object"));
         assert!(error("a.json", "[{}, 2]").contains("row 2: not a JSON object"));
         assert!(error("a.json", "{\"a\": 1}").contains("a list of objects"));
         assert!(error("a.json", "[{]").contains("line 1 column 3"));

@@ -114,7 +114,10 @@ impl ArgExt for InSummary {}
 /// The keys of the flags that a summary of a run with this configuration shows.
 pub fn summary_keys<C: clap::Args>() -> Vec<String> {
     let command = C::augment_args(clap::Command::new(""));
-    let shown = command.get_arguments().filter(|argument| argument.get::<InSummary>().is_some());
+    // The flags of `data` carry no marks of this crate.
+    let names_problems = |argument: &clap::Arg| ["benchmark", "train"].contains(&argument.get_id().as_str());
+    let is_shown = |argument: &&clap::Arg| argument.get::<InSummary>().is_some() || names_problems(argument);
+    let shown = command.get_arguments().filter(is_shown);
     shown.map(|argument| argument.get_id().to_string()).collect()
 }
 

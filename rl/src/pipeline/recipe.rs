@@ -299,7 +299,8 @@ mod tests {
 
     /// The folder of what a command makes for itself, and the configuration that it is made with.
     fn made(kind: Kind, line: &[&str]) -> (String, RunArgs, DataArgs) {
-        let flags = <Flags as clap::Parser>::parse_from([&[""], line].concat());
+        let mut flags = <Flags as clap::Parser>::parse_from([&[""], line].concat());
+        flags.data.resolve().unwrap();
         let problems = Problems::new(&kind.reads(&flags.data));
         let recipe = Recipe::new(kind, ModelSize::Tiny, &problems, &flags.run).unwrap();
         let run = recipe.run_args(&flags.run);

@@ -6,8 +6,8 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Benchmark, PlainFiles};
 use crate::answer::AnswerKind;
+use crate::benchmark::{Benchmark, PlainFiles};
 
 /// Benchmark, and where its files lie.
 #[derive(Args, Clone, Debug, PartialEq, Serialize)]
