@@ -1,5 +1,6 @@
 //! Claims about the rollout engine: what it writes is what the full forward pass says, and neither the batch, nor the
 //! threads, nor the padding of a row has a say in it.
+//! Longer than other files: each file here is a program of its own, which links all of burn.
 
 use burn::{
     module::Module,

@@ -1,4 +1,5 @@
 //! Rewards from outside, end to end: the runs they give, how they fail, and the examples of the documentation. Needs python3.
+//! Longer than other files: each file here is a program of its own, which links all of burn.
 
 use data::{Answer, Problem};
 use eval::external::{Bounds, Item, Reward, RewardClient, Source};

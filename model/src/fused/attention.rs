@@ -3,6 +3,8 @@
 //! One sequence and one key/value head at a time: queries and keys are rotated into small buffers that stay in the cache
 //! of a core, and what lies above the diagonal is never computed. All products have one form, C = A B with B row by row, A
 //! in any order, made of tiles of four rows. No score is kept for the gradient: it computes them again.
+//!
+//! Longer than other files: forward pass and gradient are made of the same tiles.
 
 use super::rows::{each, softmax, sum};
 use pulp::{Arch, Simd, WithSimd};

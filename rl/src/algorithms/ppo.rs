@@ -12,13 +12,14 @@
 mod checks;
 mod config;
 pub mod diagnostics;
+mod schedules;
 mod start;
 
 use crate::{
     algorithms::final_table::FinalTable,
     objective::advantage::{RowAdvantages, gae, whiten},
     objective::loss::{ppo_policy, ppo_value},
-    objective::reward::{adapted_beta, with_kl_penalty},
+    objective::reward::with_kl_penalty,
     run::metrics::Metrics,
     run::stops_after,
     run::{Reason, Run, TrainerState},
@@ -26,7 +27,7 @@ use crate::{
     sampling::problems::Problems,
     sampling::rollout::{Query, Rollout, log_probs_pass, sample_completions},
     training::batch::{Row, flat, micro_batches, pad, padding_share, response_tokens},
-    training::optim::{gradients, learning_rate},
+    training::optim::gradients,
     training::order::permutation,
     view::html::write_final_report,
     view::progress::{Progress, sparkline},
@@ -34,11 +35,8 @@ use crate::{
 use anyhow::{Result, ensure};
 use burn::{optim::GradientsParams, tensor::Tensor};
 use data::Problem;
-use eval::{
-    Policy,
-    external::{RewardClient, RewardFailure},
-    greedy_accuracy,
-};
+use eval::external::{RewardClient, RewardFailure};
+use eval::{Policy, greedy_accuracy};
 use model::{ActorCritic, Device, Dtype, Key, Purpose, merged, save_value_branch, score_with_values};
 use std::{
     fs,
@@ -48,6 +46,7 @@ use std::{
 
 use checks::{check_divergence, check_first_ratio};
 use diagnostics::{RolloutStats, UpdateStats};
+use schedules::{Rates, next_beta};
 use start::{CURRICULUM, PpoNumbers, Start, Trainer, start};
 
 pub use config::{PpoConfig, check, dry_run, lock_run};
@@ -313,25 +312,6 @@ impl Losses {
     }
 }
 
-/// The learning rates of a step. The critic starts untrained and has no reference: it is trained first, with a larger
-/// rate.
-struct Rates {
-    /// `None` while only the critic is trained.
-    policy: Option<f64>,
-    value: f64,
-}
-
-impl Rates {
-    fn of_step(step: usize, config: &PpoConfig) -> Self {
-        let steps = config.steps;
-        let policy = step.checked_sub(config.critic_warm_up()).map(|step| {
-            let steps = steps.saturating_sub(config.critic_warm_up());
-            learning_rate(step, steps, config.warm_up, config.learning_rate, config.final_learning_rate)
-        });
-        Self { policy, value: learning_rate(step, steps, 1, config.value_learning_rate, config.final_learning_rate) }
-    }
-}
-
 /// A rollout with its advantages and returns.
 struct UpdateRow<'a> {
     rollout: &'a Rollout,
@@ -400,11 +380,6 @@ fn question_advantages(samples: &[Rollout], beta: f64, config: &PpoConfig) -> Ve
 fn mean_absolute(rows: &[Vec<f32>]) -> f64 {
     let count = rows.iter().map(Vec::len).sum::<usize>().max(1) as f64;
     rows.iter().flatten().map(|&x| f64::from(x.abs())).sum::<f64>() / count
-}
-
-fn next_beta(beta: f64, kl_per_completion: f64, samples: usize, config: &PpoConfig) -> f64 {
-    let Some(target) = config.kl_target else { return beta };
-    adapted_beta(beta, kl_per_completion, target, samples, config.kl_horizon)
 }
 
 fn line(step: usize, samples: usize, stats: &RolloutStats, curve: &[f64]) -> String {

@@ -256,16 +256,15 @@ fn the_last_number_is_read_with_its_sign_and_fraction() {
 
 #[test]
 fn a_completion_that_was_cut_off_within_its_answer_has_none() {
-    let cut = |text: &str| {
-        AnswerFormat::Auto.extract(AnswerKind::Number, text, Ending::CutOff).map(|answer| answer.to_string())
-    };
+    let number = AnswerKind::Number;
+    let cut = |text: &str| AnswerFormat::Auto.extract(number, text, Ending::CutOff).map(|answer| answer.to_string());
     for text in ["#### 4", "#### 4.", "#### 4 apples", "The answer is 4", "\\boxed{4", "Answer: 4", "#### 4 + 3 = 7"] {
         assert_eq!(cut(text), None, "{text}");
     }
     for text in ["#### 4\n", "#### 4\nAnd", "\\boxed{4} and", "#### 4\n\nQuestion: Tom has", "The answer is 4. It"] {
         assert_eq!(cut(text).as_deref(), Some("4"), "{text}");
     }
-    assert_eq!(AnswerFormat::LastNumber.extract(AnswerKind::Number, "so 4", Ending::CutOff), None);
+    assert_eq!(AnswerFormat::LastNumber.extract(number, "so 4", Ending::CutOff), None);
 }
 
 /// A line of `answers.jsonl`: completions that were once misread or not read.
