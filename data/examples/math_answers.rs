@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use data::answer::math::{extract, parse_claim};
+use data::{Answer, AnswerFormat, AnswerKind, Ending, MathAnswer};
 use serde::Deserialize;
 
 /// A line of the input.
@@ -29,7 +30,7 @@ fn main() -> anyhow::Result<()> {
         let pair: Pair = serde_json::from_str(&line?).with_context(|| format!("line {}", row + 1))?;
         let start = Instant::now();
         let gold = parse_claim(&pair.gold);
-        let answer = if pair.completion { extract(&pair.answer) } else { parse_claim(&pair.answer) };
+        let answer = if pair.completion { completed(&pair.answer) } else { parse_claim(&pair.answer) };
         let equal = gold.as_ref().zip(answer.as_ref()).is_some_and(|(gold, answer)| gold.equals(answer));
         let took = start.elapsed();
         (pairs, total, longest) = (pairs + 1, total + took, longest.max((took, row + 1)));
@@ -45,4 +46,12 @@ fn main() -> anyhow::Result<()> {
         longest.1
     );
     Ok(())
+}
+
+/// The answer that a completion claims.
+fn completed(text: &str) -> Option<MathAnswer> {
+    match AnswerFormat::Auto.extract(AnswerKind::Math, text, Ending::Finished)? {
+        Answer::Math(answer) => Some(answer),
+        _ => None,
+    }
 }

@@ -52,12 +52,21 @@ impl AnswerFormat {
         if ending == Ending::CutOff && own_part(completion).len() == completion.len() {
             text.push(OPAQUE);
         }
+        self.read(kind, &text)
+    }
+
+    /// The answer of a reference solution, all of which is its own: a line "Question 2: …" ends no reference.
+    pub fn extract_from_reference(&self, kind: AnswerKind, solution: &str) -> Option<Answer> {
+        self.read(kind, solution)
+    }
+
+    fn read(&self, kind: AnswerKind, text: &str) -> Option<Answer> {
         match kind {
-            AnswerKind::Number => self.number(&text).map(Answer::Number),
+            AnswerKind::Number => self.number(text).map(Answer::Number),
             AnswerKind::Math if matches!(self, Self::Auto) => {
-                math::extract(&text).filter(|answer| !answer.text().contains(OPAQUE)).map(Answer::Math)
+                math::extract(text).filter(|answer| !answer.text().contains(OPAQUE)).map(Answer::Math)
             }
-            _ => Answer::parse(kind, self.claimed_text(&text)?),
+            _ => Answer::parse(kind, self.claimed_text(text)?),
         }
     }
 

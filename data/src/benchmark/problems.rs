@@ -10,7 +10,7 @@ use super::Benchmark;
 use super::held_out::part;
 use super::rows::{self, Row};
 use super::spec::{FieldText, Files, Reader, Spec, Validation};
-use crate::answer::{Answer, AnswerFormat, AnswerKind, Ending};
+use crate::answer::{Answer, AnswerFormat, AnswerKind};
 use crate::hub::DatasetFiles;
 use crate::problem::DATA_DIR_VARIABLE;
 use crate::{DataOptions, Problem, Split, SvampSolutions, svamp, synthetic};
@@ -206,7 +206,7 @@ fn gold_of_solution(spec: &Spec, solution: &str) -> Result<Answer> {
         None if kind == AnswerKind::Number => crate::gold_answer(solution),
         format => {
             let format = format.clone().unwrap_or(AnswerFormat::Auto);
-            let read = format.extract(kind, solution, Ending::Finished);
+            let read = format.extract_from_reference(kind, solution);
             read.with_context(|| format!("no answer can be read from the solution by the format {format}"))
         }
     }
@@ -214,7 +214,7 @@ fn gold_of_solution(spec: &Spec, solution: &str) -> Result<Answer> {
 
 /// A solution from which its answer can be read in a completion: where it cannot, a line with the answer is appended.
 fn with_answer(solution: String, answer: &Answer, format: &AnswerFormat) -> String {
-    let reads = |solution: &str| format.extract(answer.kind(), solution, Ending::Finished).as_ref() == Some(answer);
+    let reads = |solution: &str| format.extract_from_reference(answer.kind(), solution).as_ref() == Some(answer);
     if solution.is_empty() || reads(&solution) {
         return solution;
     }

@@ -124,6 +124,10 @@ fn nested_answers_and_answers_within_a_text_are_found() {
     let nested = "[data]\ntest = \"a.jsonl\"\n[fields]\nquestion = \"q\"\nanswer = \"meta.answers.1\"\n";
     let row = r#"{"q": "One?", "meta": {"answers": ["3", 4.5]}}"#;
     assert_eq!(test_split(nested, &[("a.jsonl", row)]).unwrap()[0].answer.to_string(), "9/2");
+    let own_questions =
+        "[data]\ntest = \"a.jsonl\"\n[fields]\nquestion = \"q\"\nsolution = \"s\"\n[answer]\nkind = \"math\"\n";
+    let row = r#"{"q": "Which?", "s": "First.\nQuestion 1: no.\nSo \\boxed{\\frac12}."}"#;
+    assert_eq!(test_split(own_questions, &[("a.jsonl", row)]).unwrap()[0].answer.to_string(), "\\frac12");
     let within =
         "[data]\ntest = \"a.jsonl\"\n[fields]\nquestion = \"q\"\nsolution = \"s\"\n[answer]\nregex = 'so (\\d+)'\n";
     let row = r#"{"q": "One?", "s": "2 or so 3, so 4 it is"}"#;

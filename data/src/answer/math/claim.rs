@@ -6,14 +6,12 @@ use regex::Regex;
 
 use super::answer::MathAnswer;
 use crate::answer::claims::{BOX, IS, LABEL, Marker, braced, last_marker, tagged};
-use crate::answer::final_part::final_part;
 
-/// The answer that a completion claims: in `<answer>…</answer>` where that is there, the last `\boxed{…}` or `\fbox{…}`; else what
+/// The answer that a reference or the final part of a completion claims: in `<answer>…</answer>` where that is there, the last `\boxed{…}` or `\fbox{…}`; else what
 /// follows the last "answer is" or "Answer:"; else the line of the last `####`; else a text that is nothing but an answer, or the
 /// last formula in it.
 pub fn extract(text: &str) -> Option<MathAnswer> {
-    let text = final_part(text);
-    let text = tagged(&text).unwrap_or(&text);
+    let text = tagged(text).unwrap_or(text);
     if BOX.is_match(text) {
         return boxed(text);
     }
