@@ -270,7 +270,8 @@ impl FromStr for Benchmark {
             let names = Self::names().collect::<Vec<_>>().join(", ");
             bail!("give {names}, or the path of a description FILE.toml");
         }
-        Self::read(Path::new(text))
+        // What reads flags shows an error without its causes.
+        Self::read(Path::new(text)).map_err(|error| anyhow::anyhow!("{error:#}"))
     }
 }
 

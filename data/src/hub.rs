@@ -6,7 +6,10 @@ use hf_hub::{
     Cache, Repo, RepoType,
     api::sync::{Api, ApiBuilder},
 };
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 /// What the name of a data set begins with.
 pub(crate) const DATASET: &str = "hf:datasets/";
@@ -86,8 +89,8 @@ impl DatasetFiles {
         let files: Vec<String> = match remote.info() {
             Ok(info) => info.siblings.into_iter().map(|file| file.rfilename).collect(),
             Err(error) => {
-                let kept = cache().repo(repo).get(&self.part);
-                let Some(path) = kept.filter(|path| path.is_file()) else {
+                let kept = self.kept(&cache().path().join(repo.folder_name()), split);
+                if kept.is_empty() {
                     return Err(error).with_context(|| {
                         format!(
                             "cannot fetch {} from the Hugging Face hub; without a network, give the path of a file that was \
@@ -95,16 +98,35 @@ impl DatasetFiles {
                             self.name
                         )
                     });
-                };
+                }
                 tracing::warn!(
-                    "the hub cannot be reached for {} ({error}); using the file that was fetched before",
-                    self.name
+                    "the hub cannot be reached for {} ({error}); using what was fetched before: {} files",
+                    self.name,
+                    kept.len()
                 );
-                return Ok(vec![path]);
+                return Ok(kept);
             }
         };
         let wanted = self.wanted(&files, split)?;
         wanted.iter().map(|file| Ok(remote.get(file)?)).collect()
+    }
+
+    /// The files in the folder of the cache for this data set, those that were fetched last.
+    fn kept(&self, folder: &Path, split: &str) -> Vec<PathBuf> {
+        let Ok(commit) = std::fs::read_to_string(folder.join("refs").join(&self.revision)) else { return Vec::new() };
+        let snapshot = folder.join("snapshots").join(commit.trim());
+        let (mut files, mut folders) = (Vec::new(), vec![snapshot.clone()]);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Some(name) = path.strip_prefix(&snapshot).ok().and_then(Path::to_str) {
+                    files.push(name.replace('\\', "/"));
+                }
+            }
+        }
+        self.wanted(&files, split).unwrap_or_default().into_iter().map(|file| snapshot.join(file)).collect()
     }
 
     /// The files that are meant: those of the named part; without one, those with the split in their name.
@@ -180,6 +202,23 @@ mod tests {
         for wrong in ["hf:a/b", "hf:datasets/a", "hf:datasets/../b", "hf:datasets/a/b/../c", "hf:datasets//b"] {
             assert!(DatasetFiles::parse(wrong).unwrap_err().to_string().contains("hf:datasets/OWNER/NAME"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn files_that_were_fetched_before_are_found_without_a_network() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("refs/main", "abc");
+        write("snapshots/abc/main/train-0.jsonl", "{}");
+        write("snapshots/old/main/train-1.jsonl", "{}");
+        let files = DatasetFiles::parse("hf:datasets/a/b/main/train").unwrap().unwrap();
+        assert_eq!(files.kept(folder.path(), "train"), [folder.path().join("snapshots/abc/main/train-0.jsonl")]);
+        let other = DatasetFiles::parse("hf:datasets/a/b@v1").unwrap().unwrap();
+        assert!(other.kept(folder.path(), "train").is_empty());
     }
 
     #[test]
