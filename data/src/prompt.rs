@@ -82,7 +82,7 @@ pub fn end_id(tokenizer: &Tokenizer, style: PromptStyle) -> u32 {
 pub fn encode_example(tokenizer: &Tokenizer, format: &PromptFormat, problem: &Problem) -> Result<Example> {
     ensure!(
         !problem.solution.is_empty(),
-        "{} has no solution to learn from: the benchmark's description needs `solution` in [fields]",
+        "{} has no solution to learn from: name its field, by `solution` in [fields] of the description or by --solution-field",
         problem.id
     );
     let mut tokens = encode_prompt(tokenizer, &Prompting::bare(format.clone()), &problem.question)?;

@@ -472,3 +472,24 @@ fn an_interrupt_leaves_a_checkpoint_that_is_named_loads_and_resumes() {
     assert_eq!(metrics.lines().count(), steps + 1);
     assert!(place.path("run/eval.json").is_file());
 }
+
+#[test]
+fn problems_of_ones_own_without_what_a_command_needs_are_refused_before_anything_is_made() {
+    let place = place();
+    place.write("own.csv", "q,a\nOne and one?,2\nOne and two?,3\n");
+    fn ppo<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        let own = ["--train=own.csv", "--test=own.csv", "--question-field=q", "--answer-field=a"];
+        [["ppo", "--out=run", "--quiet"].as_slice(), &own, more].concat()
+    }
+    place.fails(&ppo(&[]), &["own/train/1 has no solution", "--init MODEL", "--solution-field"]);
+    place.fails(
+        &ppo(&["--question-field=question"]),
+        &["own.csv, line 2", "the field \"question\" is missing", "\"a\", \"q\""],
+    );
+    place.fails(&ppo(&["--question-field={{ q"]), &["--question-field {{ q", "line 1, column"]);
+    place.fails(&ppo(&["--answer-field=q"]), &["own.csv, line 2", "\"One and one?\" is not one number"]);
+    place.write("own.toml", "[data]\ntrain = \"own.csv\"\n[fields]\nquestion = \"q\"\nanser = \"a\"\n");
+    let usage = |arguments: &[&str], parts: &[&str]| place.refuses(place.command(arguments), 2, parts);
+    usage(&["ppo", "--out=run", "--benchmark=own.toml"], &["own.toml: line 5: unknown field `anser`"]);
+    usage(&["data", "check", "none.toml"], &["cannot read none.toml", "No such file"]);
+}

@@ -174,7 +174,10 @@ impl Spec {
     /// # Errors
     /// What is malformed, unknown or contradictory, with its line.
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let spec: Self = toml::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.to_string().trim_end()))?;
+        let spec: Self = toml::from_str(text).map_err(|error| {
+            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            anyhow::anyhow!("line {line}: {}", error.message())
+        })?;
         spec.check()?;
         Ok(spec)
     }

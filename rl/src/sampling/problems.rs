@@ -1,7 +1,7 @@
 //! The problems of a run. Each split is read once, when it is first needed. Independent of models.
 
 use crate::cli::args::DataArgs;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use data::{Problem, Split};
 use std::{collections::HashSet, sync::OnceLock};
 
@@ -30,6 +30,21 @@ impl Problems {
     /// Missing or malformed data.
     pub fn train(&self) -> Result<&[Problem]> {
         self.split(&self.train, Split::Train)
+    }
+
+    /// Refuses training problems without solutions, which models made on demand learn from.
+    ///
+    /// # Errors
+    /// Naming the first one; missing or malformed data.
+    pub fn check_solved(&self) -> Result<()> {
+        let unsolved = self.train()?.iter().find(|problem| problem.solution.is_empty());
+        ensure!(
+            unsolved.is_none(),
+            "{} has no solution, and a model that is made without --init learns from solutions: give --init MODEL, or name the field of \
+             the solution (`solution` in [fields], or --solution-field)",
+            unsolved.map_or("", |problem| &problem.id)
+        );
+        Ok(())
     }
 
     /// The first `most` problems of the validation split.
