@@ -1,4 +1,4 @@
-//! What is sent for a batch of completions and what may come back, as text. Knows no process and no connection.
+//! What is sent for a batch of completions and what may come back, as text. Independent of processes and connections.
 
 use data::Problem;
 use model::Finish;
