@@ -5,19 +5,19 @@
 //! unit like any other and is dropped, as currency is: 10% = 10, and 50% is not 0.5. What does not fit 127 bits is no
 //! answer. No text makes these functions panic.
 
-mod claimed;
-mod claims;
 mod final_part;
 mod format;
 mod kind;
 pub mod math;
 mod number;
+mod number_claim;
 mod plain;
+mod text_claim;
 
-pub(crate) use claims::captured;
 pub use final_part::own_part;
 pub use format::{AnswerFormat, Ending};
 pub use kind::{Answer, AnswerKind, AsWritten};
+pub(crate) use number_claim::captured;
 
 #[cfg(test)]
 mod tests;

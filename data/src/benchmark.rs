@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Serialize, Serializer};
 
 use crate::answer::{AnswerFormat, AnswerKind};
-use crate::prompt_format::{Examples, PromptFormat};
+use crate::prompt_format::{PromptFormat, PromptSettings};
 use crate::prompt_style::PromptStyle;
 use crate::text::read_text;
 use crate::{DataOptions, Problem, Split};
@@ -188,7 +188,7 @@ impl Benchmark {
         PromptFormat::new(
             style,
             self.spec.answer.kind,
-            Examples {
+            PromptSettings {
                 system: prompt.system.clone(),
                 template: prompt.template.clone(),
                 few_shot: few_shot.collect(),

@@ -30,12 +30,12 @@ pub fn completion_text(solution: &str) -> String {
 pub struct PromptFormat {
     style: PromptStyle,
     kind: AnswerKind,
-    examples: Arc<Examples>,
+    settings: Arc<PromptSettings>,
 }
 
 /// What a benchmark's description says of its prompts.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Examples {
+pub struct PromptSettings {
     /// System message.
     pub system: Option<String>,
     /// Template over `question`; without it, [`question_prompt`].
@@ -54,8 +54,8 @@ impl From<PromptStyle> for PromptFormat {
 
 impl PromptFormat {
     /// The format of a benchmark.
-    pub fn new(style: PromptStyle, kind: AnswerKind, examples: Examples) -> Self {
-        Self { style, kind, examples: Arc::new(examples) }
+    pub fn new(style: PromptStyle, kind: AnswerKind, settings: PromptSettings) -> Self {
+        Self { style, kind, settings: Arc::new(settings) }
     }
 
     /// Plain, or a chat.
@@ -65,17 +65,17 @@ impl PromptFormat {
 
     /// Texts that end a completion, beside what ends every completion of the style.
     pub fn stops(&self) -> &[String] {
-        &self.examples.stops
+        &self.settings.stops
     }
 
     /// Whether solved questions stand before each question, beside those of a run.
     pub fn has_examples(&self) -> bool {
-        !self.examples.few_shot.is_empty()
+        !self.settings.few_shot.is_empty()
     }
 
     /// The system message of a chat.
     pub fn system(&self) -> Option<&str> {
-        self.examples.system.as_deref()
+        self.settings.system.as_deref()
     }
 
     /// The question as it is put: the plain prompt, or the message of the user. Solved questions stand before it.
@@ -83,7 +83,7 @@ impl PromptFormat {
     /// # Errors
     /// A template that cannot be rendered.
     pub fn text(&self, shots: &[Problem], question: &str) -> Result<String> {
-        let few_shot = self.examples.few_shot.iter().map(|(question, solution)| (question.as_str(), solution.as_str()));
+        let few_shot = self.settings.few_shot.iter().map(|(question, solution)| (question.as_str(), solution.as_str()));
         let all = few_shot.chain(shots.iter().map(|shot| (shot.question.as_str(), shot.solution.as_str())));
         let mut text = String::new();
         for (question, solution) in all {
@@ -91,16 +91,16 @@ impl PromptFormat {
             text += &(prompt.clone() + &self.completion(&prompt, solution) + SHOT_END);
         }
         let has_shots = !text.is_empty();
-        let asked = match (self.style, &self.examples.template) {
+        let asked = match (self.style, &self.settings.template) {
             // A question alone is a message; behind solved ones it begins as they do.
             (PromptStyle::Chat, None) if !has_shots => question.to_owned(),
             _ => self.question(question)?,
         };
-        let instruction = match (self.style, &self.examples.template) {
+        let instruction = match (self.style, &self.settings.template) {
             (PromptStyle::Chat, None) => format!("{}\n\n", instruction(self.kind)),
             _ => String::new(),
         };
-        let system = match (self.style, &self.examples.system) {
+        let system = match (self.style, &self.settings.system) {
             (PromptStyle::Plain, Some(system)) => format!("{system}\n\n"),
             _ => String::new(),
         };
@@ -122,7 +122,7 @@ impl PromptFormat {
     }
 
     fn question(&self, question: &str) -> Result<String> {
-        match &self.examples.template {
+        match &self.settings.template {
             Some(template) => template.render(&context! { question }).context("[prompt] template"),
             None => Ok(question_prompt(question)),
         }

@@ -6,11 +6,11 @@ use std::str::FromStr;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::claims::{Marker, anywhere, boxed, captured, claim, last_marker, last_number, marked};
 use super::final_part::{final_part, own_part};
 use super::kind::{Answer, AnswerKind};
 use super::math;
 use super::number::Context;
+use super::number_claim::{Marker, anywhere, boxed, captured, claim, last_marker, last_number, marked};
 use super::plain::OPAQUE;
 use crate::rational::Rational;
 

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::answer::MathAnswer;
-use crate::answer::claims::{BOX, IS, LABEL, Marker, braced, last_marker, tagged};
+use crate::answer::number_claim::{BOX, IS, LABEL, Marker, braced, last_marker, tagged};
 
 /// The answer that a reference or the final part of a completion claims: in `<answer>…</answer>` where that is there, the last `\boxed{…}` or `\fbox{…}`; else what
 /// follows the last "answer is" or "Answer:"; else the line of the last `####`; else a text that is nothing but an answer, or the

@@ -1,7 +1,7 @@
 //! Where in a completion an answer that is no number stands, by the same formats as numbers. Independent of kinds.
 
-use super::claims::{BOX, IS, LABEL, braced, captured, has_box, tagged};
 use super::format::AnswerFormat;
+use super::number_claim::{BOX, IS, LABEL, braced, captured, has_box, tagged};
 use super::plain::OPAQUE;
 
 impl AnswerFormat {
