@@ -61,6 +61,17 @@ pub struct PlainFiles {
     pub kind: AnswerKind,
 }
 
+/// The command of a description that decides which completions are correct.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AnswerCommand<'a> {
+    /// For the shell.
+    pub command: &'a str,
+    /// The folder of the description, in which it runs.
+    pub folder: &'a Path,
+    /// Which rewards make a completion correct, as in `>= 0.5`, where the description says it.
+    pub correct_if: Option<&'a str>,
+}
+
 impl Benchmark {
     /// The names of the built-in benchmarks.
     pub fn names() -> impl Iterator<Item = &'static str> {
@@ -163,11 +174,18 @@ impl Benchmark {
         self.spec.answer.kind
     }
 
+    /// The command that decides which completions are correct; `None` where answers are compared.
+    pub fn answer_command(&self) -> Option<AnswerCommand<'_>> {
+        let AnswerSpec { command, correct_if, .. } = &self.spec.answer;
+        let folder = self.folder.as_deref().unwrap_or(Path::new(""));
+        command.as_deref().map(|command| AnswerCommand { command, folder, correct_if: correct_if.as_deref() })
+    }
+
     /// Where the answer stands in a completion, unless a flag says it.
     pub fn answer_format(&self, style: PromptStyle) -> AnswerFormat {
         self.spec.answer.format.clone().unwrap_or(match (self.spec.answer.kind, style) {
             (AnswerKind::Number | AnswerKind::Choice | AnswerKind::Text, PromptStyle::Plain) => AnswerFormat::Gsm8k,
-            (AnswerKind::Math, PromptStyle::Plain) | (_, PromptStyle::Chat) => AnswerFormat::Auto,
+            (AnswerKind::Math | AnswerKind::Command, PromptStyle::Plain) | (_, PromptStyle::Chat) => AnswerFormat::Auto,
         })
     }
 

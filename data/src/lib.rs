@@ -27,7 +27,7 @@ pub mod tokenizer;
 
 pub use answer::math::MathAnswer;
 pub use answer::{Answer, AnswerFormat, AnswerKind, AsWritten, Ending, own_part};
-pub use benchmark::{Benchmark, PlainFiles};
+pub use benchmark::{AnswerCommand, Benchmark, PlainFiles};
 pub use dense::ReferenceSteps;
 pub use extra::read_problems;
 pub use flags::BenchmarkArgs;

@@ -96,8 +96,8 @@ impl PromptFormat {
             (PromptStyle::Chat, None) if !has_shots => question.to_owned(),
             _ => self.question(question)?,
         };
-        let instruction = match (self.style, &self.settings.template) {
-            (PromptStyle::Chat, None) => format!("{}\n\n", instruction(self.kind)),
+        let instruction = match (self.style, &self.settings.template, instruction(self.kind)) {
+            (PromptStyle::Chat, None, Some(instruction)) => format!("{instruction}\n\n"),
             _ => String::new(),
         };
         let system = match (self.style, &self.settings.system) {
@@ -129,9 +129,10 @@ impl PromptFormat {
     }
 }
 
-/// The instruction to a chat model about the form of an answer; a plain prompt shows it by example.
-fn instruction(kind: AnswerKind) -> &'static str {
-    match kind {
+/// The instruction to a chat model about the form of an answer; a plain prompt shows it by example. What a command accepts, the question or
+/// the system message says.
+fn instruction(kind: AnswerKind) -> Option<&'static str> {
+    Some(match kind {
         AnswerKind::Number => {
             "Solve this step by step, one calculation on each line. End with a line that holds \"#### \" and the number."
         }
@@ -140,5 +141,6 @@ fn instruction(kind: AnswerKind) -> &'static str {
             "Think step by step. End with a line that holds \"#### \" and the letter of the right choice."
         }
         AnswerKind::Text => "Think step by step. End with a line that holds \"#### \" and the answer.",
-    }
+        AnswerKind::Command => return None,
+    })
 }

@@ -173,6 +173,7 @@ fn run(mut args: RunArgs) -> Result<()> {
         checkpoint: Some(args.checkpoint.display().to_string()),
         truncated: None,
         mean_tokens: None,
+        checker: None,
     };
     let config = SampleConfig {
         samples: args.samples.into(),
@@ -182,7 +183,7 @@ fn run(mut args: RunArgs) -> Result<()> {
         threads: model::streams(args.threads.map(usize::from), &device),
         prompting: Prompting { format: benchmark.prompt_format(args.prompt_style), shots, goal: args.goal },
         answer_format: format,
-        checker: args.checker.start()?,
+        checker: args.checker.start(benchmark)?,
     };
     let scored = if reward_model.is_some() { config.samples } else { 0 };
     let drawn = if args.from_samples.is_none() { config.drawn() } else { 0 };

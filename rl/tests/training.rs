@@ -389,6 +389,7 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
         checkpoint: None,
         truncated: None,
         mean_tokens: None,
+        checker: None,
     };
     let evaluation = evaluate(&policy, &problems, about, &config, 0, None, &|_| ()).unwrap();
     for sample in evaluation.samples.iter().flatten().chain(&evaluation.greedy) {

@@ -262,6 +262,7 @@ fn sure_and_right(run: &Path, data_dir: &Path, goal: Goal) -> (f64, f64) {
         checkpoint: None,
         truncated: None,
         mean_tokens: None,
+        checker: None,
     };
     let evaluation = evaluate(&policy, &problems, about, &sampling, 1, None, &|_| ()).unwrap();
     let samples: Vec<&Sample> = evaluation.samples.iter().flatten().collect();

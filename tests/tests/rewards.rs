@@ -248,6 +248,11 @@ fn other(command: &str, out: &Path, more: &[&str]) -> anyhow::Result<()> {
     rl(command, &[&shared[..], own, more].concat())
 }
 
+/// `eval.json` of a run.
+fn reports(run: &Path) -> Map<String, Value> {
+    serde_json::from_str(&fs::read_to_string(run.join("eval.json")).unwrap()).unwrap()
+}
+
 #[test]
 fn a_checker_that_accepts_right_answers_gives_the_runs_of_the_answers() {
     let folder = tempfile::tempdir().unwrap();
@@ -259,10 +264,69 @@ fn a_checker_that_accepts_right_answers_gives_the_runs_of_the_answers() {
         let samples = |run: &Path| fs::read_to_string(run.join("samples.jsonl")).unwrap();
         assert!(samples(&plain) == samples(&checked), "{command}");
         assert!(samples(&checked).contains("\"reward\":1.0"), "some are right");
-        let evaluation = |run: &Path| fs::read_to_string(run.join("eval.json")).unwrap();
+        let evaluation = |run: &Path| {
+            let text = fs::read_to_string(run.join("eval.json")).unwrap();
+            text.lines().filter(|line| !line.contains("\"checker\"")).collect::<String>()
+        };
         assert_eq!(evaluation(&plain), evaluation(&checked));
         assert!(fs::read_to_string(checked.join("config.toml")).unwrap().contains("correct_if = \">= 0.5\""));
     }
+}
+
+/// The description of the problems of [`PLACE`] as a benchmark whose answers a command decides, in the description's folder.
+fn command_benchmark(folder: &Path, command: &str, correct_if: &str) -> PathBuf {
+    fs::copy(example("regex.py"), folder.join("checker.py")).unwrap();
+    let file = |split: &str| PLACE.path().join(format!("gsm8k/{split}.jsonl")).display().to_string();
+    let text = format!(
+        "[data]\ntrain = {:?}\ntest = {:?}\nvalidation = 473\n[fields]\nsolution = \"answer\"\nanswer = \"answer\"\n\
+         [answer]\nkind = \"command\"\ncommand = {command:?}\ncorrect_if = {correct_if:?}\nregex = \"#### (.*)\"\n",
+        file("train"),
+        file("test")
+    );
+    let path = folder.join("quiz.toml");
+    fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn a_benchmark_whose_command_accepts_right_answers_gives_the_run_of_the_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let benchmark = command_benchmark(folder.path(), "python3 checker.py", ">= 1");
+    let run = folder.path().join("run");
+    ppo(&run, &[&flag("benchmark", &benchmark)]).unwrap();
+    let graded = |run: &Path| {
+        let mut metrics = shared_metrics(run);
+        // What holds no number is an answer to a command.
+        metrics.iter_mut().for_each(|step| drop(step.remove("unparsable")));
+        metrics
+    };
+    assert_eq!(graded(&SPARSE), graded(&run));
+    assert_eq!(curve(&SPARSE, "reward/answer").unwrap(), curve(&run, "reward/answer").unwrap());
+    for at in ["before", "after"] {
+        let (with, without) = (&reports(&run)[at], &reports(&SPARSE)[at]);
+        assert_eq!(with["checker"], "the reward command `python3 checker.py` >= 1", "{with}");
+        assert_eq!((&with["pass@2"], &with["maj@1"]), (&without["pass@2"], &without["maj@1"]));
+        assert!(without.get("checker").is_none());
+    }
+    let sft = folder.path().join("sft");
+    let flags = [&*flag("init", &PLACE.path().join("base")), &*flag("out", &sft), "--max-new-tokens=16", "--steps=2"];
+    rl("sft", &[&flags[..], &[&flag("benchmark", &benchmark), "--test-problems=6"]].concat()).unwrap();
+    assert_eq!(reports(&sft)["after"]["checker"], "the reward command `python3 checker.py` >= 1");
+}
+
+#[test]
+fn a_benchmark_whose_command_is_unusable_is_one_clear_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = |command: &str, correct_if: &str| {
+        let benchmark = flag("benchmark", &command_benchmark(folder.path(), command, correct_if));
+        let run = tempfile::tempdir_in(folder.path()).unwrap().path().join("run");
+        format!("{:#}", ppo(&run, &[&benchmark]).unwrap_err())
+    };
+    assert!(
+        error("python3 checker.py", "maybe").contains("quiz, [answer] correct_if: give one of >=, >, <=, < and ==")
+    );
+    assert!(error("python3 missing.py", ">= 1").contains("the reward command `python3 missing.py` ended"));
+    assert!(error("missing-program", ">= 1").contains("`missing-program` cannot be run (ended (exit status: 127))"));
 }
 
 #[test]
@@ -323,7 +387,7 @@ fn item(completion: &str, solution: &str) -> Item {
 
 fn rewards(command: String, items: &[Item]) -> Vec<Reward> {
     let bounds = Bounds { timeout: Duration::from_secs(60), batch: 16, in_flight: 2, retries: 0 };
-    RewardClient::start(Source::Command(command), bounds).unwrap().rewards(items.to_vec()).unwrap()
+    RewardClient::start(Source::command(command), bounds).unwrap().rewards(items.to_vec()).unwrap()
 }
 
 #[test]
@@ -332,7 +396,7 @@ fn a_batch_is_rewarded_while_others_are_still_sampled() {
     let seen = folder.path().join("seen");
     let command = format!("while read -r line; do echo '[1, 1]'; echo 1 >> '{}'; done", seen.display());
     let bounds = Bounds { timeout: Duration::from_secs(60), batch: 2, in_flight: 2, retries: 0 };
-    let client = RewardClient::start(Source::Command(command), bounds).unwrap();
+    let client = RewardClient::start(Source::command(command), bounds).unwrap();
     let phase = client.phase(4);
     phase.put(2, item("c", ""));
     phase.put(3, item("d", ""));
@@ -368,12 +432,14 @@ fn the_example_with_unit_tests_pays_the_share_that_passes() {
             item("```python\ndef add(a, b): return c\n```", tests),
             item("```python\nimport sys\nsys.exit(0)\n```", tests),
             item("```python\nwhile True: pass\n```", tests),
-            item("def add(a, b): return a + b", tests),
+            item("def add(a, b):\n    return a + b", tests),
+            item("The sum is a + b.", tests),
             item("```python\ndef add(a, b): return a + b\n```", "#### 3"),
         ],
     );
     let [whole, half, nothing] = [1.0, 0.5, 0.0].map(Reward::Whole);
-    let expected = [whole, half, nothing.clone(), nothing.clone(), nothing.clone(), nothing, Reward::None];
+    let none = || nothing.clone();
+    let expected = [whole.clone(), half, none(), none(), none(), whole, none(), Reward::None];
     assert_eq!(paid, expected);
 }
 
@@ -417,7 +483,7 @@ fn a_thousand_completions_are_rewarded_within_seconds() {
     let text = " 6*4 = <<6*4=24>>24 nuts.\n24-3 = <<24-3=21>>21 nuts are left.\n#### 3";
     let items: Vec<Item> = (0..1000).map(|_| item(text, &text.replace("left", "in the bags"))).collect();
     let bounds = Bounds { timeout: Duration::from_secs(60), batch: 16, in_flight: 4, retries: 9 };
-    let sources = [Source::Command(python("regex.py")), Source::Url(format!("http://127.0.0.1:{port}/"))];
+    let sources = [Source::command(python("regex.py")), Source::Url(format!("http://127.0.0.1:{port}/"))];
     for source in sources {
         let client = RewardClient::start(source.clone(), bounds).unwrap();
         let started = Instant::now();

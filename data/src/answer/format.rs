@@ -66,6 +66,10 @@ impl AnswerFormat {
             AnswerKind::Math if matches!(self, Self::Auto) => {
                 math::extract(text).filter(|answer| !answer.text().contains(OPAQUE)).map(Answer::Math)
             }
+            // Code, for example, claims nothing: it is the answer.
+            AnswerKind::Command => {
+                Answer::parse(kind, self.claimed_text(text).unwrap_or(text).trim_end_matches(OPAQUE))
+            }
             _ => Answer::parse(kind, self.claimed_text(text)?),
         }
     }

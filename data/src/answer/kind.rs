@@ -25,6 +25,9 @@ pub enum AnswerKind {
     Choice,
     /// A text, compared without case, punctuation, articles and repeated white space.
     Text,
+    /// Whatever the command of the benchmark's description accepts; it needs a description.
+    #[value(skip)]
+    Command,
 }
 
 /// The answer of a problem or of a completion.
@@ -38,6 +41,8 @@ pub enum Answer {
     Choice(char),
     /// Of kind [`AnswerKind::Text`], as written.
     Text(String),
+    /// Of kind [`AnswerKind::Command`]: the gold answer as the command receives it, or what a completion claims.
+    Command(String),
 }
 
 impl AnswerKind {
@@ -60,6 +65,7 @@ impl Answer {
             AnswerKind::Math => math::parse_claim(text).map(Self::Math),
             AnswerKind::Choice => letter(text).map(Self::Choice),
             AnswerKind::Text => (!normalised(text).is_empty()).then(|| Self::Text(text.trim().to_owned())),
+            AnswerKind::Command => Some(Self::Command(text.trim().to_owned())),
         }
     }
 
@@ -74,6 +80,7 @@ impl Answer {
                 AnswerKind::Math => "a mathematical answer",
                 AnswerKind::Choice => "the letter of one choice",
                 AnswerKind::Text => "a text with letters or digits",
+                AnswerKind::Command => unreachable!("every text is one"),
             };
             format!("the answer {text:?} is not {what}")
         })
@@ -86,16 +93,19 @@ impl Answer {
             Self::Math(_) => AnswerKind::Math,
             Self::Choice(_) => AnswerKind::Choice,
             Self::Text(_) => AnswerKind::Text,
+            Self::Command(_) => AnswerKind::Command,
         }
     }
 
-    /// Whether two answers are the same answer. Answers of different kinds are not.
+    /// Whether two answers are the same answer. Answers of different kinds are not. Of kind [`AnswerKind::Command`] the same text is: whether
+    /// an answer is right, the command decides.
     pub fn equals(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Number(one), Self::Number(other)) => one == other,
             (Self::Math(one), Self::Math(other)) => one.equals(other),
             (Self::Choice(one), Self::Choice(other)) => one == other,
             (Self::Text(one), Self::Text(other)) => one == other || normalised(one) == normalised(other),
+            (Self::Command(one), Self::Command(other)) => one == other,
             _ => false,
         }
     }
@@ -118,7 +128,7 @@ impl fmt::Display for Answer {
             Self::Number(number) => number.fmt(formatter),
             Self::Math(answer) => answer.fmt(formatter),
             Self::Choice(letter) => letter.fmt(formatter),
-            Self::Text(text) => formatter.write_str(text),
+            Self::Text(text) | Self::Command(text) => formatter.write_str(text),
         }
     }
 }
@@ -139,7 +149,7 @@ impl PartialEq for AsWritten<'_> {
             (Answer::Number(one), Answer::Number(other)) => one == other,
             (Answer::Math(one), Answer::Math(other)) => one.text() == other.text(),
             (Answer::Choice(one), Answer::Choice(other)) => one == other,
-            (Answer::Text(one), Answer::Text(other)) => one == other,
+            (Answer::Text(one), Answer::Text(other)) | (Answer::Command(one), Answer::Command(other)) => one == other,
             _ => false,
         }
     }
@@ -153,7 +163,7 @@ impl Hash for AsWritten<'_> {
             Answer::Number(number) => number.hash(state),
             Answer::Math(answer) => answer.text().hash(state),
             Answer::Choice(letter) => letter.hash(state),
-            Answer::Text(text) => text.hash(state),
+            Answer::Text(text) | Answer::Command(text) => text.hash(state),
         }
     }
 }

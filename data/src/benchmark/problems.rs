@@ -174,6 +174,8 @@ fn problem(spec: &Spec, row: &Row, id: String) -> Result<Problem> {
         _ => AnswerFormat::Gsm8k,
     });
     let answer = match &fields.answer {
+        // The command may need no more than the question.
+        None if kind == AnswerKind::Command => Answer::Command(String::new()),
         None => gold_of_solution(spec, &solution)?,
         Some(field) => {
             let stated = text(field, row, "answer")?;
@@ -215,7 +217,7 @@ fn gold_of_solution(spec: &Spec, solution: &str) -> Result<Answer> {
 /// A solution from which its answer can be read in a completion: where it cannot, a line with the answer is appended.
 fn with_answer(solution: String, answer: &Answer, format: &AnswerFormat) -> String {
     let reads = |solution: &str| format.extract_from_reference(answer.kind(), solution).as_ref() == Some(answer);
-    if solution.is_empty() || reads(&solution) {
+    if solution.is_empty() || answer.kind() == AnswerKind::Command || reads(&solution) {
         return solution;
     }
     let line = match format {

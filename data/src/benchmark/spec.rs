@@ -133,6 +133,10 @@ pub(super) struct AnswerSpec {
     pub(super) regex: Option<Regex>,
     /// Where the answer stands in a completion, unless `--answer-format` is given.
     pub(super) format: Option<AnswerFormat>,
+    /// For the kind `command`: the shell command that rewards completions.
+    pub(super) command: Option<String>,
+    /// For the kind `command`: which rewards make a completion correct.
+    pub(super) correct_if: Option<String>,
 }
 
 /// What a model reads.
@@ -192,7 +196,9 @@ impl Spec {
         }
         if self.data.reader == Reader::Rows {
             ensure!(
-                self.fields.solution.is_some() || self.fields.answer.is_some(),
+                self.fields.solution.is_some()
+                    || self.fields.answer.is_some()
+                    || self.answer.kind == AnswerKind::Command,
                 "[fields] needs `answer`, or `solution` with the answer in it"
             );
             ensure!(!self.data.train.0.is_empty() || !self.data.test.0.is_empty(), "[data] needs `train` or `test`");
@@ -200,6 +206,14 @@ impl Spec {
         ensure!(
             self.answer.format != Some(AnswerFormat::LastNumber) || self.answer.kind == AnswerKind::Number,
             "[answer] format = \"last-number\" reads numbers alone; the kind is another"
+        );
+        ensure!(
+            (self.answer.kind == AnswerKind::Command) == self.answer.command.is_some(),
+            "[answer] kind = \"command\" and command = \"…\" belong together: give both or none"
+        );
+        ensure!(
+            self.answer.correct_if.is_none() || self.answer.command.is_some(),
+            "[answer] correct_if belongs to kind = \"command\""
         );
         ensure!(self.prompt.max_new_tokens != Some(0), "[prompt] max_new_tokens = 0: give at least 1");
         ensure!(self.prompt.stop.iter().all(|stop| !stop.is_empty()), "[prompt] stop has an empty text");
@@ -229,6 +243,10 @@ mod tests {
         assert!(error(&format!("{rows}[answer]\nkind = \"colour\"")).contains("unknown variant `colour`"));
         assert!(error(&format!("{rows}[answer]\nregex = \"(\"")).contains("unclosed group"));
         assert!(error(&format!("{rows}[answer]\nkind = \"text\"\nformat = \"last-number\"")).contains("numbers alone"));
+        for alone in ["kind = \"command\"", "command = \"true\""] {
+            assert!(error(&format!("{rows}[answer]\n{alone}")).contains("belong together"));
+        }
+        assert!(error(&format!("{rows}[answer]\ncorrect_if = \"> 0\"")).contains("belongs to kind"));
         assert!(error(&format!("{rows}[prompt]\nstop = [\"\"]")).contains("empty"));
         let bad_template = error(&format!("{rows}[prompt]\ntemplate = \"\"\"\nQ:\n{{{{ question \"\"\""));
         assert!(bad_template.contains("template, line 2, column"), "{bad_template}");

@@ -1,8 +1,8 @@
-"""Reward for code: the share of a problem's tests that the completion's first fenced block passes.
+"""Reward for code: the share of a problem's tests that the completion passes: its first fenced block, or all of it without one.
 
-The tests are the lines of the reference solution that begin with `assert`, as in
-{"question": "Write add(a, b).", "answer": "assert add(1, 2) == 3\\n#### 1"}. Each batch runs its programs side by side, each in a
-process of its own with a time limit. That is no sandbox: run code of a model in a container or as a user without rights.
+The tests are the lines of the reference answer that begin with `assert`, or those of the reference solution where the answer has
+none. Each batch runs its programs side by side, each in a process of its own with a time limit. That is no sandbox: run code of a
+model in a container or as a user without rights.
 """
 
 import json
@@ -33,16 +33,16 @@ print(passed, file=out)
 
 def reward(item):
     """The share of tests that pass; None, no opinion, for a problem without a test."""
-    tests = [line for line in item["solution"].splitlines() if line.startswith("assert")]
-    block = BLOCK.search(item["completion"])
-    if not tests:
+    asserts = ([line for line in item[field].splitlines() if line.startswith("assert")] for field in ("answer", "solution"))
+    tests = next(filter(None, asserts), None)
+    if tests is None:
         return None
-    if block is None:
-        return 0.0
+    block = BLOCK.search(item["completion"])
+    program = block[1] if block else item["completion"]
     command = [sys.executable, "-I", "-c", RUNNER]
     with tempfile.TemporaryDirectory() as folder:
         try:
-            done = subprocess.run(command, input=json.dumps([block[1], tests]), capture_output=True, text=True,
+            done = subprocess.run(command, input=json.dumps([program, tests]), capture_output=True, text=True,
                                   timeout=SECONDS, cwd=folder)
             return int(done.stdout) / len(tests)
         except (subprocess.TimeoutExpired, ValueError):

@@ -1,6 +1,7 @@
 //! The evaluation of a policy on problems. Independent of training.
 
 use crate::{
+    external::Checker,
     metrics::Graded,
     models::{policy::Policy, reward_model::RewardModel},
     reports::{
@@ -80,7 +81,8 @@ pub(crate) fn evaluation_of(
     reward_model: Option<&RewardModel>,
     ended: &(dyn Fn(usize) + Sync),
 ) -> Result<Evaluation> {
-    let about = About { temperature: if config.samples == 1 { Some(0.0) } else { about.temperature }, ..about };
+    let temperature = if config.samples == 1 { Some(0.0) } else { about.temperature };
+    let about = About { temperature, checker: config.checker.as_ref().map(Checker::to_string), ..about };
     if let Some(reward_model) = reward_model {
         let mut all: Vec<&mut Sample> = samples.iter_mut().flatten().collect();
         for some in all.chunks_mut(SCORED_AT_ONCE) {

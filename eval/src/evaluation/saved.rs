@@ -108,6 +108,7 @@ mod tests {
             checkpoint: None,
             truncated: None,
             mean_tokens: None,
+            checker: None,
         }
     }
 

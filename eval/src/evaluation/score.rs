@@ -104,10 +104,11 @@ fn output(args: &ScoreArgs) -> Result<String> {
     let mut reader = BufReader::new(file);
     let head = reader.fill_buf().with_context(|| format!("cannot read {file_name}"))?;
     check_beginning(&args.predictions, head, "text")?;
-    let checker = args.checker.start()?;
+    let checker = args.checker.start(&args.data.benchmark)?;
     let rows = read_checked(reader, &problems, &args.format(), checker.as_ref());
     let rows = rows.with_context(|| file_name.to_string())?;
-    let report = score(&rows, &problems, args).with_context(|| file_name.to_string())?;
+    let mut report = score(&rows, &problems, args).with_context(|| file_name.to_string())?;
+    report.checker = checker.as_ref().map(Checker::to_string);
 
     // The file comes first: if it cannot be written, nothing has been printed that suggests success.
     if let Some(path) = &args.per_sample {
@@ -267,6 +268,7 @@ fn score(rows: &[GradedRow], problems: &[Problem], args: &ScoreArgs) -> Result<R
         checkpoint: None,
         truncated: None,
         mean_tokens: None,
+        checker: None,
     };
     Report::from_graded(&questions, None, &ks, about)
 }

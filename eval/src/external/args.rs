@@ -7,6 +7,7 @@ use super::{
 };
 use anyhow::Result;
 use clap::{ArgGroup, Args};
+use data::Benchmark;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -66,34 +67,37 @@ impl ExternalArgs {
     /// # Errors
     /// As [`RewardClient::start`].
     pub fn start(&self) -> Result<Option<RewardClient>> {
+        let usual = Bounds::default();
         let bounds = Bounds {
-            timeout: Duration::from_secs_f64(self.reward_timeout.unwrap_or(60.0)),
-            batch: self.reward_batch.unwrap_or(16),
-            in_flight: self.reward_in_flight.unwrap_or(4),
-            retries: self.reward_retries.unwrap_or(3),
+            timeout: self.reward_timeout.map_or(usual.timeout, Duration::from_secs_f64),
+            batch: self.reward_batch.unwrap_or(usual.batch),
+            in_flight: self.reward_in_flight.unwrap_or(usual.in_flight),
+            retries: self.reward_retries.unwrap_or(usual.retries),
         };
         self.source().map(|source| RewardClient::start(source, bounds)).transpose()
     }
 
     fn source(&self) -> Option<Source> {
-        let command = self.reward_command.clone().map(Source::Command);
+        let command = self.reward_command.clone().map(Source::command);
         command.or_else(|| self.reward_url.clone().map(Source::Url))
     }
 }
 
 impl CheckerArgs {
-    /// Whether an external reward decides which completions are correct.
-    pub fn is_given(&self) -> bool {
-        self.external.is_given()
+    /// Whether an external reward decides which completions for the problems of a benchmark are correct.
+    pub fn decides(&self, benchmark: &Benchmark) -> bool {
+        self.external.is_given() || benchmark.answer_command().is_some()
     }
 
-    /// As [`ExternalArgs::start`].
+    /// The checker of the flags, or else of the benchmark; `None` where answers are compared.
     ///
     /// # Errors
-    /// As that.
-    pub fn start(&self) -> Result<Option<Checker>> {
-        let correct_if = self.correct_if.unwrap_or_default();
-        Ok(self.external.start()?.map(|client| Checker { client, correct_if }))
+    /// As [`ExternalArgs::start`] and [`Checker::of_benchmark`].
+    pub fn start(&self, benchmark: &Benchmark) -> Result<Option<Checker>> {
+        match self.external.start()? {
+            Some(client) => Ok(Some(Checker { client, correct_if: self.correct_if.unwrap_or_default() })),
+            None => Checker::of_benchmark(benchmark),
+        }
     }
 }
 

@@ -1,6 +1,12 @@
 //! An external reward as a checker: a completion is correct if its reward fulfils a condition.
 
-use super::{client::RewardClient, protocol::Reward};
+use super::{
+    client::{RewardClient, Source},
+    protocol::Reward,
+    transport::Bounds,
+};
+use anyhow::{Context, Result, anyhow};
+use data::{AnswerCommand, Benchmark};
 use serde::{Serialize, Serializer};
 use std::{fmt, str::FromStr};
 
@@ -88,6 +94,27 @@ pub struct Checker {
     pub client: RewardClient,
     /// Which rewards make a completion correct.
     pub correct_if: Condition,
+}
+
+impl Checker {
+    /// Starts the command of a benchmark's description; `None` where answers are compared.
+    ///
+    /// # Errors
+    /// A `correct_if` that is no condition, a shell that cannot be started in the description's folder.
+    pub fn of_benchmark(benchmark: &Benchmark) -> Result<Option<Self>> {
+        let Some(AnswerCommand { command, folder, correct_if }) = benchmark.answer_command() else { return Ok(None) };
+        let correct_if = correct_if.map(str::parse).transpose().map_err(|error: String| anyhow!(error));
+        let correct_if = correct_if.with_context(|| format!("{benchmark}, [answer] correct_if"))?.unwrap_or_default();
+        let folder = Some(folder).filter(|folder| !folder.as_os_str().is_empty()).map(Into::into);
+        let client = RewardClient::start(Source::Command { command: command.to_owned(), folder }, Bounds::default())?;
+        Ok(Some(Self { client, correct_if }))
+    }
+}
+
+impl fmt::Display for Checker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.client.source(), self.correct_if)
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use std::{
     collections::VecDeque,
     io::{self, BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::{self, JoinHandle},
@@ -28,6 +29,7 @@ struct Flight {
 /// The thread's state.
 struct Owner {
     command: String,
+    folder: Option<PathBuf>,
     who: String,
     bounds: Bounds,
     events: Sender<Event>,
@@ -50,14 +52,20 @@ struct Process {
     requests: Sender<String>,
 }
 
-/// Starts the command; what is sent to the first value are batches, and the thread ends after [`Event::Stop`].
+/// Starts the command, in a folder or the current one; what is sent to the first value are batches, and the thread ends after [`Event::Stop`].
 ///
 /// # Errors
 /// A shell that cannot be started.
-pub(super) fn start(command: &str, who: String, bounds: Bounds) -> Result<(Sender<Event>, JoinHandle<()>)> {
+pub(super) fn start(
+    command: &str,
+    folder: Option<&Path>,
+    who: String,
+    bounds: Bounds,
+) -> Result<(Sender<Event>, JoinHandle<()>)> {
     let (events, received) = channel();
     let mut owner = Owner {
         command: command.into(),
+        folder: folder.map(Path::to_path_buf),
         who,
         bounds,
         events: events.clone(),
@@ -203,7 +211,11 @@ impl Owner {
     fn new_process(&mut self) -> io::Result<Process> {
         self.started += 1;
         let number = self.started;
-        let mut child = shell(&self.command).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut shell = shell(&self.command);
+        if let Some(folder) = &self.folder {
+            shell.current_dir(folder);
+        }
+        let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (requests, received) = channel();
         if let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) {
             let events = self.events.clone();

@@ -10,6 +10,7 @@ use anyhow::{Result, bail};
 use std::{
     fmt,
     ops::Range,
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -23,7 +24,12 @@ use std::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A command for the shell, which reads requests from its standard input and writes responses to its standard output.
-    Command(String),
+    Command {
+        /// What the shell runs.
+        command: String,
+        /// The folder it runs in; `None` for the current one.
+        folder: Option<PathBuf>,
+    },
     /// Address that requests are posted to.
     Url(String),
 }
@@ -62,6 +68,13 @@ struct Batch {
     missing: usize,
 }
 
+impl Source {
+    /// A command that runs in the current folder.
+    pub fn command(command: impl Into<String>) -> Self {
+        Self::Command { command: command.into(), folder: None }
+    }
+}
+
 impl RewardClient {
     /// Starts the command, or prepares connections to the address.
     ///
@@ -70,8 +83,8 @@ impl RewardClient {
     pub fn start(source: Source, bounds: Bounds) -> Result<Self> {
         let who = source.to_string();
         let (events, owner) = match &source {
-            Source::Command(command) => {
-                let (events, owner) = child::start(command, who, bounds)?;
+            Source::Command { command, folder } => {
+                let (events, owner) = child::start(command, folder.as_deref(), who, bounds)?;
                 (events, Some(owner))
             }
             Source::Url(url) => {
@@ -83,6 +96,11 @@ impl RewardClient {
         };
         let [next, waited] = [0, 0].map(AtomicU64::new);
         Ok(Self(Arc::new(Inner { source, bounds, events: Some(events), owner, next, waited })))
+    }
+
+    /// What gives the rewards.
+    pub fn source(&self) -> &Source {
+        &self.0.source
     }
 
     /// Begins a phase of so many completions.
@@ -179,7 +197,7 @@ impl Drop for Inner {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Command(command) => write!(f, "the reward command `{command}`"),
+            Self::Command { command, .. } => write!(f, "the reward command `{command}`"),
             Self::Url(url) => write!(f, "the reward endpoint {url}"),
         }
     }

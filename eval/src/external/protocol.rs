@@ -16,7 +16,7 @@ pub struct Item {
     pub problem: String,
     /// The question.
     pub question: String,
-    /// The reference answer, a number.
+    /// The reference answer.
     pub answer: String,
     /// The reference solution.
     pub solution: String,

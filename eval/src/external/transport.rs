@@ -19,6 +19,12 @@ pub struct Bounds {
     pub retries: usize,
 }
 
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(60), batch: 16, in_flight: 4, retries: 3 }
+    }
+}
+
 /// What happens to those who ask for rewards. Only a child process writes lines.
 pub(super) enum Event {
     /// A batch to reward.

@@ -43,6 +43,9 @@ pub struct Report {
     pub truncated: Option<f64>,
     /// The mean length of a sample in tokens; null where that is not known.
     pub mean_tokens: Option<f64>,
+    /// The external reward that decided which samples are correct, with its condition; absent where answers were compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checker: Option<String>,
 }
 
 /// The parts of a report that do not follow from the graded samples.
@@ -62,6 +65,8 @@ pub struct About {
     pub truncated: Option<f64>,
     /// The mean length of a sample in tokens.
     pub mean_tokens: Option<f64>,
+    /// The external reward that decided which samples are correct.
+    pub checker: Option<String>,
 }
 
 /// One metric of a report. Its text is `maj@96`.
@@ -121,6 +126,7 @@ impl Report {
             },
             truncated: about.truncated,
             mean_tokens: about.mean_tokens,
+            checker: about.checker,
         })
     }
 

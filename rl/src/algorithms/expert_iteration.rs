@@ -241,7 +241,7 @@ struct Setup {
 fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, device: &Device) -> Result<Setup> {
     let mut config = EiConfig { init: config.init.resolved(init), ..config.clone() };
     config.base = Some(base.to_path_buf());
-    config.run.compute.checker = config.checker.start()?;
+    config.run.compute.checker = config.checker.start(config.data.benchmark())?;
     let initial = start::policy(init, device)?;
     let train = problems.train()?;
     let problem_sets =

@@ -119,6 +119,7 @@ impl FinalTable<'_> {
             checkpoint: Some(name.into()),
             truncated: None,
             mean_tokens: None,
+            checker: None,
         };
         let label = format!("evaluate {name}");
         let progress = Progress::new(problems.len() * config.drawn(), &label, "samples", run_args.quiet);

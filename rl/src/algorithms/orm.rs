@@ -157,7 +157,7 @@ struct Setup {
 /// interrupted run has one.
 fn set_up(config: &OrmConfig, init: &Path, problems: &[Problem], device: &Device) -> Result<Setup> {
     let mut config = OrmConfig { init: config.init.resolved(init), ..config.clone() };
-    config.run.compute.checker = config.checker.start()?;
+    config.run.compute.checker = config.checker.start(config.data.benchmark())?;
     let policy = start::policy(init, device)?;
     if let Some(path) = &config.likelihood_of {
         likelihood_model(path, &policy, device)?;

@@ -143,7 +143,9 @@ impl Trainer {
             Query { problem, index, prefix: solution_prefix(problem, lines) }
         };
         let queries: Vec<Query<'_>> = questions.iter().map(query).collect();
-        let waited = || self.rollout.external.as_ref().map(RewardClient::waited);
+        let checking = self.rollout.sampling.checker.as_ref().map(|checker| &checker.client);
+        let clients = || self.rollout.external.iter().chain(checking);
+        let waited = || clients().map(RewardClient::waited).reduce(|one, other| one + other);
         let waited_before = waited();
         let (sampled, speed) = sample_completions(&self.policy(), &queries, step, &self.rollout)?;
         if let (Some(before), Some(after)) = (waited_before, waited()) {

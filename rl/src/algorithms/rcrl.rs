@@ -186,7 +186,7 @@ struct Setup {
 fn set_up(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems, device: &Device) -> Result<Setup> {
     let mut config = RcrlConfig { init: config.init.resolved(init), ..config.clone() };
     config.base = Some(base.to_path_buf());
-    config.run.compute.checker = config.checker.start()?;
+    config.run.compute.checker = config.checker.start(config.data.benchmark())?;
     let sampler = start::policy(init, device)?;
     let conditioning = match config.labels {
         Labels::Steps => Conditioning::Lines,
@@ -314,7 +314,7 @@ pub fn check(config: &RcrlConfig, problems: &Problems) -> Result<()> {
     if let Some(samples) =
         config.sampling.check(problems, &config.data.answer_format(), completes, config.run.resume.as_deref())?
         // A checker grades them when the run has started.
-        && !config.checker.is_given()
+        && !config.checker.decides(config.data.benchmark())
     {
         check_differ(&samples)?;
         mixture(&samples, config.right_per_wrong, config.run.seed)?;

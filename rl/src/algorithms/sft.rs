@@ -19,7 +19,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use clap::Args;
 use data::{Example, Problem, PromptFormat, encode_example};
-use eval::{Policy, check_samples, greedy_accuracy};
+use eval::{Policy, check_samples, external::Checker, greedy_accuracy};
 use model::{Device, ModelSize};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -124,7 +124,8 @@ pub fn lock_run(config: &SftConfig) -> Result<Option<Lock>> {
 /// # Errors
 /// Missing data, an unusable --init, a full disk, an interrupt.
 pub fn train(config: &SftConfig, base: &Path, problems: &Problems, device: &Device) -> Result<PathBuf> {
-    let config = SftConfig { init: config.init.resolved(base), ..config.clone() };
+    let mut config = SftConfig { init: config.init.resolved(base), ..config.clone() };
+    config.run.compute.checker = Checker::of_benchmark(config.data.benchmark())?;
     let adapters = config.lora.on(base);
     let (policy, resumed) = match &config.run.resume {
         Some(dir) => {

@@ -40,6 +40,7 @@ pub fn report(right: usize) -> Report {
         checkpoint: None,
         truncated: Some(0.125),
         mean_tokens: Some(31.5),
+        checker: None,
     };
     Report::from_graded(&questions, None, &[1, 4], about).unwrap()
 }

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use data::{Example, Problem, Prompting, Tokenizer, encode_prefix, encode_written};
 use eval::{
     Policy, RewardModel, Sample, SampleConfig, complete_prompts_each, encode_prompts,
-    external::{Item, RewardClient},
+    external::{Item, Phase, RewardClient},
     grade,
 };
 use model::{
@@ -130,16 +130,20 @@ pub fn sample_completions(
     let encoded =
         |query: &Query<'_>| encode_prefix(&policy.tokenizer, &prompting.format, &query.problem.question, query.prefix);
     let prefixes: Vec<Vec<u32>> = queries.iter().map(encoded).collect::<Result<_>>()?;
-    // An external reward works on completions that have ended, while others are sampled.
-    let phase = config.external.as_ref().map(|client| client.phase(queries.len() * k));
+    // An external reward and a checker work on completions that have ended, while others are sampled.
+    let checker = config.sampling.checker.as_ref();
+    let rewarding = config.external.as_ref().map(|client| client.phase(queries.len() * k));
+    let checking = checker.map(|checker| checker.client.phase(queries.len() * k));
     let each = |query: usize, sample: usize, completion: &Completion| {
-        if let Some(phase) = &phase {
+        for phase in rewarding.iter().chain(&checking) {
             phase.put(query * k + sample, item(policy, &queries[query], &prefixes[query], completion));
         }
     };
     let (completions, stats) = complete_prompts_each(policy, &prompts, &config.sampling, key, &|_| (), &each);
     let mut scores = reward_model_scores(policy, queries, &completions, config)?.into_iter();
-    let mut external = phase.map(|phase| phase.finish()).transpose()?.into_iter().flatten();
+    let finished = |phase: Option<Phase<'_>>| phase.map(Phase::finish).transpose();
+    let (mut external, mut verdicts) =
+        (finished(rewarding)?.into_iter().flatten(), finished(checking)?.into_iter().flatten());
     let mut sampled = Vec::with_capacity(queries.len() * k);
     for (((query, prompt), prefix_tokens), completions) in queries.iter().zip(&prompts).zip(&prefixes).zip(completions)
     {
@@ -149,6 +153,9 @@ pub fn sample_completions(
             let mut sample = grade(policy, query.problem, &whole, &config.sampling.answer_format);
             sample.tokens = tokens.len();
             sample.given = policy.tokenizer.decode(prefix_tokens).len();
+            if let Some((checker, verdict)) = checker.zip(verdicts.next()) {
+                sample.correct = checker.correct_if.holds(&verdict);
+            }
             let (score_of_prefix, scores) = scores.next().unwrap_or_default();
             let &Query { problem, prefix, .. } = query;
             let response = Response { problem, prefix, tokens: &tokens, scores: &scores, score_of_prefix };

@@ -7,12 +7,16 @@ use data::{
     Answer, Benchmark, BenchmarkArgs, DataOptions, Ending, Problem, PromptFormat, PromptStyle, Prompting, Split,
     Tokenizer, encode_prompt,
 };
+use eval::external::{Checker, Item};
+use model::Finish;
 use std::{collections::HashSet, fmt::Write, path::PathBuf};
 
 /// Unreadable rows that are shown.
 const SHOWN_ERRORS: usize = 5;
 /// Answers that are shown.
 const SHOWN_ANSWERS: usize = 8;
+/// Solutions that a benchmark's command grades.
+const CHECKED_SOLUTIONS: usize = 64;
 /// Prompts that are shown.
 const SHOWN_PROMPTS: usize = 3;
 
@@ -82,7 +86,7 @@ fn report(benchmark: &Benchmark, options: &DataOptions, args: &CheckArgs) -> Res
     let tokenizer = tokenizer(args, &format, &loaded)?;
     text += &lengths(&loaded, &format, &tokenizer)?;
     text += &overlaps(&loaded);
-    text += &answers(benchmark, &loaded, args.prompt_style);
+    text += &answers(benchmark, &loaded, args.prompt_style)?;
     text += &prompts(&loaded, &format, &tokenizer)?;
     Ok((text, 0))
 }
@@ -162,8 +166,8 @@ fn overlaps(loaded: &[(Split, Vec<Problem>)]) -> String {
     if text.is_empty() { "no question stands in two splits\n".into() } else { text }
 }
 
-/// How gold answers are read, and how many solutions end with theirs.
-fn answers(benchmark: &Benchmark, loaded: &[(Split, Vec<Problem>)], style: PromptStyle) -> String {
+/// How gold answers are read, and how many solutions end with theirs, or are accepted by the benchmark's command.
+fn answers(benchmark: &Benchmark, loaded: &[(Split, Vec<Problem>)], style: PromptStyle) -> Result<String> {
     let all = || loaded.iter().flat_map(|(_, problems)| problems);
     let format = benchmark.answer_format(style);
     let not_understood =
@@ -172,20 +176,28 @@ fn answers(benchmark: &Benchmark, loaded: &[(Split, Vec<Problem>)], style: Promp
     let mut seen = HashSet::new();
     let distinct = all().filter(|problem| seen.insert(problem.answer.to_string())).take(SHOWN_ANSWERS);
     for problem in distinct {
-        text += &format!("  {}: {}\n", problem.id, problem.answer);
+        text += &format!("  {}: {}\n", problem.id, problem.answer.to_string().replace('\n', "\n    "));
     }
     if not_understood > 0 {
         text +=
             &format!("  {not_understood} are not understood as mathematics: they equal only what is written alike\n");
     }
     let solved: Vec<&Problem> = all().filter(|problem| !problem.solution.is_empty()).collect();
+    if let Some(Checker { client, correct_if }) = Checker::of_benchmark(benchmark)? {
+        let checked = &solved[..solved.len().min(CHECKED_SOLUTIONS)];
+        let item = |problem: &&Problem| Item::new(problem, &problem.solution, 0, None, Finish::Stop);
+        let rewards = client.rewards(checked.iter().map(item))?;
+        let accepted = rewards.iter().filter(|reward| correct_if.holds(reward)).count();
+        text += &format!("  {} accepts {accepted} of {} solutions\n", client.source(), checked.len());
+        return Ok(text);
+    }
     let is_read = |problem: &&&Problem| {
         let read = format.extract(problem.answer.kind(), &problem.solution, Ending::Finished);
         read.as_ref() == Some(&problem.answer)
     };
     let read = solved.iter().filter(is_read).count();
     text += &format!("  {read} of {} solutions end with their answer in this format\n", solved.len());
-    text
+    Ok(text)
 }
 
 /// The first prompts exactly as a model reads them, each with what it should write.

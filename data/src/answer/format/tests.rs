@@ -398,3 +398,14 @@ fn no_bytes_are_too_odd() {
         extracted(&format!("#### {}", String::from_utf8_lossy(&bytes)));
     }
 }
+
+#[test]
+fn an_answer_to_a_command_is_what_is_claimed_or_the_whole_completion() {
+    let read = |text: &str, ending| AnswerFormat::Auto.extract(AnswerKind::Command, text, ending).unwrap().to_string();
+    assert_eq!(read("I think.\n#### f(x)", Ending::Finished), "f(x)");
+    let code = "def f(x):\n    return 2 * x";
+    for ending in [Ending::Finished, Ending::CutOff] {
+        assert_eq!(read(&format!(" {code}\n"), ending), code);
+    }
+    assert_eq!(read("", Ending::CutOff), "");
+}

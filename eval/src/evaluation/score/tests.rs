@@ -324,7 +324,7 @@ fn a_checker_decides_which_completions_are_correct_and_its_rewards_are_written()
     // One batch of six: the right answer is wrong, a text without an answer is right, and so is a wrong answer.
     let command = r#"while read -r line; do echo '[1, 0.5, 0, 0.75, null, [1]]'; done"#;
     let args = arguments(&file, &["--reward-command", command, "--correct-if", ">= 0.5", "--k", "1"]);
-    let checker = args.checker.start().unwrap().unwrap();
+    let checker = args.checker.start(&args.data.benchmark).unwrap().unwrap();
     let rows = read_checked(THREE.as_bytes(), &problems(), &AnswerFormat::Auto, Some(&checker)).unwrap();
     let correct = |row: &GradedRow| row.samples.iter().map(|sample| sample.correct).collect::<Vec<_>>();
     assert_eq!(rows.iter().map(correct).collect::<Vec<_>>(), [[true, true], [false, true], [false, true]]);

@@ -11,7 +11,7 @@ use std::{
 const BOUNDS: Bounds = Bounds { timeout: Duration::from_secs(10), batch: 2, in_flight: 3, retries: 2 };
 
 fn command(text: &str, bounds: Bounds) -> RewardClient {
-    RewardClient::start(Source::Command(text.into()), bounds).unwrap()
+    RewardClient::start(Source::command(text), bounds).unwrap()
 }
 
 fn rewards(client: &RewardClient, count: usize) -> Result<Vec<f64>> {

@@ -18,6 +18,7 @@ fn about() -> About {
         checkpoint: Some("runs/sft/checkpoints/step-000100".to_owned()),
         truncated: Some(0.125),
         mean_tokens: Some(64.5),
+        checker: None,
     }
 }
 

@@ -137,6 +137,11 @@ pub(super) fn check_solutions(solutions: &[(String, Answer)]) -> Result<()> {
 /// Naming the flag.
 pub fn check(config: &AugmentConfig, problems: &Problems) -> Result<()> {
     config.init.check_base(config.base.as_deref(), "the base model that the backward model is fine-tuned from")?;
+    ensure!(
+        config.data.benchmark().answer_command().is_none(),
+        "rl augment compares the answers of two models, and those of {} are decided by a command",
+        config.data.benchmark()
+    );
     let problems = problems.train()?;
     if let Some(samples) =
         config.sampling.check(problems, &config.data.answer_format(), true, config.run.resume.as_deref())?

@@ -198,7 +198,9 @@ pub fn check(config: &EiConfig, problems: &Problems, device: &Device) -> Result<
         let is_kept = |sample: &Sample| sample.correct && sample.finish == Finish::Stop;
         // A checker grades them when the run has started.
         ensure!(
-            config.start == Start::Sft || config.checker.is_given() || samples.iter().any(is_kept),
+            config.start == Start::Sft
+                || config.checker.decides(config.data.benchmark())
+                || samples.iter().any(is_kept),
             "none of the samples of --from-samples is correct and complete: there is nothing to train on"
         );
     }

@@ -209,7 +209,7 @@ pub fn check(config: &OrmConfig, problems: &Problems) -> Result<()> {
     if let Some(samples) =
         config.sampling.check(problems, &config.data.answer_format(), completes, config.run.resume.as_deref())?
         // A checker grades them when the run has started.
-        && !config.checker.is_given()
+        && !config.checker.decides(config.data.benchmark())
     {
         check_differ(&samples)?;
     }

@@ -14,7 +14,7 @@ use crate::{
     training::optim::GradientOptions,
 };
 use anyhow::{Context, Result};
-use eval::Policy;
+use eval::{Policy, external::Checker};
 use model::{ActorCritic, Device, Transformer, ValueBranch, load_value_branch};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -85,6 +85,7 @@ pub(super) fn start(
     let evaluated = [problems.validation(config.eval.eval_problems)?, problems.test(config.eval.test_problems)?];
     check_prompts(&initial, &[&[problems.train()?], evaluated.as_slice()].concat(), &prompting)?;
     let run = run::start::create_or_resume(&config.run, "ppo", &config.data, &config, numbers.step)?;
+    config.run.compute.checker = Checker::of_benchmark(config.data.benchmark())?;
     let compute = &config.run.compute;
     let sampling = compute.sampling(&config.data, prompting, config.samples, config.temperature, device);
     let (reward, external) = (config.reward.clone(), config.reward.weights.external.start()?);
