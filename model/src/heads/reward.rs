@@ -54,6 +54,19 @@ impl RewardNetwork {
         Self { language_model: language_model.clone(), score: fresh_ids(score) }
     }
 
+    /// With more blocks above the trunk, copies of its top ones. The top state of a trunk is made to predict the next token, and no token
+    /// reads that of another: blocks above it do.
+    ///
+    /// # Panics
+    /// If the trunk has fewer blocks.
+    pub fn with_added_blocks(mut self, added: usize) -> Self {
+        let blocks = &mut self.language_model.blocks;
+        let first = blocks.len().checked_sub(added).expect("as many blocks to copy");
+        blocks.extend(fresh_ids(blocks[first..].to_vec()));
+        self.language_model.config.num_hidden_layers = blocks.len();
+        self
+    }
+
     /// The last residual stream `[B, T, D]` and the logits `[B, T]` of `[B, T]` tokens.
     fn forward(&self, tokens: Tensor<2, Int>) -> (Tensor<3>, Tensor<2>) {
         let (model, [batch, time]) = (&self.language_model, tokens.dims());
@@ -127,5 +140,33 @@ mod tests {
         assert_eq!(to_host(reward_model.reward_logits(&rows, &places)).values, [0.0; 4]);
         let alone = score(&policy, &solutions(&rows, &policy.device()), 1.0).log_probs;
         assert_eq!(to_host(log_probs).values, to_host(alone).values);
+    }
+
+    #[test]
+    fn added_blocks_are_copies_of_the_top_ones_that_are_trained_by_themselves_and_saved() {
+        let config = ModelConfig {
+            hidden_size: 16,
+            intermediate_size: 24,
+            num_hidden_layers: 3,
+            ..ModelConfig::of_size(ModelSize::Tiny, 19, 0)
+        };
+        let device = Device::default();
+        let plain = RewardNetwork::new(&Transformer::init(&config, 2, &device));
+        let mut deeper = plain.clone().with_added_blocks(2);
+        let names = |model: &RewardNetwork| model.language_model.blocks.iter().map(|block| block.qkv.id).collect();
+        let ids: std::collections::BTreeSet<_> = names(&deeper);
+        assert_eq!((ids.len(), deeper.language_model.config.num_hidden_layers), (5, 5));
+        let weights = |at: usize| to_host(deeper.language_model.blocks[at].qkv.val()).values;
+        assert_eq!((weights(3), weights(4)), (weights(1), weights(2)));
+        let rows: [(&[u32], usize); 1] = [(&[3, 1, 4, 1, 5], 2)];
+        deeper.score.head = Param::from_tensor(Tensor::ones([16, 1], &deeper.language_model.device()));
+        let logits = |model: &RewardNetwork| to_host(model.reward_logits(&rows, &[&[2, 4]])).values;
+        assert_ne!(logits(&deeper), logits(&RewardNetwork { score: deeper.score.clone(), ..plain }));
+        let folder = tempfile::tempdir().unwrap();
+        crate::save_model(folder.path(), &deeper.language_model).unwrap();
+        deeper.save_reward_head(folder.path()).unwrap();
+        let model = crate::load_model(folder.path(), &device).unwrap();
+        let loaded = RewardNetwork::with_reward_head(model, folder.path(), &device).unwrap();
+        assert_eq!(logits(&loaded), logits(&deeper));
     }
 }

@@ -40,7 +40,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-pub use config::{ClassWeights, LossPositions, OrmConfig, StepLabel, check, dry_run, lock_run};
+pub use config::{BestBy, ClassWeights, LossPositions, OrmConfig, StepLabel, check, dry_run, lock_run};
 pub use labels::LabelledSolution;
 pub use report::HeldOut;
 
@@ -124,9 +124,15 @@ pub fn train(config: &OrmConfig, init: &Path, problems: &Problems, device: &Devi
             let auc = finished.auc.map(|auc| ("validation/auc", auc));
             [("validation/accuracy", finished.accuracy), ("validation/ece", finished.ece)].into_iter().chain(auc)
         });
+        let brier = ("validation/negative_brier", -report.prefixes.brier);
         let within = report.within_questions.map(|auc| ("validation/auc_within", auc));
-        let more = more.chain(within).collect();
-        Ok(ValidationScore { name: "validation/negative_brier", score: -report.prefixes.brier, more })
+        let ((name, score), other) = match config.best_by {
+            BestBy::Brier => (brier, within),
+            // Where no question has right and wrong solutions, there is no order to find.
+            BestBy::AucWithin => (within.unwrap_or(("validation/auc_within", 0.5)), Some(brier)),
+        };
+        let more = more.chain(other).collect();
+        Ok(ValidationScore { name, score, more })
     })?;
     let mut best = RewardModel::load(run.dir(), device)?;
     if let Some(path) = &config.likelihood_of {
@@ -165,7 +171,7 @@ fn set_up(config: &OrmConfig, init: &Path, problems: &[Problem], device: &Device
     eval::encode_prompts(&policy, problems, &config.data.prompting(config.sampling.shots)?)?;
     let Some(dir) = &config.run.resume else {
         let run = run::start::create_or_resume(&config.run, "orm", &config.data, &config, 0)?;
-        let model = RewardNetwork::new(&policy.model);
+        let model = RewardNetwork::new(&policy.model).with_added_blocks(config.added_blocks);
         let optimizer = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
         let about = CheckpointInfo { tokenizer: &policy.tokenizer, conditioning: None, adapters: None };
         checkpoint(&run, &model, &about, Reason::Evaluated, FitNumbers::default(), &optimizer)?;

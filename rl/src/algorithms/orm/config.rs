@@ -41,6 +41,9 @@ pub struct OrmConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub lora: LoraArgs,
+    /// Blocks added above the trunk, copies of its top ones: unlike the head, they read the top states of earlier tokens
+    #[arg(long, help_heading = "Model", add = FixedOnResume::Value, value_name = "N", default_value_t = 0)]
+    pub added_blocks: usize,
     /// Optimisation.
     #[command(flatten)]
     #[serde(flatten)]
@@ -94,6 +97,9 @@ pub struct OrmConfig {
     /// Number of held-out questions per evaluation, at most half of them; the final report uses the others
     #[arg(long, help_heading = "Evaluation", value_name = "N", default_value_t = 150, value_parser = crate::cli::args::positive)]
     pub eval_problems: usize,
+    /// What the best checkpoint is best by, on held-out questions
+    #[arg(long, help_heading = "Evaluation", value_enum, default_value_t)]
+    pub best_by: BestBy,
     /// At the end, compare all kinds of labels with many completions of prefixes, on this many held-out samples; 0 for
     /// none
     #[arg(long, help_heading = "Evaluation", value_name = "N", default_value_t = 0)]
@@ -138,6 +144,17 @@ pub enum LossPositions {
     /// After each token, with the label of its line: many more positions to learn from, among them the token right
     /// after a mistake (Cobbe et al. 2021, arXiv 2110.14168, section 4.2).
     Tokens,
+}
+
+/// What the best checkpoint of a reward model is best by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BestBy {
+    /// The Brier score of all prefixes: calibrated probabilities, for rewards and filters.
+    #[default]
+    Brier,
+    /// The area under the ROC curve of the finished solutions of one question, as a mean over questions: order within a question, for reranking.
+    AucWithin,
 }
 
 /// Weights of correct and wrong solutions in the loss.
@@ -214,6 +231,16 @@ pub fn check(config: &OrmConfig, problems: &Problems) -> Result<()> {
         check_differ(&samples)?;
     }
     config.prefixes.check(config.run.resume.as_deref())?;
+    let blocks = dry_run::shape(config.init.init.as_deref(), config.init.model)?.num_hidden_layers;
+    ensure!(
+        config.added_blocks == 0 || config.lora.lora_rank.is_none(),
+        "--added-blocks trains new blocks, and --lora-rank adapters of the old ones alone: give one of the two"
+    );
+    ensure!(
+        config.added_blocks <= blocks,
+        "--added-blocks {} is more than the {blocks} blocks of the model, which are copied",
+        config.added_blocks
+    );
     check_completions("check-completions", config.check_completions)?;
     config.data.prompting(config.sampling.shots)?;
     if let Some(path) = &config.likelihood_of {
@@ -239,7 +266,9 @@ pub fn dry_run(config: &OrmConfig, problems: &Problems, device: &Device) -> Resu
             &config.fit,
             &config.run,
         )?,
-        extra_models: if config.likelihood_of.is_some() { 2.0 } else { 1.0 },
+        // With the added blocks, their gradients and moments.
+        extra_models: if config.likelihood_of.is_some() { 2.0 } else { 1.0 }
+            + 4.0 * config.added_blocks as f64 / shape.num_hidden_layers as f64,
         trained: config.lora.parameters(&shape),
         steps: config.fit.total_steps(examples),
         sampled: config.sampling.source.sampled(samples),
