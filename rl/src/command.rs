@@ -11,6 +11,7 @@ use crate::{
     tools::check_data,
     tools::export,
     tools::generate,
+    tools::make_pairs,
     tools::verify,
     view::inspect,
 };
@@ -40,6 +41,8 @@ pub enum Command {
     /// Check problems before training on them
     #[command(subcommand)]
     Data(check_data::DataCommand),
+    /// Make pairs of better and worse completions from samples, for `rl dpo`
+    Pairs(make_pairs::PairsArgs),
     /// Complete a prompt
     Generate(generate::GenerateArgs),
     /// Write a checkpoint as a Hugging Face folder
@@ -67,6 +70,7 @@ impl Command {
                 inspect::run(config, |heading| defaults::summary_keys_of(DEFAULTS, heading)).map(|()| None)
             }
             Self::Data(command) => check_data::run(command).map(|()| None),
+            Self::Pairs(args) => make_pairs::run(args).map(|()| None),
             Self::Generate(args) => generate::run(args).map(|()| None),
             Self::Export(args) => export::run(args).map(|()| None),
             Self::Bench(args) => bench::run(args).map(|()| None),

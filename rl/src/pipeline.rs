@@ -8,6 +8,7 @@ use crate::{
     algorithms::{
         Algorithm,
         augment::{self, AugmentConfig},
+        dpo::{self, DpoConfig},
         expert_iteration::{self, EiConfig},
         orm::{self, OrmConfig},
         ppo::{self, PpoConfig},
@@ -36,6 +37,7 @@ pub fn run(algorithm: &Algorithm) -> Result<Option<PathBuf>> {
         Algorithm::Orm(config) => orm(config, &config.run.device()?),
         Algorithm::Ei(config) => expert_iteration(config, &config.run.device()?),
         Algorithm::Ppo(config) => ppo(config, &config.run.device()?),
+        Algorithm::Dpo(config) => dpo(config, &config.run.device()?),
         Algorithm::Rcrl(config) => rcrl(config, &config.run.device()?),
         Algorithm::Augment(config) => augment(config, &config.run.device()?),
     }
@@ -89,6 +91,19 @@ fn expert_iteration(config: &EiConfig, device: &Device) -> Result<Option<PathBuf
         (expert_iteration::Start::Base, None) => base.clone(),
     };
     expert_iteration::train(config, &base, &init, &problems, device).map(Some)
+}
+
+/// `rl dpo`: starts from an SFT model.
+fn dpo(config: &DpoConfig, device: &Device) -> Result<Option<PathBuf>> {
+    let problems = Problems::new(&config.data);
+    dpo::check(config, &problems)?;
+    if config.run.dry_run {
+        return dpo::dry_run(config, &problems, device).map(|()| None);
+    }
+    let _lock = dpo::lock_run(config)?;
+    let models = Models { problems: &problems, run: &config.run, size: config.init.model, device };
+    let init = models.sft(config.init.init.as_deref())?;
+    dpo::train(config, &init, &problems, device).map(Some)
 }
 
 /// `rl rcrl`: fine-tunes a base on samples of an SFT model, or of another policy.

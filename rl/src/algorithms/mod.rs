@@ -2,6 +2,7 @@
 //! starting models; none depends on how these are made. [`Algorithm`] lists them.
 
 pub mod augment;
+pub mod dpo;
 pub mod expert_iteration;
 pub mod final_table;
 pub mod orm;
@@ -17,6 +18,7 @@ use crate::cli::{
 };
 use augment::AugmentConfig;
 use clap::Subcommand;
+use dpo::DpoConfig;
 use expert_iteration::EiConfig;
 use model::ModelSize;
 use orm::OrmConfig;
@@ -39,6 +41,8 @@ pub enum Algorithm {
     Ei(EiConfig),
     /// Improve a policy by PPO with rewards for correct answers: the main command
     Ppo(PpoConfig),
+    /// Improve a policy by preference optimisation (DPO, IPO, SimPO …) on pairs of correct and wrong completions
+    Dpo(DpoConfig),
     /// Improve a policy by return-conditioned RL: train on good and bad samples behind labels, sample behind the good
     /// label
     Rcrl(RcrlConfig),
@@ -53,6 +57,7 @@ pub(crate) const DEFAULTS: &[Defaults] = &[
     Defaults::new::<OrmConfig>("orm"),
     Defaults::new::<EiConfig>("ei"),
     Defaults::new::<PpoConfig>("ppo"),
+    Defaults::new::<DpoConfig>("dpo"),
     Defaults::new::<RcrlConfig>("rcrl"),
     Defaults::new::<AugmentConfig>("augment"),
 ];
@@ -66,6 +71,7 @@ impl Algorithm {
             Self::Orm(config) => config.run_mut(),
             Self::Ei(config) => config.run_mut(),
             Self::Ppo(config) => config.run_mut(),
+            Self::Dpo(config) => config.run_mut(),
             Self::Rcrl(config) => config.run_mut(),
             Self::Augment(config) => config.run_mut(),
         }
@@ -79,6 +85,7 @@ impl Algorithm {
             Self::Orm(config) => config.data_mut(),
             Self::Ei(config) => config.data_mut(),
             Self::Ppo(config) => config.data_mut(),
+            Self::Dpo(config) => config.data_mut(),
             Self::Rcrl(config) => config.data_mut(),
             Self::Augment(config) => config.data_mut(),
         }
@@ -95,6 +102,7 @@ impl Algorithm {
             Self::Orm(config) => of(config),
             Self::Ei(config) => of(config),
             Self::Ppo(config) => of(config),
+            Self::Dpo(config) => of(config),
             Self::Rcrl(config) => of(config),
             Self::Augment(config) => of(config),
         }
@@ -108,6 +116,7 @@ impl Algorithm {
             Self::Orm(config) => config.init.model,
             Self::Ei(config) => config.init.model,
             Self::Ppo(config) => config.init.model,
+            Self::Dpo(config) => config.init.model,
             Self::Rcrl(config) => config.init.model,
             Self::Augment(config) => config.init.model,
         }

@@ -4,5 +4,6 @@
 pub mod advantage;
 pub mod components;
 pub mod loss;
+pub mod preference;
 pub mod reward;
 pub mod weights;

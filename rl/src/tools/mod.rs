@@ -1,7 +1,8 @@
-//! Commands that do not train: complete prompts, export a checkpoint, measure speed, check a device.
+//! Commands that do not train: complete prompts, make pairs of samples, export a checkpoint, measure speed, check a device.
 
 pub mod bench;
 pub mod check_data;
 pub mod export;
 pub mod generate;
+pub mod make_pairs;
 pub mod verify;

@@ -22,12 +22,21 @@ pub fn load_checkpoint<S: DeserializeOwned>(
     device: &Device,
 ) -> Result<(Policy, TrainerState<S>)> {
     run::start::read_checkpoint(args, dir, |folder| {
-        let (state, mut policy) = (run::read_state::<S>(folder)?, Policy::load(folder, device)?);
-        if let Some(adapters) = adapters {
-            policy.model = adapters.load(folder, device)?;
-        }
-        Ok((policy, state))
+        let state = run::read_state::<S>(folder)?;
+        Ok((load_policy(folder, adapters, device)?, state))
     })
+}
+
+/// Loads the policy of a checkpoint, with its adapters apart from the weights if it is trained with adapters.
+///
+/// # Errors
+/// If either cannot be read.
+pub fn load_policy(folder: &Path, adapters: Option<&Adapters>, device: &Device) -> Result<Policy> {
+    let mut policy = Policy::load(folder, device)?;
+    if let Some(adapters) = adapters {
+        policy.model = adapters.load(folder, device)?;
+    }
+    Ok(policy)
 }
 
 /// The last checkpoint of a part of a run, if it has one.
