@@ -291,7 +291,7 @@ fn apart(found: &[Found<'_>]) -> String {
     match all.is_empty() {
         true => String::new(),
         false => format!(
-            "Some runs vary more with the seed than those that they are comparable with (Cochran's C, 1 %), and have the variance of their own \
+            "Some runs vary more with the seed than those that they are comparable with (Cochran's C, 5 %), and have the variance of their own \
              seeds: {}.",
             all.join("; ")
         ),
