@@ -19,7 +19,7 @@ pub struct Looks {
 impl Looks {
     /// The number of seeds of the last look that so many seeds are enough for.
     pub fn reached(&self, seeds: usize) -> Option<usize> {
-        self.seeds.iter().copied().filter(|&look| look <= seeds).next_back()
+        self.seeds.iter().copied().rfind(|&look| look <= seeds)
     }
 
     /// How often the interval of a look at so many seeds may miss, where all looks together may miss with the probability `alpha`.

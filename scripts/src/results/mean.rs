@@ -224,4 +224,38 @@ mod tests {
             assert!((share - expected).abs() < 0.0055, "{share} at {spread}, not {expected}");
         }
     }
+
+    #[test]
+    fn more_seeds_narrow_what_seeds_leave_open_and_not_what_questions_do() {
+        // Of the questions 0.5 / 2 = 0.25; of one seed 0.005.
+        let mean = Mean::of_scores(&[vec![0.0, 1.0], vec![0.1, 1.1]]).unwrap();
+        assert!((mean.variance(2) - 0.2525).abs() < 1e-12 && (mean.variance(10) - 0.2505).abs() < 1e-12, "{mean:?}");
+        // All of it is between seeds and questions, a mean square of 1: of two seeds and questions 1 / 4.
+        let mixed = Mean::of_scores(&[vec![0.0, 1.0], vec![1.0, 0.0]]).unwrap();
+        assert!((mixed.variance(2) - 0.25).abs() < 1e-12 && (mixed.variance(4) - 0.125).abs() < 1e-12, "{mixed:?}");
+    }
+
+    #[test]
+    fn the_variance_of_comparable_runs_takes_the_place_of_its_own_unless_that_is_far_larger() {
+        let mean = Mean::of_scores(&[vec![0.0, 1.0], vec![0.1, 1.1]]).unwrap();
+        let spread = |variance: f64| Spread { variance, alone: variance / 2.0, freedom: 20.0 };
+        let pooled = mean.clone().pooled(&spread(0.008));
+        assert!((pooled.error_of_seeds - 0.002f64.sqrt()).abs() < 1e-12 && pooled.freedom == 20.0, "{pooled:?}");
+        // One number of 20 degrees of freedom is 1.76 times the variance in one case of five: 0.005 against 0.0028.
+        assert_eq!(mean.clone().pooled(&spread(0.0029)).freedom, 20.0);
+        assert_eq!(mean.clone().pooled(&spread(0.0027)), mean);
+    }
+
+    #[test]
+    fn what_the_same_questions_leave_open_is_no_part_of_a_difference_of_other_seeds() {
+        let large = Mean::of_scores(&[vec![0.0, 1.0], vec![0.1, 1.1]]).unwrap();
+        let small = Mean::of_scores(&[vec![0.5, 1.5], vec![0.7, 1.7]]).unwrap();
+        let difference = large.minus(&small);
+        // Seeds of both: 0.05² and 0.1² with one degree of freedom each, (0.0125)² / (0.0025² + 0.01²) = 1.47.
+        assert!((difference.value + 0.55).abs() < 1e-12 && difference.of_questions < 1e-12, "{difference:?}");
+        assert!((difference.error_of_seeds - 0.05f64.hypot(0.1)).abs() < 1e-9, "{difference:?}");
+        assert!((difference.freedom - 1.4706).abs() < 1e-3, "{difference:?}");
+        let other = Mean::of_scores(&[vec![0.5, 1.5, 1.0], vec![0.7, 1.7, 1.2]]).unwrap();
+        assert!((large.minus(&other).of_questions - 0.25 - 0.25 / 3.0).abs() < 1e-12, "of other questions they add");
+    }
 }

@@ -150,3 +150,18 @@ fn a_study_that_names_a_run_that_it_does_not_have_is_refused() {
         assert!(error.contains("the study has no run"), "{error}");
     }
 }
+
+#[test]
+fn verdicts_with_looks_that_do_not_rise_or_margins_of_nothing_are_refused() {
+    let text = include_str!("../../study.toml");
+    for (name, other) in [
+        ("looks = [4, 8, 12]", "looks = [8, 4]"),
+        ("looks = [4, 8, 12]", "looks = [1, 4]"),
+        ("looks = [4, 8, 12]", "looks = []"),
+        ("alpha = 0.05", "alpha = 5"),
+        ("smallest = 0.03", "smallest = 0"),
+    ] {
+        assert!(text.contains(name), "{name}");
+        assert!(Study::parse(&text.replace(name, other)).is_err(), "{other}");
+    }
+}

@@ -79,7 +79,7 @@ fn how(study: &Study) -> String {
     let [alpha, first] = [format!("{}", 100.0 * alpha), study.verdicts.looks[0].to_string()];
     format!(
         "\
-    Every verdict is computed; [results](../../../results.md#how-a-verdict-comes-about) has the method. Two runs are compared seed by seed and \
+    Every verdict is computed (docs/results.md has the method). Two runs are compared seed by seed and \
     question by question: the mean of the differences, ± half of a {confidence} % interval of what seeds leave open (Student's t, with the \
     variance of all comparable runs) and what questions do, each counted once. (Where a run does not tell what each question scored, as at \
     evaluations on validation problems, the intervals are added as if the questions had been different ones, which is too wide.) Verdicts are \
