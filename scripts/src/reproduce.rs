@@ -2,7 +2,8 @@
 //! and interrupted runs resume from their last checkpoint, so that it can be stopped at any time.
 
 use crate::{
-    exhibits, results,
+    exhibits,
+    results::{self, Reports},
     study::{Begins, Collect, Disk, Expected, Folder, Run, Setup, Step, Times, append_time},
 };
 use anyhow::{Context, Result, ensure};
@@ -197,12 +198,11 @@ impl Setup {
 }
 
 fn keep(collect: &Collect) -> Result<()> {
-    let [report, by_question] = match &collect.reports {
-        Some(reports) => reports.each_ref().map(|path| Some(Path::new(path))),
-        None => [None; 2],
-    };
+    let path = |report: usize, file: usize| collect.reports.get(report).map(|files| Path::new(&files[file]));
+    let reports =
+        Reports { report: path(0, 0), by_question: path(0, 1), single: path(1, 0), single_by_question: path(1, 1) };
     let run = collect.run.as_deref().map(Path::new);
-    results::collect((&collect.model, collect.seed), run, report, by_question, Path::new(&collect.out))
+    results::collect((&collect.model, collect.seed), run, reports, Path::new(&collect.out))
 }
 
 fn make_folder(path: &str) -> Result<()> {

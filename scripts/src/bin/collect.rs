@@ -21,6 +21,12 @@ struct Flags {
     /// What each problem scores, as `eval run --by-question` wrote it
     #[arg(long, value_name = "FILE")]
     by_question: Option<PathBuf>,
+    /// What `eval run` wrote of it with few samples of more problems: maj@1 and pass@1 are read from there
+    #[arg(long, value_name = "FILE", requires = "report")]
+    single: Option<PathBuf>,
+    /// What each of these problems scores
+    #[arg(long, value_name = "FILE", requires = "single")]
+    single_by_question: Option<PathBuf>,
     /// What the size of the model is called in tables
     #[arg(long, value_name = "NAME")]
     model: String,
@@ -33,6 +39,12 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    let Flags { run, report, by_question, model, seed, out } = Flags::parse();
-    exit(results::collect((&model, seed), run.as_deref(), report.as_deref(), by_question.as_deref(), &out))
+    let Flags { run, report, by_question, single, single_by_question, model, seed, out } = Flags::parse();
+    let reports = results::Reports {
+        report: report.as_deref(),
+        by_question: by_question.as_deref(),
+        single: single.as_deref(),
+        single_by_question: single_by_question.as_deref(),
+    };
+    exit(results::collect((&model, seed), run.as_deref(), reports, &out))
 }

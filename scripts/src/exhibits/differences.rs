@@ -1,7 +1,7 @@
 //! What one run scores more than another on the same test problems: of runs that a reader would choose between, by size.
 
 use super::rendered::Rendered;
-use crate::results::{Cell, Crossed, ERROR, SeedRuns, Size, metric, questions_of};
+use crate::results::{Cell, ERROR, Mean, SeedRuns, Size, metric, questions_of};
 use anyhow::{Result, ensure};
 use eval::{Metric, MetricKind};
 use std::fmt::Write;
@@ -56,7 +56,7 @@ pub fn differences(title: &str, pairs: &[(String, String)], reranked: &[String],
 fn difference(size: &Size, [(run, metric), (other, others)]: [(&str, Metric); 2]) -> Option<Cell> {
     let scores = |seed: &SeedRuns| seed.scores([(1.0, run, metric), (-1.0, other, others)]);
     let scores: Vec<Vec<f64>> = size.by_seed.iter().filter_map(scores).collect();
-    Crossed::of(&scores).map(|crossed| crossed.cell(ERROR))
+    Mean::of_scores(&scores).map(|crossed| crossed.cell(ERROR))
 }
 
 /// In points.

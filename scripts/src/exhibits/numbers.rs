@@ -3,7 +3,7 @@
 
 use super::rendered::{Rendered, cell_or_dash, rule};
 use crate::{
-    results::{Cell, Crossed, ERROR, Size, metric, over_seeds, questions_of, reports},
+    results::{Cell, ERROR, Mean, Size, metric, over_seeds, questions_of, reports},
     study::Row,
 };
 use anyhow::{Result, ensure};
@@ -82,7 +82,7 @@ fn of_class(size: &Size, name: &str, metric: Metric, is_of_it: impl Fn(usize) ->
     match scores.as_slice() {
         // As in the report of one seed, whose interval is better for shares near 0 and 1.
         [of_seed] if !of_seed.is_empty() => over_seeds(&[Estimate::over_questions(of_seed)], ERROR),
-        _ => Crossed::of(&scores).map(|crossed| crossed.cell(ERROR)),
+        _ => Mean::of_scores(&scores).map(|crossed| crossed.cell(ERROR)),
     }
 }
 

@@ -81,7 +81,7 @@ fn runs(folder: &Path, sizes: &[Size]) -> Vec<Run> {
 }
 
 fn line(folder: &Path, run: &RunResult) -> Run {
-    let maj = run.test.as_ref().and_then(|report| report.metrics.get(&metric(eval::MetricKind::Maj, 1)).copied());
+    let maj = run.estimate(metric(eval::MetricKind::Maj, 1));
     let report = format!("{}-seed{}/{}/report.html", run.model, run.seed, run.name);
     Run {
         model: run.model.clone(),

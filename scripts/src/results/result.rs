@@ -4,10 +4,23 @@
 //! study goes on without the run.
 
 use anyhow::{Context, Result, ensure};
-use eval::{ByQuestion, Metric, MetricKind, OrmReport, Report};
+use eval::{ByQuestion, Estimate, Metric, MetricKind, OrmReport, Report};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::{collections::BTreeMap, fs, path::Path};
+
+/// What `eval run` wrote of a run, each file where there is one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reports<'a> {
+    /// The report on many samples of each test problem.
+    pub report: Option<&'a Path>,
+    /// Its scores by question.
+    pub by_question: Option<&'a Path>,
+    /// The report on few samples of more problems.
+    pub single: Option<&'a Path>,
+    /// Its scores by question.
+    pub single_by_question: Option<&'a Path>,
+}
 
 /// What one run came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +36,9 @@ pub struct RunResult {
     /// Many samples of each test problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Report>,
+    /// Few samples of more test problems, which maj@1 and pass@1 are read from where it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub single: Option<Report>,
     /// What each test problem scores, in their order, in thousandths: what two runs are compared by.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub by_question: BTreeMap<Metric, Vec<u16>>,
@@ -72,28 +88,31 @@ const KEPT: [&str; 8] =
 const KEPT_KINDS: [&str; 3] = ["validation/", "diversity/", "round/"];
 
 impl RunResult {
-    /// Reads a run directory, where there is one, the REPORT that `eval run` wrote of it, and its scores by question.
+    /// Reads a run directory, where there is one, and what `eval run` wrote of it.
     ///
     /// # Errors
     /// A folder that is no run, a file that is malformed.
-    pub fn of(
-        name: &str,
-        (model, seed): (&str, u64),
-        run: Option<&Path>,
-        report: Option<&Path>,
-        by_question: Option<&Path>,
-    ) -> Result<Self> {
+    pub fn of(name: &str, (model, seed): (&str, u64), run: Option<&Path>, reports: Reports<'_>) -> Result<Self> {
         let (command, flags) = run.map(command_and_flags).transpose()?.unwrap_or_default();
         let lines = run.map(|run| metrics(&run.join("metrics.jsonl"))).transpose()?.unwrap_or_default();
-        let scores = by_question.map(read::<ByQuestion>).transpose()?;
+        let scores = |path: Option<&Path>| {
+            path.map_or(Ok(BTreeMap::new()), |path| read(path).map(|ByQuestion { scores, .. }| thousandths(scores)))
+        };
+        // Where the run lay on this machine is no result.
+        let report = |path: Option<&Path>| {
+            let report = path.map(read::<Report>).transpose()?;
+            anyhow::Ok(report.map(|report| Report { checkpoint: None, ..report }))
+        };
+        let mut by_question = scores(reports.by_question)?;
+        by_question.extend(scores(reports.single_by_question)?.into_iter().filter(|(metric, _)| metric.k == 1));
         let evaluation = run.filter(|_| command == "orm").map(|run| run.join("eval.json"));
         Ok(Self {
             name: name.into(),
             model: model.into(),
             seed,
-            by_question: scores.map(|ByQuestion { scores, .. }| thousandths(scores)).unwrap_or_default(),
-            // Where the run lay on this machine is no result.
-            test: report.map(read::<Report>).transpose()?.map(|report| Report { checkpoint: None, ..report }),
+            by_question,
+            test: report(reports.report)?,
+            single: report(reports.single)?,
             reward_model: evaluation.as_deref().map(read).transpose()?,
             cost: cost(&lines, ["sft", "pretrain", "orm", "rcrl"].contains(&command.as_str())),
             evaluations: evaluations(&lines),
@@ -114,6 +133,12 @@ impl RunResult {
         self.flags.get("eval_problems").and_then(Value::as_f64)
     }
 
+    /// A metric of the test split, with its interval over problems.
+    pub fn estimate(&self, metric: Metric) -> Option<Estimate> {
+        let single = self.single.as_ref().filter(|_| metric.k == 1);
+        [single, self.test.as_ref()].into_iter().flatten().find_map(|report| report.metrics.get(&metric).copied())
+    }
+
     /// What each test problem scores.
     pub fn scores(&self, metric: Metric) -> Option<Vec<f64>> {
         Some(self.by_question.get(&metric)?.iter().map(|&score| f64::from(score) / 1000.0).collect())
@@ -126,10 +151,10 @@ impl RunResult {
     }
 }
 
-/// Of greedy samples and of the most samples that there are: what claims are about.
+/// Of greedy and of single samples, and of the most samples that there are: what claims are about.
 fn thousandths(values: BTreeMap<Metric, Vec<f64>>) -> BTreeMap<Metric, Vec<u16>> {
     let most = values.keys().map(|metric| metric.k).max().unwrap_or(1);
-    let is_kept = |metric: &Metric| metric.k == most || metric.k == 1 && metric.kind == MetricKind::Maj;
+    let is_kept = |metric: &Metric| metric.k == most || metric.k == 1 && metric.kind != MetricKind::Rerank;
     let round = |values: Vec<f64>| values.into_iter().map(|value| (1000.0 * value).round() as u16).collect();
     values.into_iter().filter(|(metric, _)| is_kept(metric)).map(|(metric, values)| (metric, round(values))).collect()
 }
@@ -234,7 +259,7 @@ mod tests {
     #[test]
     fn a_result_has_the_evaluations_of_a_run_and_its_cost() {
         let run = run_with("ppo", LINES);
-        let result = RunResult::of("ppo", ("tiny", 3), Some(run.path()), None, None).unwrap();
+        let result = RunResult::of("ppo", ("tiny", 3), Some(run.path()), Reports::default()).unwrap();
         assert_eq!((result.command.as_str(), result.model.as_str(), result.seed), ("ppo", "tiny", 3));
         assert_eq!(result.flags, BTreeMap::from([("seed".to_string(), Value::from(3))]), "and no path");
         assert_eq!(result.cost, Cost { samples: Some(16.0), cpu_seconds: Some(3.5) });
@@ -250,12 +275,18 @@ mod tests {
     #[test]
     fn examples_of_supervised_runs_are_no_samples_and_seconds_that_were_not_all_counted_have_no_sum() {
         let run = run_with("sft", LINES);
-        let of_sft = RunResult::of("sft", ("tiny", 3), Some(run.path()), None, None).unwrap();
+        let of_sft = RunResult::of("sft", ("tiny", 3), Some(run.path()), Reports::default()).unwrap();
         assert_eq!(of_sft.cost, Cost { samples: None, cpu_seconds: Some(3.5) });
         let run = run_with("rcrl", &LINES.replace("\"samples\":16", "\"samples\":16,\"sampled\":300"));
-        assert_eq!(RunResult::of("rcrl", ("tiny", 3), Some(run.path()), None, None).unwrap().cost.samples, Some(300.0));
+        assert_eq!(
+            RunResult::of("rcrl", ("tiny", 3), Some(run.path()), Reports::default()).unwrap().cost.samples,
+            Some(300.0)
+        );
         let run = run_with("ppo", &format!("{{\"samples\":4}}\n{LINES}"));
-        assert_eq!(RunResult::of("ppo", ("tiny", 3), Some(run.path()), None, None).unwrap().cost.cpu_seconds, None);
+        assert_eq!(
+            RunResult::of("ppo", ("tiny", 3), Some(run.path()), Reports::default()).unwrap().cost.cpu_seconds,
+            None
+        );
     }
 
     #[test]
@@ -264,7 +295,9 @@ mod tests {
         let text = r#"{"benchmark": "synthetic", "split": "test", "problems": 4, "samples": 2, "temperature": 0.7,
             "checkpoint": "/home/somebody/ppo", "parse_failures": 0.0, "truncated": null, "mean_tokens": null}"#;
         fs::write(report.path(), text).unwrap();
-        let result = RunResult::of("ppo", ("tiny", 0), None, Some(report.path()), None).unwrap();
+        let result =
+            RunResult::of("ppo", ("tiny", 0), None, Reports { report: Some(report.path()), ..Reports::default() })
+                .unwrap();
         assert!(!serde_json::to_string(&result).unwrap().contains("somebody"));
         assert_eq!(result.test.unwrap().problems, 4);
     }
@@ -275,15 +308,53 @@ mod tests {
         let named = r#""benchmark": "synthetic", "split": "test", "ids": ["a", "b"], "questions": "00000000", "#;
         for names in ["", named] {
             fs::write(file.path(), format!("{{{names}\"maj@1\": [1.0, 0.0]}}")).unwrap();
-            let result = RunResult::of("ppo", ("tiny", 0), None, None, Some(file.path())).unwrap();
+            let reports = Reports { by_question: Some(file.path()), ..Reports::default() };
+            let result = RunResult::of("ppo", ("tiny", 0), None, reports).unwrap();
             assert_eq!(result.by_question[&Metric { kind: MetricKind::Maj, k: 1 }], [1000, 0]);
         }
     }
 
     #[test]
+    fn single_samples_are_those_of_the_report_on_more_problems_and_many_samples_those_of_the_other() {
+        let file = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(file.path(), text).unwrap();
+            file
+        };
+        let report = |problems: u64, samples: u64, value: f64| {
+            let of = serde_json::json!({ "value": value, "ci95": [value, value] });
+            let report = serde_json::json!({
+                "benchmark": "synthetic", "split": "test", "problems": problems, "samples": samples, "temperature": 0.7, "checkpoint": null,
+                "parse_failures": 0.0, "truncated": null, "mean_tokens": null, "maj@1": of, format!("pass@{samples}"): of,
+            });
+            file(&report.to_string())
+        };
+        let (many, few) = (report(2, 96, 0.5), report(3, 16, 0.25));
+        let of_many = file(r#"{"maj@1": [1, 0], "pass@1": [0.5, 0.25], "rerank@1": [0.5, 0.25], "pass@96": [1, 1]}"#);
+        let of_few = file(r#"{"maj@1": [1, 0, 1], "pass@1": [0.5, 0.25, 0.125], "pass@16": [1, 0, 0]}"#);
+        let reports = Reports {
+            report: Some(many.path()),
+            by_question: Some(of_many.path()),
+            single: Some(few.path()),
+            single_by_question: Some(of_few.path()),
+        };
+        let [maj, pass, of_96] =
+            [(MetricKind::Maj, 1), (MetricKind::Pass, 1), (MetricKind::Pass, 96)].map(|(kind, k)| Metric { kind, k });
+        let read = |reports| RunResult::of("ppo", ("tiny", 0), None, reports).unwrap();
+        let result = read(reports);
+        let expected =
+            BTreeMap::from([(maj, vec![1000, 0, 1000]), (pass, vec![500, 250, 125]), (of_96, vec![1000; 2])]);
+        assert_eq!(result.by_question, expected);
+        assert_eq!([maj, of_96].map(|metric| result.estimate(metric).unwrap().value), [0.25, 0.5]);
+        let alone = read(Reports { single: None, single_by_question: None, ..reports });
+        assert_eq!((alone.by_question[&pass].as_slice(), alone.estimate(maj).unwrap().value), (&[500, 250][..], 0.5));
+    }
+
+    #[test]
     fn what_is_no_run_is_refused_by_its_file() {
         let folder = tempfile::tempdir().unwrap();
-        let error = |path: &Path| format!("{:#}", RunResult::of("x", ("tiny", 0), Some(path), None, None).unwrap_err());
+        let error =
+            |path: &Path| format!("{:#}", RunResult::of("x", ("tiny", 0), Some(path), Reports::default()).unwrap_err());
         assert!(error(folder.path()).contains("config.toml"));
         let run = run_with("ppo", "{\"step\":1}\nnonsense\n");
         assert!(error(run.path()).contains("line 2"), "{}", error(run.path()));

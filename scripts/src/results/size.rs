@@ -1,7 +1,8 @@
 //! Folders of results: all runs of one size, by seed, and means over the seeds.
 
 use super::{
-    interval::{Cell, Crossed, ERROR, mean_over_seeds, over_seeds},
+    interval::{Cell, ERROR, mean_over_seeds},
+    mean::{Mean, over_seeds},
     result::{Cost, RunResult},
 };
 use anyhow::{Context, Result, ensure};
@@ -61,8 +62,11 @@ pub fn read_results(folders: &[PathBuf]) -> Result<Vec<Size>> {
 
 /// The reports on test questions of all results.
 pub fn reports(sizes: &[Size]) -> impl Iterator<Item = &Report> {
-    let runs = sizes.iter().flat_map(|size| &size.by_seed).flat_map(|seed| seed.runs.values());
-    runs.filter_map(|run| run.test.as_ref())
+    runs(sizes).filter_map(|run| run.test.as_ref())
+}
+
+fn runs(sizes: &[Size]) -> impl Iterator<Item = &RunResult> {
+    sizes.iter().flat_map(|size| &size.by_seed).flat_map(|seed| seed.runs.values())
 }
 
 /// The test questions of all results: how many, of which benchmark and split.
@@ -70,9 +74,12 @@ pub fn reports(sizes: &[Size]) -> impl Iterator<Item = &Report> {
 /// # Errors
 /// Where there are none, or results of different questions, which cannot be compared.
 pub fn questions_of(sizes: &[Size]) -> Result<String> {
-    let all: BTreeSet<String> = reports(sizes)
-        .map(|report| format!("the {} questions of `{}`, {}", report.problems, report.benchmark, report.split))
-        .collect();
+    let of_run = |run: &RunResult| {
+        let Report { problems, benchmark, split, .. } = run.test.as_ref()?;
+        let single = run.single.as_ref().map(|single| format!(" ({} for maj@1 and pass@1)", single.problems));
+        Some(format!("the {problems} questions of `{benchmark}`, {split}{}", single.unwrap_or_default()))
+    };
+    let all: BTreeSet<String> = runs(sizes).filter_map(of_run).collect();
     let all: Vec<String> = all.into_iter().collect();
     ensure!(all.len() < 2, "results of different questions cannot be compared: {}", all.join("; "));
     all.into_iter().next().context("no result has a report on test questions")
@@ -122,8 +129,7 @@ impl Size {
 
     /// What each seed's run scored on the test split.
     pub fn estimates(&self, name: &str, metric: Metric) -> Vec<Estimate> {
-        let reports = self.of(name).filter_map(|run| run.test.as_ref());
-        reports.filter_map(|report| report.metrics.get(&metric).copied()).collect()
+        self.of(name).filter_map(|run| run.estimate(metric)).collect()
     }
 
     /// Over the seeds; `None` where no seed has it.
@@ -131,10 +137,10 @@ impl Size {
         let estimates = self.estimates(name, metric);
         let scores = self.of(name).filter_map(|run| run.scores(metric)).collect::<Vec<_>>();
         // The report's own interval of one seed is better for shares near 0 and 1.
-        let is_better = |crossed: &Crossed| {
+        let is_better = |crossed: &Mean| {
             crossed.seeds > 1 && crossed.seeds == estimates.len() && crossed.cell(ERROR).half_width > 0.0
         };
-        let crossed = Crossed::of(&scores).filter(is_better);
+        let crossed = Mean::of_scores(&scores).filter(is_better);
         let cell = over_seeds(&estimates, ERROR)?;
         // Scores by question are rounded to thousandths.
         Some(crossed.map_or(cell, |crossed| Cell { mean: cell.mean, ..crossed.cell(ERROR) }))

@@ -12,6 +12,9 @@ pub struct Claim {
     pub text: String,
     /// What its words are taken to mean.
     pub test: String,
+    /// What has to hold at a size for it to be about anything there.
+    #[serde(default)]
+    pub premises: Vec<Part>,
     /// What it says of each size.
     pub parts: Vec<Part>,
     /// What it says of the larger size against the smaller one.
@@ -78,6 +81,9 @@ pub enum MeasureName {
     #[default]
     #[serde(rename = "maj@1")]
     Maj1,
+    /// Of single samples at the reports' temperature.
+    #[serde(rename = "pass@1")]
+    Pass1,
     /// Majority vote of the most samples that there are.
     #[serde(rename = "maj@K")]
     MajK,
@@ -163,7 +169,7 @@ impl Claim {
             let chosen = among.into_iter().flatten().map(String::as_str);
             part.of.0.iter().flat_map(of_operand).chain(chosen).collect::<Vec<_>>()
         };
-        self.parts.iter().chain(&self.across).flat_map(of_part).collect()
+        self.premises.iter().chain(&self.parts).chain(&self.across).flat_map(of_part).collect()
     }
 }
 

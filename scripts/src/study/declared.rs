@@ -1,6 +1,9 @@
 //! The types of `study.toml`: profiles, runs and exhibits. It is long because it mirrors that file field by field.
 
-use super::claim::{Claim, Temperatures};
+use super::{
+    claim::{Claim, Temperatures},
+    verdicts::{Comparable, Verdicts},
+};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::{
@@ -27,6 +30,10 @@ pub struct Study {
     /// Tables, figures and claims.
     #[serde(rename = "exhibit")]
     pub exhibits: Vec<Exhibit>,
+    /// How verdicts come about.
+    pub verdicts: Verdicts,
+    /// Runs whose measures vary alike with the seed.
+    pub comparable: Vec<Comparable>,
     /// Names for several runs.
     pub run_sets: BTreeMap<String, Vec<String>>,
     /// Two runs that differ in temperature.
@@ -308,6 +315,7 @@ impl Study {
         for name in study.referenced() {
             ensure!(names.contains(name), "the study has no run {name}");
         }
+        study.verdicts.check()?;
         Ok(study)
     }
 
@@ -358,6 +366,7 @@ impl Study {
             let single = [&run.start, &run.continues, &run.of, &run.costs_of, &run.samples_of, &run.reward_model];
             single.into_iter().flatten().chain(&run.needs).map(String::as_str)
         });
-        of_runs.chain(self.exhibits.iter().flat_map(|exhibit| self.runs_of(exhibit))).collect()
+        let comparable = self.comparable.iter().flat_map(|of| &of.runs).map(String::as_str);
+        of_runs.chain(comparable).chain(self.exhibits.iter().flat_map(|exhibit| self.runs_of(exhibit))).collect()
     }
 }

@@ -18,7 +18,7 @@ const WITHOUT_ABLATIONS: &str = "svamp";
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Study")]
 pub struct SetupArgs {
-    /// smoke: checks that everything works, on sixteen problems, in a few minutes. cpu: two sizes and three seeds on
+    /// smoke: checks that everything works, on sixteen problems, in a few minutes. cpu: two sizes and four seeds on
     /// two cores, some fifteen hours; with --init-small adapters for a small pretrained model, a few hours of one core.
     /// gpu: the paper's own settings, for published models
     #[arg(long, value_name = "smoke|cpu|gpu", default_value = "cpu")]

@@ -54,8 +54,8 @@ pub struct Collect {
     pub model: String,
     /// The seed.
     pub seed: u64,
-    /// What the evaluation has left: the report, and scores by question.
-    pub reports: Option<[String; 2]>,
+    /// What evaluations have left, each the report and scores by question: of many samples, and of single ones.
+    pub reports: Vec<[String; 2]>,
     /// The run directory.
     pub run: Option<String>,
     /// The result.
@@ -113,8 +113,8 @@ impl Setup {
         let mut steps = Vec::new();
         self.train(folder, run, disk, &mut steps)?;
         let reports = match run.keeps {
-            Keeps::Report => Some(self.evaluate(folder, run, disk, &mut steps)?),
-            Keeps::Run | Keeps::Nothing => None,
+            Keeps::Report => self.evaluate(folder, run, disk, &mut steps)?,
+            Keeps::Run | Keeps::Nothing => Vec::new(),
         };
         let of = run.costs_of.as_ref().or(run.of.as_ref()).unwrap_or(&run.name);
         let (model, seed, out) = (folder.size.clone(), folder.seed, folder.result(&run.name));
@@ -182,8 +182,9 @@ impl Setup {
         Ok(flags.concat())
     }
 
-    /// The evaluation on the test split, after the reward model that it needs; the report and the scores by question.
-    fn evaluate(&self, folder: &Folder, run: &Run, disk: &mut Disk, steps: &mut Vec<Step>) -> Result<[String; 2]> {
+    /// The evaluations on the test split, after the reward model that they need: with many samples, and where the profile has one, with few
+    /// samples of more problems. Of each the report and the scores by question.
+    fn evaluate(&self, folder: &Folder, run: &Run, disk: &mut Disk, steps: &mut Vec<Step>) -> Result<Vec<[String; 2]>> {
         let usual = Some(&self.study.reference.reward_model).filter(|_| !run.ablation);
         let reward_model = run.reward_model.as_ref().or(usual);
         if reward_model.is_some() {
@@ -191,7 +192,7 @@ impl Setup {
             self.train(folder, self.study.run(&self.study.reference.reward_model), disk, steps)?;
         }
         let report = |name: &str, extension: &str| format!("{}/reports/{name}.{extension}", folder.dir);
-        let reports = ["json", "by-question.json"].map(|extension| report(&run.name, extension));
+        let files = |extensions: [&str; 2]| extensions.map(|extension| report(&run.name, extension));
         let others_use_samples = self.study.runs.iter().any(|other| other.samples_of.as_ref() == Some(&run.name));
         let samples = match &run.samples_of {
             _ if others_use_samples => {
@@ -206,18 +207,27 @@ impl Setup {
             true => folder.base(self.study),
             false => folder.run(run.of.as_ref().unwrap_or(&run.name)),
         };
-        let arguments = [
-            reward_model.map(|name| vec!["--orm".into(), folder.run(name)]).unwrap_or_default(),
-            samples,
-            self.expand("--samples {report-samples}")?,
-            self.benchmark_flags.clone(),
-            ["--out", &reports[0], "--by-question", &reports[1]].map(Into::into).to_vec(),
-            self.expand("{report}")?,
-            self.flags.clone(),
-            self.expand(&run.report)?,
-        ];
-        let (checkpoint, arguments, folder) = (run.checkpoint, arguments.concat(), format!("{}/reports", folder.dir));
-        steps.push(Step::Evaluate { path, checkpoint, arguments, reports: folder });
+        let reward_model = reward_model.map(|name| vec!["--orm".into(), folder.run(name)]).unwrap_or_default();
+        let many = [reward_model, samples, self.expand("--samples {report-samples}")?].concat();
+        let mut evaluations = vec![(many, files(["json", "by-question.json"]), self.expand("{report}")?)];
+        let single = self.expand("{single}")?;
+        if !single.is_empty() {
+            evaluations.push((Vec::new(), files(["single.json", "single.by-question.json"]), single));
+        }
+        let mut reports = Vec::new();
+        for (first, files, own) in evaluations {
+            let written = ["--out", &files[0], "--by-question", &files[1]].map(Into::into).to_vec();
+            let rest = self.expand(&run.report)?;
+            let arguments = [first, self.benchmark_flags.clone(), written, own, self.flags.clone(), rest].concat();
+            let reports_dir = format!("{}/reports", folder.dir);
+            steps.push(Step::Evaluate {
+                path: path.clone(),
+                checkpoint: run.checkpoint,
+                arguments,
+                reports: reports_dir,
+            });
+            reports.push(files);
+        }
         Ok(reports)
     }
 }
@@ -269,10 +279,10 @@ impl fmt::Display for Step {
 impl Collect {
     /// As the program `collect` does the same.
     fn words(&self) -> Vec<String> {
-        let reports = self
-            .reports
-            .iter()
-            .flat_map(|[report, by_question]| ["--report", report, "--by-question", by_question].map(String::from));
+        let flags = [["--report", "--by-question"], ["--single", "--single-by-question"]];
+        let of_report =
+            |(flags, files): ([&str; 2], &[String; 2])| [flags[0], &files[0], flags[1], &files[1]].map(String::from);
+        let reports = flags.into_iter().zip(&self.reports).flat_map(of_report);
         let run = self.run.iter().flat_map(|run| ["--run", run].map(String::from));
         let seed = self.seed.to_string();
         let rest = ["--model", &self.model, "--seed", &seed, "--out", &self.out].map(String::from);

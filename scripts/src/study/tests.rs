@@ -32,7 +32,7 @@ fn results(flags: &str) -> Vec<&'static str> {
 fn every_profile_has_commands_for_all_of_its_runs() {
     for (flags, count) in [
         ("--profile smoke", 38),
-        ("--profile cpu", 174),
+        ("--profile cpu", 232),
         ("--profile cpu --benchmark svamp --data-dir D --init-small m", 20),
         ("--profile gpu --init-small m --init-large l --seeds 1", 58),
     ] {
@@ -57,7 +57,20 @@ fn what_a_run_needs_is_done_first_and_once_and_its_own_flags_come_last() {
          --out o/nano-seed1/reports/ppo-sparse-orm.json --by-question o/nano-seed1/reports/ppo-sparse-orm.by-question.json \
          --limit 400 --max-new-tokens 112 --quiet"
     );
-    assert_eq!(commands.len(), 6);
+    assert_eq!(
+        commands[5],
+        "eval run --checkpoint o/nano-seed1/ppo-sparse-orm --benchmark synthetic --out o/nano-seed1/reports/ppo-sparse-orm.single.json \
+         --by-question o/nano-seed1/reports/ppo-sparse-orm.single.by-question.json --samples 16 --limit 1000 --max-new-tokens 112 --quiet"
+    );
+    assert_eq!(
+        commands[6],
+        "collect --report o/nano-seed1/reports/ppo-sparse-orm.json \
+         --by-question o/nano-seed1/reports/ppo-sparse-orm.by-question.json \
+         --single o/nano-seed1/reports/ppo-sparse-orm.single.json \
+         --single-by-question o/nano-seed1/reports/ppo-sparse-orm.single.by-question.json \
+         --run o/nano-seed1/ppo-sparse-orm --model nano --seed 1 --out o/nano-seed1/results/ppo-sparse-orm.json"
+    );
+    assert_eq!(commands.len(), 7);
 }
 
 #[test]
@@ -118,7 +131,10 @@ fn a_finished_run_is_skipped_and_an_interrupted_one_goes_on_from_its_checkpoint(
     let path = Path::new(&folder.dir).join("sft-8").display().to_string();
     assert_eq!(commands[0], format!("rl sft --resume {path}"));
     assert!(commands[1].starts_with(&format!("eval run --checkpoint {path}/checkpoints/step-000002 --samples 96")));
-    assert_eq!(commands.len(), 3);
+    assert!(
+        commands[2].contains(&format!("{path}/checkpoints/step-000002")) && commands[2].contains("sft-8.single.json")
+    );
+    assert_eq!(commands.len(), 4);
 }
 
 #[test]
@@ -132,5 +148,20 @@ fn a_study_that_names_a_run_that_it_does_not_have_is_refused() {
     ] {
         let error = Study::parse(&text.replace(name, other)).unwrap_err().to_string();
         assert!(error.contains("the study has no run"), "{error}");
+    }
+}
+
+#[test]
+fn verdicts_with_looks_that_do_not_rise_or_margins_of_nothing_are_refused() {
+    let text = include_str!("../../study.toml");
+    for (name, other) in [
+        ("looks = [4, 8, 12]", "looks = [8, 4]"),
+        ("looks = [4, 8, 12]", "looks = [1, 4]"),
+        ("looks = [4, 8, 12]", "looks = []"),
+        ("alpha = 0.05", "alpha = 5"),
+        ("smallest = 0.03", "smallest = 0"),
+    ] {
+        assert!(text.contains(name), "{name}");
+        assert!(Study::parse(&text.replace(name, other)).is_err(), "{other}");
     }
 }

@@ -70,6 +70,25 @@ impl Measure {
         }
     }
 
+    /// What each question of the test split scores in a weighted sum of runs; `None` where results do not hold it.
+    pub fn scores(self, terms: &[(f64, String)], seed: &SeedRuns) -> Option<Vec<f64>> {
+        let Self::Test(metric) = self else { return None };
+        seed.scores(terms.iter().map(|(weight, name)| (*weight, name.as_str(), metric)))
+    }
+
+    /// What it is called.
+    pub fn label(self) -> String {
+        match self {
+            Self::Test(metric) => metric.to_string(),
+            Self::Fall => "fall of maj@1".into(),
+            Self::Samples | Self::KnownSamples => "samples".into(),
+            Self::Rounds => "rounds".into(),
+            Self::Early => "early maj@1".into(),
+            Self::AfterTwoRounds => "what later rounds add".into(),
+            Self::Distinct => "distinct solutions".into(),
+        }
+    }
+
     /// Reads it; an interval of no width where results hold none. An evaluation has as many questions as
     /// the run says, and two are taken to have different ones, so that the interval is too wide.
     ///
@@ -80,8 +99,7 @@ impl Measure {
         let lacks = |what: &str| format!("`{name}` has no {what}");
         let value = match self {
             Self::Test(metric) => {
-                let test = run.test.as_ref().and_then(|report| report.metrics.get(&metric));
-                return test.copied().ok_or_else(|| lacks(&metric.to_string()));
+                return run.estimate(metric).ok_or_else(|| lacks(&metric.to_string()));
             }
             Self::Fall => {
                 let [best, last] = run.best_and_last(VALIDATION).ok_or_else(|| lacks("evaluation"))?;

@@ -1,8 +1,9 @@
 //! The claims of the paper, each with a verdict that is computed from results.
 //!
 //! What is claimed stands in `study.toml`; `part.rs` resolves which runs it compares, `measure.rs` reads a number of a run, and
-//! `verdict.rs` makes a verdict of a difference. Here it becomes text.
+//! `decide.rs` makes an interval of a difference and `verdict.rs` a verdict of that. Here it becomes text.
 
+mod decide;
 mod measure;
 mod part;
 #[cfg(test)]
@@ -15,20 +16,28 @@ use super::{
 };
 use crate::{
     results::{Cell, Size, questions_of},
-    study::{Claim, Study},
+    study::{self, Claim, Study, Verdicts},
 };
 use anyhow::Result;
+use decide::{Finding, Levels, decide, decide_across, not_run};
 use measure::{CONVERGED, Unit};
 use part::{Part, resolve};
-use std::{collections::BTreeMap, fmt::Write};
-use verdict::{CLOSE, Finding, SMALLEST, Verdict, decide, decide_across};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
+use verdict::Verdict;
 
 /// A part of a claim at one size, or at one against another.
 struct Row {
     part: Part,
-    finding: Finding,
+    /// Whether it is a premise of the claim.
+    is_premise: bool,
     /// The sizes.
     models: Vec<String>,
+    /// Runs that no seed has.
+    not_run: Vec<String>,
+    finding: Finding,
 }
 
 /// A claim and what was found.
@@ -49,7 +58,11 @@ pub fn claims(study: &Study, title: &str, sizes: &[Size]) -> Result<Rendered> {
     let mut markdown = String::new();
     writeln!(markdown, "# {title}\n\n{}\n", measured_on(study, sizes)?)?;
     summary(&found, sizes, &mut markdown)?;
-    writeln!(markdown, "\n{}", how())?;
+    writeln!(markdown, "\n{}", how(study))?;
+    let apart = apart(&found);
+    if !apart.is_empty() {
+        writeln!(markdown, "\n{apart}")?;
+    }
     for found in &found {
         section(found, &mut markdown)?;
         csv.extend(found.rows.iter().map(|row| csv_row(found.number, row)));
@@ -58,68 +71,118 @@ pub fn claims(study: &Study, title: &str, sizes: &[Size]) -> Result<Rendered> {
 }
 
 /// How verdicts come about.
-fn how() -> String {
-    let [smallest, close, converged] = [SMALLEST, CLOSE, CONVERGED].map(|share| 100.0 * share);
+fn how(study: &Study) -> String {
+    let Verdicts { alpha, looks, smallest, close, .. } = &study.verdicts;
+    let [confidence, smallest, close, converged] =
+        [1.0 - alpha, *smallest, *close, CONVERGED].map(|share| (1000.0 * share).round() / 10.0);
+    let looks = looks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let [alpha, first] = [format!("{}", 100.0 * alpha), study.verdicts.looks[0].to_string()];
     format!(
         "\
-    Every verdict is computed. Two runs are compared seed by seed and question by question: the mean of the differences, ± half of a \
-    95 % interval of what seeds leave open (Student's t) and what questions do, each counted once. (Where a run does not tell what each \
-    question scored, as at evaluations on validation problems, the intervals are added as if the questions had been different ones, \
-    which is too wide.) One seed cannot tell, and neither can seeds that all come to the same. A run is its checkpoint that was best on validation; \
-    passes of SFT are compared by their last. Where one of several runs is taken because of what it scored, the verdict that this \
-    favours asks for an interval that allows for all of them (Bonferroni).\n\n\
+    Every verdict is computed (docs/results.md has the method). Two runs are compared seed by seed and \
+    question by question: the mean of the differences, ± half of a {confidence} % interval of what seeds leave open (Student's t, with the \
+    variance of all comparable runs) and what questions do, each counted once. (Where a run does not tell what each question scored, as at \
+    evaluations on validation problems, the intervals are added as if the questions had been different ones, which is too wide.) Verdicts are \
+    made with {looks} seeds, and the intervals of all these looks together miss in {alpha} % of cases: each is wider than an ordinary one. \
+    With fewer than {first} seeds the interval is an ordinary one, and nothing follows. The scores of single runs have ordinary intervals, of \
+    their own seeds. Seeds that all come to the same cannot tell. A run is its checkpoint that was best on validation; passes of SFT are \
+    compared by their last. Where one of several runs is taken because of what it scored, the verdict that this favours asks for an interval \
+    that allows for all of them (Bonferroni).\n\n\
     - **Better**: the interval lies above 0; otherwise refuted where all of it is below {smallest} points (of solutions, rounds \
     and samples: below 0).\n\
     - **No gain**: it lies below {close} points, and not all of it above 0; refuted where all of it is above 0. A gain of less than \
-    {close} points can hide in that: to exclude {smallest} takes several times as many questions and seeds.\n\
+    {close} points can hide in that.\n\
     - **Close**: it lies within {close} points on both sides; refuted where all of it is outside.\n\
     - **Converged**: at the first evaluation on validation problems with {converged} % of the gain of the best evaluation over the \
     start. If that is the last evaluation, the run was still rising, and cannot tell. The start is the best evaluation of SFT; of a base, which has none, its score \
     on test problems after its solved problems, and a run that never scores better than that cannot tell either.\n\n\
     A claim holds if all its parts do at all sizes where their runs are, and does not hold if one of them does not: in brackets, how many \
-    parts hold, are refuted, and cannot tell (two that are joined by *or* are one). Nothing is corrected \
-    for their number, and of many parts one may be refuted by chance: of those that are true but only just, about one in forty. *In part*: some of its runs were not made at that size."
+    parts hold, are refuted, and cannot tell (two that are joined by *or* are one). A part holds by the interval that is shown, of two that \
+    are joined each by one that misses half as often; a part is refuted by one that misses as often as {alpha} % divided by the number of \
+    parts. Where a premise of a claim is refuted, the claim is about nothing at that size, and where a premise cannot tell, neither can the \
+    claim. *In part*: some of its runs were not made at that size."
     )
 }
 
-fn find<'a>(study: &'a Study, number: usize, claim: &'a Claim, sizes: &[Size]) -> Found<'a> {
+fn find<'a, 'b>(study: &'a Study, number: usize, claim: &'a Claim, sizes: &'b [Size]) -> Found<'a> {
+    // Which parts count depends on what was run, and how often each may err on how many count; what was found comes last.
     let mut rows = Vec::new();
+    let mut compared = Vec::new();
+    let mut add = |of: Vec<&'b Size>, parts: &'a [study::Part], is_premise: bool| {
+        for part in parts {
+            let part = resolve(study, part, of[0]);
+            let models = of.iter().map(|size| size.model.clone()).collect();
+            rows.push(Row { not_run: not_run(&part, &of), part, is_premise, models, finding: Finding::none() });
+            compared.push(of.clone());
+        }
+    };
     for size in sizes {
-        let models = vec![size.model.clone()];
-        let parts = claim.parts.iter().map(|part| resolve(study, part, size));
-        rows.extend(parts.map(|part| Row { finding: decide(study, &part, size), part, models: models.clone() }));
+        add(vec![size], &claim.premises, true);
+        add(vec![size], &claim.parts, false);
     }
     if let [small, .., large] = sizes {
-        let models = vec![large.model.clone(), small.model.clone()];
-        let across = claim.across.iter().map(|part| resolve(study, part, large));
-        rows.extend(across.map(|part| Row {
-            finding: decide_across(study, &part, large, small),
-            part,
-            models: models.clone(),
-        }));
+        add(vec![large, small], &claim.across, false);
     }
-    Found { number, claim, rows }
+    let mut found = Found { number, claim, rows };
+    let levels: Vec<Levels> = found.rows.iter().map(|row| found.levels(row, study.verdicts.alpha)).collect();
+    for ((row, levels), of) in found.rows.iter_mut().zip(levels).zip(compared) {
+        row.finding = match of[..] {
+            [large, small] => decide_across(study, &row.part, [large, small], levels, &row.not_run),
+            _ => decide(study, &row.part, of[0], levels, &row.not_run),
+        };
+    }
+    found
 }
 
 impl Found<'_> {
+    /// How often the intervals of a row may miss: a part of two that are joined by "or" holds by half of α; one of several parts is refuted
+    /// by its share of it (Bonferroni).
+    fn levels(&self, row: &Row, alpha: f64) -> Levels {
+        let groups = self.groups(self.rows.iter().filter(|other| other.is_premise == row.is_premise));
+        let own = groups.iter().find(|group| group.iter().any(|other| std::ptr::eq(*other, row)));
+        let refutable = groups.iter().filter(|group| group.iter().all(|row| row.not_run.is_empty())).count();
+        Levels { holds: alpha / own.map_or(1, Vec::len) as f64, refuted: alpha / refutable.max(1) as f64 }
+    }
+
     /// Whether a row counts: a part that was not run at one size does not weaken what others have found, and one that was run at none
     /// counts once.
     fn counts(&self, row: &Row) -> bool {
         let mut same = self.rows.iter().filter(|other| other.part.what == row.part.what);
         let is_first = same.clone().next().is_some_and(|first| first.models == row.models);
-        row.finding.not_run.is_empty() || is_first && same.all(|other| !other.finding.not_run.is_empty())
+        row.not_run.is_empty() || is_first && same.all(|other| !other.not_run.is_empty())
     }
 
-    /// Of each part of some rows that counts, those that are joined by "or" as one.
-    fn parts<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<Verdict> {
+    /// Those of some rows that count, with those together that are joined by "or".
+    fn groups<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<Vec<&'a Row>> {
         let rows: Vec<&Row> = rows.filter(|row| self.counts(row)).collect();
-        let alternatives = rows.chunk_by(|_, next| next.part.or);
-        alternatives.filter_map(|rows| Verdict::any(rows.iter().map(|row| row.finding.verdict))).collect()
+        rows.chunk_by(|_, next| next.part.or).map(<[&Row]>::to_vec).collect()
+    }
+
+    /// The verdicts of the parts among some rows.
+    fn parts<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<Verdict> {
+        let groups = self.groups(rows.filter(|row| !row.is_premise));
+        groups.iter().filter_map(|group| Verdict::any(group.iter().map(|row| row.finding.verdict))).collect()
+    }
+
+    /// Whether the claim is about anything at these sizes. A premise that was not run at one of them is taken from those where it was.
+    fn premise(&self, models: &[String]) -> Verdict {
+        let at = |model: &String| {
+            let of = |premise: &study::Part| {
+                let same = || self.rows.iter().filter(|row| row.is_premise && row.part.what == premise.what);
+                let own = same().filter(|row| row.models[0] == *model && row.not_run.is_empty());
+                let others = same().filter(|row| self.counts(row));
+                let found = Verdict::all(own.map(|row| row.finding.verdict));
+                found.or_else(|| Verdict::all(others.map(|row| row.finding.verdict))).unwrap_or(Verdict::CannotTell)
+            };
+            self.claim.premises.iter().map(of).collect::<Vec<_>>()
+        };
+        Verdict::all(models.iter().flat_map(at)).unwrap_or(Verdict::Holds)
     }
 
     /// Of one size, or of one against another; `None` where nothing was run that another size has not.
     fn of(&self, models: &[String]) -> Option<Verdict> {
-        Verdict::all(self.parts(self.rows.iter().filter(|row| row.models == models)))
+        let parts = Verdict::all(self.parts(self.rows.iter().filter(|row| row.models == models)))?;
+        Some(parts.given(self.premise(models)))
     }
 
     /// Numbers of parts that hold, are refuted, and are undecided.
@@ -180,13 +243,13 @@ fn section(found: &Found<'_>, markdown: &mut String) -> Result<()> {
     writeln!(markdown, "\n## Claim {number}: {}\n\n{}\n\n*Test:* {}\n", found.verdict(), claim.text, claim.test)?;
     writeln!(markdown, "| part | size | measured | seeds | verdict |\n| --- | --- | --- | --- | --- |")?;
     for row in rows.iter().filter(|row| found.counts(row)) {
-        let Row { part, finding, models } = row;
+        let Row { finding, models, .. } = row;
         let seeds = finding.difference.map_or("—".into(), |difference| difference.seeds.to_string());
         let why = finding.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         writeln!(
             markdown,
             "| {} | {} | {} | {seeds} | {}{why} |",
-            part.what,
+            what(row),
             named(models),
             shown(row),
             finding.verdict
@@ -195,8 +258,7 @@ fn section(found: &Found<'_>, markdown: &mut String) -> Result<()> {
     let mut left_out: BTreeMap<&[String], Vec<&str>> = BTreeMap::new();
     for row in rows.iter().filter(|row| !found.counts(row)) {
         let names = left_out.entry(&row.models).or_default();
-        let new =
-            row.finding.not_run.iter().map(String::as_str).filter(|name| !names.contains(name)).collect::<Vec<_>>();
+        let new = row.not_run.iter().map(String::as_str).filter(|name| !names.contains(name)).collect::<Vec<_>>();
         names.extend(new);
     }
     if found.lacks_a_size() {
@@ -208,13 +270,41 @@ fn section(found: &Found<'_>, markdown: &mut String) -> Result<()> {
     Ok(())
 }
 
+/// What a row says, and as what.
+fn what(row: &Row) -> String {
+    format!("{}{}", if row.is_premise { "premise: " } else { "" }, row.part.what)
+}
+
+/// Runs that are not pooled with those that they are comparable with, by size and measure.
+fn apart(found: &[Found<'_>]) -> String {
+    let mut by_measure: BTreeMap<(String, String), BTreeSet<&str>> = BTreeMap::new();
+    for row in found.iter().flat_map(|found| &found.rows) {
+        let names = row.finding.apart.iter().map(String::as_str);
+        by_measure.entry((named(&row.models), row.part.measure.label())).or_default().extend(names);
+    }
+    by_measure.retain(|(models, _), names| !names.is_empty() && !models.contains(" against "));
+    let of = |((models, measure), names): (&(String, String), &BTreeSet<&str>)| {
+        let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        format!("{models}, {measure}: {names}")
+    };
+    let all: Vec<String> = by_measure.iter().map(of).collect();
+    match all.is_empty() {
+        true => String::new(),
+        false => format!(
+            "Some runs vary more with the seed than those that they are comparable with (Cochran's C, 5 %), and have the variance of their own \
+             seeds: {}.",
+            all.join("; ")
+        ),
+    }
+}
+
 fn named(models: &[String]) -> String {
     format!("`{}`", models.join("` against `"))
 }
 
 /// The figures and their difference, as one sum.
 fn shown(row: &Row) -> String {
-    let Row { part, finding, models } = row;
+    let Row { part, finding, models, .. } = row;
     let Some(difference) = finding.difference else { return "—".into() };
     let unit = part.measure.unit();
     let terms: Vec<(f64, &String)> = match models.as_slice() {
@@ -265,7 +355,8 @@ fn powers(Cell { mean, half_width, .. }: Cell, digits: usize) -> String {
     format!("{mid:.digits$} [{low:.digits$}, {high:.digits$}]")
 }
 
-fn csv_row(number: usize, Row { part, finding, models }: &Row) -> String {
+fn csv_row(number: usize, row: &Row) -> String {
+    let Row { part, finding, models, .. } = row;
     let unit = match part.measure.unit() {
         Unit::Share => "share",
         Unit::Samples => "log10 samples",
@@ -278,5 +369,5 @@ fn csv_row(number: usize, Row { part, finding, models }: &Row) -> String {
     let [mean, half_width, seeds] = difference;
     let model = models.join(" against ");
     let (number, verdict) = (number.to_string(), finding.verdict.to_string());
-    csv_line(&[&number, &part.what, &model, &mean, &half_width, unit, &seeds, &verdict])
+    csv_line(&[&number, &what(row), &model, &mean, &half_width, unit, &seeds, &verdict])
 }

@@ -22,6 +22,8 @@ pub struct Part {
     pub selection: Option<Selection>,
     /// The number that is compared.
     pub measure: Measure,
+    /// What the study calls it.
+    pub name: MeasureName,
     /// Where the sum has to lie.
     pub expect: Expect,
     /// Whether it is enough that either this part or the one before holds.
@@ -60,6 +62,7 @@ pub fn resolve(study: &Study, part: &study::Part, size: &Size) -> Part {
         candidates: candidates.clone(),
         selection: part.says.map(|says| Selection { says, comparisons }),
         measure,
+        name: part.measure,
         expect: part.expect,
         or: part.or,
     }
@@ -69,6 +72,7 @@ fn measure(name: MeasureName, size: &Size) -> Measure {
     let most = size.most_samples();
     match name {
         MeasureName::Maj1 => Measure::Test(metric(MetricKind::Maj, 1)),
+        MeasureName::Pass1 => Measure::Test(metric(MetricKind::Pass, 1)),
         MeasureName::MajK => Measure::Test(metric(MetricKind::Maj, most)),
         MeasureName::RerankK => Measure::Test(metric(MetricKind::Rerank, most)),
         MeasureName::PassK => Measure::Test(metric(MetricKind::Pass, most)),

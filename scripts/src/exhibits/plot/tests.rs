@@ -27,6 +27,7 @@ fn size(run: &str, seeds: &[&[(f64, f64)]]) -> Size {
             model: "tiny".into(),
             seed,
             test: None,
+            single: None,
             by_question: BTreeMap::new(),
             reward_model: None,
             cost: Cost::default(),
