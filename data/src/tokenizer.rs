@@ -10,6 +10,7 @@ mod gguf;
 pub use gguf::GgufVocabulary;
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -152,6 +153,17 @@ impl Tokenizer {
             reached -= 1;
         }
         reached
+    }
+
+    /// The places of those of `tokens` whose text lies within a range of bytes of their text.
+    pub fn tokens_within(&self, tokens: &[u32], bytes: Range<usize>) -> Range<usize> {
+        if tokens.is_empty() || bytes.is_empty() {
+            return 0..0;
+        }
+        let start = if bytes.start == 0 { 0 } else { self.token_reaching(tokens, bytes.start) + 1 };
+        let last = self.token_reaching(tokens, bytes.end);
+        let is_within = self.decode(&tokens[..=last]).len() <= bytes.end;
+        start..start.max(last + usize::from(is_within))
     }
 
     /// One token as text, special tokens by their name; empty for an id that is no token.

@@ -232,6 +232,7 @@ fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
         threads: 1,
         prompting: Prompting::default(),
         answer_format: data::AnswerFormat::Gsm8k,
+        calculator: false,
         checker: None,
     };
     let reward = RewardArgs {
@@ -379,6 +380,7 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
         threads: 1,
         prompting: Prompting::default(),
         answer_format: data::AnswerFormat::Gsm8k,
+        calculator: false,
         checker: None,
     };
     let about = About {

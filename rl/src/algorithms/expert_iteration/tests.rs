@@ -9,6 +9,7 @@ fn a_right_solution_with_a_false_calculation_is_kept_unless_calculations_are_req
     let samples = texts.map(|text| crate::sampling::prefix::tests::sample("test/0", text));
     let accepted = |require_calculations| {
         let sampling = SampleConfig {
+            calculator: false,
             checker: None,
             samples: 1,
             temperature: 0.0,
