@@ -160,10 +160,16 @@ impl Tokenizer {
         if tokens.is_empty() || bytes.is_empty() {
             return 0..0;
         }
-        let start = if bytes.start == 0 { 0 } else { self.token_reaching(tokens, bytes.start) + 1 };
-        let last = self.token_reaching(tokens, bytes.end);
-        let is_within = self.decode(&tokens[..=last]).len() <= bytes.end;
-        start..start.max(last + usize::from(is_within))
+        let text = self.decode(tokens);
+        // Of the tokens of one character, at most four, only the last ends where the character does.
+        let behind = |byte: usize| {
+            let reaching = self.token_reaching(tokens, byte);
+            let ends = |&last: &usize| Some(&*self.decode(&tokens[..=last])) == text.get(..byte);
+            let end = (reaching..tokens.len().min(reaching + 4)).find(ends);
+            end.map_or((reaching, reaching + 1), |last| (last + 1, last + 1))
+        };
+        let start = if bytes.start == 0 { 0 } else { behind(bytes.start).1 };
+        start..start.max(behind(bytes.end).0)
     }
 
     /// One token as text, special tokens by their name; empty for an id that is no token.

@@ -8,9 +8,9 @@ use burn::{
     module::Param,
     tensor::{Int, Tensor, TensorData},
 };
-use common::{PROBLEMS, metrics, policy, problems, random_model, run_ppo, run_sft, short_examples, start_with_steps};
+use common::{PROBLEMS, false_calculator, metrics, policy, problems, random_model, run_ppo, run_sft, short_examples};
 use data::{Example, Prompting, Split, calculation_result, calculations_hold};
-use eval::{About, Policy, Sample, SampleConfig, evaluate, sample_graded};
+use eval::{About, Sample, SampleConfig, evaluate, sample_graded};
 use model::{
     ActorCritic, Device, Finish, Key, Purpose, Transformer, ValueBranch, read_tensors, score, score_with_values,
     to_host, token_log_probs,
@@ -506,11 +506,11 @@ fn calculations(text: &str) -> Vec<&str> {
 
 #[test]
 fn with_the_calculator_every_result_is_right_whatever_the_policy_would_have_written() {
-    let policy = Policy::load(start_with_steps(), &Device::default()).unwrap();
+    let policy = false_calculator();
     let sampled = |calculator: bool, rows: usize, threads: usize| -> Vec<Sample> {
         let sampling = SampleConfig {
             samples: 8,
-            temperature: 1.2,
+            temperature: 0.8,
             max_new_tokens: 96,
             rows,
             threads,
@@ -530,7 +530,7 @@ fn with_the_calculator_every_result_is_right_whatever_the_policy_would_have_writ
         (all.len(), all.iter().filter(|calculation| !calculations_hold(calculation)).count())
     };
     let (all, wrong) = of(&without);
-    assert!(all > 40 && wrong * 10 > all, "{wrong} of {all} are false without it");
+    assert!(all > 40 && wrong * 10 > all * 8, "{wrong} of {all} are false without it");
     let (all, wrong) = of(&with);
     assert!(all > 40 && wrong == 0, "{wrong} of {all} are false with it");
     assert!(without.iter().all(|sample| sample.calculated.is_empty()));

@@ -257,7 +257,7 @@ mod tests {
     fn a_reward_on_a_given_token_is_earned_by_the_last_chosen_token_before_it() {
         let rewards = [0.5, 0.0, 0.25, 1.0, 0.0, 2.0];
         assert_eq!(earned_by_chosen(&rewards, &[]), rewards);
-        assert_eq!(earned_by_chosen(&rewards, &[1..4]), [1.75, 0.0, 2.0]);
+        assert_eq!(earned_by_chosen(&rewards, &[1..3, 3..4]), [1.75, 0.0, 2.0]);
         assert_eq!(earned_by_chosen(&rewards, &[2..3, 5..6]), [0.5, 0.25, 1.0, 2.0]);
         assert!(earned_by_chosen(&[], &[]).is_empty());
     }

@@ -190,20 +190,16 @@ fn rounding_of_low_precision_products_passes_and_misaligned_rows_do_not() {
     }
 }
 
-/// A rollout of the first one's prompt and these tokens, of which some are given; one entry of each list per chosen token.
-fn rollout_of(
-    begun: &Begun,
-    tokens: &[u32],
-    chosen_before: usize,
-    given: &[Range<usize>],
-    lists: [&[f32]; 4],
-) -> Rollout {
+/// A rollout of the first one's prompt and these tokens, of which some are given, and some before them belong to the prompt; the lists have
+/// one entry per chosen token.
+fn rollout_of(begun: &Begun, tokens: &[u32], chosen_before: usize, given: Range<usize>, lists: [&[f32]; 4]) -> Rollout {
     let mut rollout = begun.rollouts[0].clone();
     let prompt = rollout.sampled.prompt_len;
     rollout.sampled.tokens.truncate(prompt);
     rollout.sampled.tokens.extend(tokens);
     rollout.sampled.prompt_len += chosen_before;
-    rollout.sampled.given = given.iter().map(|given| prompt + given.start..prompt + given.end).collect();
+    rollout.sampled.given =
+        (!given.is_empty()).then_some(prompt + given.start..prompt + given.end).into_iter().collect();
     let [rewards, log_probs, ref_log_probs, values] = lists.map(<[f32]>::to_vec);
     rollout.sampled.rewards = rewards;
     rollout.entropies = vec![0.5; log_probs.len()];
@@ -219,7 +215,7 @@ fn given_tokens_are_part_of_the_state_and_have_no_advantage_and_no_loss_of_their
     (begun.config.gamma, begun.config.lambda) = (0.9, 0.5);
     let tokens = [5, 9, 10, 7, 11];
     let (old, reference, values) = ([-5.0, -6.0, -5.5], [-5.5, -6.0, -5.0], [0.5, 0.25, -0.5]);
-    let whole = rollout_of(&begun, &tokens, 0, &[1..3], [&[0.25, 0.0, 1.0], &old, &reference, &values]);
+    let whole = rollout_of(&begun, &tokens, 0, 1..3, [&[0.25, 0.0, 1.0], &old, &reference, &values]);
     assert_eq!((whole.response_len(), whole.given().len()), (3, 1));
 
     // With β = 0.1 the rewards are 0.25 - 0.05, 0 and 1 + 0.05. Then δ = r + 0.9 V' - V and Â = δ + 0.45 Â', from behind:
@@ -235,8 +231,8 @@ fn given_tokens_are_part_of_the_state_and_have_no_advantage_and_no_loss_of_their
     }
 
     // The same tokens as two rows: the first alone, and the last two behind a prompt that ends with the given tokens.
-    let first = rollout_of(&begun, &tokens[..1], 0, &[], [&[0.0], &old[..1], &reference[..1], &values[..1]]);
-    let others = rollout_of(&begun, &tokens, 3, &[], [&[0.0; 2], &old[1..], &reference[1..], &values[1..]]);
+    let first = rollout_of(&begun, &tokens[..1], 0, 0..0, [&[0.0], &old[..1], &reference[..1], &values[..1]]);
+    let others = rollout_of(&begun, &tokens, 3, 0..0, [&[0.0; 2], &old[1..], &reference[1..], &values[1..]]);
     let of = |rows: &[(&Rollout, Range<usize>)]| -> Vec<f32> {
         let rows: Vec<UpdateRow<'_>> = rows
             .iter()
@@ -263,8 +259,7 @@ fn no_digit_of_the_losses_depends_on_how_likely_a_given_token_is() {
     // Two rows that end with given tokens: nothing that was chosen has read them.
     let of = |given: [u32; 2]| -> Vec<f32> {
         let tokens = [5, 9, given[0], given[1]];
-        let rollout =
-            rollout_of(&begun, &tokens, 0, &[2..4], [&[0.0, 1.0], &[-5.0, -6.0], &[-5.0, -6.0], &[0.5, 0.25]]);
+        let rollout = rollout_of(&begun, &tokens, 0, 2..4, [&[0.0, 1.0], &[-5.0, -6.0], &[-5.0, -6.0], &[0.5, 0.25]]);
         let row = UpdateRow { rollout: &rollout, advantages: &[0.5, -1.0], returns: &[1.0, 0.5] };
         let losses = Losses::of(&begun.trainer.model, &[&row], 2, &begun.config);
         let all = [losses.log_probs.inner(), losses.policy.inner(), losses.value.inner()];
