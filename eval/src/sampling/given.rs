@@ -86,6 +86,9 @@ fn ids_with(tokenizer: &Tokenizer, character: char) -> HashSet<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampling::completions::{SampleConfig, complete_prompts};
+    use data::{AnswerFormat, calculations_hold};
+    use model::{Completion, Device, Key, ModelConfig, ModelSize, Purpose, Transformer};
 
     /// Each character and some longer pieces are tokens; nothing is merged.
     fn tokenizer(pieces: &[&str]) -> Tokenizer {
@@ -147,5 +150,55 @@ mod tests {
         assert_eq!(given(&["<<", "3", "*", "2=9"]), Some(("in place of the last", "2=6>>".into())));
         assert_eq!(given(&["#", "<<1+1=7"]), Some(("in place of the last", "<<1+1=2>>".into())));
         assert_eq!(given(&["<<1+1=7"]), None);
+    }
+
+    #[test]
+    fn samples_of_an_untrained_model_have_no_false_calculation_however_its_tokens_are_cut() {
+        let tokenizer = tokenizer(&PIECES);
+        let first_is_never_taken_back = id(&tokenizer, "<<1+1=7");
+        let config = ModelConfig {
+            hidden_size: 16,
+            intermediate_size: 24,
+            ..ModelConfig::of_size(ModelSize::Tiny, tokenizer.vocab_size(), 0)
+        };
+        let policy = Policy { model: Transformer::init(&config, 3, &Device::default()), tokenizer, conditioning: None };
+        let completions = |calculator: bool, rows: usize, threads: usize| -> Vec<Completion> {
+            let sampling = SampleConfig {
+                samples: 600,
+                temperature: 1.0,
+                max_new_tokens: 48,
+                rows,
+                threads,
+                prompting: Prompting::default(),
+                answer_format: AnswerFormat::default(),
+                calculator,
+                checker: None,
+            };
+            let key = |_: usize, sample: usize| Key::new(1, Purpose::Generate).with(sample as u64);
+            complete_prompts(&policy, &[vec![5, 6]], &sampling, key, &|_| ()).0.remove(0)
+        };
+        let wrong = |completions: &[Completion]| -> (usize, usize) {
+            let counted = completions.iter().filter(|completion| completion.tokens[0] != first_is_never_taken_back);
+            let texts: Vec<String> = counted.map(|completion| policy.tokenizer.decode(&completion.tokens)).collect();
+            let annotated =
+                texts.iter().flat_map(|text| text.match_indices(">>").map(move |(end, _)| &text[..end + 2]));
+            let calculations = annotated.filter_map(|text| Some(&text[text.rfind("<<")?..]));
+            let calculations: Vec<&str> = calculations.filter(|text| text.contains('=')).collect();
+            (calculations.len(), calculations.iter().filter(|text| !calculations_hold(text)).count())
+        };
+        let with = completions(true, 64, 1);
+        let (all, false_ones) = wrong(&with);
+        assert!(all > 100 && false_ones == 0, "{false_ones} of {all}");
+        let begins_before_the_sign = |completion: &Completion| {
+            let text = |tokens: &std::ops::Range<usize>| policy.tokenizer.decode(&completion.tokens[tokens.clone()]);
+            completion.given.iter().any(|tokens| text(tokens).contains('='))
+        };
+        assert!(with.iter().filter(|completion| begins_before_the_sign(completion)).count() > 20, "tokens taken back");
+        assert!(with.iter().all(|completion| completion.given.iter().all(|given| given.start > 0)));
+        assert!(completions(false, 64, 1).iter().all(|completion| completion.given.is_empty()));
+        let tokens = |of: &[Completion]| -> Vec<_> { of.iter().map(|c| (c.tokens.clone(), c.given.clone())).collect() };
+        for (rows, threads) in [(7, 2), (600, 1)] {
+            assert!(tokens(&completions(true, rows, threads)) == tokens(&with), "{rows} rows, {threads} threads");
+        }
     }
 }
