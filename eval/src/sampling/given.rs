@@ -183,7 +183,9 @@ mod tests {
             let annotated =
                 texts.iter().flat_map(|text| text.match_indices(">>").map(move |(end, _)| &text[..end + 2]));
             let calculations = annotated.filter_map(|text| Some(&text[text.rfind("<<")?..]));
-            let calculations: Vec<&str> = calculations.filter(|text| text.contains('=')).collect();
+            let calculations: Vec<&str> = calculations
+                .filter(|text| text.contains('=') && !text[2..text.len() - 2].contains(['<', '>', '\n']))
+                .collect();
             (calculations.len(), calculations.iter().filter(|text| !calculations_hold(text)).count())
         };
         let with = completions(true, 64, 1);
