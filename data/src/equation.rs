@@ -148,7 +148,7 @@ fn operand(text: String) -> String {
 }
 
 /// A value with at most [`DECIMALS`] decimals, half away from zero, and no trailing zeros.
-fn decimal_text(value: &Rational) -> Option<String> {
+pub(crate) fn decimal_text(value: &Rational) -> Option<String> {
     let scale = 10_i128.pow(DECIMALS);
     let (numerator, denominator) = value.as_fraction();
     let twice = numerator.unsigned_abs().checked_mul(2 * scale.unsigned_abs())?;

@@ -6,6 +6,7 @@
 pub mod answer;
 mod arithmetic;
 pub mod benchmark;
+mod calculator;
 mod dense;
 pub mod equation;
 mod extra;
@@ -28,6 +29,7 @@ pub mod tokenizer;
 pub use answer::math::MathAnswer;
 pub use answer::{Answer, AnswerFormat, AnswerKind, AsWritten, Ending, own_part};
 pub use benchmark::{AnswerCommand, Benchmark, PlainFiles};
+pub use calculator::calculation_result;
 pub use dense::ReferenceSteps;
 pub use extra::read_problems;
 pub use flags::BenchmarkArgs;
@@ -35,8 +37,9 @@ pub use goal::{Conditioning, Goal};
 pub use labelled::encode_with_goals;
 pub use problem::{DataOptions, Problem, Split, SvampSolutions, gold_answer};
 pub use prompt::{
-    Example, NEXT_QUESTIONS, PromptFormat, PromptStyle, Prompting, SHOT_END, completion_text, encode_example,
-    encode_prefix, encode_prompt, encode_reversed, encode_reversed_prompt, encode_written, question_prompt,
+    Example, NEXT_QUESTIONS, PromptFormat, PromptStyle, Prompting, SHOT_END, completion_text, encode_calculated,
+    encode_example, encode_prefix, encode_prompt, encode_reversed, encode_reversed_prompt, encode_written,
+    question_prompt,
 };
 pub use steps::{Step, calculation_trace, calculations_hold, prefix_ends, reference_results, steps};
 pub use text::{read_text, read_text_if_there};

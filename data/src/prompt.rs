@@ -92,6 +92,27 @@ pub fn encode_example(tokenizer: &Tokenizer, format: &PromptFormat, problem: &Pr
     Ok(Example::new(tokens, prompt_len))
 }
 
+/// As [`encode_example`]; what the calculator wrote, ranges of bytes of the solution, is given.
+///
+/// # Errors
+/// As [`encode_example`].
+pub fn encode_calculated(
+    tokenizer: &Tokenizer,
+    format: &PromptFormat,
+    problem: &Problem,
+    calculated: &[[usize; 2]],
+) -> Result<Example> {
+    let example = encode_example(tokenizer, format, problem)?;
+    let completion = &example.tokens[example.prompt_len..];
+    // A template may write the solution in other words; then nothing of it is known to be given.
+    let Some(offset) = tokenizer.decode(completion).find(&problem.solution) else { return Ok(example) };
+    let tokens =
+        calculated.iter().map(|[start, end]| tokenizer.tokens_within(completion, offset + start..offset + end));
+    let given = tokens.filter(|tokens| !tokens.is_empty());
+    let given = given.map(|tokens| example.prompt_len + tokens.start..example.prompt_len + tokens.end).collect();
+    Ok(Example { given, ..example })
+}
+
 /// The prompt of the backward model, which writes a question for a solution.
 pub fn encode_reversed_prompt(tokenizer: &Tokenizer, solution: &str) -> Vec<u32> {
     let text = format!("Answer:{}\nQuestion:", completion_text(solution));
@@ -172,6 +193,20 @@ mod tests {
         assert_eq!(tokenizer.decode(prompt), question_prompt(&problem.question));
         assert_eq!(tokenizer.decode(completion), completion_text(&problem.solution));
         assert_eq!(completion.last(), tokenizer.eos_ids().first());
+    }
+
+    #[test]
+    fn what_the_calculator_wrote_in_a_solution_is_given() {
+        let (tokenizer, problem) = (tokenizer(), problem());
+        let start = problem.solution.find("24>>").unwrap();
+        let format = PromptFormat::default();
+        let example = encode_calculated(&tokenizer, &format, &problem, &[[start, start + 4]]).unwrap();
+        let given: Vec<String> =
+            example.given.iter().map(|range| tokenizer.decode(&example.tokens[range.clone()])).collect();
+        assert_eq!(given, ["24>>"]);
+        let plain = encode_example(&tokenizer, &format, &problem).unwrap();
+        assert_eq!((&example.tokens, example.prompt_len), (&plain.tokens, plain.prompt_len));
+        assert_eq!(encode_calculated(&tokenizer, &format, &problem, &[]).unwrap(), plain);
     }
 
     #[test]

@@ -111,7 +111,8 @@ fn calculation(expression: &str, value: &str) -> Calculation {
     Calculation { text: normalised(&format!("{expression}={value}")), value: Rational::parse_number(value.trim()) }
 }
 
-fn normalised(calculation: &str) -> String {
+/// Without white space, units, currency and thousands commas, and with one sign for each operation.
+pub(crate) fn normalised(calculation: &str) -> String {
     static UNITS: LazyLock<Regex> = LazyLock::new(|| pattern(UNIT));
     // `1 1/2` without its space would be eleven halves.
     static MIXED: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\d+)\s+(\d+/\d+)"));

@@ -10,6 +10,7 @@ mod gguf;
 pub use gguf::GgufVocabulary;
 
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -152,6 +153,23 @@ impl Tokenizer {
             reached -= 1;
         }
         reached
+    }
+
+    /// The places of those of `tokens` whose text lies within a range of bytes of their text.
+    pub fn tokens_within(&self, tokens: &[u32], bytes: Range<usize>) -> Range<usize> {
+        if tokens.is_empty() || bytes.is_empty() {
+            return 0..0;
+        }
+        let text = self.decode(tokens);
+        // Of the tokens of one character, at most four, only the last ends where the character does.
+        let behind = |byte: usize| {
+            let reaching = self.token_reaching(tokens, byte);
+            let ends = |&last: &usize| Some(&*self.decode(&tokens[..=last])) == text.get(..byte);
+            let end = (reaching..tokens.len().min(reaching + 4)).find(ends);
+            end.map_or((reaching, reaching + 1), |last| (last + 1, last + 1))
+        };
+        let start = if bytes.start == 0 { 0 } else { behind(bytes.start).1 };
+        start..start.max(behind(bytes.end).0)
     }
 
     /// One token as text, special tokens by their name; empty for an id that is no token.

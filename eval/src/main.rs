@@ -88,6 +88,9 @@ struct RunArgs {
     /// Solved problems shown before each question, from the end of the validation split
     #[arg(long, value_name = "N", default_value_t = 0)]
     shots: usize,
+    /// Write the result after `<<expression=` with a calculator, as 36>> after <<12*3=, in the place of sampled tokens
+    #[arg(long, conflicts_with = "from_samples")]
+    calculator: bool,
     /// An external reward that decides which samples are correct.
     #[command(flatten)]
     checker: CheckerArgs,
@@ -183,6 +186,7 @@ fn run(mut args: RunArgs) -> Result<()> {
         threads: model::streams(args.threads.map(usize::from), &device),
         prompting: Prompting { format: benchmark.prompt_format(args.prompt_style), shots, goal: args.goal },
         answer_format: format,
+        calculator: args.calculator,
         checker: args.checker.start(benchmark)?,
     };
     let scored = if reward_model.is_some() { config.samples } else { 0 };

@@ -8,7 +8,7 @@ mod engine;
 mod sampling;
 mod types;
 
-pub use types::{Completion, Finish, Forced, GenerateConfig, GenerateStats};
+pub use types::{Completion, Finish, GenerateConfig, GenerateStats, Given, Giver};
 
 use crate::{parallel::parallel_map, random::Key, transformer::Transformer};
 use engine::{Stream, plan};

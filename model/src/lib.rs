@@ -41,7 +41,7 @@ pub use files::{
     save_adapters, save_model, save_model_as, save_value_branch, write_tensors,
 };
 pub use fused::{AdamWStep, adamw};
-pub use generation::{Completion, Finish, Forced, GenerateConfig, GenerateStats, generate, generate_each};
+pub use generation::{Completion, Finish, GenerateConfig, GenerateStats, Given, Giver, generate, generate_each};
 pub use heads::{ActorCritic, ActorCriticOutput, RewardNetwork, ScalarHead, ValueBranch, score_with_values, solutions};
 pub use host::{HostTensor, HostTensors, to_host, to_host_together};
 pub use log_probs::{entropy, token_log_probs};

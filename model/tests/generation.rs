@@ -7,11 +7,12 @@ use burn::{
     tensor::{Int, Tensor, TensorData},
 };
 use model::{
-    Cache, Completion, Device, Dtype, Finish, Forced, GenerateConfig, GenerateStats, Key, ModelConfig, ModelSize,
+    Cache, Completion, Device, Dtype, Finish, GenerateConfig, GenerateStats, Given, Giver, Key, ModelConfig, ModelSize,
     Purpose, Transformer, generate, generate_each, load_model, to_host, token_log_probs,
 };
 use std::{
     collections::{HashMap, HashSet},
+    ops::Range,
     path::Path,
 };
 
@@ -57,7 +58,7 @@ fn config(temperature: f64, rows: usize, threads: usize) -> GenerateConfig {
         max_new_tokens: 20,
         temperature,
         stops: vec![vec![0], vec![5], vec![17]],
-        forced: None,
+        giver: None,
         rows,
         threads,
     }
@@ -91,6 +92,7 @@ fn assert_same(left: &[Vec<Completion>], right: &[Vec<Completion>], what: &str) 
         for (sample, (left, right)) in left.iter().zip(right).enumerate() {
             let what = format!("{what}: prompt {prompt}, sample {sample}");
             assert_eq!(left.tokens, right.tokens, "{what}");
+            assert_eq!(left.given, right.given, "{what}");
             assert_eq!(left.finish, right.finish, "{what}");
             assert_close(&left.log_probs, &right.log_probs, 1e-4, &what);
         }
@@ -144,14 +146,103 @@ fn reported_log_probs_are_those_of_the_full_forward_pass_at_temperature_one() {
     }
 }
 
+/// Gives hidden tokens after some ids.
+fn hidden_after(after: HashSet<u32>, tokens: Vec<u32>) -> Giver {
+    Giver::new(move |written| after.contains(written.last()?).then(|| Given::Hidden(tokens.clone())))
+}
+
+/// After a token of 20 to 39, what it and the token before it say; in the place of one of 40 to 44, where it is not the first.
+fn shown_by_the_last_two(written: &[u32]) -> Option<Given> {
+    let (&last, before) = written.split_last()?;
+    let answer = vec![50, (last + before.last()?) % 61, 51];
+    match last {
+        20..40 => Some(Given::Shown(answer)),
+        40..45 => Some(Given::InPlaceOfLast(answer)),
+        _ => None,
+    }
+}
+
 #[test]
-fn forced_tokens_are_read_after_their_ids_and_are_no_part_of_what_is_written() {
-    let after = (20..40).collect();
+fn shown_tokens_stand_in_the_completion_where_they_are_given_and_have_no_log_probability() {
+    for model in models() {
+        let config =
+            GenerateConfig { giver: Some(Giver::new(shown_by_the_last_two)), stops: Vec::new(), ..config(1.0, 64, 1) };
+        let (completions, stats) = run(&model, &config);
+        let (mut shown, mut in_place) = (0, 0);
+        for (prompt, completion) in
+            prompts().iter().zip(&completions).flat_map(|(p, of_prompt)| of_prompt.iter().map(move |c| (p, c)))
+        {
+            let tokens = &completion.tokens;
+            assert_eq!(tokens.len(), 20, "given tokens count");
+            let is_given = |place: usize| completion.given.iter().any(|given| given.contains(&place));
+            // What is not given is what the model chose, and nothing that asks for given tokens stands without them.
+            for place in (1..tokens.len()).filter(|&place| !is_given(place)) {
+                assert!(!(40..45).contains(&tokens[place]), "taken back");
+                if let Some(Given::Shown(answer)) = shown_by_the_last_two(&tokens[..=place]) {
+                    let end = tokens.len().min(place + 4);
+                    assert!(answer.starts_with(&tokens[place + 1..end]));
+                    assert!((place + 1..end).all(is_given));
+                    shown += 1;
+                }
+            }
+            in_place += completion.given.iter().filter(|given| !(20..40).contains(&tokens[given.start - 1])).count();
+            let row = [prompt.as_slice(), tokens].concat();
+            let all = logits(&model, &row);
+            let chosen = (0..tokens.len()).filter(|&place| !is_given(place));
+            let expected: Vec<f32> = chosen
+                .map(|place| {
+                    let before = Tensor::from_data(
+                        TensorData::new(all[prompt.len() + place - 1].clone(), [1, 61]),
+                        &Device::default(),
+                    );
+                    to_host(token_log_probs(before, tensor(&[&[tokens[place]]]).reshape([1]), 1.0)).values[0]
+                })
+                .collect();
+            assert_close(&completion.log_probs, &expected, 1e-4, "chosen tokens");
+        }
+        assert!(shown > 20 && in_place > 3, "the test needs given tokens: {shown}, {in_place}");
+        assert_eq!(
+            stats.new_tokens,
+            completions.iter().flatten().map(|completion| completion.tokens.len()).sum::<usize>()
+        );
+    }
+}
+
+#[test]
+fn what_a_row_is_given_depends_neither_on_its_batch_nor_on_threads() {
+    let model = model();
+    let of = |rows, threads| {
+        run(&model, &GenerateConfig { giver: Some(Giver::new(shown_by_the_last_two)), ..config(1.0, rows, threads) }).0
+    };
+    let together = of(64, 1);
+    assert!(together.iter().flatten().filter(|completion| !completion.given.is_empty()).count() > 5);
+    for (rows, threads) in [(1, 1), (4, 2), (5, 1)] {
+        assert_same(&together, &of(rows, threads), &format!("{rows} rows, {threads} threads"));
+    }
+}
+
+#[test]
+fn a_given_token_may_end_a_row_as_a_chosen_one_does() {
+    let model = model();
+    let giver = Giver::new(|written| (written.len() == 3).then(|| Given::Shown(vec![9, 17, 9])));
+    let config = GenerateConfig { giver: Some(giver), stops: vec![vec![17]], ..config(1.0, 64, 1) };
+    let completions = run(&model, &config).0;
+    let whole = completions.iter().flatten().filter(|completion| completion.tokens.len() > 3);
+    assert!(whole.clone().count() > 5);
+    for completion in whole {
+        assert_eq!((completion.tokens[3..].to_vec(), completion.finish), (vec![9, 17], Finish::Stop));
+        assert!(matches!(completion.given.as_slice(), [Range { start: 3, end: 5 }]) && completion.log_probs.len() == 3);
+    }
+}
+
+#[test]
+fn hidden_tokens_are_read_where_they_are_given_and_are_no_part_of_what_is_written() {
+    let after: HashSet<u32> = (20..40).collect();
     let tokens = vec![50, 1, 51];
     for model in models() {
         for (rows, threads) in [(64, 1), (4, 2)] {
-            let forced = Some(Forced { after: HashSet::clone(&after), tokens: tokens.clone() });
-            let config = GenerateConfig { forced, ..config(1.0, rows, threads) };
+            let giver = hidden_after(after.clone(), tokens.clone());
+            let config = GenerateConfig { giver: Some(giver), ..config(1.0, rows, threads) };
             let (completions, stats) = run(&model, &config);
             let mut read = 0;
             for (prompt, completion) in
@@ -166,11 +257,11 @@ fn forced_tokens_are_read_after_their_ids_and_are_no_part_of_what_is_written() {
                     let last = to_host(model.forward(tensor(&[&row]))).values[(row.len() - 1) * 61..].to_vec();
                     let last = Tensor::from_data(TensorData::new(last, [1, 61]), &Device::default());
                     let expected = to_host(token_log_probs(last, tensor(&[&[token]]).reshape([1]), 1.0)).values;
-                    assert_close(&[log_prob], &expected, 1e-4, "after forced tokens");
+                    assert_close(&[log_prob], &expected, 1e-4, "after hidden tokens");
                     row.push(token);
                 }
             }
-            assert!(read > 100, "the test needs rows with forced tokens: {read}");
+            assert!(read > 100, "the test needs rows with hidden tokens: {read}");
             if rows == 64 {
                 assert_eq!(stats.prompt_tokens, read + prompts().iter().map(Vec::len).sum::<usize>());
             }
@@ -179,11 +270,11 @@ fn forced_tokens_are_read_after_their_ids_and_are_no_part_of_what_is_written() {
 }
 
 #[test]
-fn forced_tokens_fill_the_context_and_rows_with_many_outgrow_the_cache_that_was_made_for_them() {
+fn hidden_tokens_fill_the_context_and_rows_with_many_outgrow_the_cache_that_was_made_for_them() {
     let mut model = model();
-    let forced = |count| Some(Forced { after: (0..61).collect(), tokens: vec![7; count] });
+    let giver = |count| Some(hidden_after((0..61).collect(), vec![7; count]));
     let prompts = vec![vec![9; 41], vec![8; 3]];
-    let config = |count| GenerateConfig { stops: Vec::new(), forced: forced(count), ..config(1.0, 64, 1) };
+    let config = |count| GenerateConfig { stops: Vec::new(), giver: giver(count), ..config(1.0, 64, 1) };
     let lengths = |model: &Transformer, count| -> Vec<usize> {
         let completions = generate(model, &prompts, &keys(2, 1), &config(count), &|_| ()).0;
         assert!(completions.iter().flatten().all(|completion| completion.finish == Finish::Length));
@@ -253,6 +344,7 @@ fn a_row_ends_with_the_first_stop_id_and_keeps_it_and_a_truncated_one_is_marked(
                 Some(end) => Completion {
                     tokens: completion.tokens[..=end].to_vec(),
                     log_probs: completion.log_probs[..=end].to_vec(),
+                    given: Vec::new(),
                     finish: Finish::Stop,
                 },
             };

@@ -181,6 +181,7 @@ fn the_divergence_from_the_reference_policy_is_that_of_the_reference() {
         sampled: Sampled {
             tokens: vec![0; 1 + log_probs.len()],
             prompt_len: 1,
+            given: Vec::new(),
             rewards: Vec::new(),
             reward_model_score: None,
             parts: RewardParts::default(),
@@ -198,6 +199,7 @@ fn the_divergence_from_the_reference_policy_is_that_of_the_reference() {
                 tokens: 0,
                 greedy: false,
                 given: 0,
+                calculated: Vec::new(),
                 score: None,
             },
         },

@@ -23,6 +23,7 @@ fn a_completion_after_labels_has_the_probability_that_training_computes() {
         let mut compared = 0;
         for goal in [Goal::Good, Goal::Bad] {
             let config = SampleConfig {
+                calculator: false,
                 checker: None,
                 samples: 4,
                 temperature: 0.7,
@@ -51,7 +52,7 @@ fn a_completion_after_labels_has_the_probability_that_training_computes() {
                 }
                 let style = PromptStyle::Plain;
                 let mut example =
-                    encode_with_goals(&policy.tokenizer, &style.into(), &problem.question, &text, &goals).unwrap();
+                    encode_with_goals(&policy.tokenizer, &style.into(), &problem.question, &text, &goals, &[]).unwrap();
                 if completion.finish == Finish::Length {
                     example.tokens.pop();
                 }
@@ -104,6 +105,7 @@ fn a_policy_that_expects_labels_cannot_start_ppo_and_keeps_them_when_exported() 
         let fixed = ["generate", &init, &question, "--temperature=0", "--max-new-tokens=32", "--device=cpu", "--json"];
         let line: Value = serde_json::from_str(&program(&[fixed.as_slice(), &[name]].concat())).unwrap();
         let config = SampleConfig {
+            calculator: false,
             checker: None,
             samples: 1,
             temperature: 0.0,

@@ -229,3 +229,27 @@ fn a_run_directory_is_never_overwritten() {
     assert!(files(&dir) == before);
     assert!(Run::resume(folder.path(), 0).is_err(), "a folder that is no run");
 }
+
+#[test]
+fn runs_with_the_calculator_that_were_stopped_and_resumed_are_the_runs_that_never_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = common::start_with_steps().display();
+    let (init, base) = (format!("--init={start}"), format!("--base={start}"));
+    let flags = [&*init, "--calculator", "--max-new-tokens=72", "--temperature=1"];
+    let config = |dir: &Path| -> toml::Table { fs::read_to_string(dir.join("config.toml")).unwrap().parse().unwrap() };
+    let plain = run_ppo(&folder.path().join("plain"), &["--steps=1", "--questions=2", "--mini-batch=2"]).unwrap();
+    assert!(!config(&plain).contains_key("calculator"), "a run without the flag is written as it always was");
+    type Small = fn(&Path, &[&str]) -> anyhow::Result<std::path::PathBuf>;
+    for (command, small, own) in [("ppo", run_ppo as Small, vec![]), ("ei", run_ei, vec![&*base, "--rounds=2"])] {
+        let flags = [flags.as_slice(), &own].concat();
+        let straight = small(&folder.path().join(command), &flags).unwrap();
+        assert_eq!(config(&straight)["calculator"].as_bool(), Some(true));
+        let samples = read_samples(&straight.join("samples.jsonl")).unwrap();
+        let calculated = samples.iter().filter(|sample| !sample.calculated.is_empty()).count();
+        assert!(calculated * 2 > samples.len(), "{calculated} of {} samples", samples.len());
+        let dir = folder.path().join(format!("{command}-stopped"));
+        small(&dir, &[flags.as_slice(), &["--stop-after=1"]].concat()).unwrap_err();
+        resume(command, &dir).unwrap();
+        assert_same_run(&dir, &straight);
+    }
+}

@@ -8,9 +8,9 @@ use burn::{
     module::Param,
     tensor::{Int, Tensor, TensorData},
 };
-use common::{PROBLEMS, metrics, policy, problems, random_model, run_ppo, run_sft, short_examples};
-use data::{Example, Prompting, Split};
-use eval::{About, Sample, SampleConfig, evaluate};
+use common::{PROBLEMS, false_calculator, metrics, policy, problems, random_model, run_ppo, run_sft, short_examples};
+use data::{Example, Prompting, Split, calculation_result, calculations_hold};
+use eval::{About, Sample, SampleConfig, evaluate, sample_graded};
 use model::{
     ActorCritic, Device, Finish, Key, Purpose, Transformer, ValueBranch, read_tensors, score, score_with_values,
     to_host, token_log_probs,
@@ -232,6 +232,7 @@ fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
         threads: 1,
         prompting: Prompting::default(),
         answer_format: data::AnswerFormat::Gsm8k,
+        calculator: false,
         checker: None,
     };
     let reward = RewardArgs {
@@ -379,6 +380,7 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
         threads: 1,
         prompting: Prompting::default(),
         answer_format: data::AnswerFormat::Gsm8k,
+        calculator: false,
         checker: None,
     };
     let about = About {
@@ -494,5 +496,63 @@ fn a_ratio_before_any_update_of_a_step_is_one() {
         }
         assert_eq!(line["ratio/clipped"].as_f64(), Some(0.0));
         assert!(line["loss/policy"].as_f64().unwrap().abs() < 1e-6, "whitened advantages have the mean 0");
+    }
+}
+
+/// The annotated calculations of a text, as `<<6*4=24>>`: within the brackets there is no other bracket, and no line ends.
+fn calculations(text: &str) -> Vec<&str> {
+    let ends = text.match_indices(">>").map(|(end, _)| end + 2);
+    let annotated = ends.filter_map(|end| Some(&text[text[..end].rfind("<<")?..end]));
+    let is_one = |part: &&str| part.contains('=') && !part[2..part.len() - 2].contains(['<', '>', '\n']);
+    annotated.filter(is_one).collect()
+}
+
+#[test]
+fn with_the_calculator_every_result_is_right_whatever_the_policy_would_have_written() {
+    let policy = false_calculator();
+    let sampled = |calculator: bool, rows: usize, threads: usize| -> Vec<Sample> {
+        let sampling = SampleConfig {
+            samples: 8,
+            temperature: 0.8,
+            max_new_tokens: 96,
+            rows,
+            threads,
+            prompting: Prompting::default(),
+            answer_format: data::AnswerFormat::Gsm8k,
+            calculator,
+            checker: None,
+        };
+        let key =
+            |problem: usize, sample: usize| Key::new(5, Purpose::Rollout).with(problem as u64).with(sample as u64);
+        let (samples, _) = sample_graded(&policy, &problems(), &sampling, key, &|_| ()).unwrap();
+        samples.into_iter().flatten().collect()
+    };
+    let (without, with) = (sampled(false, 64, 1), sampled(true, 64, 1));
+    let of = |samples: &[Sample]| -> (usize, usize) {
+        let all: Vec<&str> = samples.iter().flat_map(|sample| calculations(&sample.completion)).collect();
+        (all.len(), all.iter().filter(|calculation| !calculations_hold(calculation)).count())
+    };
+    let (all, wrong) = of(&without);
+    assert!(all > 40 && wrong * 10 > all * 8, "{wrong} of {all} are false without it");
+    let all: Vec<&str> = with.iter().flat_map(|sample| calculations(&sample.completion)).collect();
+    let wrong: Vec<&&str> = all.iter().filter(|calculation| !calculations_hold(calculation)).collect();
+    assert!(all.len() > 40 && wrong.is_empty(), "{wrong:?} of {} are false with it", all.len());
+    assert!(without.iter().all(|sample| sample.calculated.is_empty()));
+    for sample in &with {
+        for &[start, end] in &sample.calculated {
+            let result = calculation_result(&sample.completion[..start]);
+            let written = &sample.completion[start..end];
+            let is_cut = end == sample.completion.len() && sample.finish == Finish::Length;
+            assert!(
+                result.as_deref() == Some(written)
+                    || is_cut && result.is_some_and(|result| result.starts_with(written)),
+                "{written}"
+            );
+        }
+        let calculated = sample.calculated.len();
+        assert!(calculated >= calculations(&sample.completion).len(), "{}", sample.completion);
+    }
+    for (rows, threads) in [(3, 2), (10, 1)] {
+        assert!(sampled(true, rows, threads) == with, "{rows} rows, {threads} threads");
     }
 }

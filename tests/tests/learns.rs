@@ -65,6 +65,7 @@ fn sft_learns_a_handful_of_problems_by_heart() {
         threads: 1,
         prompting: Prompting::default(),
         answer_format: data::AnswerFormat::Gsm8k,
+        calculator: false,
         checker: None,
     };
     let (accuracy, samples) = greedy_accuracy(&policy, &training, &sampling).unwrap();
@@ -252,6 +253,7 @@ fn sure_and_right(run: &Path, data_dir: &Path, goal: Goal) -> (f64, f64) {
         threads: 1,
         prompting,
         answer_format: data::AnswerFormat::Gsm8k,
+        calculator: false,
         checker: None,
     };
     let about = About {

@@ -234,7 +234,7 @@ fn an_example_ends_as_its_style_ends() {
     let [end_of_text, end_of_turn] = [END_OF_TEXT, "<|eot|>"].map(|name| tokenizer.encode(name)[0]);
     for (style, end) in [(PromptStyle::Plain, end_of_text), (PromptStyle::Chat, end_of_turn)] {
         let written = encode_written(&tokenizer, &Prompting::bare(style), "Why?", " 6", true).unwrap();
-        let labelled = encode_with_goals(&tokenizer, &style.into(), "Why?", " 6", &[Goal::Good]).unwrap();
+        let labelled = encode_with_goals(&tokenizer, &style.into(), "Why?", " 6", &[Goal::Good], &[]).unwrap();
         let problem = Problem {
             id: "test/0".into(),
             question: "Why?".into(),
@@ -288,4 +288,22 @@ fn a_length_that_a_file_cuts_to_is_not_kept() {
 fn a_tokenizer_is_shared_between_threads() {
     fn shared<T: Clone + Send + Sync>(_: &T) {}
     shared(&trained());
+}
+
+#[test]
+fn tokens_within_a_range_of_bytes_are_those_whose_whole_text_lies_in_it() {
+    let tokenizer = Tokenizer::train_bpe(&["nuts 6*4 = <<6*4=24>>24 nuts".repeat(9)], 300).unwrap();
+    let text = "nuts ä <<6*4=24>>24 nuts";
+    let tokens = tokenizer.encode(text);
+    let within = |part: &str, shorter: usize| {
+        let start = text.find(part).unwrap();
+        tokenizer.decode(&tokens[tokenizer.tokens_within(&tokens, start..start + part.len() - shorter)])
+    };
+    assert_eq!(within("24>>", 0), "24>>");
+    assert_eq!(within("nuts", 0), "nuts");
+    assert_eq!(within("24>>24 nuts", 0), "24>>24 nuts");
+    // A part of a token is none.
+    assert_eq!(within("24>>24 nuts", 1), "24>>24");
+    assert_eq!(within("uts ä", 0), " ä");
+    assert!(tokenizer.tokens_within(&tokens, 3..3).is_empty() && tokenizer.tokens_within(&[], 0..3).is_empty());
 }

@@ -90,7 +90,7 @@ pub(crate) fn evaluation_of(
             ended(some.len());
         }
     }
-    let report = report(about, &greedy, &samples)?;
+    let report = Report { calculator: config.calculator, ..report(about, &greedy, &samples)? };
     Ok(Evaluation { report, greedy, samples })
 }
 

@@ -73,7 +73,10 @@ pub fn evaluate_saved(
         greedy.push(first);
         samples.push(drawn);
     }
-    evaluation_of(greedy, samples, about, config, reward_model, ended)
+    // Whether there was a calculator is known by what it wrote.
+    let calculator = greedy.iter().chain(samples.iter().flatten()).any(|sample| !sample.calculated.is_empty());
+    let config = SampleConfig { calculator, ..config.clone() };
+    evaluation_of(greedy, samples, about, &config, reward_model, ended)
 }
 
 #[cfg(test)]
@@ -123,6 +126,7 @@ mod tests {
             threads: 1,
             prompting,
             answer_format,
+            calculator: false,
             checker: None,
         }
     }

@@ -4,7 +4,7 @@ use super::{adapter, resolve::resolve_checkpoint};
 use crate::io::whole_files::CONDITIONING;
 use anyhow::{Context, Result, bail, ensure};
 use data::{Conditioning, GgufVocabulary, NEXT_QUESTIONS, PromptStyle, Prompting, SHOT_END, Tokenizer};
-use model::{Device, Forced, Gguf, REWARD_HEAD, Transformer};
+use model::{Device, Gguf, REWARD_HEAD, Transformer};
 use std::path::Path;
 
 /// A language model that reads and writes text.
@@ -110,7 +110,7 @@ impl Policy {
             let has_shots = !prompting.shots.is_empty() || prompting.format.has_examples();
             stops.extend(if has_shots { ends } else { next_questions(&self.tokenizer, &ends) });
         }
-        stops.extend(prompting.format.stops().iter().map(|text| behind(&self.tokenizer, text)));
+        stops.extend(prompting.format.stops().iter().map(|text| behind(&self.tokenizer, "0", text)));
         stops
     }
 
@@ -120,15 +120,6 @@ impl Policy {
             Some(_) => self.tokenizer.encode(&prompting.goal.first_label(prompting.format.style())),
             None => Vec::new(),
         }
-    }
-
-    /// The label tokens inserted after each line, if the policy expects a label before each line.
-    pub(crate) fn labels_of_lines(&self, prompting: &Prompting) -> Option<Forced> {
-        let ends_line = |&id: &u32| self.tokenizer.decode(&[id]).contains('\n');
-        (self.conditioning == Some(Conditioning::Lines)).then(|| Forced {
-            after: (0..self.tokenizer.vocab_size() as u32).filter(ends_line).collect(),
-            tokens: self.tokenizer.encode(&prompting.goal.label()),
-        })
     }
 
     /// Ids that end a sequence: the tokenizer's, the configuration's, and the one with which the chat template ends a message.
@@ -148,10 +139,10 @@ impl Policy {
 
 /// How a model may write the end of a shot: as one piece of text, character by character, or at the end of a token that has more.
 fn shot_ends(tokenizer: &Tokenizer) -> Vec<Vec<u32>> {
-    let in_pieces = SHOT_END.chars().flat_map(|character| behind(tokenizer, &character.to_string())).collect();
+    let in_pieces = SHOT_END.chars().flat_map(|character| behind(tokenizer, "0", &character.to_string())).collect();
     let has_it = |&id: &u32| tokenizer.decode(&[id]).contains(SHOT_END);
     let at_once = (0..tokenizer.vocab_size() as u32).filter(has_it).map(|id| vec![id]);
-    let mut ends: Vec<Vec<u32>> = [behind(tokenizer, SHOT_END), in_pieces].into_iter().chain(at_once).collect();
+    let mut ends: Vec<Vec<u32>> = [behind(tokenizer, "0", SHOT_END), in_pieces].into_iter().chain(at_once).collect();
     ends.sort_unstable();
     ends.dedup();
     ends
@@ -159,21 +150,21 @@ fn shot_ends(tokenizer: &Tokenizer) -> Vec<Vec<u32>> {
 
 /// How a model may begin a question of its own: what ends a shot, and then [`NEXT_QUESTIONS`].
 fn next_questions(tokenizer: &Tokenizer, ends: &[Vec<u32>]) -> Vec<Vec<u32>> {
-    let line = behind(tokenizer, SHOT_END);
+    let line = behind(tokenizer, "0", SHOT_END);
     let heads: Vec<Vec<u32>> = NEXT_QUESTIONS
         .iter()
         .map(|head| {
-            let both = behind(tokenizer, &format!("{SHOT_END}{head}"));
+            let both = behind(tokenizer, "0", &format!("{SHOT_END}{head}"));
             both.strip_prefix(line.as_slice()).map_or_else(|| tokenizer.encode(head), <[u32]>::to_vec)
         })
         .collect();
     ends.iter().flat_map(|end| heads.iter().map(move |head| [end.as_slice(), head].concat())).collect()
 }
 
-/// A text as it is tokenised after a digit: some tokenizers put a space before whatever they are given alone.
-fn behind(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
-    let digit = tokenizer.encode("0");
-    match tokenizer.encode(&format!("0{text}")).strip_prefix(digit.as_slice()) {
+/// A text as it is tokenised after another, a digit for example: some tokenizers put a space before whatever they are given alone.
+pub(crate) fn behind(tokenizer: &Tokenizer, before: &str, text: &str) -> Vec<u32> {
+    let alone = tokenizer.encode(before);
+    match tokenizer.encode(&format!("{before}{text}")).strip_prefix(alone.as_slice()) {
         Some(ids) => ids.to_vec(),
         None => tokenizer.encode(text),
     }

@@ -173,6 +173,7 @@ pub(crate) mod tests {
             tokens: completion.len(),
             greedy: false,
             given: 0,
+            calculated: Vec::new(),
             score: None,
         };
         let mut samples = [("one", "three"), ("two", "three"), ("one", "is"), ("one", "three"), ("one", "")]
@@ -185,6 +186,7 @@ pub(crate) mod tests {
             rows: 2,
             threads: 1,
             prompting: Prompting::default(),
+            calculator: false,
             checker: None,
         };
         let scored = |some: &mut [Sample]| {

@@ -217,6 +217,7 @@ mod tests {
             tokens: 0,
             greedy: true,
             given: 0,
+            calculated: Vec::new(),
             score: None,
         };
         let of = |split, samples: &[(&str, &str)]| {

@@ -114,6 +114,7 @@ mod tests {
             tokens: 1,
             greedy: false,
             given: 0,
+            calculated: Vec::new(),
             score: None,
         }
     }

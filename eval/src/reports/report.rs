@@ -34,6 +34,9 @@ pub struct Report {
     pub temperature: Option<f64>,
     /// What was evaluated; null for completions from elsewhere.
     pub checkpoint: Option<String>,
+    /// Whether the calculator wrote the results of calculations.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub calculator: bool,
     /// maj@k, pass@k and rerank@k, in this order and by rising k.
     #[serde(flatten, deserialize_with = "metrics_among_other_keys")]
     pub metrics: BTreeMap<Metric, Estimate>,
@@ -118,6 +121,7 @@ impl Report {
             samples: questions.iter().map(Vec::len).min().unwrap_or(0),
             temperature: about.temperature,
             checkpoint: about.checkpoint,
+            calculator: false,
             metrics,
             parse_failures: if all.is_empty() {
                 unparsable_share(greedy.unwrap_or_default().iter())

@@ -1,5 +1,6 @@
 //! Completions of problems, drawn from a policy. Independent of answers.
 
+use super::given::giver;
 use crate::{external::Checker, models::policy::Policy};
 use anyhow::{Result, ensure};
 use data::{AnswerFormat, Problem, Prompting, encode_prompt};
@@ -20,6 +21,8 @@ pub struct SampleConfig {
     pub threads: usize,
     /// The prompt configuration.
     pub prompting: Prompting,
+    /// Whether a policy is given the result after `<<expression=` ([`data::calculation_result`]).
+    pub calculator: bool,
     /// How an answer is read from a completion.
     pub answer_format: AnswerFormat,
     /// An external reward that decides whether a completion is correct, in place of its answer.
@@ -136,7 +139,7 @@ fn run(
         max_new_tokens: config.max_new_tokens,
         temperature: config.temperature,
         stops,
-        forced: policy.labels_of_lines(&config.prompting),
+        giver: giver(policy, &config.prompting, config.calculator),
         rows: config.rows,
         threads: config.threads,
     };

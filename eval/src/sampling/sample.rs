@@ -44,6 +44,9 @@ pub struct Sample {
     /// How many bytes at the beginning of the completion were given to the policy.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub given: usize,
+    /// What the calculator wrote: ranges of bytes of the completion, rising, as `[[14, 18]]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calculated: Vec<[usize; 2]>,
     /// The reward model's probability that it is right, where there was a reward model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
@@ -54,6 +57,7 @@ pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion, format
     let text = policy.tokenizer.decode(&completion.tokens);
     let kind = problem.answer.kind();
     let answer = format.extract(kind, &text, ending(completion.finish));
+    let bytes_before = |token: usize| policy.tokenizer.decode(&completion.tokens[..token]).len();
     Sample {
         step: None,
         id: problem.id.clone(),
@@ -68,6 +72,7 @@ pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion, format
         tokens: completion.tokens.len(),
         greedy: false,
         given: 0,
+        calculated: completion.given.iter().map(|tokens| [tokens.start, tokens.end].map(bytes_before)).collect(),
         score: None,
     }
 }

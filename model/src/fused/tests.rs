@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    Device, Forced, GenerateConfig, HostTensor, Key, ModelConfig, ModelSize, Purpose, Transformer, to_host,
+    Device, GenerateConfig, Given, Giver, HostTensor, Key, ModelConfig, ModelSize, Purpose, Transformer, to_host,
     token_log_probs,
 };
 use burn::{
@@ -93,12 +93,12 @@ fn completions_are_those_of_the_plain_forms() {
             .zip(0..)
             .map(|(&n, prompt)| (0..n).map(|sample| key(prompt, sample)).collect())
             .collect();
-        let forced = Forced { after: (18..29).collect(), tokens: vec![2, 9, 4] };
+        let giver = Giver::new(|written| matches!(written, [.., 18..29]).then(|| Given::Hidden(vec![2, 9, 4])));
         // Rows end at different places, so that the cache is also cut down; where few are written together, others take their
         // places.
-        for (rows, forced) in [(120, None), (5, None), (120, Some(forced.clone())), (5, Some(forced))] {
+        for (rows, giver) in [(120, None), (5, None), (120, Some(giver.clone())), (5, Some(giver))] {
             let stops = vec![vec![3], vec![11], vec![17]];
-            let config = GenerateConfig { max_new_tokens: 40, temperature: 0.8, stops, forced, rows, threads: 1 };
+            let config = GenerateConfig { max_new_tokens: 40, temperature: 0.8, stops, giver, rows, threads: 1 };
             let generate = || crate::generate(&model, &prompts, &keys, &config, &|_| ()).0;
             let (fused, plain) = (generate(), plainly(generate));
             for (fused, plain) in fused.iter().flatten().zip(plain.iter().flatten()) {

@@ -2,7 +2,7 @@
 
 use super::{
     sampling::sample,
-    types::{Completion, Finish, GenerateConfig, GenerateStats},
+    types::{Completion, Finish, GenerateConfig, GenerateStats, Given},
 };
 use crate::{
     padding::pad_right,
@@ -13,6 +13,7 @@ use crate::{
     },
 };
 use burn::tensor::{Int, Tensor, TensorData};
+use std::collections::VecDeque;
 
 /// One sample to write.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,6 +64,14 @@ struct Batch {
     logits: Tensor<2>,
 }
 
+/// Given tokens that a row is to read next.
+#[derive(Clone, Default)]
+struct Pending {
+    tokens: VecDeque<u32>,
+    /// Whether they are part of the completion.
+    shown: bool,
+}
+
 /// Writes the rows of a stream, at most `config.rows` together.
 pub(super) struct Stream<'a> {
     model: &'a Transformer,
@@ -70,9 +79,9 @@ pub(super) struct Stream<'a> {
     config: &'a GenerateConfig,
     rows: &'a [Row],
     completions: Vec<Completion>,
-    /// Forced tokens that each row has read, and those that it is to read next.
-    forced: Vec<usize>,
-    pending: Vec<&'a [u32]>,
+    /// Hidden given tokens that each row has read.
+    hidden: Vec<usize>,
+    pending: Vec<Pending>,
     /// The next row that has not begun.
     next: usize,
     stats: GenerateStats,
@@ -88,15 +97,15 @@ impl<'a> Stream<'a> {
         let most = model.config.max_position_embeddings - 1;
         let fits = |row: &Row| (1..=most).contains(&prompts[row.prompt].len());
         assert!(rows.iter().all(fits), "prompts of 1 to {most} tokens");
-        let empty = Completion { tokens: Vec::new(), log_probs: Vec::new(), finish: Finish::Length };
+        let empty = Completion { tokens: Vec::new(), log_probs: Vec::new(), given: Vec::new(), finish: Finish::Length };
         Self {
             model,
             prompts,
             config,
             rows,
             completions: vec![empty; rows.len()],
-            forced: vec![0; rows.len()],
-            pending: vec![&[]; rows.len()],
+            hidden: vec![0; rows.len()],
+            pending: vec![Pending::default(); rows.len()],
             next: 0,
             stats: GenerateStats::default(),
         }
@@ -118,7 +127,7 @@ impl<'a> Stream<'a> {
             batch = self.advance(cache, read, live, tokens);
         }
         self.stats.new_tokens = self.completions.iter().map(|completion| completion.tokens.len()).sum();
-        self.stats.prompt_tokens += self.forced.iter().sum::<usize>();
+        self.stats.prompt_tokens += self.hidden.iter().sum::<usize>();
         (self.completions, self.stats)
     }
 
@@ -129,13 +138,13 @@ impl<'a> Stream<'a> {
 
     /// Tokens that a row's context has room for. By what the row itself has read and written alone, whatever stands beside it.
     fn room(&self, row: usize) -> usize {
-        let taken = self.length(row) + self.pending[row].len();
+        let taken = self.length(row) + self.pending[row].tokens.len();
         self.model.config.max_position_embeddings.saturating_sub(taken)
     }
 
     /// Tokens that a row has read and written.
     fn length(&self, row: usize) -> usize {
-        self.prompts[self.rows[row].prompt].len() + self.completions[row].tokens.len() + self.forced[row]
+        self.prompts[self.rows[row].prompt].len() + self.completions[row].tokens.len() + self.hidden[row]
     }
 
     /// Lets rows begin where enough of the places are free; `None` when all rows are over.
@@ -210,8 +219,8 @@ impl<'a> Stream<'a> {
         (cache, Read { prompts, logits })
     }
 
-    /// Writes a token to each row that is not over, or puts one that it must read in its place; how many are over by it. `each` is
-    /// called with those.
+    /// Writes the sampled token to each row that is not over, or puts one that it is given in its place; how many are over by it.
+    /// `each` is called with those.
     fn write(
         &mut self,
         live: &[usize],
@@ -225,20 +234,9 @@ impl<'a> Stream<'a> {
                 self.stats.padding_tokens += 1;
                 continue;
             }
-            if let Some((&token, others)) = self.pending[row].split_first() {
-                (tokens[place], self.pending[row]) = (token, others);
-                self.forced[row] += 1;
-                continue;
-            }
-            let completion = &mut self.completions[row];
-            completion.tokens.push(tokens[place]);
-            completion.log_probs.push(log_probs[place]);
-            if self.config.stops.iter().any(|stop| completion.tokens.ends_with(stop)) {
-                completion.finish = Finish::Stop;
-            }
-            self.pending[row] = match &self.config.forced {
-                Some(forced) if forced.after.contains(&tokens[place]) => &forced.tokens,
-                _ => &[],
+            tokens[place] = match self.pending[row].tokens.pop_front() {
+                Some(token) => self.give(row, token),
+                None => self.choose(row, tokens[place], log_probs[place]),
             };
             if self.is_over(row) {
                 ended += 1;
@@ -246,6 +244,55 @@ impl<'a> Stream<'a> {
             }
         }
         ended
+    }
+
+    /// Writes a sampled token, and asks what is given after it; returns the token that the row reads next.
+    fn choose(&mut self, row: usize, token: u32, log_prob: f32) -> u32 {
+        self.put(row, token);
+        self.completions[row].log_probs.push(log_prob);
+        let completion = &mut self.completions[row];
+        let Some(giver) = self.config.giver.as_ref().filter(|_| completion.finish != Finish::Stop) else {
+            return token;
+        };
+        match giver.after(&completion.tokens) {
+            None => {}
+            Some(Given::Hidden(tokens)) => self.pending[row] = Pending { tokens: tokens.into(), shown: false },
+            Some(Given::Shown(tokens)) => self.pending[row] = Pending { tokens: tokens.into(), shown: true },
+            Some(Given::InPlaceOfLast(tokens)) => {
+                completion.tokens.pop();
+                completion.log_probs.pop();
+                let mut pending = Pending { tokens: tokens.into(), shown: true };
+                let first = pending.tokens.pop_front().expect("at least one token in the place of the last");
+                self.pending[row] = pending;
+                return self.give(row, first);
+            }
+        }
+        token
+    }
+
+    /// Lets a row read a given token, and returns it.
+    fn give(&mut self, row: usize, token: u32) -> u32 {
+        if !self.pending[row].shown {
+            self.hidden[row] += 1;
+            return token;
+        }
+        let Completion { tokens, given, .. } = &mut self.completions[row];
+        let place = tokens.len();
+        match given.last_mut() {
+            Some(last) if last.end == place => last.end += 1,
+            _ => given.push(place..place + 1),
+        }
+        self.put(row, token);
+        token
+    }
+
+    /// Adds a token to the completion, which may end it.
+    fn put(&mut self, row: usize, token: u32) {
+        let completion = &mut self.completions[row];
+        completion.tokens.push(token);
+        if self.config.stops.iter().any(|stop| completion.tokens.ends_with(stop)) {
+            completion.finish = Finish::Stop;
+        }
     }
 
     /// Lets rows go that are over, and reads what the others have written; `None` when none is left.

@@ -44,7 +44,7 @@ fn rows_that_wait_take_the_places_of_rows_that_have_ended() {
     let keys: Vec<Vec<Key>> = vec![(0..128).map(|i| Key::new(i, Purpose::Rollout)).collect()];
     // So warm that rows end at places of their own, not all at the last.
     let stops = (3..8).map(|id| vec![id]).collect();
-    let config = GenerateConfig { max_new_tokens: 12, temperature: 5.0, stops, forced: None, rows: 8, threads: 1 };
+    let config = GenerateConfig { max_new_tokens: 12, temperature: 5.0, stops, giver: None, rows: 8, threads: 1 };
     let steps = std::sync::atomic::AtomicUsize::new(0);
     let step = |_| _ = steps.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let (completions, stats) = generate(&model, &[vec![1, 2]], &keys, &config, &step);
@@ -63,7 +63,7 @@ fn rows_that_wait_take_the_places_of_rows_that_have_ended() {
 fn positions_that_belong_to_no_row_are_counted_as_padding() {
     let model = narrow_model();
     let config =
-        GenerateConfig { max_new_tokens: 4, temperature: 1.0, stops: Vec::new(), forced: None, rows: 8, threads: 1 };
+        GenerateConfig { max_new_tokens: 4, temperature: 1.0, stops: Vec::new(), giver: None, rows: 8, threads: 1 };
     let keys = vec![vec![Key::new(0, Purpose::Rollout)]; 2];
     let (_, stats) = generate(&model, &[vec![1; 5], vec![1; 2]], &keys, &config, &|_| ());
     assert_eq!(stats, GenerateStats { prompt_tokens: 7, new_tokens: 8, padding_tokens: 3 });
@@ -87,7 +87,7 @@ fn a_row_that_has_ended_leaves_at_once_or_where_the_cache_is_copied_once_half_of
         max_new_tokens: 12,
         temperature: 1.0,
         stops: vec![vec![3], vec![4]],
-        forced: None,
+        giver: None,
         rows: 8,
         threads: 1,
     };

@@ -209,7 +209,7 @@ fn write_questions(
 ) -> Result<Vec<Pair>> {
     let context = backward.model.config.max_position_embeddings;
     let sampling = config.sampling.config(1, &config.data, &config.run, device)?;
-    let sampling = SampleConfig { prompting: config.data.prompting(0)?, ..sampling };
+    let sampling = SampleConfig { prompting: config.data.prompting(0)?, calculator: false, ..sampling };
     let encode = |solution: &(String, Answer)| encode_reversed_prompt(&backward.tokenizer, &solution.0);
     let (solutions, prompts): (Vec<&(String, Answer)>, Vec<Vec<u32>>) = solutions
         .iter()

@@ -299,6 +299,8 @@ mod tests {
             question: format!("{question}?"),
             chosen: "a".into(),
             rejected: "b".into(),
+            chosen_calculated: Vec::new(),
+            rejected_calculated: Vec::new(),
         };
         let pairs: Vec<Pair> = (0..40).map(|at| pair(at / 4)).collect();
         let (held_out, training) = split(&pairs, 0.2, 3);

@@ -14,7 +14,7 @@ mod pool;
 
 use crate::{
     algorithms::final_table::FinalTable,
-    algorithms::sft::{examples, fit_with_validation},
+    algorithms::sft::{fit_with_validation, fitting},
     algorithms::start::{self, check_prompts},
     run,
     run::metrics::Metrics,
@@ -40,7 +40,7 @@ use std::{
     time::Instant,
 };
 
-use pool::{Filter, Pool, RoundStats};
+use pool::{Filter, Pool, RoundStats, Solved};
 
 pub use config::{EiConfig, ResetTo, Start, check, dry_run, lock_run};
 
@@ -321,7 +321,7 @@ fn explain_empty_round(samples: &[Sample], config: &EiConfig) -> String {
 #[allow(clippy::too_many_arguments, reason = "one of them is an output")]
 fn fine_tune(
     (from, path): (Policy, &Path),
-    solved: &[Problem],
+    solved: &[Solved],
     validation: &[Problem],
     round: usize,
     config: &EiConfig,
@@ -330,7 +330,8 @@ fn fine_tune(
     metrics: &mut Metrics,
 ) -> Result<Policy> {
     let started = Instant::now();
-    let examples = examples(&from, &config.data.prompt_format(), solved)?;
+    let format = config.data.prompt_format();
+    let examples = fitting(&from, solved, |solved| solved.example(&from.tokenizer, &format))?;
     let name = part_of_round(round);
     let (policy, resumed) = match resume::load_checkpoint_of_part::<FitNumbers>(&run.dir().join(&name), None, device)? {
         Some((policy, state)) => (policy, Some(state)),

@@ -8,6 +8,10 @@
 //! tokens of an update, also with `--advantage group`, where GRPO takes the mean of each sample first. Where
 //! `--mini-batch` does not divide the samples of a step, the loss of the rest is multiplied by its share of a
 //! mini-batch; elsewhere such a rest is refused (verl), dropped, or a full step.
+//!
+//! What the calculator writes (`--calculator`) is text of the environment: policy, reference and critic read it as part of the state, and
+//! it has no ratio, KL penalty, value, advantage, loss or statistic of its own. GAE goes from the token before to the token after it, so that
+//! γ and λ count chosen tokens, and a reward that lies on it is earned by the last chosen token before it.
 
 mod checks;
 mod config;
@@ -40,6 +44,7 @@ use eval::{Policy, greedy_accuracy};
 use model::{ActorCritic, Device, Dtype, Key, Purpose, merged, save_value_branch, score_with_values};
 use std::{
     fs,
+    ops::Range,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -328,6 +333,10 @@ impl Row for UpdateRow<'_> {
 
     fn prompt_len(&self) -> usize {
         self.rollout.prompt_len()
+    }
+
+    fn given(&self) -> &[Range<usize>] {
+        self.rollout.given()
     }
 }
 

@@ -4,7 +4,7 @@
 //! Solutions are sampled from a policy, for example Expert Iteration's best one. Every step prefix S_1..S_i is
 //! completed K times; line i is labelled `[GOOD]` if at least half of the completions are correct, else `[BAD]`, and
 //! the answer's line by whether it is correct. The *base* model is then trained with the loss -log π(a | s, g) on as
-//! many correct solutions as wrong ones; the labels are inputs, not targets. The sparse variant has one label before
+//! many correct solutions as wrong ones; the labels, and what the calculator wrote, are inputs, not targets. The sparse variant has one label before
 //! the whole solution. Where we deviate from the paper: K is 4 by default, and the mixture counts solutions.
 
 use crate::{
@@ -287,7 +287,8 @@ fn line_goals(sample: &Sample, counted: &[Option<(usize, usize)>], threshold: f6
 fn examples(chosen: &[&Sample], goals: &[Vec<Goal>], learner: &Policy, config: &RcrlConfig) -> Result<Vec<Example>> {
     let format = config.data.prompt_format();
     let encode = |(sample, goals): (&&Sample, &Vec<Goal>)| {
-        encode_with_goals(&learner.tokenizer, &format, &sample.question, sample.completion.trim_end(), goals)
+        let Sample { question, completion, calculated, .. } = sample;
+        encode_with_goals(&learner.tokenizer, &format, question, completion.trim_end(), goals, calculated)
     };
     let mut examples = chosen.iter().zip(goals).map(encode).collect::<Result<Vec<Example>>>()?;
     let context = learner.model.config.max_position_embeddings;

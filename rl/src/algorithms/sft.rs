@@ -18,7 +18,7 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use clap::Args;
-use data::{Example, Problem, PromptFormat, encode_example};
+use data::{Example, Problem, encode_example};
 use eval::{Policy, check_samples, external::Checker, greedy_accuracy};
 use model::{Device, ModelSize};
 use serde::Serialize;
@@ -134,7 +134,9 @@ pub fn train(config: &SftConfig, base: &Path, problems: &Problems, device: &Devi
         }
         None => (initial(base, device)?, None),
     };
-    let examples = examples(&policy, &config.data.prompt_format(), problems.train()?)?;
+    let format = config.data.prompt_format();
+    let encode = |problem: &Problem| encode_example(&policy.tokenizer, &format, problem);
+    let examples = fitting(&policy, problems.train()?, encode)?;
     let prompting = config.data.prompting(0)?;
     let validation = problems.validation(config.eval.eval_problems)?;
     check_prompts(&policy, &[validation, problems.test(config.eval.test_problems)?], &prompting)?;
@@ -215,10 +217,13 @@ pub fn dry_run(config: &SftConfig, problems: &Problems, device: &Device) -> Resu
     dry_run::print("sft", config, &config.run, &shape, &work, device)
 }
 
-/// Solved problems as examples. Problems that do not fit the model's context are left out, with a warning.
-pub(crate) fn examples(policy: &Policy, format: &PromptFormat, problems: &[Problem]) -> Result<Vec<Example>> {
-    let all = problems.iter().map(|problem| encode_example(&policy.tokenizer, format, problem));
-    let mut examples = all.collect::<Result<Vec<Example>>>()?;
+/// Solved problems as examples. Those that do not fit the model's context are left out, with a warning.
+pub(crate) fn fitting<P>(
+    policy: &Policy,
+    problems: &[P],
+    encode: impl Fn(&P) -> Result<Example>,
+) -> Result<Vec<Example>> {
+    let mut examples = problems.iter().map(encode).collect::<Result<Vec<Example>>>()?;
     let context = policy.model.config.max_position_embeddings;
     examples.retain(|example| example.tokens.len() <= context);
     ensure!(!examples.is_empty(), "all {} problems are longer than the context of {context} tokens", problems.len());

@@ -143,6 +143,11 @@ pub struct DataArgs {
     #[arg(long, help_heading = "Sampling", add = FlagEffect::not_in("pretrain"), value_name = "N", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
+    /// Write the result after `<<expression=` with a calculator, as 36>> after <<12*3=, in the place of sampled tokens, in training and
+    /// in evaluations; what it writes is never trained on
+    #[arg(long, help_heading = "Sampling", add = InSummary, add = FlagEffect::not_in("pretrain"))]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub calculator: bool,
 }
 
 /// The model to start from.
@@ -233,6 +238,7 @@ impl ComputeArgs {
             threads: model::streams(self.threads, device),
             prompting,
             answer_format: data.answer_format(),
+            calculator: data.calculator,
             checker: self.checker.clone(),
         }
     }

@@ -140,6 +140,7 @@ mod tests {
             tokens: 1,
             greedy: false,
             given,
+            calculated: Vec::new(),
             score: None,
         }
     }

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use data::{Problem, ReferenceSteps, Tokenizer, prefix_ends};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::{ops::Range, path::PathBuf};
 
 /// Flags of the reward.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -168,6 +168,22 @@ pub fn task_rewards(
     rewards
 }
 
+/// The rewards of the chosen tokens of a completion, which has given ones as well (`given`, places in the completion): what lies on a given
+/// token is earned by the last chosen token before it. The sum is the same.
+///
+/// # Panics
+/// If the first token was given: nothing was chosen before it.
+pub fn earned_by_chosen(rewards: &[f32], given: &[Range<usize>]) -> Vec<f32> {
+    let mut earned: Vec<f32> = Vec::with_capacity(rewards.len());
+    for (place, &reward) in rewards.iter().enumerate() {
+        match given.iter().any(|given| given.contains(&place)) {
+            true => *earned.last_mut().expect("the first token of a completion was chosen") += reward,
+            false => earned.push(reward),
+        }
+    }
+    earned
+}
+
 /// The reward that PPO sees: r_t - β (log π(a_t) - log π_ref(a_t)), with the k1 estimate of the KL divergence as a
 /// penalty per token.
 pub fn with_kl_penalty(rewards: &[f32], log_probs: &[f32], ref_log_probs: &[f32], beta: f32) -> Vec<f32> {
@@ -235,6 +251,15 @@ mod tests {
             let refusal = refusal(&flags).unwrap_or_default();
             assert!(refusal.contains(said), "{flags:?}: {refusal}");
         }
+    }
+
+    #[test]
+    fn a_reward_on_a_given_token_is_earned_by_the_last_chosen_token_before_it() {
+        let rewards = [0.5, 0.0, 0.25, 1.0, 0.0, 2.0];
+        assert_eq!(earned_by_chosen(&rewards, &[]), rewards);
+        assert_eq!(earned_by_chosen(&rewards, &[1..3, 3..4]), [1.75, 0.0, 2.0]);
+        assert_eq!(earned_by_chosen(&rewards, &[2..3, 5..6]), [0.5, 0.25, 1.0, 2.0]);
+        assert!(earned_by_chosen(&[], &[]).is_empty());
     }
 
     /// The rewards of a text whose reward model score rises by 0.01 per token, and its tokens.

@@ -36,9 +36,10 @@ impl Kind {
     }
 
     /// The data it is made from. The embedded benchmark's base model is trained on its own corpus, and no base model
-    /// answers problems.
+    /// answers problems. Reference solutions teach an SFT model the same with a calculator as without, so there is one for both.
     pub(super) fn reads(self, data: &DataArgs) -> DataArgs {
         let mut data = data.clone();
+        data.calculator &= self == Self::Orm;
         if self == Self::Base {
             data.prompt_style = PromptStyle::Plain;
             data.answer_format = Some(data.benchmark().answer_format(PromptStyle::Plain));
@@ -53,7 +54,7 @@ impl Kind {
 
 /// Keys of `config.toml` that the command that needs the model decides. A missing key belongs to an earlier version
 /// without that flag.
-const IDENTITY: [&str; 9] = [
+const IDENTITY: [&str; 10] = [
     "model",
     "benchmark",
     "seed",
@@ -63,6 +64,7 @@ const IDENTITY: [&str; 9] = [
     "answer_format",
     "limit",
     "max_new_tokens",
+    "calculator",
 ];
 
 /// A model that is made on demand.
@@ -260,6 +262,9 @@ fn folder_name(kind: Kind, size: ModelSize, data: &DataArgs, run: &RunArgs) -> R
     if let Some(tokens) = data.max_new_tokens {
         name += &format!("-tokens{tokens}");
     }
+    if data.calculator {
+        name += "-calculator";
+    }
     if let Some(extra) = &data.extra {
         name += &format!("-extra{:08x}", checksum(&data::read_problems(extra)?));
     }
@@ -365,6 +370,10 @@ mod tests {
         }
         let different: std::collections::BTreeSet<&String> = names.iter().collect();
         assert_eq!(different.len(), names.len(), "{names:?}");
+        // A calculator takes part in the samples of a reward model.
+        assert_eq!(made(Kind::Orm, &["--calculator"]).0, "runs/orm-synthetic-tiny-seed0-calculator");
+        assert!(made(Kind::Orm, &["--calculator"]).2.calculator);
+        assert_eq!(made(Kind::Sft, &["--calculator"]).0, "runs/sft-synthetic-tiny-seed0");
         // Flags that change only the cost make the same model.
         assert_eq!(made(Kind::Sft, &["--gradient-checkpointing"]).0, made(Kind::Sft, &[]).0);
     }

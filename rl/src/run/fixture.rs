@@ -86,6 +86,7 @@ fn samples_of(step: usize) -> Vec<Sample> {
             tokens: 30 + i,
             greedy: false,
             given: 0,
+            calculated: Vec::new(),
             score: None,
         }
     };

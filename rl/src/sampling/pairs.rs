@@ -25,6 +25,12 @@ pub struct Pair {
     pub chosen: String,
     /// The worse completion.
     pub rejected: String,
+    /// What the calculator wrote of the better completion: ranges of its bytes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chosen_calculated: Vec<[usize; 2]>,
+    /// What the calculator wrote of the worse completion.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rejected_calculated: Vec<[usize; 2]>,
 }
 
 /// Which pairs are made of the samples of a question.
@@ -113,6 +119,8 @@ pub fn make_pairs(samples: &[Sample], args: &PairArgs, seed: u64) -> Result<Made
             question: chosen.question.clone(),
             chosen: chosen.completion.clone(),
             rejected: rejected.completion.clone(),
+            chosen_calculated: chosen.calculated.clone(),
+            rejected_calculated: rejected.calculated.clone(),
         }));
     }
     Ok(made)
@@ -163,6 +171,10 @@ struct Line {
     question: Option<Value>,
     chosen: Value,
     rejected: Value,
+    #[serde(default)]
+    chosen_calculated: Vec<[usize; 2]>,
+    #[serde(default)]
+    rejected_calculated: Vec<[usize; 2]>,
 }
 
 /// Reads pairs: `{"question" or "prompt", "chosen", "rejected"}`, each a text, or a list of messages with `role` and `content`. Of a
@@ -181,7 +193,7 @@ pub fn read_pairs(path: &Path) -> Result<Vec<Pair>> {
 }
 
 fn pair(line: &str) -> Result<Pair> {
-    let Line { id, question, chosen, rejected } = from_json_object(line)?;
+    let Line { id, question, chosen, rejected, chosen_calculated, rejected_calculated } = from_json_object(line)?;
     let question = match &question {
         Some(question) => said(question, "user").context("question")?,
         None if chosen.is_array() => said(&chosen, "user").context("there is no question, and chosen")?,
@@ -194,7 +206,7 @@ fn pair(line: &str) -> Result<Pair> {
     });
     let (chosen, rejected) = (chosen?, rejected?);
     ensure!(chosen.trim() != rejected.trim(), "chosen and rejected are the same");
-    Ok(Pair { id, question, chosen, rejected })
+    Ok(Pair { id, question, chosen, rejected, chosen_calculated, rejected_calculated })
 }
 
 /// A text, or what a role says in a list of messages, once.
@@ -234,6 +246,7 @@ mod tests {
             greedy: false,
             given: 0,
             score: None,
+            calculated: Vec::new(),
         }
     }
 
@@ -269,12 +282,15 @@ mod tests {
         let mut samples =
             vec![sample("a", "good", true, 1.0), sample("a", "good ", true, 1.0), sample("a", "bad", false, 0.0)];
         samples.push(Sample { finish: Finish::Length, ..sample("a", "cut", false, 0.0) });
+        samples[0].calculated = vec![[1, 2]];
         samples.push(Sample { given: 2, ..sample("a", "continued", false, 0.0) });
         samples.extend([sample("b", "fine", true, 1.0), sample("b", "fine too", true, 1.0)]);
         let made = make_pairs(&samples, &args(None, PairsBy::Correct, 0.0), 1).unwrap();
         assert_eq!(made.pairs.len(), 1);
         assert_eq!((made.questions, made.without_pair, made.left_out), (2, 1, 3));
-        assert_eq!((made.pairs[0].id.as_deref(), made.pairs[0].question.as_str()), (Some("a"), "a?"));
+        let Pair { id, question, chosen_calculated, rejected_calculated, .. } = &made.pairs[0];
+        assert_eq!((id.as_deref(), question.as_str()), (Some("a"), "a?"));
+        assert_eq!((chosen_calculated.as_slice(), rejected_calculated.len()), (&[[1, 2]][..], 0));
     }
 
     #[test]
@@ -298,7 +314,14 @@ mod tests {
             std::fs::write(&file, lines).unwrap();
             read_pairs(&file)
         };
-        let expected = Pair { id: None, question: "1+1?".into(), chosen: "2".into(), rejected: "3".into() };
+        let expected = Pair {
+            id: None,
+            question: "1+1?".into(),
+            chosen: "2".into(),
+            rejected: "3".into(),
+            chosen_calculated: Vec::new(),
+            rejected_calculated: Vec::new(),
+        };
         let user = r#"{"role": "user", "content": "1+1?"}"#;
         let says = |text: &str| format!(r#"{{"role": "assistant", "content": "{text}"}}"#);
         for line in [

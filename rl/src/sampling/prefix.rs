@@ -340,6 +340,7 @@ pub(crate) mod tests {
             tokens: 3,
             greedy: false,
             given: 0,
+            calculated: Vec::new(),
             score: None,
         }
     }

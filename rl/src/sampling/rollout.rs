@@ -3,7 +3,7 @@
 
 use crate::{
     objective::components::{Weighted, weighted_rewards},
-    objective::reward::{Response, RewardArgs, task_rewards},
+    objective::reward::{Response, RewardArgs, earned_by_chosen, task_rewards},
     objective::weights::Component,
     training::batch::{Row, micro_batches, pad},
 };
@@ -18,6 +18,7 @@ use model::{
     ActorCritic, Completion, Finish, GenerateStats, Key, Purpose, Transformer, output_entropy, parallel_map, score,
     score_with_values,
 };
+use std::ops::Range;
 
 /// A graded and rewarded completion of a question.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Sampled {
     pub tokens: Vec<u32>,
     /// Number of prompt tokens.
     pub prompt_len: usize,
+    /// Places in `tokens` that the calculator wrote: part of the state, and no response token.
+    pub given: Vec<Range<usize>>,
     /// The environment's reward of each response token, without the KL penalty.
     pub rewards: Vec<f32>,
     /// The reward model's probability that the completion is right, if the reward needs one.
@@ -68,6 +71,10 @@ impl Row for Sampled {
     fn prompt_len(&self) -> usize {
         self.prompt_len
     }
+
+    fn given(&self) -> &[Range<usize>] {
+        &self.given
+    }
 }
 
 impl Row for Rollout {
@@ -77,6 +84,10 @@ impl Row for Rollout {
 
     fn prompt_len(&self) -> usize {
         self.sampled.prompt_len
+    }
+
+    fn given(&self) -> &[Range<usize>] {
+        &self.sampled.given
     }
 }
 
@@ -148,8 +159,12 @@ pub fn sample_completions(
     for (((query, prompt), prefix_tokens), completions) in queries.iter().zip(&prompts).zip(&prefixes).zip(completions)
     {
         for completion in completions {
-            let tokens = completion.tokens.clone();
-            let whole = Completion { tokens: [prefix_tokens.as_slice(), &tokens].concat(), ..completion };
+            let (tokens, given) = (completion.tokens.clone(), completion.given.clone());
+            let whole = Completion {
+                tokens: [prefix_tokens.as_slice(), &tokens].concat(),
+                given: shifted(&given, prefix_tokens.len()),
+                ..completion
+            };
             let mut sample = grade(policy, query.problem, &whole, &config.sampling.answer_format);
             sample.tokens = tokens.len();
             sample.given = policy.tokenizer.decode(prefix_tokens).len();
@@ -174,9 +189,11 @@ pub fn sample_completions(
             // Steps count from 1 in what a run writes, here as in its metrics.
             sample.step = Some(step + 1);
             sample.reward = Some(rewards.iter().map(|&reward| f64::from(reward)).sum());
+            let rewards = earned_by_chosen(&rewards, &given);
             sampled.push(Sampled {
                 tokens: [prompt.as_slice(), &tokens].concat(),
                 prompt_len: prompt.len(),
+                given: shifted(&given, prompt.len()),
                 rewards,
                 reward_model_score: scores.last().copied(),
                 sample,
@@ -185,6 +202,11 @@ pub fn sample_completions(
         }
     }
     Ok((sampled, stats))
+}
+
+/// Places behind so many other tokens.
+fn shifted(places: &[Range<usize>], by: usize) -> Vec<Range<usize>> {
+    places.iter().map(|range| range.start + by..range.end + by).collect()
 }
 
 /// A completion as it is sent to an external reward, after the lines that were given.

@@ -149,7 +149,7 @@ fn rollout(model: &Transformer, args: &BenchArgs, threads: usize) -> Timing {
     let keys: Vec<Vec<Key>> = (0..args.prompts).map(|p| (0..args.samples).map(|k| key(p, k)).collect()).collect();
     let rows = args.compute.rollout_batch.min((args.prompts * args.samples).div_ceil(threads));
     let config =
-        GenerateConfig { max_new_tokens: args.new_tokens, temperature: 1.0, stops, forced: None, rows, threads };
+        GenerateConfig { max_new_tokens: args.new_tokens, temperature: 1.0, stops, giver: None, rows, threads };
     let mut stats = GenerateStats::default();
     let (median_s, cpu_s) =
         median_seconds(args.repeats, || stats = model::generate(model, &prompts, &keys, &config, &|_| ()).1);

@@ -86,6 +86,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         threads: args.compute.threads(&device),
         prompting,
         answer_format: AnswerFormat::default(),
+        calculator: false,
         checker: None,
     };
     // A prompt that is not a question may continue with anything.
@@ -132,6 +133,6 @@ fn line(json: bool, policy: &Policy, prompt: &str, completion: &Completion) -> R
     if !json {
         return Ok(format!("{prompt}{text}\n"));
     }
-    let Completion { tokens, log_probs, finish } = completion;
+    let Completion { tokens, log_probs, finish, .. } = completion;
     Ok(serde_json::to_string(&Line { prompt, completion: text, tokens, log_probs, finish: *finish })?)
 }

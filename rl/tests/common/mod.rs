@@ -79,6 +79,25 @@ pub fn start_with_steps() -> &'static Path {
     FOLDER.get_or_init(|| taught(&problems().iter().map(example).collect::<Vec<_>>(), 120)).path()
 }
 
+/// A policy that has learnt a result that is one too large for every calculation.
+pub fn false_calculator() -> Policy {
+    let tokenizer = tokenizer();
+    let falsified = |problem: &Problem| {
+        let one_more = |part: &str| match part.rsplit_once('=') {
+            Some((before, result)) => match result.parse::<u64>() {
+                Ok(result) => format!("{before}={}", result + 1),
+                Err(_) => part.to_string(),
+            },
+            None => part.to_string(),
+        };
+        let solution = problem.solution.split(">>").map(one_more).collect::<Vec<_>>().join(">>");
+        let problem = Problem { solution, ..problem.clone() };
+        encode_example(&tokenizer, &PromptStyle::Plain.into(), &problem).unwrap()
+    };
+    let folder = taught(&problems().iter().map(falsified).collect::<Vec<_>>(), 120);
+    Policy::load(folder.path(), &Device::default()).unwrap()
+}
+
 fn taught(examples: &[Example], steps: usize) -> TempDir {
     let tokenizer = tokenizer();
     let mut model = random_model(tokenizer.vocab_size(), 1);

@@ -77,8 +77,8 @@ impl PairLogProbs {
     }
 }
 
-/// Pairs as tokens, with their log-probabilities under the reference. A pair that is longer than the model's context is left out, with a
-/// warning.
+/// Pairs as tokens, with their log-probabilities under the reference. What the calculator wrote is given: it belongs to no completion's
+/// log-probability. A pair that is longer than the model's context is left out, with a warning.
 ///
 /// # Errors
 /// A chat style without a template; if all pairs are left out.
@@ -88,15 +88,23 @@ pub(super) fn tokenise(
     prompting: &Prompting,
     threads: usize,
 ) -> Result<Vec<TokenPair>> {
-    let encode = |pair: &Pair, completion: &str| -> Result<Example> {
+    let encode = |pair: &Pair, completion: &str, calculated: &[[usize; 2]]| -> Result<Example> {
         // What a policy has written in the plain style begins with a space; the texts of others may not.
         let text = match completion.starts_with(char::is_whitespace) {
             true => completion.to_owned(),
             false => prompting.format.solution(&pair.question, completion)?,
         };
-        encode_written(&reference.tokenizer, prompting, &pair.question, &text, true)
+        let mut example = encode_written(&reference.tokenizer, prompting, &pair.question, &text, true)?;
+        let (written, start) = (&example.tokens[example.prompt_len..], example.prompt_len);
+        let given = calculated.iter().map(|&[first, end]| reference.tokenizer.tokens_within(written, first..end));
+        let given = given.filter(|tokens| !tokens.is_empty()).map(|tokens| start + tokens.start..start + tokens.end);
+        example.given = given.collect();
+        Ok(example)
     };
-    let both = |pair: &Pair| Ok([encode(pair, &pair.chosen)?, encode(pair, &pair.rejected)?]);
+    let both = |pair: &Pair| -> Result<[Example; 2]> {
+        let chosen = encode(pair, &pair.chosen, &pair.chosen_calculated)?;
+        Ok([chosen, encode(pair, &pair.rejected, &pair.rejected_calculated)?])
+    };
     let mut encoded = pairs.iter().map(both).collect::<Result<Vec<_>>>()?;
     let longest = reference.model.config.max_position_embeddings;
     encoded.retain(|both| both.iter().all(|example| example.tokens.len() <= longest));

@@ -6,7 +6,7 @@ use crate::{
     sampling::deduplicate::{Deduplicate, Deduplicator},
 };
 use anyhow::Result;
-use data::{Problem, calculations_hold, own_part};
+use data::{Example, Problem, PromptFormat, Tokenizer, calculations_hold, encode_calculated, own_part};
 use eval::{Diversity, RewardModel, Sample, SampleConfig};
 use model::{Device, Finish};
 use std::collections::BTreeMap;
@@ -44,11 +44,25 @@ impl Filter {
     }
 }
 
+/// A solved problem of D_i.
+pub(super) struct Solved {
+    pub(super) problem: Problem,
+    /// What the calculator wrote, as ranges of bytes of the solution: read, and no target. Nothing of a reference solution.
+    pub(super) calculated: Vec<[usize; 2]>,
+}
+
+impl Solved {
+    /// As an example to learn from.
+    pub(super) fn example(&self, tokenizer: &Tokenizer, format: &PromptFormat) -> Result<Example> {
+        encode_calculated(tokenizer, format, &self.problem, &self.calculated)
+    }
+}
+
 /// D_i: solved problems, no two with the same solution.
 pub(super) struct Pool<'a> {
     pub(super) problems: BTreeMap<&'a str, &'a Problem>,
     pub(super) known: Deduplicator,
-    pub(super) solved: Vec<Problem>,
+    pub(super) solved: Vec<Solved>,
 }
 
 impl<'a> Pool<'a> {
@@ -61,7 +75,7 @@ impl<'a> Pool<'a> {
         };
         if start == Start::Sft {
             for problem in problems {
-                pool.insert(problem.clone());
+                pool.insert(Solved { problem: problem.clone(), calculated: Vec::new() });
             }
         }
         pool
@@ -70,14 +84,18 @@ impl<'a> Pool<'a> {
     /// Adds a sample that has passed the filter, if it is new; returns whether it was added.
     pub(super) fn add(&mut self, sample: &Sample) -> bool {
         let Some(&problem) = self.problems.get(sample.id.as_str()) else { return false };
-        let solution = own_part(&sample.completion).trim().to_string();
-        self.insert(Problem { solution, ..problem.clone() })
+        let own = own_part(&sample.completion);
+        let solution = own.trim().to_string();
+        let (start, length) = (own.len() - own.trim_start().len(), solution.len());
+        let in_solution = |range: &[usize; 2]| range.map(|byte| byte.saturating_sub(start).min(length));
+        let calculated = sample.calculated.iter().map(in_solution).collect();
+        self.insert(Solved { problem: Problem { solution, ..problem.clone() }, calculated })
     }
 
-    pub(super) fn insert(&mut self, problem: Problem) -> bool {
-        let is_new = self.known.is_new(&problem.id, &problem.solution);
+    pub(super) fn insert(&mut self, solved: Solved) -> bool {
+        let is_new = self.known.is_new(&solved.problem.id, &solved.problem.solution);
         if is_new {
-            self.solved.push(problem);
+            self.solved.push(solved);
         }
         is_new
     }

@@ -9,6 +9,7 @@ fn a_right_solution_with_a_false_calculation_is_kept_unless_calculations_are_req
     let samples = texts.map(|text| crate::sampling::prefix::tests::sample("test/0", text));
     let accepted = |require_calculations| {
         let sampling = SampleConfig {
+            calculator: false,
             checker: None,
             samples: 1,
             temperature: 0.0,
@@ -40,4 +41,28 @@ fn a_gain_exceeds_the_best_so_far_by_more_than_the_margin_and_the_best_does_not_
     assert_eq!(rounds(0.1), [(0.43, 1), (0.43, 2), (0.44, 3), (0.5, 4)]);
     let last = start.after(1, 0.3, 0.0);
     assert_eq!((last.start, last.last, last.best), (Some(0.4), Some(0.3), Some(0.4)));
+}
+
+#[test]
+fn what_the_calculator_wrote_in_a_kept_sample_is_read_and_no_target_and_a_reference_solution_is_learnt_whole() {
+    let problem = Problem {
+        id: "test/0".into(),
+        question: "Why?".into(),
+        solution: "3+4 = <<3+4=7>>7\n#### 7".into(),
+        answer: data::Answer::from_integer(7),
+        worked: None,
+    };
+    let text = " 4+3 = <<4+3=7>>7\n#### 7\n";
+    let start = text.find("7>>").unwrap();
+    let sample =
+        Sample { calculated: vec![[start, start + 3]], ..crate::sampling::prefix::tests::sample("test/0", text) };
+    let problems = [problem];
+    let mut pool = Pool::new(&problems, Start::Sft, crate::sampling::deduplicate::Deduplicate::Text);
+    assert!(pool.add(&sample));
+    let tokenizer = data::Tokenizer::train_bpe(&[format!("Question: Why?\nAnswer:{text}").repeat(9)], 300).unwrap();
+    let given = |solved: &Solved| -> Vec<String> {
+        let example = solved.example(&tokenizer, &data::PromptFormat::default()).unwrap();
+        example.given.iter().map(|given| tokenizer.decode(&example.tokens[given.clone()])).collect()
+    };
+    assert_eq!(pool.solved.iter().map(given).collect::<Vec<_>>(), [vec![], vec!["7>>"]]);
 }

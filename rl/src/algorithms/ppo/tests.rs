@@ -189,3 +189,96 @@ fn rounding_of_low_precision_products_passes_and_misaligned_rows_do_not() {
         assert!(check_first_ratio(&stats(&[0.4, -0.2, 0.1, 0.0]), short).is_err());
     }
 }
+
+/// A rollout of the first one's prompt and these tokens, of which some are given, and some before them belong to the prompt; the lists have
+/// one entry per chosen token.
+fn rollout_of(begun: &Begun, tokens: &[u32], chosen_before: usize, given: Range<usize>, lists: [&[f32]; 4]) -> Rollout {
+    let mut rollout = begun.rollouts[0].clone();
+    let prompt = rollout.sampled.prompt_len;
+    rollout.sampled.tokens.truncate(prompt);
+    rollout.sampled.tokens.extend(tokens);
+    rollout.sampled.prompt_len += chosen_before;
+    rollout.sampled.given =
+        (!given.is_empty()).then_some(prompt + given.start..prompt + given.end).into_iter().collect();
+    let [rewards, log_probs, ref_log_probs, values] = lists.map(<[f32]>::to_vec);
+    rollout.sampled.rewards = rewards;
+    rollout.entropies = vec![0.5; log_probs.len()];
+    Rollout { log_probs, ref_log_probs, values, ..rollout }
+}
+
+#[test]
+fn given_tokens_are_part_of_the_state_and_have_no_advantage_and_no_loss_of_their_own() {
+    let mut begun = begun();
+    // A critic that is not 0.
+    let head = begun.trainer.model.value.head.val();
+    begun.trainer.model.value.head = burn::module::Param::from_tensor(head.add_scalar(0.3));
+    (begun.config.gamma, begun.config.lambda) = (0.9, 0.5);
+    let tokens = [5, 9, 10, 7, 11];
+    let (old, reference, values) = ([-5.0, -6.0, -5.5], [-5.5, -6.0, -5.0], [0.5, 0.25, -0.5]);
+    let whole = rollout_of(&begun, &tokens, 0, 1..3, [&[0.25, 0.0, 1.0], &old, &reference, &values]);
+    assert_eq!((whole.response_len(), whole.given().len()), (3, 1));
+
+    // With β = 0.1 the rewards are 0.25 - 0.05, 0 and 1 + 0.05. Then δ = r + 0.9 V' - V and Â = δ + 0.45 Â', from behind:
+    // δ = 1.05 + 0.5 = 1.55; 0 - 0.45 - 0.25 = -0.7; 0.2 + 0.225 - 0.5 = -0.075.
+    // Â = 1.55; -0.7 + 0.6975 = -0.0025; -0.075 - 0.001125 = -0.076125.
+    let samples = [whole.clone()];
+    let row = question_advantages(&samples, 0.1, &begun.config).remove(0);
+    for (found, expected) in row.advantages.iter().zip([-0.076125, -0.0025, 1.55]) {
+        assert!((found - expected).abs() < 1e-6, "{:?}", row.advantages);
+    }
+    for (found, expected) in row.returns.iter().zip([0.423875, 0.2475, 1.05]) {
+        assert!((found - expected).abs() < 1e-6, "{:?}", row.returns);
+    }
+
+    // The same tokens as two rows: the first alone, and the last two behind a prompt that ends with the given tokens.
+    let first = rollout_of(&begun, &tokens[..1], 0, 0..0, [&[0.0], &old[..1], &reference[..1], &values[..1]]);
+    let others = rollout_of(&begun, &tokens, 3, 0..0, [&[0.0; 2], &old[1..], &reference[1..], &values[1..]]);
+    let of = |rows: &[(&Rollout, Range<usize>)]| -> Vec<f32> {
+        let rows: Vec<UpdateRow<'_>> = rows
+            .iter()
+            .map(|(rollout, part)| UpdateRow {
+                rollout,
+                advantages: &row.advantages[part.clone()],
+                returns: &row.returns[part.clone()],
+            })
+            .collect();
+        let losses = Losses::of(&begun.trainer.model, &rows.iter().collect::<Vec<_>>(), 3, &begun.config);
+        model::to_host_together([losses.policy.inner(), losses.value.inner(), losses.log_probs.inner()]).concat()
+    };
+    let (together, apart) = (of(&[(&whole, 0..3)]), of(&[(&first, 0..1), (&others, 1..3)]));
+    assert_eq!(together.len(), 2 + 3, "one log-probability per chosen token");
+    for (together, apart) in together.iter().zip(&apart) {
+        assert!((together - apart).abs() < 1e-5, "{together} {apart}");
+    }
+    assert!(together[0].abs() > 1e-3 && together[1] > 1e-3, "{together:?}");
+}
+
+#[test]
+fn no_digit_of_the_losses_depends_on_how_likely_a_given_token_is() {
+    let begun = begun();
+    // Two rows that end with given tokens: nothing that was chosen has read them.
+    let of = |given: [u32; 2]| -> Vec<f32> {
+        let tokens = [5, 9, given[0], given[1]];
+        let rollout = rollout_of(&begun, &tokens, 0, 2..4, [&[0.0, 1.0], &[-5.0, -6.0], &[-5.0, -6.0], &[0.5, 0.25]]);
+        let row = UpdateRow { rollout: &rollout, advantages: &[0.5, -1.0], returns: &[1.0, 0.5] };
+        let losses = Losses::of(&begun.trainer.model, &[&row], 2, &begun.config);
+        let all = [losses.log_probs.inner(), losses.policy.inner(), losses.value.inner()];
+        let scored = log_probs_pass(
+            vec![rollout.sampled],
+            &begun.trainer.model,
+            &begun.trainer.reference,
+            begun.config.temperature,
+            4,
+            1,
+        );
+        let Rollout { log_probs, ref_log_probs, values, entropies, .. } = &scored[0];
+        [
+            model::to_host_together(all).concat(),
+            [log_probs, ref_log_probs, values, entropies].map(Clone::clone).concat(),
+        ]
+        .concat()
+    };
+    let (one, other) = (of([10, 11]), of([120, 240]));
+    assert_eq!(one.len(), 4 + 4 * 2);
+    assert_eq!(one, other);
+}

@@ -50,6 +50,7 @@ fn config(policy: &Policy) -> RolloutConfig {
             threads: 1,
             prompting,
             answer_format: AnswerFormat::Gsm8k,
+            calculator: false,
             checker: None,
         },
         reward: <Flags as clap::Parser>::parse_from(["", "--reward=dense-orm"]).reward,
@@ -62,7 +63,8 @@ fn config(policy: &Policy) -> RolloutConfig {
 fn scores(policy: &Policy, config: &RolloutConfig, tokens: &[u32], finish: Finish) -> Vec<f32> {
     let problem = problem();
     let queries = [Query { problem: &problem, index: 0, prefix: "" }];
-    let completion = Completion { tokens: tokens.to_vec(), log_probs: vec![0.0; tokens.len()], finish };
+    let completion =
+        Completion { tokens: tokens.to_vec(), log_probs: vec![0.0; tokens.len()], given: Vec::new(), finish };
     reward_model_scores(policy, &queries, &[vec![completion]], config).unwrap().remove(0).1
 }
 
@@ -86,7 +88,8 @@ fn a_completion_has_the_score_that_reranking_gives_its_text_however_it_ends() {
     ] {
         let scores = scores(&policy, &config, &tokens, finish);
         assert_eq!(scores.len(), tokens.len(), "one per token");
-        let completion = Completion { log_probs: vec![0.0; tokens.len()], finish, tokens: tokens.clone() };
+        let completion =
+            Completion { log_probs: vec![0.0; tokens.len()], given: Vec::new(), finish, tokens: tokens.clone() };
         let mut sample = grade(&policy, &problem(), &completion, &AnswerFormat::Gsm8k);
         let reward_model = config.reward_model.as_ref().unwrap();
         eval::score(reward_model, &mut [&mut sample], &config.sampling).unwrap();

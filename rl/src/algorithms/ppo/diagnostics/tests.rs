@@ -18,6 +18,7 @@ fn rollout(log_probs: &[f32], ref_log_probs: &[f32], values: &[f32], reward: f32
         sampled: Sampled {
             tokens: vec![1; 2 + count],
             prompt_len: 2,
+            given: Vec::new(),
             rewards,
             reward_model_score: None,
             parts: RewardParts::default(),
@@ -35,6 +36,7 @@ fn rollout(log_probs: &[f32], ref_log_probs: &[f32], values: &[f32], reward: f32
                 tokens: count,
                 greedy: false,
                 given: 0,
+                calculated: Vec::new(),
                 score: None,
             },
         },
