@@ -24,7 +24,7 @@ pub use metrics::{
     maj_at_k, pass_at_k, rerank_at_k,
 };
 pub use models::{
-    adapter::{load_weights, read_shape},
+    adapter::{load_extrapolated_weights, load_weights, read_shape},
     likelihood::{Likelihood, Signal, Weights},
     policy::{self, Policy, load_tokenizer},
     resolve::{CheckpointIndex, read_index, resolve_checkpoint},

@@ -3,6 +3,7 @@
 
 mod adapted;
 mod checkpoint;
+mod extrapolated;
 mod gguf;
 mod peft;
 mod reward_head;
@@ -11,8 +12,8 @@ mod source;
 
 pub use adapted::{ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_base};
 pub use checkpoint::{
-    is_gguf, load_adapted_model, load_model, load_value_branch, model_tensors, read_config, save_model, save_model_as,
-    save_value_branch,
+    is_gguf, load_adapted_model, load_extrapolated_model, load_model, load_value_branch, model_tensors, read_config,
+    save_model, save_model_as, save_value_branch,
 };
 pub use gguf::Gguf;
 pub use peft::{adapters_config, load_adapters, save_adapters};

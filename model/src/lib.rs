@@ -37,8 +37,8 @@ pub use device::{Device, DeviceKind, choose_device, device_memory_bytes, has_bf1
 pub use dtype::Dtype;
 pub use files::{
     ADAPTER_CONFIG, ADAPTER_WEIGHTS, Gguf, NumberFormat, REWARD_HEAD, adapter_base, adapters_config, is_gguf,
-    load_adapted_model, load_adapters, load_model, load_value_branch, model_tensors, read_config, read_tensors,
-    save_adapters, save_model, save_model_as, save_value_branch, write_tensors,
+    load_adapted_model, load_adapters, load_extrapolated_model, load_model, load_value_branch, model_tensors,
+    read_config, read_tensors, save_adapters, save_model, save_model_as, save_value_branch, write_tensors,
 };
 pub use fused::{AdamWStep, adamw};
 pub use generation::{Completion, Finish, GenerateConfig, GenerateStats, Given, Giver, generate, generate_each};

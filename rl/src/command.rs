@@ -10,6 +10,7 @@ use crate::{
     tools::bench,
     tools::check_data,
     tools::export,
+    tools::extrapolate,
     tools::generate,
     tools::make_pairs,
     tools::verify,
@@ -47,6 +48,8 @@ pub enum Command {
     Generate(generate::GenerateArgs),
     /// Write a checkpoint as a Hugging Face folder
     Export(export::ExportArgs),
+    /// Continue the difference of two models: θ₁ + α (θ₁ - θ₀)
+    Extrapolate(extrapolate::ExtrapolateArgs),
     /// Time a training step and a rollout
     Bench(bench::BenchArgs),
     /// Check that a device computes the same as the CPU
@@ -72,6 +75,7 @@ impl Command {
             Self::Data(command) => check_data::run(command).map(|()| None),
             Self::Pairs(args) => make_pairs::run(args).map(|()| None),
             Self::Generate(args) => generate::run(args).map(|()| None),
+            Self::Extrapolate(args) => extrapolate::run(args).map(|()| None),
             Self::Export(args) => export::run(args).map(|()| None),
             Self::Bench(args) => bench::run(args).map(|()| None),
             Self::Verify(args) => verify::run(args).map(|()| None),

@@ -3,7 +3,10 @@
 
 use super::resolve::{is_adapter, resolve_checkpoint};
 use anyhow::{Context, Result, bail, ensure};
-use model::{ADAPTER_CONFIG, Device, ModelConfig, Transformer, adapter_base, load_adapted_model, read_config};
+use model::{
+    ADAPTER_CONFIG, Device, ModelConfig, Transformer, adapter_base, load_adapted_model, load_extrapolated_model,
+    read_config,
+};
 use std::path::{Path, PathBuf};
 
 /// Maximum number of stacked adapters; more are taken for a cycle.
@@ -48,6 +51,15 @@ fn layers(path: &Path) -> Result<(PathBuf, Vec<PathBuf>)> {
 pub fn load_weights(path: &Path, device: &Device) -> Result<Transformer> {
     let (base, adapters) = layers(path)?;
     load_adapted_model(&base, &adapters, device)
+}
+
+/// The language model θ₁ + α (θ₁ - θ₀) of two resolved checkpoints, as [`model::load_extrapolated_model`].
+///
+/// # Errors
+/// As [`load_weights`]; models of different shapes.
+pub fn load_extrapolated_weights(from: &Path, to: &Path, alpha: f64, device: &Device) -> Result<Transformer> {
+    let [(from, from_adapters), (to, to_adapters)] = [layers(from)?, layers(to)?];
+    load_extrapolated_model((&from, &from_adapters), (&to, &to_adapters), alpha, device)
 }
 
 /// The shape of what [`load_weights`] would load.

@@ -5,6 +5,7 @@
 
 use super::{
     adapted::{Adapted, Adapter},
+    extrapolated::Extrapolated,
     gguf::Gguf,
     safetensors::{NumberFormat, read_tensors, write_tensors, write_tensors_as},
     source::{Shards, Source},
@@ -63,6 +64,36 @@ pub fn load_model(path: &Path, device: &Device) -> Result<Transformer> {
 /// # Errors
 /// As [`load_model`]; an adapter that cannot be read or does not fit, named.
 pub fn load_adapted_model(path: &Path, adapters: &[PathBuf], device: &Device) -> Result<Transformer> {
+    let opened = open(path, adapters)?;
+    load_opened(opened, path, device)
+}
+
+/// The model θ₁ + α (θ₁ - θ₀) of two models of the same shape, each with its adapters; beside it, two tensors are in memory at a time.
+///
+/// # Errors
+/// As [`load_adapted_model`]; models of different shapes.
+pub fn load_extrapolated_model(
+    (from, from_adapters): (&Path, &[PathBuf]),
+    (to, to_adapters): (&Path, &[PathBuf]),
+    alpha: f64,
+    device: &Device,
+) -> Result<Transformer> {
+    let start = open(from, from_adapters)?;
+    let opened = open(to, to_adapters)?;
+    let what = format!("{} and {}", start.what, opened.what);
+    let source = Box::new(Extrapolated { from: start.source, to: opened.source, alpha });
+    load_opened(Opened { source, what, ..opened }, to, device)
+}
+
+/// A model whose tensors have not been read.
+struct Opened {
+    config: ModelConfig,
+    source: Box<dyn Source>,
+    /// For messages.
+    what: String,
+}
+
+fn open(path: &Path, adapters: &[PathBuf]) -> Result<Opened> {
     let (config, mut source): (ModelConfig, Box<dyn Source>) = match is_gguf(path) {
         true => {
             let mut gguf = Gguf::open(path)?;
@@ -78,6 +109,11 @@ pub fn load_adapted_model(path: &Path, adapters: &[PathBuf], device: &Device) ->
         source = Box::new(Adapted { base: source, adapter: Adapter::read(folder)? });
         what += &format!(" with the adapter {}", folder.display());
     }
+    Ok(Opened { config, source, what })
+}
+
+fn load_opened(opened: Opened, path: &Path, device: &Device) -> Result<Transformer> {
+    let Opened { config, mut source, what } = opened;
     whole(source.as_mut(), &config, device).map_err(|error| match error.is::<NotFinite>() || is_gguf(path) {
         true => error.context(format!("{what} cannot be used")),
         false => error.context(format!("the tensors in {what} do not fit its config.json")),

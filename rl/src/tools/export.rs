@@ -40,14 +40,30 @@ pub enum Dtype {
 /// # Errors
 /// A checkpoint that cannot be read, a folder that exists, a full disk.
 pub fn run(args: &ExportArgs) -> Result<()> {
-    ensure!(!args.out.exists(), "{} exists already: give another --out", args.out.display());
-    let policy = Policy::load(&args.checkpoint, &Device::default())?;
-    let format = match args.dtype {
+    check_new(&args.out)?;
+    write(&Policy::load(&args.checkpoint, &Device::default())?, &args.out, args.dtype)
+}
+
+/// Refuses a folder that exists.
+///
+/// # Errors
+/// If it does.
+pub(super) fn check_new(out: &Path) -> Result<()> {
+    ensure!(!out.exists(), "{} exists already: give another --out", out.display());
+    Ok(())
+}
+
+/// Writes a policy as a Hugging Face folder, whole or not at all.
+///
+/// # Errors
+/// Errors of the file system.
+pub(super) fn write(policy: &Policy, out: &Path, dtype: Dtype) -> Result<()> {
+    let format = match dtype {
         Dtype::F32 => NumberFormat::F32,
         Dtype::Bf16 => NumberFormat::Bf16,
         Dtype::F16 => NumberFormat::F16,
     };
-    let unfinished = unfinished(&args.out);
+    let unfinished = unfinished(out);
     let write = || -> Result<()> {
         let _ = fs::remove_dir_all(&unfinished);
         fs::create_dir_all(&unfinished).with_context(|| format!("cannot make {}", unfinished.display()))?;
@@ -56,12 +72,12 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         if let Some(conditioning) = policy.conditioning {
             fs::write(unfinished.join(CONDITIONING), serde_json::to_vec(&conditioning)?)?;
         }
-        eval::rename_synced(&unfinished, &args.out).with_context(|| format!("cannot make {}", args.out.display()))
+        eval::rename_synced(&unfinished, out).with_context(|| format!("cannot make {}", out.display()))
     };
     write().inspect_err(|_| {
         let _ = fs::remove_dir_all(&unfinished);
     })?;
-    crate::view::progress::print_line(&format!("wrote {}", args.out.display()))
+    crate::view::progress::print_line(&format!("wrote {}", out.display()))
 }
 
 /// The temporary name beside the folder.

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod check_data;
 pub mod export;
+pub mod extrapolate;
 pub mod generate;
 pub mod make_pairs;
 pub mod verify;
