@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{assert_same_run, files, metrics, resume, run, run_ei, run_ppo, run_rcrl, run_sft};
+use common::{assert_same_run, files, metrics, resume, run, run_dpo, run_ei, run_ppo, run_rcrl, run_sft};
 use eval::{Sample, read_samples};
 use rl::run::Run;
 use serde_json::Value;
@@ -75,6 +75,33 @@ fn an_sft_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped() {
         run_sft(&dir, &[&format!("--stop-after={step}")]).unwrap_err();
         resume("sft", &dir).unwrap();
         assert_same_run(&dir, &straight);
+    }
+}
+
+#[test]
+fn a_dpo_run_that_was_stopped_and_resumed_is_the_run_that_never_stopped_also_with_adapters() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, flags) in [("full", &[][..]), ("adapters", &["--lora-rank=2", "--loss=simpo", "--beta=2"])] {
+        let straight = run_dpo(&folder.path().join(name), flags).unwrap();
+        assert!(
+            weights(&straight, 4) != fs::read(common::start_with_steps().join("model.safetensors")).unwrap(),
+            "the weights have changed"
+        );
+        let pairs = rl::sampling::pairs::read_pairs(&straight.join("pairs.jsonl")).unwrap();
+        assert!(pairs.len() > 6, "{} pairs", pairs.len());
+        let metrics = metrics(&straight);
+        assert!(metrics[3].get("pairs/accuracy").is_some() && metrics[3].get("kl/per_completion").is_some());
+        for step in 1..=3 {
+            let dir = folder.path().join(format!("{name}-stopped-after-{step}"));
+            run_dpo(&dir, &[flags, &[&*format!("--stop-after={step}")]].concat()).unwrap_err();
+            resume("dpo", &dir).unwrap();
+            assert_same_run(&dir, &straight);
+        }
+        // The pairs of a run, as a file, are the same pairs.
+        let again = folder.path().join(format!("{name}-again"));
+        let of_file = format!("--pairs={}", straight.join("pairs.jsonl").display());
+        run_dpo(&again, &[flags, &[&of_file]].concat()).unwrap();
+        assert!(weights(&again, 4) == weights(&straight, 4));
     }
 }
 

@@ -26,7 +26,11 @@ use rl::{
     training::order::permutation,
     training::supervised::{likelihood_loss, update},
 };
-use std::{fs, path::Path};
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// Sixteen rows of 3 to 40 tokens over 50 ids.
 fn examples() -> Vec<Example> {
@@ -555,4 +559,33 @@ fn with_the_calculator_every_result_is_right_whatever_the_policy_would_have_writ
     for (rows, threads) in [(3, 2), (10, 1)] {
         assert!(sampled(true, rows, threads) == with, "{rows} rows, {threads} threads");
     }
+}
+
+#[test]
+fn an_extrapolated_model_lies_beyond_the_second_one_and_the_best_of_several_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let trained = run_sft(&folder.path().join("trained"), &[]).unwrap();
+    let weights =
+        |path: &Path| read_tensors(&eval::resolve_checkpoint(path).unwrap().join("model.safetensors")).unwrap();
+    let extrapolate = |name: &str, alpha: &str| -> anyhow::Result<PathBuf> {
+        let out = folder.path().join(name);
+        let [from, to, to_write] = [("from", common::start()), ("to", &*trained), ("out", &*out)]
+            .map(|(flag, path)| format!("--{flag}={}", path.display()));
+        let alpha = format!("--alpha={alpha}");
+        let flags = ["rl", "extrapolate", &from, &to, &to_write, &alpha, "--eval-problems=4", "--max-new-tokens=8"];
+        rl::command::parse(flags.iter().map(OsString::from).collect())?.execute().map(|_| out)
+    };
+    let (first, second) = (weights(common::start()), weights(&trained));
+    let beyond = weights(&extrapolate("beyond", "0.5").unwrap());
+    for (name, tensor) in &beyond {
+        let [from, to] = [&first[name].values, &second[name].values];
+        for ((value, from), to) in tensor.values.iter().zip(from).zip(to) {
+            assert!((value - (to + 0.5 * (to - from))).abs() <= 1e-6 * value.abs().max(1.0), "{name}");
+        }
+    }
+    assert!(beyond != second);
+    assert!(weights(&extrapolate("none", "0").unwrap()) == second);
+    let chosen = weights(&extrapolate("chosen", "0,-1").unwrap());
+    assert!(chosen == second || chosen == first);
+    assert!(format!("{:#}", extrapolate("beyond", "0.5").unwrap_err()).contains("exists already"));
 }

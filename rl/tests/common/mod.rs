@@ -202,6 +202,13 @@ pub fn run_rcrl(out: &Path, more: &[&str]) -> Result<PathBuf> {
     run_small("rcrl", out, &[own.as_slice(), &[&init, &base]].concat(), more)
 }
 
+/// [`run`] of a small `rl dpo` from [`start_with_steps`] into `out`.
+pub fn run_dpo(out: &Path, more: &[&str]) -> Result<PathBuf> {
+    let init = format!("--init={}", start_with_steps().display());
+    let own = ["--batch-size=6", "--samples=8", "--temperature=1.3", "--max-new-tokens=64", "--held-out=0.2", &init];
+    run_small("dpo", out, &own, more)
+}
+
 /// [`run`] of a small `rl augment` from [`start_with_steps`] into `out`.
 pub fn run_augment(out: &Path, more: &[&str]) -> Result<PathBuf> {
     let start = start_with_steps().display();
