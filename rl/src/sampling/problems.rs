@@ -9,6 +9,7 @@ use std::{collections::HashSet, sync::OnceLock};
 pub struct Problems {
     data: DataArgs,
     train: OnceLock<Vec<Problem>>,
+    solved: OnceLock<Vec<Problem>>,
     validation: OnceLock<Vec<Problem>>,
     test: OnceLock<Vec<Problem>>,
 }
@@ -16,7 +17,7 @@ pub struct Problems {
 impl Problems {
     /// Reads nothing yet.
     pub fn new(data: &DataArgs) -> Self {
-        Self { data: data.clone(), train: OnceLock::new(), validation: OnceLock::new(), test: OnceLock::new() }
+        Self { data: data.clone(), train: OnceLock::new(), solved: OnceLock::new(), validation: OnceLock::new(), test: OnceLock::new() }
     }
 
     /// The flags.
@@ -32,19 +33,24 @@ impl Problems {
         self.split(&self.train, Split::Train)
     }
 
-    /// Refuses training problems without solutions, which models made on demand learn from.
+    /// The training problems that have a reference solution, which is what supervised fine-tuning learns from. Some benchmarks have one for
+    /// a part of their training problems alone.
     ///
     /// # Errors
-    /// Naming the first one; missing or malformed data.
-    pub fn check_solved(&self) -> Result<()> {
-        let unsolved = self.train()?.iter().find(|problem| problem.solution.is_empty());
+    /// Where none has one, naming the first problem; missing or malformed data.
+    pub fn solved(&self) -> Result<&[Problem]> {
+        if let Some(solved) = self.solved.get() {
+            return Ok(solved);
+        }
+        let train = self.train()?;
+        let solved: Vec<Problem> = train.iter().filter(|problem| !problem.solution.is_empty()).cloned().collect();
         ensure!(
-            unsolved.is_none(),
-            "{} has no solution, and a model that is made without --init learns from solutions: give --init MODEL, or name the field of \
-             the solution (`solution` in [fields], or --solution-field)",
-            unsolved.map_or("", |problem| &problem.id)
+            !solved.is_empty() || train.is_empty(),
+            "{} has no solution, nor has any other training problem, and supervised fine-tuning learns from solutions: name the field of the \
+             solution (`solution` in [fields], or --solution-field), or give --init MODEL to a command that can do without",
+            train[0].id
         );
-        Ok(())
+        Ok(self.solved.get_or_init(|| solved))
     }
 
     /// The first `most` problems of the validation split.
