@@ -63,17 +63,18 @@ fn is_unusual(random: &mut Random, settings: &Settings) -> bool {
     percent > 0 && random.percent(percent)
 }
 
-/// A negative difference, or a quotient that is no whole number, to two decimals.
+/// A difference below 1, or a quotient that is no whole number, to two decimals.
 fn unusual_statement(random: &mut Random, settings: &Settings, notation: u32) -> String {
     let drill = &settings.corpus.drill;
     let limit = settings.result_max[0];
     let (left, operator, right, result) = if random.percent(60) {
-        let left = random.between(1, limit - 1);
-        let right = random.between(left + 1, limit);
-        (left, '-', right, format!("-{}", right - left))
+        let left = random.between(1, limit);
+        let right = random.between(left, limit);
+        let sign = if left == right { "" } else { "-" };
+        (left, '-', right, format!("{sign}{}", right - left))
     } else {
         let right = random.between(2, drill.divisor_max);
-        let left = right * random.between(0, drill.quotient_max - 1) + random.between(1, right - 1);
+        let left = right * random.between(0, limit / right - 1) + random.between(1, right - 1);
         (left, '/', right, decimal(left, right))
     };
     match notation {
@@ -113,7 +114,9 @@ fn calculation(random: &mut Random, settings: &Settings) -> Calculation {
         let limit = settings.result_max[magnitude as usize];
         let small = magnitude == Magnitude::Small;
         let (left, right) = match operator {
-            '+' | '-' if small => (random.between(2, limit), random.between(2, drill.addend_max)),
+            '+' | '-' if small => {
+                (random.between(drill.smallest, limit), random.between(drill.smallest, drill.addend_max))
+            }
             '+' | '-' => (random.between(1, limit), random.between(1, limit)),
             '*' if small => (random.between(2, drill.factors_max[0]), random.between(2, drill.factors_max[1])),
             '*' => (random.between(2, 50), random.between(2, 12)),

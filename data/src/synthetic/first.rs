@@ -55,6 +55,7 @@ pub(super) const SETTINGS: Settings = Settings {
         magnitude_weights: [84, 12, 4],
         drill: Drill {
             operators: [50, 42, 16, 8],
+            smallest: 2,
             addend_max: 12,
             factors_max: [8, 8],
             divisor_max: 8,

@@ -103,6 +103,8 @@ pub struct CorpusSettings {
 pub(super) struct Drill {
     /// Relative frequency of `+`, `-`, `*` and `/`.
     pub(super) operators: [u32; 4],
+    /// Smallest number of a sum or difference with small numbers.
+    pub(super) smallest: u32,
     /// Largest second number of a sum or difference with small numbers.
     pub(super) addend_max: u32,
     /// Largest factors of a product with small numbers.
@@ -111,7 +113,7 @@ pub(super) struct Drill {
     pub(super) divisor_max: u32,
     /// Largest quotient with small numbers.
     pub(super) quotient_max: u32,
-    /// Percentage of statements whose result no problem has: a negative difference, a quotient that is no whole number.
+    /// Percentage of statements whose result no problem has: a difference below 1, a quotient that is no whole number.
     /// Who reads a question wrongly then still calculates rightly.
     pub(super) unusual_percent: u32,
 }
