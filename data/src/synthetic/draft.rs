@@ -428,7 +428,13 @@ fn needless_fact(random: &mut Random, profile: &Profile, scene: &Scene, magnitud
 }
 
 /// Puts a needless fact before the last sentence of a scenario, which may go on with a pronoun for N.
-fn insert_needless_fact(random: &mut Random, profile: &Profile, scene: &Scene, text: &mut String, magnitude: Magnitude) {
+fn insert_needless_fact(
+    random: &mut Random,
+    profile: &Profile,
+    scene: &Scene,
+    text: &mut String,
+    magnitude: Magnitude,
+) {
     if let Some(end) = text.rfind(". ") {
         let fact = random.pick(profile.settings.needless_facts.in_scenarios);
         text.insert_str(end + 2, &fill(fact, scene, &needless_number(random, profile, magnitude), None));

@@ -144,8 +144,8 @@ fn the_first_training_problems_have_references_and_all_problems_have_an_answer_a
 
 #[test]
 fn the_references_of_the_second_version_have_one_calculation_per_line() {
-    let solutions = SECOND.problems(Split::Train).into_iter().filter(|problem| !problem.solution.is_empty());
-    assert!(solutions.map(|problem| Some(problem.solution) == problem.worked).all(|same| same));
+    let mut solved = SECOND.problems(Split::Train).into_iter().filter(|problem| !problem.solution.is_empty());
+    assert!(solved.all(|problem| Some(problem.solution) == problem.worked));
 }
 
 #[test]
@@ -223,9 +223,8 @@ fn every_result_but_the_last_is_used_later() {
 #[test]
 fn the_benchmark_never_changes() {
     let hashes = |version: &'static Version| {
-        SPLITS.map(|split| {
-            hash(version.problems(split).into_iter().map(|problem| problem.question + &problem.solution))
-        })
+        SPLITS
+            .map(|split| hash(version.problems(split).into_iter().map(|problem| problem.question + &problem.solution)))
     };
     for ((version, corpus), pinned) in with_corpora().zip(PINNED) {
         let now = (hashes(version), hash(corpus.iter().cloned()));

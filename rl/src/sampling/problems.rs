@@ -17,7 +17,13 @@ pub struct Problems {
 impl Problems {
     /// Reads nothing yet.
     pub fn new(data: &DataArgs) -> Self {
-        Self { data: data.clone(), train: OnceLock::new(), solved: OnceLock::new(), validation: OnceLock::new(), test: OnceLock::new() }
+        Self {
+            data: data.clone(),
+            train: OnceLock::new(),
+            solved: OnceLock::new(),
+            validation: OnceLock::new(),
+            test: OnceLock::new(),
+        }
     }
 
     /// The flags.
@@ -98,5 +104,31 @@ impl Problems {
                 tracing::warn!("{common} of {} questions of the {split} split are also trained on", problems.len());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        data: DataArgs,
+    }
+
+    fn problems(flags: &[&str]) -> Problems {
+        Problems::new(&Flags::parse_from([&["test"], flags].concat()).data)
+    }
+
+    #[test]
+    fn what_is_learnt_from_are_the_training_problems_with_a_solution() {
+        let some = problems(&["--benchmark=synthetic-2"]);
+        let (train, solved) = (some.train().unwrap(), some.solved().unwrap());
+        assert_eq!((train.len(), solved.len()), (6_000, 1_200));
+        assert_eq!(solved, &train[..1_200]);
+        let all = problems(&["--benchmark=synthetic", "--limit=10"]);
+        assert_eq!(all.solved().unwrap(), all.train().unwrap());
     }
 }

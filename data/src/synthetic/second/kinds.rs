@@ -241,7 +241,10 @@ pub(in crate::synthetic) const KINDS: &[Kind] = &[
         Cast::Named,
         4,
         &[('n', ADDEND)],
-        &["If {N} had {n more obj}, {N} would have as many as {M}.", "{N} must get {n more obj} to have as many as {M}."],
+        &[
+            "If {N} had {n more obj}, {N} would have as many as {M}.",
+            "{N} must get {n more obj} to have as many as {M}.",
+        ],
         &["{M} has [r=v+n obj]."],
     ),
     relation(

@@ -97,11 +97,7 @@ pub(in crate::synthetic) const SCENARIOS: &[Kind] = &[
             "{N} is {a year} old, and {M} is {b year} younger. How old will they be together in {c year}?",
             "{M} is {b year} younger than {N}, who is {a year} old. How old will both be together in {c year}?",
         ],
-        &[
-            "{N} will be [x=a+c year] old.",
-            "{M} will be [y=x-b year] old.",
-            "Together it is [r=x+y year].",
-        ],
+        &["{N} will be [x=a+c year] old.", "{M} will be [y=x-b year] old.", "Together it is [r=x+y year]."],
     ),
     scenario(
         "days-of-work",

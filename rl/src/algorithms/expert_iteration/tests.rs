@@ -1,6 +1,7 @@
 //! Tests of `expert_iteration.rs`.
 
 use super::*;
+use crate::sampling::deduplicate::Deduplicate;
 use eval::SampleConfig;
 
 #[test]
@@ -40,4 +41,20 @@ fn a_gain_exceeds_the_best_so_far_by_more_than_the_margin_and_the_best_does_not_
     assert_eq!(rounds(0.1), [(0.43, 1), (0.43, 2), (0.44, 3), (0.5, 4)]);
     let last = start.after(1, 0.3, 0.0);
     assert_eq!((last.start, last.last, last.best), (Some(0.4), Some(0.3), Some(0.4)));
+}
+
+#[test]
+fn a_training_problem_without_a_solution_is_not_in_the_first_pool_and_a_right_sample_adds_it() {
+    let problem = |id: &str, solution: &str| Problem {
+        id: id.into(),
+        question: "3+4?".into(),
+        solution: solution.into(),
+        answer: data::Answer::from_integer(7),
+        worked: None,
+    };
+    let problems = [problem("test/0", "3+4 = <<3+4=7>>7\n#### 7"), problem("test/1", "")];
+    let mut pool = Pool::new(&problems, Start::Sft, Deduplicate::Text);
+    assert_eq!(pool.solved, [problems[0].clone()]);
+    assert!(pool.add(&crate::sampling::prefix::tests::sample("test/1", " 4+3 = <<4+3=7>>7\n#### 7")));
+    assert_eq!(pool.solved.len(), 2);
 }
