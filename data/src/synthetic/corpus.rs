@@ -34,7 +34,7 @@ fn draft_with_facts(random: &mut Random, profile: &Profile, secret: &HashSet<Str
 
 /// True statements in one notation.
 fn arithmetic(random: &mut Random, settings: &Settings) -> String {
-    let notation = random.below(5);
+    let notation = random.pick(settings.corpus.drill.notations);
     let statements: Vec<String> = (0..random.between(8, 14)).map(|_| statement(random, settings, notation)).collect();
     let separator = random.pick(&["\n", "\n", "\n", ", "]);
     if notation == 4 { statements.join("\n") } else { statements.join(separator) }
@@ -67,15 +67,21 @@ fn is_unusual(random: &mut Random, settings: &Settings) -> bool {
 fn unusual_statement(random: &mut Random, settings: &Settings, notation: u32) -> String {
     let drill = &settings.corpus.drill;
     let limit = settings.result_max[0];
-    let (left, operator, right, result) = if random.percent(60) {
-        let left = random.between(1, limit);
-        let right = random.between(left, limit);
-        let sign = if left == right { "" } else { "-" };
-        (left, '-', right, format!("{sign}{}", right - left))
-    } else {
-        let right = random.between(2, drill.divisor_max);
-        let left = right * random.between(0, limit / right - 1) + random.between(1, right - 1);
-        (left, '/', right, decimal(left, right))
+    let (left, operator, right, result) = match random.weighted(&[25, 35, 40]) {
+        0 => {
+            let number = random.between(1, limit);
+            (number, '-', number, "0".to_string())
+        }
+        1 => {
+            let left = random.between(1, limit - 1);
+            let right = random.between(left + 1, limit);
+            (left, '-', right, format!("-{}", right - left))
+        }
+        _ => {
+            let right = random.between(2, drill.divisor_max);
+            let left = right * random.between(0, limit / right - 1) + random.between(1, right - 1);
+            (left, '/', right, decimal(left, right))
+        }
     };
     match notation {
         0 => format!("{left}{operator}{right}={result}"),
@@ -166,7 +172,8 @@ fn single_steps(random: &mut Random, settings: &'static Settings, secret: &HashS
 /// Questions with answers, some of them wrong, in one of several formats.
 fn questions_with_answers(random: &mut Random, settings: &'static Settings, secret: &HashSet<String>) -> String {
     let profile = Profile::corpus(settings, settings.corpus.wrong_percent);
-    let format = if random.percent(settings.corpus.prompt_format_percent) { 0 } else { random.between(1, 6) };
+    let format =
+        if random.percent(settings.corpus.prompt_format_percent) { 0 } else { random.pick(settings.corpus.formats) };
     let count = if format == 0 { random.between(1, 3) } else { random.between(1, 2) };
     let pairs: Vec<String> = (0..count)
         .map(|_| {

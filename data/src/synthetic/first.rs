@@ -53,7 +53,9 @@ pub(super) const SETTINGS: Settings = Settings {
         slip_percent: 40,
         prompt_format_percent: 30,
         magnitude_weights: [84, 12, 4],
+        formats: &[1, 2, 3, 4, 5, 6],
         drill: Drill {
+            notations: &[0, 1, 2, 3, 4],
             operators: [50, 42, 16, 8],
             smallest: 2,
             addend_max: 12,

@@ -21,14 +21,14 @@ pub(super) const SETTINGS: Settings = Settings {
     test_problems: 500,
     test_unseen_problems: 300,
     questions_per_story: 2,
-    step_weights: [12, 24, 25, 17, 11, 6, 3, 2],
+    step_weights: [12, 27, 26, 16, 9, 5, 3, 2],
     scenario_percents: [15, 25, 25, 20, 15, 12, 0, 0],
     distractor_percent: 10,
     spare_percent: 25,
     terse_percent: 0,
     question_words_max: 64,
     magnitude_weights: [100, 0, 0],
-    result_max: [24, 24, 24],
+    result_max: [20, 20, 20],
     kinds: &[first::kinds::KINDS, kinds::KINDS],
     scenarios: &[first::scenarios::SCENARIOS, scenarios::SCENARIOS],
     senseless_pairs: kinds::SENSELESS_PAIRS,
@@ -48,19 +48,21 @@ pub(super) const SETTINGS: Settings = Settings {
     },
     corpus: CorpusSettings {
         documents: 25_000,
-        weights: [30, 15, 54, 1],
+        weights: [36, 13, 50, 1],
         step_weights: [24, 28, 22, 14, 7, 3, 1, 1],
-        wrong_percent: 5,
+        wrong_percent: 3,
         slip_percent: 0,
-        prompt_format_percent: 40,
+        prompt_format_percent: 45,
         magnitude_weights: [100, 0, 0],
+        formats: &[2, 3, 3, 5, 6],
         drill: Drill {
+            notations: &[0, 2, 2, 3, 3, 4],
             operators: [40, 40, 14, 14],
             smallest: 1,
-            addend_max: 22,
-            factors_max: [12, 6],
+            addend_max: 19,
+            factors_max: [10, 5],
             divisor_max: 4,
-            quotient_max: 12,
+            quotient_max: 10,
             unusual_percent: 15,
         },
     },
@@ -80,9 +82,9 @@ const OBJECTS: [&str; 20] = [
 ];
 
 /// What somebody has at the start.
-const START: Range = range(3, 14);
+const START: Range = range(3, 12);
 /// What is added, taken away, or makes the difference between two people.
-const ADDEND: Range = range(2, 8);
+const ADDEND: Range = range(2, 7);
 /// How many groups, friends, hours, days.
 const GROUPS: Range = range(2, 4);
 /// How many in each group, each hour, each day.
@@ -92,7 +94,7 @@ const DIVISOR: Range = range(2, 4);
 /// Dollars for one thing.
 const PRICE: Range = range(2, 5);
 /// What somebody wants to have in the end, or what several have together.
-const GOAL: Range = range(10, 24);
+const GOAL: Range = range(9, 20);
 
 /// Ordered pairs of consecutive kinds that occur in the unseen part of the test only.
 const HELD_OUT_PAIRS: &[(&str, &str)] = &[

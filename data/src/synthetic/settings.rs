@@ -94,6 +94,8 @@ pub struct CorpusSettings {
     pub prompt_format_percent: u32,
     /// Relative frequency of small, middle and large numbers in the corpus' problems and arithmetic statements.
     pub magnitude_weights: [u32; 3],
+    /// How its other questions with answers are written, by the numbers of `corpus`; one listed twice is twice as frequent.
+    pub(super) formats: &'static [u32],
     /// What the arithmetic statements drill.
     pub(super) drill: Drill,
 }
@@ -101,6 +103,8 @@ pub struct CorpusSettings {
 /// What arithmetic statements are drawn from.
 #[derive(Debug)]
 pub(super) struct Drill {
+    /// How the statements of a document are written, by the numbers of `corpus`; one listed twice is twice as frequent.
+    pub(super) notations: &'static [u32],
     /// Relative frequency of `+`, `-`, `*` and `/`.
     pub(super) operators: [u32; 4],
     /// Smallest number of a sum or difference with small numbers.

@@ -56,7 +56,7 @@ pub(in crate::synthetic) const SCENARIOS: &[Kind] = &[
     ),
     scenario(
         "speed",
-        &[('a', range(6, 24)), ('k', DIVISOR), ('b', GROUPS)],
+        &[('a', range(6, 20)), ('k', DIVISOR), ('b', GROUPS)],
         &[
             "{N} rides {a mile} in {k hour} at the same speed. How many miles is that in {b hour}?",
             "A train goes {a mile} in {k hour}. How many miles does it go in {b hour}?",
@@ -167,7 +167,7 @@ pub(in crate::synthetic) const SCENARIOS: &[Kind] = &[
     // Six steps.
     scenario(
         "half-of-the-rest",
-        &[('k', GROUPS), ('a', PRICE), ('m', GROUPS), ('b', PRICE), ('n', ADDEND), ('g', range(18, 24))],
+        &[('k', GROUPS), ('a', PRICE), ('m', GROUPS), ('b', PRICE), ('n', ADDEND), ('g', range(14, 20))],
         &[
             "{N} has {g dollar}. {he} buys {k item} for {a dollar} each and {m other} for {b dollar} each. {he} gives half of the rest to a friend and then earns {n dollar}. How many dollars does {he} have now?",
         ],
