@@ -33,7 +33,7 @@ def main():
     parser.add_argument("--model", default="nano")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--passes", default="1,4,16,48", help="passes over the reference problems, with commas")
-    parser.add_argument("--main", type=int, default=4, help="the passes whose model reinforcement learning starts from")
+    parser.add_argument("--main", type=int, default=4, help="the number of passes whose model RL starts from")
     parser.add_argument("--problems", type=int, default=300, help="test questions")
     parser.add_argument("--samples", type=int, default=96, help="samples per test question")
     parser.add_argument("--train-samples", type=int, default=2, help="samples per training question; 0 for none")
