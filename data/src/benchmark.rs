@@ -18,12 +18,13 @@ use crate::answer::{AnswerFormat, AnswerKind};
 use crate::prompt_format::{PromptFormat, PromptSettings};
 use crate::prompt_style::PromptStyle;
 use crate::text::read_text;
-use crate::{DataOptions, Problem, Split};
-use spec::{AnswerSpec, DataSpec, FieldText, Fields, Files, PromptSpec, Reader, Spec};
+use crate::{DataOptions, Problem, Split, synthetic};
+use spec::{AnswerSpec, DataSpec, FieldText, Fields, Files, PromptSpec, Spec};
 
 /// The built-in benchmarks: name and description.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("synthetic", include_str!("../benchmarks/synthetic.toml")),
+    ("synthetic-2", include_str!("../benchmarks/synthetic-2.toml")),
     ("gsm8k", include_str!("../benchmarks/gsm8k.toml")),
     ("svamp", include_str!("../benchmarks/svamp.toml")),
 ];
@@ -149,9 +150,15 @@ impl Benchmark {
         &self.name
     }
 
-    /// Whether it is the embedded one, which has a corpus for base models and a split of unseen combinations.
+    /// What generates it, where it is embedded: such a benchmark has a corpus for base models and a split of unseen
+    /// combinations.
+    pub fn generator(&self) -> Option<&'static synthetic::Version> {
+        self.spec.data.reader.generator()
+    }
+
+    /// Whether it is embedded, see [`Benchmark::generator`].
     pub fn is_synthetic(&self) -> bool {
-        self.spec.data.reader == Reader::Synthetic
+        self.generator().is_some()
     }
 
     /// Whether it is made of files without a description.

@@ -20,11 +20,12 @@ pub struct Problem {
     /// The question as it is put to a model.
     pub question: String,
     /// The reference solution, from which the answer can be read as from a completion; of the built-in benchmarks worked lines in GSM8K's
-    /// format, `... = <<48/2=24>>24 ...`, and the last line `#### 24`. Empty where the benchmark has none.
+    /// format, `... = <<48/2=24>>24 ...`, and the last line `#### 24`. Empty where the benchmark has none for this problem.
     pub solution: String,
     /// The right answer.
     pub answer: Answer,
-    /// The same solution with one calculation per line, where the benchmark has it.
+    /// A solution with one calculation per line, where the benchmark has it; an embedded one has it for every problem, since a dense reward
+    /// needs the results of its steps also where no reference solution is trained on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worked: Option<String>,
 }
@@ -39,7 +40,7 @@ pub enum Split {
     Validation,
     /// Test problems, for reported results.
     Test,
-    /// Test problems with combinations of steps that do not occur in training; `synthetic` only.
+    /// Test problems with combinations of steps that do not occur in training; `synthetic` and `synthetic-2` only.
     TestUnseen,
 }
 

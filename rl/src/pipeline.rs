@@ -198,7 +198,7 @@ impl Models<'_> {
         let data = kind.reads(self.problems.data());
         let own = (data != *self.problems.data()).then(|| Problems::new(&data));
         let problems = own.as_ref().unwrap_or(self.problems);
-        problems.check_solved()?;
+        problems.solved()?;
         let recipe = Recipe::new(kind, self.size, problems, self.run)?;
         // If another process is making it, wait for it and use its result.
         let mut lock = if recipe.finished().is_file() { None } else { Some(claim_made(&recipe.dir)?) };

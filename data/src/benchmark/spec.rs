@@ -7,6 +7,7 @@ use regex::Regex;
 use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::answer::{AnswerFormat, AnswerKind};
+use crate::synthetic;
 use crate::template::{Template, is_template};
 
 /// A benchmark as its file describes it.
@@ -46,8 +47,22 @@ pub(super) enum Reader {
     Rows,
     /// The embedded problems.
     Synthetic,
+    /// The second version of the embedded problems.
+    #[serde(rename = "synthetic-2")]
+    Synthetic2,
     /// SVAMP, MAWPS and ASDiv-A as published.
     Svamp,
+}
+
+impl Reader {
+    /// What generates the problems, where no files are read.
+    pub(super) fn generator(self) -> Option<&'static synthetic::Version> {
+        match self {
+            Self::Synthetic => Some(&synthetic::FIRST),
+            Self::Synthetic2 => Some(&synthetic::SECOND),
+            Self::Rows | Self::Svamp => None,
+        }
+    }
 }
 
 /// One file or several.

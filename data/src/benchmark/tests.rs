@@ -217,7 +217,7 @@ fn files_without_a_description_are_a_benchmark_too() {
 #[test]
 fn an_argument_that_is_no_benchmark_is_refused() {
     let error = |text: &str| format!("{:#}", text.parse::<Benchmark>().unwrap_err());
-    assert!(error("math").contains("synthetic, gsm8k, svamp, or the path of a description FILE.toml"));
+    assert!(error("math").contains("synthetic, synthetic-2, gsm8k, svamp, or the path of a description FILE.toml"));
     assert!(error("/no/such/file.toml").contains("/no/such/file.toml"));
     let folder = folder("name = \"gsm8k\"\n[data]\ntest = \"a\"\n[fields]\nanswer = \"a\"\n", &[]);
     assert!(error(&folder.path().join("own.toml").display().to_string()).contains("built-in"));

@@ -4,58 +4,97 @@
 use super::draft::{Draft, draw};
 use super::profile::Profile;
 use super::random::Random;
-use super::settings::{
-    CORPUS_DOCUMENTS, CORPUS_MAGNITUDE_WEIGHTS, CORPUS_PROMPT_FORMAT_PERCENT, CORPUS_SEED, CORPUS_WEIGHTS,
-    CORPUS_WRONG_PERCENT, Magnitude, RESULT_MAX,
-};
+use super::settings::{LINES_MAX, Magnitude, Settings};
 use super::template::Calculation;
-use super::words::{OBJECTS, counted};
+use super::words::counted;
 use std::collections::HashSet;
 
 /// The documents, none of which holds a problem with one of the `secret` keys or with a held-out pair of kinds.
-pub(super) fn documents(secret: &HashSet<String>) -> Vec<String> {
-    let mut random = Random::new(CORPUS_SEED);
-    (0..CORPUS_DOCUMENTS)
-        .map(|_| match random.weighted(&CORPUS_WEIGHTS) {
-            0 => arithmetic(&mut random),
-            1 => single_steps(&mut random, secret),
-            2 => questions_with_answers(&mut random, secret),
-            _ => stories(&mut random, secret),
+pub(super) fn documents(settings: &'static Settings, secret: &HashSet<String>) -> Vec<String> {
+    let mut random = Random::new(settings.seeds.corpus);
+    (0..settings.corpus.documents)
+        .map(|_| match random.weighted(&settings.corpus.weights) {
+            0 => arithmetic(&mut random, settings),
+            1 => single_steps(&mut random, settings, secret),
+            2 => questions_with_answers(&mut random, settings, secret),
+            _ => stories(&mut random, settings, secret),
         })
         .collect()
 }
 
 fn open_draft(random: &mut Random, profile: &Profile, secret: &HashSet<String>) -> Draft {
-    draw(random, profile, |draft| !draft.has_held_out_pair() && !secret.contains(&draft.key()))
+    draw(random, profile, |draft| !profile.settings.holds_out(&draft.kinds) && !secret.contains(&draft.key()))
 }
 
 fn draft_with_facts(random: &mut Random, profile: &Profile, secret: &HashSet<String>) -> Draft {
     draw(random, profile, |draft| {
-        draft.facts().is_some() && !draft.has_held_out_pair() && !secret.contains(&draft.key())
+        draft.facts().is_some() && !profile.settings.holds_out(&draft.kinds) && !secret.contains(&draft.key())
     })
 }
 
 /// True statements in one notation.
-fn arithmetic(random: &mut Random) -> String {
-    let notation = random.below(5);
-    let statements: Vec<String> = (0..random.between(8, 14)).map(|_| statement(random, notation)).collect();
+fn arithmetic(random: &mut Random, settings: &Settings) -> String {
+    let notation = random.pick(settings.corpus.drill.notations);
+    let statements: Vec<String> = (0..random.between(8, 14)).map(|_| statement(random, settings, notation)).collect();
     let separator = random.pick(&["\n", "\n", "\n", ", "]);
     if notation == 4 { statements.join("\n") } else { statements.join(separator) }
 }
 
-fn statement(random: &mut Random, notation: u32) -> String {
-    let calculation = calculation(random);
+fn statement(random: &mut Random, settings: &Settings, notation: u32) -> String {
+    if is_unusual(random, settings) {
+        return unusual_statement(random, settings, notation);
+    }
+    let calculation = calculation(random, settings);
     let Calculation { left, operator, right, result } = calculation;
     match notation {
         0 => calculation.equation(),
         1 => format!("{left} {operator} {right} = {result}"),
         2 => calculation.annotated(),
         3 => {
-            let noun = counted(result, random.pick(&OBJECTS));
+            let noun = counted(result, random.pick(settings.objects));
             format!("{} {noun}", calculation.annotated())
         }
         _ => in_words(random, calculation),
     }
+}
+
+fn is_unusual(random: &mut Random, settings: &Settings) -> bool {
+    let percent = settings.corpus.drill.unusual_percent;
+    percent > 0 && random.percent(percent)
+}
+
+/// A difference below 1, or a quotient that is no whole number, to two decimals.
+fn unusual_statement(random: &mut Random, settings: &Settings, notation: u32) -> String {
+    let drill = &settings.corpus.drill;
+    let limit = settings.result_max[0];
+    let (left, operator, right, result) = match random.weighted(&[25, 35, 40]) {
+        0 => {
+            let number = random.between(1, limit);
+            (number, '-', number, "0".to_string())
+        }
+        1 => {
+            let left = random.between(1, limit - 1);
+            let right = random.between(left + 1, limit);
+            (left, '-', right, format!("-{}", right - left))
+        }
+        _ => {
+            let right = random.between(2, drill.divisor_max);
+            let left = right * random.between(0, limit / right - 1) + random.between(1, right - 1);
+            (left, '/', right, decimal(left, right))
+        }
+    };
+    match notation {
+        0 => format!("{left}{operator}{right}={result}"),
+        1 => format!("{left} {operator} {right} = {result}"),
+        _ => format!("{left}{operator}{right} = <<{left}{operator}{right}={result}>>{result}"),
+    }
+}
+
+/// A quotient rounded to two decimals, without zeros at its end.
+fn decimal(left: u32, right: u32) -> String {
+    let hundredths = (200 * left + right) / (2 * right);
+    let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+    text.trim_end_matches('0').trim_end_matches('.').to_string()
 }
 
 fn in_words(random: &mut Random, calculation: Calculation) -> String {
@@ -73,20 +112,23 @@ fn in_words(random: &mut Random, calculation: Calculation) -> String {
 }
 
 /// A right calculation with numbers as they occur in the problems.
-fn calculation(random: &mut Random) -> Calculation {
+fn calculation(random: &mut Random, settings: &Settings) -> Calculation {
+    let drill = &settings.corpus.drill;
     loop {
-        let operator = ['+', '-', '*', '/'][random.weighted(&[50, 42, 16, 8])];
-        let magnitude = random.magnitude(CORPUS_MAGNITUDE_WEIGHTS);
-        let limit = RESULT_MAX[magnitude as usize];
+        let operator = ['+', '-', '*', '/'][random.weighted(&drill.operators)];
+        let magnitude = random.magnitude(settings.corpus.magnitude_weights);
+        let limit = settings.result_max[magnitude as usize];
         let small = magnitude == Magnitude::Small;
         let (left, right) = match operator {
-            '+' | '-' if small => (random.between(2, limit), random.between(2, 12)),
+            '+' | '-' if small => {
+                (random.between(drill.smallest, limit), random.between(drill.smallest, drill.addend_max))
+            }
             '+' | '-' => (random.between(1, limit), random.between(1, limit)),
-            '*' if small => (random.between(2, 8), random.between(2, 8)),
+            '*' if small => (random.between(2, drill.factors_max[0]), random.between(2, drill.factors_max[1])),
             '*' => (random.between(2, 50), random.between(2, 12)),
             _ => {
-                let right = random.between(2, 8);
-                (right * random.between(1, if small { 8 } else { limit / right }), right)
+                let right = random.between(2, drill.divisor_max);
+                (right * random.between(1, if small { drill.quotient_max } else { limit / right }), right)
             }
         };
         let swap = matches!(operator, '+' | '*') && random.percent(40);
@@ -100,9 +142,17 @@ fn calculation(random: &mut Random) -> Calculation {
     }
 }
 
+/// Relative frequency of 1 to 4 lines, and none of more.
+fn first_lines(weights: [u32; 4]) -> [u32; LINES_MAX] {
+    let mut all = [0; LINES_MAX];
+    all[..weights.len()].copy_from_slice(&weights);
+    all
+}
+
 /// A story and its solution, without a question: mostly one line.
-fn single_steps(random: &mut Random, secret: &HashSet<String>) -> String {
-    let profile = Profile { step_weights: [80, 20, 0, 0, 0], distractor_percent: 0, ..Profile::corpus(0) };
+fn single_steps(random: &mut Random, settings: &'static Settings, secret: &HashSet<String>) -> String {
+    let step_weights = first_lines([80, 20, 0, 0]);
+    let profile = Profile { step_weights, distractor_percent: 0, ..Profile::corpus(settings, 0) };
     let format = random.below(4);
     let snippets: Vec<String> = (0..random.between(2, 4))
         .map(|_| {
@@ -120,9 +170,10 @@ fn single_steps(random: &mut Random, secret: &HashSet<String>) -> String {
 }
 
 /// Questions with answers, some of them wrong, in one of several formats.
-fn questions_with_answers(random: &mut Random, secret: &HashSet<String>) -> String {
-    let profile = Profile::corpus(CORPUS_WRONG_PERCENT);
-    let format = if random.percent(CORPUS_PROMPT_FORMAT_PERCENT) { 0 } else { random.between(1, 6) };
+fn questions_with_answers(random: &mut Random, settings: &'static Settings, secret: &HashSet<String>) -> String {
+    let profile = Profile::corpus(settings, settings.corpus.wrong_percent);
+    let format =
+        if random.percent(settings.corpus.prompt_format_percent) { 0 } else { random.pick(settings.corpus.formats) };
     let count = if format == 0 { random.between(1, 3) } else { random.between(1, 2) };
     let pairs: Vec<String> = (0..count)
         .map(|_| {
@@ -143,8 +194,8 @@ fn questions_with_answers(random: &mut Random, secret: &HashSet<String>) -> Stri
 }
 
 /// Facts with numbers, without a question.
-fn stories(random: &mut Random, secret: &HashSet<String>) -> String {
-    let profile = Profile { step_weights: [20, 40, 30, 10, 0], ..Profile::corpus(0) };
+fn stories(random: &mut Random, settings: &'static Settings, secret: &HashSet<String>) -> String {
+    let profile = Profile { step_weights: first_lines([20, 40, 30, 10]), ..Profile::corpus(settings, 0) };
     let stories: Vec<String> = (0..random.between(2, 4))
         .map(|_| draft_with_facts(random, &profile, secret).facts().expect("a draft with facts").to_string())
         .collect();

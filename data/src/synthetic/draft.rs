@@ -1,12 +1,12 @@
 //! Draws one problem: which kinds, with which numbers, in which words, and if wanted with a mistake in the solution.
 
 use super::kinds::{Kind, Role, Unit};
-use super::plan::{chain, scenario};
+use super::plan::{Plan, chain, scenario};
 use super::profile::Profile;
 use super::random::Random;
-use super::settings::{DISTRACTOR, HELD_OUT_PAIRS, Magnitude, QUESTION_WORDS_MAX, RESULT_MAX};
-use super::template::{Calculation, Formula, Numbers, Scene, fill};
-use super::words::{CONTAINERS, OBJECTS, PEOPLE, Person, capitalised};
+use super::settings::Magnitude;
+use super::template::{Calculation, Numbers, Scene, fill};
+use super::words::{CONTAINERS, PEOPLE, Person, capitalised};
 
 /// How often a plan of kinds is given new numbers before it is given up.
 const NUMBER_ATTEMPTS: u32 = 40;
@@ -37,11 +37,6 @@ impl Draft {
         format!("{}: {}", self.kinds.join(" "), equations.join(" "))
     }
 
-    /// Whether two consecutive kinds belong to the unseen part of the test.
-    pub(super) fn has_held_out_pair(&self) -> bool {
-        self.kinds.windows(2).any(|pair| HELD_OUT_PAIRS.contains(&(pair[0], pair[1])))
-    }
-
     /// The question without its last sentence, which asks, where that holds no number of its own.
     pub(super) fn facts(&self) -> Option<&str> {
         let (facts, last) = self.question.split_at(self.question.rfind(". ")? + 1);
@@ -52,22 +47,66 @@ impl Draft {
 /// A draft of the wanted profile that `wanted` accepts. The number of lines, whether it is a scenario, and how
 /// large its numbers are is drawn first and kept, so that what is rejected does not change their distribution; some draft of
 /// each that the profile allows must be acceptable.
-pub(super) fn draw(random: &mut Random, profile: &Profile, mut wanted: impl FnMut(&Draft) -> bool) -> Draft {
+pub(super) fn draw(random: &mut Random, profile: &Profile, wanted: impl FnMut(&Draft) -> bool) -> Draft {
+    draw_told(random, profile, wanted).0
+}
+
+/// As [`draw`], with what it takes to ask another question of the same story.
+pub(super) fn draw_told(
+    random: &mut Random,
+    profile: &Profile,
+    mut wanted: impl FnMut(&Draft) -> bool,
+) -> (Draft, Told) {
     let lines = 1 + random.weighted(&profile.step_weights);
     let is_scenario = random.percent(profile.scenario_percents[lines - 1]);
     let magnitude = random.magnitude(profile.magnitude_weights);
     for _ in 0..DRAFT_ATTEMPTS {
         // Most attempts are too long: what is not needed to know that is written later.
-        if let Some(story) = attempt(random, profile, lines, is_scenario, magnitude)
-            && story.words() <= QUESTION_WORDS_MAX
+        if let Some((story, told)) = attempt(random, profile, lines, is_scenario, magnitude)
+            && story.words() <= profile.settings.question_words_max
         {
             let draft = story.draft();
             if wanted(&draft) {
-                return draft;
+                return (draft, told);
             }
         }
     }
     panic!("no draft of {lines} lines is left (scenario: {is_scenario}, numbers: {magnitude:?})");
+}
+
+/// A story that was told: with the same draws it is told again in the same words.
+pub(super) struct Told {
+    plan: Plan,
+    numbers: Vec<Numbers>,
+    magnitude: Magnitude,
+    /// The draws before the first word.
+    random: Random,
+}
+
+/// A draft with the same story and another question; none where no other question that `wanted` accepts can be asked.
+pub(super) fn another_question(
+    random: &mut Random,
+    profile: &Profile,
+    told: &Told,
+    mut wanted: impl FnMut(&Draft) -> bool,
+) -> Option<Draft> {
+    let settings = profile.settings;
+    let asked = told.plan.kinds.last().expect("a story has a kind").name;
+    let mut questions: Vec<&'static Kind> =
+        settings.all_kinds().filter(|kind| kind.ends() && kind.name != asked).collect();
+    random.shuffle(&mut questions);
+    questions.into_iter().find_map(|question| {
+        let plan = told.plan.with_question(question, settings)?;
+        let mut story = Story { numbers: told.numbers.clone(), ..Story::default() };
+        (0..NUMBER_ATTEMPTS).find(|_| {
+            let numbers = story.numbers.last_mut().expect("a story has a kind");
+            draw_numbers(random, question, told.magnitude, numbers);
+            story.solve_rightly(&plan, profile, told.magnitude)
+        })?;
+        let written = write_story(&mut told.random.clone(), profile, &plan, &story, &story, told.magnitude);
+        let draft = (written.words() <= settings.question_words_max).then(|| written.draft())?;
+        wanted(&draft).then_some(draft)
+    })
 }
 
 /// One attempt at a draft; none when no numbers fit the kinds.
@@ -77,34 +116,26 @@ fn attempt(
     lines: usize,
     is_scenario: bool,
     magnitude: Magnitude,
-) -> Option<WrittenStory> {
-    let plan = Plan::of(if is_scenario { scenario(random, lines) } else { chain(random, lines) });
-    let limit = RESULT_MAX[magnitude as usize];
+) -> Option<(WrittenStory, Told)> {
+    let settings = profile.settings;
+    let plan = if is_scenario {
+        scenario(random, settings, lines)
+    } else {
+        let spare = profile.spare_percent > 0 && random.percent(profile.spare_percent);
+        chain(random, settings, lines, spare)
+    };
     // One for all attempts: there are millions of them.
     let mut story = Story { numbers: vec![Numbers::default(); plan.kinds.len()], ..Story::default() };
     (0..NUMBER_ATTEMPTS).find(|_| {
         for (numbers, kind) in story.numbers.iter_mut().zip(&plan.kinds) {
             draw_numbers(random, kind, magnitude, numbers);
         }
-        story.solve(&plan, limit, None)
-            && !story.takes_a_step_back()
-            && (magnitude == Magnitude::Small || story.answer(&plan) > RESULT_MAX[0])
+        story.solve_rightly(&plan, profile, magnitude)
     })?;
-    let wrong = random.percent(profile.wrong_percent).then(|| mistaken(random, &plan, &story, lines));
-    Some(write_story(random, profile, &plan, &story, wrong.as_ref().unwrap_or(&story), magnitude))
-}
-
-/// The kinds of a story, with the formulas of their lines.
-struct Plan {
-    kinds: Vec<&'static Kind>,
-    formulas: Vec<Vec<Formula>>,
-}
-
-impl Plan {
-    fn of(kinds: Vec<&'static Kind>) -> Plan {
-        let formulas = |kind: &&Kind| kind.lines.iter().map(|line| Formula::of_line(line)).collect();
-        Plan { formulas: kinds.iter().map(formulas).collect(), kinds }
-    }
+    let wrong = random.percent(profile.wrong_percent).then(|| mistaken(random, profile, &plan, &story));
+    let told = Told { plan, numbers: story.numbers.clone(), magnitude, random: random.clone() };
+    let solution = wrong.as_ref().unwrap_or(&story);
+    Some((write_story(random, profile, &told.plan, &story, solution, magnitude), told))
 }
 
 /// The numbers of a plan: those of each kind, and the calculations of all lines.
@@ -119,11 +150,23 @@ struct Story {
 impl Story {
     /// What the last line comes to, or what there is where the last kind has none.
     fn answer(&self, plan: &Plan) -> u32 {
-        let asks_only = plan.formulas.last().expect("a story has a kind").is_empty();
-        match self.calculations.last() {
-            Some(calculation) if !asks_only => calculation.result,
-            _ => self.numbers.last().expect("a story has a kind").get('v'),
+        match plan.kinds.last().expect("a story has a kind").role {
+            Role::Ask(letter) => self.numbers.last().expect("a story has a kind").get(letter),
+            _ => self.calculations.last().expect("a question has a line").result,
         }
+    }
+
+    /// The calculations that the answer needs.
+    fn needed(&self, plan: &Plan) -> Vec<Calculation> {
+        self.calculations.iter().zip(&plan.needed).filter(|(_, needed)| **needed).map(|(made, _)| *made).collect()
+    }
+
+    /// Works through a plan with its numbers; whether all numbers fit it.
+    fn solve_rightly(&mut self, plan: &Plan, profile: &Profile, magnitude: Magnitude) -> bool {
+        let result_max = profile.settings.result_max;
+        self.solve(plan, result_max[magnitude as usize], None)
+            && !self.takes_a_step_back()
+            && (magnitude == Magnitude::Small || self.answer(plan) > result_max[0])
     }
 
     /// Whether a calculation undoes the one before it, so that the result already stands in the question: 4*9 = 36 and then
@@ -197,20 +240,26 @@ impl Story {
                     Some(mistake) if mistake.line() == calculations.len() => mistake.of(left, operator, right),
                     _ => Calculation::of(left, operator, right),
                 };
-                let Some(calculation) = calculation.filter(|done| (1..=limit).contains(&done.result)) else {
-                    return false;
-                };
+                let fits = calculation.filter(|done| (1..=limit).contains(&done.result));
+                // Behind a mistake, a line that the solution does not have may come to anything.
+                let unwritten = mistake.is_some() && !plan.needed[calculations.len()];
+                let unknown = unwritten.then_some(Calculation { left, operator, right, result: 1 });
+                let Some(calculation) = fits.or(unknown) else { return false };
                 numbers.set(formula.target, calculation.result);
                 calculations.push(calculation);
             }
             match kind.role {
                 Role::Start | Role::Relation => amounts.push(numbers.get('r')),
                 Role::Event | Role::Sale => *amounts.last_mut().expect("a start comes first") = numbers.get('r'),
+                Role::Transfer => {
+                    let given = amounts.len() - 2;
+                    amounts[given..].copy_from_slice(&[numbers.get('s'), numbers.get('r')]);
+                }
                 Role::Pool => {
                     amounts.clear();
                     amounts.push(numbers.get('r'));
                 }
-                Role::Question | Role::Scenario => {}
+                Role::Question | Role::Ask(_) | Role::Scenario => {}
             }
         }
         true
@@ -231,17 +280,21 @@ fn set_amounts(numbers: &mut Numbers, amounts: &[u32]) {
 }
 
 /// The same story, worked through with a mistake. Where a wrong number makes a later division impossible the mistake
-/// moves to the last line.
-fn mistaken(random: &mut Random, plan: &Plan, story: &Story, lines: usize) -> Story {
-    let line = random.below(lines as u32) as usize;
+/// moves to the last line, or there is none where slips are not wanted.
+fn mistaken(random: &mut Random, profile: &Profile, plan: &Plan, story: &Story) -> Story {
+    let needed: Vec<usize> = (0..plan.needed.len()).filter(|&line| plan.needed[line]).collect();
+    let line = random.pick(&needed);
     let by = random.pick(&[1, 1, 2, 10]);
     let too_small = random.percent(50);
-    let mistake = if random.percent(60) { Mistake::Operation { line } } else { Mistake::Slip { line, by, too_small } };
+    let slip_percent = profile.settings.corpus.slip_percent;
+    let slips = !random.percent(100 - slip_percent);
+    let mistake = if slips { Mistake::Slip { line, by, too_small } } else { Mistake::Operation { line } };
     let mut wrong = story.clone();
-    if !wrong.solve(plan, RESULT_MAX[2], Some(mistake)) {
+    if !wrong.solve(plan, profile.settings.result_max[2], Some(mistake)) {
         wrong = story.clone();
-        let at_the_end = Mistake::Slip { line: lines - 1, by, too_small };
-        assert!(wrong.solve(plan, u32::MAX, Some(at_the_end)), "the right lines before a slip can be solved");
+        let line = *needed.last().expect("a solution has a line");
+        let at_the_end = (slip_percent > 0).then_some(Mistake::Slip { line, by, too_small });
+        assert!(wrong.solve(plan, u32::MAX, at_the_end), "the right lines before a slip can be solved");
     }
     wrong
 }
@@ -294,7 +347,7 @@ fn write_story(
     random.shuffle(&mut people);
     let [first, newcomers @ ..] = people;
     let mut newcomers = newcomers.into_iter();
-    let mut scene = draw_scene(random, first, plan.kinds[0].unit == Unit::Money);
+    let mut scene = draw_scene(random, profile, first, plan.kinds[0].unit == Unit::Money);
     let distractor_at = random
         .percent(profile.distractor_percent)
         .then(|| random.between(1, plan.kinds.len().max(2) as u32 - 1) as usize);
@@ -302,11 +355,11 @@ fn write_story(
     let mut lines = Vec::new();
     // A pronoun is clear after a sentence about nobody else.
     let mut alone = false;
-    let mut calculations = solution.calculations.iter();
+    let mut calculations = solution.calculations.iter().zip(&plan.needed);
     for (index, kind) in plan.kinds.iter().enumerate() {
         if distractor_at == Some(index) {
             scene.newcomer = newcomers.next().expect("people enough");
-            sentences.push(needless_fact(random, &scene, magnitude));
+            sentences.push(needless_fact(random, profile, &scene, magnitude));
             alone = false;
         }
         if matches!(kind.role, Role::Relation | Role::Scenario) {
@@ -324,31 +377,33 @@ fn write_story(
             Role::Pool => scene.focus = None,
             _ => {}
         }
-        for (line, calculation) in kind.lines.iter().zip(calculations.by_ref()) {
+        for (line, (&calculation, &needed)) in kind.lines.iter().zip(calculations.by_ref()) {
             let phrasings: Vec<&str> = line.split('|').collect();
             let (phrasing, numbers) = (random.pick(&phrasings), solution.numbers[index]);
-            lines.push(Line { phrasing, scene, numbers, calculation: *calculation });
+            if needed {
+                lines.push(Line { phrasing, scene, numbers, calculation });
+            }
         }
-        scene.changed |= matches!(kind.role, Role::Event | Role::Pool | Role::Sale);
+        scene.changed |= matches!(kind.role, Role::Event | Role::Transfer | Role::Pool | Role::Sale);
         if kind.role == Role::Sale {
             scene.object = "dollar";
         }
-        alone = kind.role != Role::Relation;
+        alone = !matches!(kind.role, Role::Relation | Role::Transfer);
     }
     if distractor_at.is_some() && plan.kinds.len() == 1 {
-        insert_needless_fact(random, &scene, &mut sentences[0], magnitude);
+        insert_needless_fact(random, profile, &scene, &mut sentences[0], magnitude);
     }
     WrittenStory {
         kinds: plan.kinds.iter().map(|kind| kind.name).collect(),
         sentences,
         lines,
         answer: solution.answer(plan),
-        right: story.calculations.clone(),
+        right: story.needed(plan),
     }
 }
 
-fn draw_scene(random: &mut Random, first: Person, money: bool) -> Scene {
-    let mut objects = OBJECTS;
+fn draw_scene(random: &mut Random, profile: &Profile, first: Person, money: bool) -> Scene {
+    let mut objects = profile.settings.objects.to_vec();
     random.shuffle(&mut objects);
     Scene {
         focus: Some(first),
@@ -365,23 +420,29 @@ fn draw_scene(random: &mut Random, first: Person, money: bool) -> Scene {
 }
 
 /// A fact that is not needed: about N, about somebody who plays no other part, or about nobody.
-fn needless_fact(random: &mut Random, scene: &Scene, magnitude: Magnitude) -> String {
-    let about_others = ["{M} has {d other}.", "There are {d dog} in the park."];
-    let about_anybody = ["{N} also has {d other}.", "{N} is {d year} old.", about_others[0], about_others[1]];
-    let texts: &[&str] = if scene.focus.is_some() { &about_anybody } else { &about_others };
-    fill(random.pick(texts), scene, &needless_number(random, magnitude), None)
+fn needless_fact(random: &mut Random, profile: &Profile, scene: &Scene, magnitude: Magnitude) -> String {
+    let facts = &profile.settings.needless_facts;
+    let texts = if scene.focus.is_some() { facts.about_anybody } else { facts.about_others };
+    let text = random.pick(texts);
+    fill(text, scene, &needless_number(random, profile, magnitude), None)
 }
 
 /// Puts a needless fact before the last sentence of a scenario, which may go on with a pronoun for N.
-fn insert_needless_fact(random: &mut Random, scene: &Scene, text: &mut String, magnitude: Magnitude) {
-    let texts = ["{N} also has {d other}. ", "There are {d dog} in the park. "];
+fn insert_needless_fact(
+    random: &mut Random,
+    profile: &Profile,
+    scene: &Scene,
+    text: &mut String,
+    magnitude: Magnitude,
+) {
     if let Some(end) = text.rfind(". ") {
-        text.insert_str(end + 2, &fill(random.pick(&texts), scene, &needless_number(random, magnitude), None));
+        let fact = random.pick(profile.settings.needless_facts.in_scenarios);
+        text.insert_str(end + 2, &fill(fact, scene, &needless_number(random, profile, magnitude), None));
     }
 }
 
-fn needless_number(random: &mut Random, magnitude: Magnitude) -> Numbers {
+fn needless_number(random: &mut Random, profile: &Profile, magnitude: Magnitude) -> Numbers {
     let mut numbers = Numbers::default();
-    numbers.set('d', random.draw_from(DISTRACTOR, magnitude));
+    numbers.set('d', random.draw_from(profile.settings.needless_facts.number, magnitude));
     numbers
 }

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// A stream of draws.
+#[derive(Clone)]
 pub(super) struct Random(ChaCha8Rng);
 
 impl Random {

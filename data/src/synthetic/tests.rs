@@ -1,22 +1,39 @@
-//! Claims about the benchmark as a whole: right, clean, deterministic, and of the stated size and difficulty.
+//! Claims about each version of the benchmark as a whole: right, clean, deterministic, and of the stated size and
+//! difficulty.
 
 use super::draft::{Draft, draw};
-use super::kinds::{KINDS, Role};
-use super::profile::Profile;
-use super::random::Random;
-use super::scenarios::SCENARIOS;
-use super::settings::HELD_OUT_PAIRS;
+use super::kinds::{Kind, Role};
 use super::template::Formula;
 use super::words::{capitalised, counted, with_article};
 use super::*;
 use crate::problem::gold_answer;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 const SPLITS: [Split; 4] = [Split::Train, Split::Validation, Split::Test, Split::TestUnseen];
 
-/// The corpus, made once for all tests.
-static CORPUS: LazyLock<Vec<String>> = LazyLock::new(pretraining_corpus);
+static VERSIONS: [&Version; 2] = [&FIRST, &SECOND];
+
+/// The corpora, made once for all tests.
+static CORPORA: [LazyLock<Vec<String>>; 2] =
+    [LazyLock::new(|| FIRST.pretraining_corpus()), LazyLock::new(|| SECOND.pretraining_corpus())];
+
+/// Each version with its corpus.
+fn with_corpora() -> impl Iterator<Item = (&'static Version, &'static [String])> {
+    VERSIONS.into_iter().zip(CORPORA.iter().map(|corpus| corpus.as_slice()))
+}
+
+fn all_drafts() -> impl Iterator<Item = &'static Draft> {
+    VERSIONS.into_iter().flat_map(|version| SPLITS.into_iter().flat_map(|split| version.drafts(split)))
+}
+
+fn all_problems() -> impl Iterator<Item = Problem> {
+    VERSIONS.into_iter().flat_map(|version| SPLITS.into_iter().flat_map(|split| version.problems(split)))
+}
+
+fn all_kinds(settings: &Settings) -> impl Iterator<Item = &'static Kind> + use<> {
+    settings.all_kinds().chain(settings.all_scenarios())
+}
 
 /// The value of a calculation with `+ - * /` and brackets.
 fn value(expression: &str) -> i64 {
@@ -57,7 +74,7 @@ fn value(expression: &str) -> i64 {
 #[test]
 fn the_terse_style_joins_pairs_of_lines_and_keeps_every_value() {
     let mut joined = 0;
-    for problem in SPLITS.into_iter().flat_map(problems) {
+    for problem in SPLITS.into_iter().flat_map(|split| FIRST.problems(split)) {
         for line in problem.solution.lines().filter(|line| line.contains("<<")) {
             let equation = &line[line.find("<<").expect("found") + 2..line.find(">>").expect("its end")];
             let (expression, result) = equation.split_once('=').expect("an equation");
@@ -99,15 +116,41 @@ fn words(draft: &Draft) -> usize {
 
 #[test]
 fn every_split_has_its_stated_size_and_distinct_ids() {
-    let sizes = SPLITS.map(|split| problems(split).len());
-    assert_eq!(sizes, [TRAIN_PROBLEMS, VALIDATION_PROBLEMS, TEST_PROBLEMS, TEST_UNSEEN_PROBLEMS]);
-    assert_eq!(problems(Split::Test)[12].id, "synthetic/test/12");
-    assert_eq!(problems(Split::TestUnseen)[0].id, "synthetic/test-unseen/0");
+    for version in VERSIONS {
+        let settings = version.settings();
+        let sizes = SPLITS.map(|split| version.problems(split).len());
+        let Settings { train_problems, validation_problems, test_problems, test_unseen_problems, .. } = *settings;
+        assert_eq!(sizes, [train_problems, validation_problems, test_problems, test_unseen_problems]);
+        assert_eq!(version.problems(Split::Test)[12].id, format!("{}/test/12", settings.name));
+        assert_eq!(version.problems(Split::TestUnseen)[0].id, format!("{}/test-unseen/0", settings.name));
+    }
+}
+
+#[test]
+fn the_first_training_problems_have_references_and_all_problems_have_an_answer_and_worked_lines() {
+    for version in VERSIONS {
+        let references = version.settings().reference_problems;
+        for (index, problem) in version.problems(Split::Train).into_iter().enumerate() {
+            assert_eq!(problem.solution.is_empty(), index >= references, "{}", problem.id);
+            let worked = problem.worked.as_deref().expect("worked lines");
+            assert_eq!(gold_answer(worked).unwrap(), problem.answer, "{}", problem.id);
+        }
+        let evaluated = [Split::Validation, Split::Test, Split::TestUnseen];
+        let mut others = evaluated.into_iter().flat_map(|split| version.problems(split));
+        assert!(others.all(|problem| !problem.solution.is_empty()));
+    }
+    assert!(SECOND.settings().reference_problems * 4 < SECOND.settings().train_problems);
+}
+
+#[test]
+fn the_references_of_the_second_version_have_one_calculation_per_line() {
+    let mut solved = SECOND.problems(Split::Train).into_iter().filter(|problem| !problem.solution.is_empty());
+    assert!(solved.all(|problem| Some(problem.solution) == problem.worked));
 }
 
 #[test]
 fn every_calculation_is_right_and_is_written_out_around_its_brackets() {
-    for line in SPLITS.into_iter().flat_map(drafts).flat_map(|draft| &draft.lines) {
+    for line in all_drafts().flat_map(|draft| &draft.lines) {
         let (left, operator, right, result) = calculation(line);
         let right_result = match operator {
             '+' => left + right,
@@ -125,7 +168,7 @@ fn every_calculation_is_right_and_is_written_out_around_its_brackets() {
 
 #[test]
 fn the_last_result_is_the_answer_and_is_what_is_extracted() {
-    for problem in SPLITS.into_iter().flat_map(problems) {
+    for problem in all_problems().filter(|problem| !problem.solution.is_empty()) {
         let lines: Vec<&str> = problem.solution.lines().collect();
         let last =
             *numbers(lines[lines.len() - 2].split(">>").next().expect("a calculation")).last().expect("a result");
@@ -137,10 +180,20 @@ fn the_last_result_is_the_answer_and_is_what_is_extracted() {
 
 #[test]
 fn a_line_uses_numbers_of_the_question_earlier_results_and_constants_that_the_question_names() {
-    for draft in SPLITS.into_iter().flat_map(drafts) {
+    for draft in all_drafts() {
         let question = &draft.question;
         let mut known = numbers(question);
-        for (word, constant) in [("half", 2), ("twice", 2), ("dozen", 12), ("week", 7), ("hour", 60)] {
+        for (word, constant) in [
+            ("half", 2),
+            ("twice", 2),
+            ("both have the same", 2),
+            ("double", 2),
+            ("third", 3),
+            ("quarter", 4),
+            ("dozen", 12),
+            ("week", 7),
+            ("hour", 60),
+        ] {
             if question.contains(word) {
                 known.push(constant);
             }
@@ -159,7 +212,7 @@ fn a_line_uses_numbers_of_the_question_earlier_results_and_constants_that_the_qu
 
 #[test]
 fn every_result_but_the_last_is_used_later() {
-    for draft in SPLITS.into_iter().flat_map(drafts) {
+    for draft in all_drafts() {
         for (index, made) in draft.right.iter().enumerate().take(draft.right.len() - 1) {
             let used = draft.right[index + 1..].iter().any(|later| [later.left, later.right].contains(&made.result));
             assert!(used, "{} leads nowhere: {}", made.equation(), draft.question);
@@ -169,74 +222,120 @@ fn every_result_but_the_last_is_used_later() {
 
 #[test]
 fn the_benchmark_never_changes() {
-    let hashes =
-        SPLITS.map(|split| hash(problems(split).into_iter().map(|problem| problem.question + &problem.solution)));
-    let corpus = hash(CORPUS.iter().cloned());
-    assert_eq!((hashes, corpus), (PINNED_PROBLEMS, PINNED_CORPUS), "now {hashes:#x?} and {corpus:#x}");
+    let hashes = |version: &'static Version| {
+        SPLITS
+            .map(|split| hash(version.problems(split).into_iter().map(|problem| problem.question + &problem.solution)))
+    };
+    for ((version, corpus), pinned) in with_corpora().zip(PINNED) {
+        let now = (hashes(version), hash(corpus.iter().cloned()));
+        assert_eq!(now, pinned, "{} is now {now:#x?}", version.settings().name);
+    }
 }
 
-const PINNED_PROBLEMS: [u64; 4] =
-    [14413143665606888514, 4940228811326789108, 17971844344606391878, 13956648933454457304];
-const PINNED_CORPUS: u64 = 4752041548631741817;
+/// Hashes of the problems of each split, and of the corpus.
+const PINNED: [([u64; 4], u64); 2] = [
+    ([14413143665606888514, 4940228811326789108, 17971844344606391878, 13956648933454457304], 4752041548631741817),
+    ([9338184237953249973, 11644811449290021177, 16467493793486512559, 4783620655454001990], 10766484529247426971),
+];
 
 #[test]
 fn no_two_problems_are_the_same_up_to_names_objects_and_needless_facts() {
-    let all: Vec<&Draft> = SPLITS.into_iter().flat_map(drafts).collect();
-    let keys: BTreeSet<String> = all.iter().map(|draft| draft.key()).collect();
-    let questions: BTreeSet<&str> = all.iter().map(|draft| draft.question.as_str()).collect();
-    assert_eq!(keys.len(), all.len());
-    assert_eq!(questions.len(), all.len());
+    for version in VERSIONS {
+        let all: Vec<&Draft> = SPLITS.into_iter().flat_map(|split| version.drafts(split)).collect();
+        let keys: BTreeSet<String> = all.iter().map(|draft| draft.key()).collect();
+        let questions: BTreeSet<&str> = all.iter().map(|draft| draft.question.as_str()).collect();
+        assert_eq!(keys.len(), all.len());
+        assert_eq!(questions.len(), all.len());
+    }
 }
 
 #[test]
 fn held_out_pairs_are_in_every_unseen_problem_and_in_no_other() {
-    assert!(drafts(Split::TestUnseen).iter().all(Draft::has_held_out_pair));
-    for split in [Split::Train, Split::Validation, Split::Test] {
-        assert!(!drafts(split).iter().any(Draft::has_held_out_pair));
+    for version in VERSIONS {
+        let holds_out = |draft: &Draft| version.settings().holds_out(&draft.kinds);
+        assert!(version.drafts(Split::TestUnseen).iter().all(holds_out));
+        for split in [Split::Train, Split::Validation, Split::Test] {
+            assert!(!version.drafts(split).iter().any(holds_out));
+        }
     }
 }
 
 #[test]
 fn an_unseen_problem_has_a_sequence_of_kinds_that_no_training_problem_has_but_only_known_kinds() {
-    let train = drafts(Split::Train);
-    let sequences: BTreeSet<&Vec<&str>> = train.iter().map(|draft| &draft.kinds).collect();
-    let kinds: BTreeSet<&str> = train.iter().flat_map(|draft| draft.kinds.iter().copied()).collect();
-    for draft in drafts(Split::TestUnseen) {
-        assert!(!sequences.contains(&draft.kinds), "{:?}", draft.kinds);
-        assert!(draft.kinds.iter().all(|kind| kinds.contains(kind)));
+    for version in VERSIONS {
+        let train = version.drafts(Split::Train);
+        let sequences: BTreeSet<&Vec<&str>> = train.iter().map(|draft| &draft.kinds).collect();
+        let kinds: BTreeSet<&str> = train.iter().flat_map(|draft| draft.kinds.iter().copied()).collect();
+        for draft in version.drafts(Split::TestUnseen) {
+            assert!(!sequences.contains(&draft.kinds), "{:?}", draft.kinds);
+            assert!(draft.kinds.iter().all(|kind| kinds.contains(kind)));
+        }
     }
 }
 
 #[test]
 fn every_held_out_pair_and_every_kind_occurs() {
-    let unseen = drafts(Split::TestUnseen);
-    for (first, second) in HELD_OUT_PAIRS {
-        assert!(
-            unseen.iter().any(|draft| draft.kinds.windows(2).any(|pair| pair == [first, second])),
-            "{first} {second}"
-        );
-    }
-    let train = drafts(Split::Train);
-    for kind in KINDS.iter().chain(SCENARIOS) {
-        assert!(train.iter().any(|draft| draft.kinds.contains(&kind.name)), "{}", kind.name);
+    for version in VERSIONS {
+        let unseen = version.drafts(Split::TestUnseen);
+        for &(first, second) in version.settings().held_out_pairs {
+            assert!(
+                unseen.iter().any(|draft| draft.kinds.windows(2).any(|pair| pair == [first, second])),
+                "{first} {second}"
+            );
+        }
+        let train = version.drafts(Split::Train);
+        // Minutes beyond the hour are more than the second version calculates with.
+        let too_large = |kind: &&Kind| kind.name == "hour-and-minutes" && version.settings().name == "synthetic-2";
+        for kind in all_kinds(version.settings()).filter(|kind| !too_large(kind)) {
+            assert!(train.iter().any(|draft| draft.kinds.contains(&kind.name)), "{}", kind.name);
+        }
     }
 }
 
 #[test]
+fn two_questions_about_one_story_have_the_same_facts_and_are_in_the_same_split() {
+    let mut shared = 0;
+    for split in [Split::Train, Split::Validation, Split::Test] {
+        let drafts = SECOND.drafts(split);
+        for pair in drafts.chunks(2) {
+            let beginnings = [&pair[0], &pair[1]].map(|draft| draft.question.split_once(". ").map(|(first, _)| first));
+            shared += usize::from(beginnings[0].is_some() && beginnings[0] == beginnings[1]);
+        }
+        let mut seen = HashSet::new();
+        let others = SPLITS.into_iter().filter(|other| *other != split).flat_map(|other| SECOND.drafts(other));
+        seen.extend(others.filter(|draft| draft.kinds.len() > 2).filter_map(Draft::facts));
+        let common = drafts.iter().filter(|draft| draft.facts().is_some_and(|facts| seen.contains(facts))).count();
+        assert_eq!(common, 0, "{split}");
+    }
+    assert!(shared > 2_000, "{shared}");
+}
+
+#[test]
+fn some_questions_leave_facts_of_their_story_unused() {
+    let drafts = SECOND.drafts(Split::Train);
+    let uses_all = |draft: &&Draft| {
+        let used: BTreeSet<u32> = draft.right.iter().flat_map(|made| [made.left, made.right, made.result]).collect();
+        numbers(&draft.question).iter().all(|number| used.contains(number))
+    };
+    let share = drafts.iter().filter(uses_all).count() as f64 / drafts.len() as f64;
+    assert!((0.5..0.9).contains(&share), "{share}");
+}
+
+#[test]
 fn numbers_are_small_middle_or_large_as_often_as_stated() {
-    let drafts = drafts(Split::Train);
+    let drafts = FIRST.drafts(Split::Train);
     let largest = |draft: &Draft| draft.right.iter().map(|made| made.result).max().expect("a line");
     let within = |low: u32, high: u32| -> Vec<&Draft> {
         drafts.iter().filter(|draft| (low..=high).contains(&largest(draft))).collect()
     };
-    let [small_max, middle_max, large_max] = RESULT_MAX;
+    let Settings { result_max: [small_max, middle_max, large_max], magnitude_weights, .. } = *FIRST.settings();
     let share = |count: usize| 100.0 * count as f64 / drafts.len() as f64;
     let above = within(small_max + 1, large_max);
-    let stated = f64::from(MAGNITUDE_WEIGHTS[1] + MAGNITUDE_WEIGHTS[2]);
+    let stated = f64::from(magnitude_weights[1] + magnitude_weights[2]);
     assert!((share(above.len()) - stated).abs() < 2.0, "{} % have middle or large numbers", share(above.len()));
     // Some problems with large numbers stay below what middle numbers come to.
     let far_above = within(middle_max + 1, large_max);
-    assert!((12.0..f64::from(MAGNITUDE_WEIGHTS[2]) + 1.0).contains(&share(far_above.len())), "{}", far_above.len());
+    assert!((12.0..f64::from(magnitude_weights[2]) + 1.0).contains(&share(far_above.len())), "{}", far_above.len());
     for draft in above {
         assert!(draft.answer > small_max, "{}", draft.question);
         assert!(draft.right.iter().all(|made| (1..=large_max).contains(&made.result)), "{}", draft.question);
@@ -248,44 +347,61 @@ fn numbers_are_small_middle_or_large_as_often_as_stated() {
 }
 
 #[test]
+fn all_numbers_of_the_second_version_stay_small() {
+    let most = SECOND.settings().result_max[0];
+    let calculations = SPLITS.into_iter().flat_map(|split| SECOND.drafts(split)).flat_map(|draft| &draft.right);
+    assert!(most <= 100);
+    assert!(calculations.map(|made| made.result).all(|result| (1..=most).contains(&result)));
+}
+
+#[test]
 fn questions_are_short_and_steps_are_as_many_as_stated() {
-    let drafts = drafts(Split::Train);
-    let mean_words = drafts.iter().map(words).sum::<usize>() as f64 / drafts.len() as f64;
-    assert!((20.0..30.0).contains(&mean_words), "{mean_words} words a question");
-    assert!(drafts.iter().all(|draft| words(draft) <= QUESTION_WORDS_MAX));
-    let all: u32 = STEP_WEIGHTS.iter().sum();
-    for (index, &weight) in STEP_WEIGHTS.iter().enumerate() {
-        let count = drafts.iter().filter(|draft| draft.lines.len() == index + 1).count();
-        let share = count as f64 / drafts.len() as f64;
-        let wanted = f64::from(weight) / f64::from(all);
-        assert!((share - wanted).abs() < 0.02, "{} steps in {share} of the problems, not {wanted}", index + 1);
+    for (version, mean) in VERSIONS.into_iter().zip([20.0..30.0, 30.0..45.0]) {
+        let settings = version.settings();
+        let drafts = version.drafts(Split::Train);
+        let mean_words = drafts.iter().map(words).sum::<usize>() as f64 / drafts.len() as f64;
+        assert!(mean.contains(&mean_words), "{mean_words} words a question");
+        assert!(drafts.iter().all(|draft| words(draft) <= settings.question_words_max));
+        let all: u32 = settings.step_weights.iter().sum();
+        // The first question of each story.
+        let firsts: Vec<&Draft> = drafts.iter().step_by(settings.questions_per_story).collect();
+        for (index, &weight) in settings.step_weights.iter().enumerate() {
+            let count = firsts.iter().filter(|draft| draft.lines.len() == index + 1).count();
+            let share = count as f64 / firsts.len() as f64;
+            let wanted = f64::from(weight) / f64::from(all);
+            assert!((share - wanted).abs() < 0.02, "{} steps in {share} of the problems, not {wanted}", index + 1);
+        }
     }
 }
 
 #[test]
 fn no_scenario_is_met_too_often() {
-    let drafts = drafts(Split::Train);
-    for kind in SCENARIOS {
-        let count = drafts.iter().filter(|draft| draft.kinds == [kind.name]).count();
-        assert!(count * 35 < drafts.len(), "{}: {count}", kind.name);
+    for version in VERSIONS {
+        let drafts = version.drafts(Split::Train);
+        for kind in version.settings().all_scenarios() {
+            let count = drafts.iter().filter(|draft| draft.kinds == [kind.name]).count();
+            assert!(count * 35 < drafts.len(), "{}: {count}", kind.name);
+        }
     }
 }
 
 #[test]
 fn a_small_vocabulary_is_enough() {
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for text in problems(Split::Train).into_iter().flat_map(|problem| [problem.question, problem.solution]) {
-        for word in text.split(|character: char| !character.is_alphabetic()).filter(|word| !word.is_empty()) {
-            *seen.entry(word.to_string()).or_default() += 1;
+    for version in VERSIONS {
+        let worked = |problem: Problem| [problem.question, problem.worked.expect("worked lines")];
+        let mut seen: BTreeSet<String> = BTreeSet::new();
+        for text in version.problems(Split::Train).into_iter().flat_map(worked) {
+            let words = text.split(|character: char| !character.is_alphabetic()).filter(|word| !word.is_empty());
+            seen.extend(words.map(str::to_string));
         }
+        assert!(seen.len() < 360, "{} words", seen.len());
     }
-    assert!(seen.len() < 300, "{} words", seen.len());
 }
 
 #[test]
 fn no_template_is_left_unfilled_and_sentences_start_with_a_capital() {
-    let texts = SPLITS.into_iter().flat_map(problems).flat_map(|problem| [problem.question, problem.solution]);
-    for text in texts.chain(CORPUS.iter().cloned()) {
+    let texts = all_problems().flat_map(|problem| [problem.question, problem.worked.expect("worked lines")]);
+    for text in texts.chain(with_corpora().flat_map(|(_, corpus)| corpus.iter().cloned())) {
         assert!(!text.contains(['{', '}', '[', ']', '|']), "{text}");
         assert!(!text.contains("  ") && text == text.trim(), "{text:?}");
         for sentence in text.split(". ") {
@@ -299,7 +415,7 @@ fn no_template_is_left_unfilled_and_sentences_start_with_a_capital() {
 
 #[test]
 fn all_phrasings_of_a_line_calculate_the_same() {
-    for kind in KINDS.iter().chain(SCENARIOS) {
+    for kind in VERSIONS.into_iter().flat_map(|version| all_kinds(version.settings())) {
         for line in kind.lines {
             let formulas = line.split('|').map(|phrasing| {
                 let formula = Formula::of_line(phrasing);
@@ -307,49 +423,79 @@ fn all_phrasings_of_a_line_calculate_the_same() {
             });
             assert_eq!(formulas.collect::<BTreeSet<_>>().len(), 1, "{line}");
         }
-        let ends_in_a_question = matches!(kind.role, Role::Question | Role::Scenario);
+        let ends_in_a_question = kind.ends() || kind.role == Role::Scenario;
         assert!(kind.texts.iter().all(|text| text.ends_with('?') == ends_in_a_question), "{}", kind.name);
     }
 }
 
 #[test]
 fn the_corpus_holds_no_problem_of_validation_and_tests() {
-    let corpus: &[String] = &CORPUS;
-    assert_eq!(corpus.len(), CORPUS_DOCUMENTS);
-    // A question is the start of a line of its document, or stands behind a label such as "Q: ".
-    let mut questions: HashSet<&str> = HashSet::new();
-    for line in corpus.iter().flat_map(|document| document.lines()) {
-        if let Some(end) = line.find('?') {
-            let line = &line[..=end];
-            questions.insert(line);
-            questions.insert(line.split_once(": ").map_or(line, |(_, question)| question));
+    for (version, corpus) in with_corpora() {
+        assert_eq!(corpus.len(), version.settings().corpus.documents);
+        // A question is the start of a line of its document, or stands behind a label such as "Q: ".
+        let mut questions: HashSet<&str> = HashSet::new();
+        for line in corpus.iter().flat_map(|document| document.lines()) {
+            if let Some(end) = line.find('?') {
+                let line = &line[..=end];
+                questions.insert(line);
+                questions.insert(line.split_once(": ").map_or(line, |(_, question)| question));
+            }
         }
-    }
-    for split in [Split::Validation, Split::Test, Split::TestUnseen] {
-        for problem in problems(split) {
-            assert!(!questions.contains(problem.question.as_str()), "{}", problem.question);
+        for split in [Split::Validation, Split::Test, Split::TestUnseen] {
+            for problem in version.problems(split) {
+                assert!(!questions.contains(problem.question.as_str()), "{}", problem.question);
+            }
         }
     }
 }
 
 #[test]
 fn the_stated_share_of_the_corpus_answers_is_wrong() {
-    let mut random = Random::new(7);
-    let profile = Profile::corpus(CORPUS_WRONG_PERCENT);
-    let drafts: Vec<Draft> = (0..4_000).map(|_| draw(&mut random, &profile, |_| true)).collect();
-    let wrong = drafts.iter().filter(|draft| draft.right.last().expect("a line").result != draft.answer).count();
-    let share = wrong as f64 / drafts.len() as f64;
-    // A wrong operation now and then comes to the right number: 2*2 and 2+2.
-    assert!((share - f64::from(CORPUS_WRONG_PERCENT) / 100.0).abs() < 0.03, "{share}");
+    for (version, tolerance) in VERSIONS.into_iter().zip([0.03, 0.05]) {
+        let mut random = Random::new(7);
+        let wrong_percent = version.settings().corpus.wrong_percent;
+        let profile = Profile::corpus(version.settings(), wrong_percent);
+        let drafts: Vec<Draft> = (0..4_000).map(|_| draw(&mut random, &profile, |_| true)).collect();
+        let right = |draft: &&Draft| {
+            let lines: Vec<String> = draft.right.iter().map(super::template::Calculation::annotated).collect();
+            draft.lines.iter().zip(&lines).all(|(line, right)| line.contains(right))
+        };
+        let share = 1.0 - drafts.iter().filter(right).count() as f64 / drafts.len() as f64;
+        // Some operations have no wrong one that can be calculated.
+        assert!((share - f64::from(wrong_percent) / 100.0).abs() < tolerance, "{share}");
+    }
+}
+
+#[test]
+fn the_corpus_of_the_second_version_teaches_no_false_calculation() {
+    for line in CORPORA[1].iter().flat_map(|document| document.lines()) {
+        for equation in line.split("<<").skip(1).map(|rest| rest.split(">>").next().expect("its end")) {
+            let (expression, result) = equation.split_once('=').expect("an equation");
+            let at = 1 + expression[1..].find(['+', '-', '*', '/']).expect("an operator");
+            let operand = |text: &str| text.parse::<f64>().expect("a number");
+            let (left, right) = (operand(&expression[..at]), operand(&expression[at + 1..]));
+            let value = match expression.as_bytes()[at] {
+                b'+' => left + right,
+                b'-' => left - right,
+                b'*' => left * right,
+                _ => left / right,
+            };
+            assert!((operand(result) - value).abs() <= 0.005 + 1e-9, "{line}");
+        }
+    }
 }
 
 #[test]
 fn some_documents_have_the_format_of_the_prompt_and_most_answers_do_not() {
-    let corpus: &[String] = &CORPUS;
-    let with = |label: &str| corpus.iter().filter(|document| document.starts_with(label)).count();
-    let expected = f64::from(CORPUS_WEIGHTS[2] * CORPUS_PROMPT_FORMAT_PERCENT) / 10_000.0;
-    let share = with("Question: ") as f64 / corpus.len() as f64;
-    assert!((share - expected).abs() < 0.01 && expected < 0.25, "{share}");
+    for (version, corpus) in with_corpora() {
+        let settings = &version.settings().corpus;
+        let with = |label: &str| corpus.iter().filter(|document| document.starts_with(label)).count();
+        let all: u32 = settings.weights.iter().sum();
+        let answers = f64::from(settings.weights[2]) / f64::from(all);
+        let expected = answers * f64::from(settings.prompt_format_percent) / 100.0;
+        let share = with("Question: ") as f64 / corpus.len() as f64;
+        assert!((share - expected).abs() < 0.01 && expected < answers / 2.0, "{share}");
+    }
 }
 
 #[test]

@@ -196,7 +196,7 @@ fn reversed_pairs(policy: &Policy, problems: &Problems, config: &AugmentConfig) 
         ensure!(!examples.is_empty(), "all pairs are longer than the context of {context} tokens");
         Ok(examples)
     };
-    Ok([encode(problems.train()?)?, encode(problems.validation(config.eval_problems)?)?])
+    Ok([encode(problems.solved()?)?, encode(problems.validation(config.eval_problems)?)?])
 }
 
 /// Writes one question for each solution; truncated questions are left out.

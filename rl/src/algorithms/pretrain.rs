@@ -157,8 +157,8 @@ pub fn dry_run(config: &PretrainConfig, device: &Device) -> Result<()> {
 }
 
 fn corpus(problems: &Problems) -> Result<Vec<String>> {
-    if problems.data().benchmark().is_synthetic() {
-        return Ok(data::synthetic::pretraining_corpus());
+    if let Some(generator) = problems.data().benchmark().generator() {
+        return Ok(generator.pretraining_corpus());
     }
     let format = problems.data().prompt_format();
     let document = |problem: &Problem| {

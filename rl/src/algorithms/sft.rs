@@ -105,7 +105,7 @@ pub(crate) fn fine_tuning(fit: &mut FitArgs, run: &mut RunArgs, kind: ModelKind)
 /// Naming the flag.
 pub fn check(config: &SftConfig, problems: &Problems) -> Result<()> {
     check_samples(config.eval.test_problems, config.eval.test_samples)?;
-    problems.train().map(drop)
+    problems.solved().map(drop)
 }
 
 /// Takes the run that is resumed, if one is, for as long as the result lives.
@@ -134,9 +134,13 @@ pub fn train(config: &SftConfig, base: &Path, problems: &Problems, device: &Devi
         }
         None => (initial(base, device)?, None),
     };
+    let (solved, all) = (problems.solved()?, problems.train()?.len());
+    if solved.len() < all && !config.run.quiet {
+        eprintln!("sft start  {} of {all} training problems have a reference solution to learn from", solved.len());
+    }
     let format = config.data.prompt_format();
     let encode = |problem: &Problem| encode_example(&policy.tokenizer, &format, problem);
-    let examples = fitting(&policy, problems.train()?, encode)?;
+    let examples = fitting(&policy, solved, encode)?;
     let prompting = config.data.prompting(0)?;
     let validation = problems.validation(config.eval.eval_problems)?;
     check_prompts(&policy, &[validation, problems.test(config.eval.test_problems)?], &prompting)?;
@@ -203,13 +207,13 @@ pub fn dry_run(config: &SftConfig, problems: &Problems, device: &Device) -> Resu
         positions: dry_run::largest_micro_batch(
             &config.init,
             &config.data,
-            problems.train()?,
+            problems.solved()?,
             &config.fit,
             &config.run,
         )?,
         extra_models: 0.0,
         trained: config.lora.parameters(&shape),
-        steps: config.fit.total_steps(problems.train()?.len()),
+        steps: config.fit.total_steps(problems.solved()?.len()),
         sampled: config.eval.rows(&config.data),
         new_tokens: config.data.max_new_tokens(),
         samples: 0,

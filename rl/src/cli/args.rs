@@ -124,11 +124,11 @@ pub struct DataArgs {
     #[arg(long, value_enum, default_value_t)]
     pub svamp_solutions: SvampSolutions,
     /// Additional training problems in GSM8K's format, such as `rl augment` writes; appended to the benchmark's own
-    #[arg(long, add = FixedOnResume::OnceLabelled, add = FlagEffect::unless("benchmark", "synthetic").or_given("train").in_command("pretrain"), value_name = "FILE")]
+    #[arg(long, add = FixedOnResume::OnceLabelled, add = FlagEffect::unless("benchmark", &["synthetic", "synthetic-2"]).or_given("train").in_command("pretrain"), value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extra: Option<PathBuf>,
     /// Use only the first N problems of a split
-    #[arg(long, add = InSummary, add = FixedOnResume::OnceLabelled, add = FlagEffect::unless("benchmark", "synthetic").or_given("train").in_command("pretrain"), value_name = "N", value_parser = positive)]
+    #[arg(long, add = InSummary, add = FixedOnResume::OnceLabelled, add = FlagEffect::unless("benchmark", &["synthetic", "synthetic-2"]).or_given("train").in_command("pretrain"), value_name = "N", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Format of the prompt
@@ -139,7 +139,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_format: Option<AnswerFormat>,
-    /// Maximum number of tokens per completion [default: the benchmark's own: 112 for synthetic, 256 for gsm8k and svamp]
+    /// Maximum number of tokens per completion [default: the benchmark's own: 112 for synthetic, 224 for synthetic-2, 256 for gsm8k and svamp]
     #[arg(long, help_heading = "Sampling", add = FlagEffect::not_in("pretrain"), value_name = "N", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,

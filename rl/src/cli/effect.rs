@@ -25,8 +25,8 @@ enum Condition {
     Given,
     /// Not given.
     NotGiven,
-    /// Not this value.
-    NotValue(&'static str),
+    /// None of these values.
+    NotValue(&'static [&'static str]),
     /// The flag never has an effect in this command.
     Never,
 }
@@ -39,9 +39,9 @@ impl FlagEffect {
         Self { flag, condition: Condition::Value(values), or_given: None, command: None }
     }
 
-    /// Unless another flag has this value.
-    pub const fn unless(flag: &'static str, value: &'static str) -> Self {
-        Self { flag, condition: Condition::NotValue(value), or_given: None, command: None }
+    /// Unless another flag has one of these values.
+    pub const fn unless(flag: &'static str, values: &'static [&'static str]) -> Self {
+        Self { flag, condition: Condition::NotValue(values), or_given: None, command: None }
     }
 
     /// Only if another flag is given, and not 0.
@@ -82,7 +82,9 @@ impl FlagEffect {
             }
             (Condition::Given, None) => Some(format!("without --{flag}")),
             (Condition::Given, Some(value)) if !is_given(flag) => Some(format!("with --{flag} {value}")),
-            (Condition::NotValue(excluded), Some(value)) if value == excluded => Some(format!("with --{flag} {value}")),
+            (Condition::NotValue(excluded), Some(value)) if excluded.contains(&value.as_str()) => {
+                Some(format!("with --{flag} {value}"))
+            }
             (Condition::NotGiven, Some(_)) => Some(format!("with --{flag}")),
             (Condition::Never, _) => Some(format!("in rl {command}")),
             _ => None,

@@ -9,6 +9,7 @@ use std::{collections::HashSet, sync::OnceLock};
 pub struct Problems {
     data: DataArgs,
     train: OnceLock<Vec<Problem>>,
+    solved: OnceLock<Vec<Problem>>,
     validation: OnceLock<Vec<Problem>>,
     test: OnceLock<Vec<Problem>>,
 }
@@ -16,7 +17,13 @@ pub struct Problems {
 impl Problems {
     /// Reads nothing yet.
     pub fn new(data: &DataArgs) -> Self {
-        Self { data: data.clone(), train: OnceLock::new(), validation: OnceLock::new(), test: OnceLock::new() }
+        Self {
+            data: data.clone(),
+            train: OnceLock::new(),
+            solved: OnceLock::new(),
+            validation: OnceLock::new(),
+            test: OnceLock::new(),
+        }
     }
 
     /// The flags.
@@ -32,19 +39,24 @@ impl Problems {
         self.split(&self.train, Split::Train)
     }
 
-    /// Refuses training problems without solutions, which models made on demand learn from.
+    /// The training problems that have a reference solution, which is what supervised fine-tuning learns from. Some benchmarks have one for
+    /// a part of their training problems alone.
     ///
     /// # Errors
-    /// Naming the first one; missing or malformed data.
-    pub fn check_solved(&self) -> Result<()> {
-        let unsolved = self.train()?.iter().find(|problem| problem.solution.is_empty());
+    /// Where none has one, naming the first problem; missing or malformed data.
+    pub fn solved(&self) -> Result<&[Problem]> {
+        if let Some(solved) = self.solved.get() {
+            return Ok(solved);
+        }
+        let train = self.train()?;
+        let solved: Vec<Problem> = train.iter().filter(|problem| !problem.solution.is_empty()).cloned().collect();
         ensure!(
-            unsolved.is_none(),
-            "{} has no solution, and a model that is made without --init learns from solutions: give --init MODEL, or name the field of \
-             the solution (`solution` in [fields], or --solution-field)",
-            unsolved.map_or("", |problem| &problem.id)
+            !solved.is_empty() || train.is_empty(),
+            "{} has no solution, nor has any other training problem, and supervised fine-tuning learns from solutions: name the field of the \
+             solution (`solution` in [fields], or --solution-field), or give --init MODEL to a command that can do without",
+            train[0].id
         );
-        Ok(())
+        Ok(self.solved.get_or_init(|| solved))
     }
 
     /// The first `most` problems of the validation split.
@@ -92,5 +104,31 @@ impl Problems {
                 tracing::warn!("{common} of {} questions of the {split} split are also trained on", problems.len());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        data: DataArgs,
+    }
+
+    fn problems(flags: &[&str]) -> Problems {
+        Problems::new(&Flags::parse_from([&["test"], flags].concat()).data)
+    }
+
+    #[test]
+    fn what_is_learnt_from_are_the_training_problems_with_a_solution() {
+        let some = problems(&["--benchmark=synthetic-2"]);
+        let (train, solved) = (some.train().unwrap(), some.solved().unwrap());
+        assert_eq!((train.len(), solved.len()), (6_000, 1_200));
+        assert_eq!(solved, &train[..1_200]);
+        let all = problems(&["--benchmark=synthetic", "--limit=10"]);
+        assert_eq!(all.solved().unwrap(), all.train().unwrap());
     }
 }

@@ -86,8 +86,12 @@ pub fn largest_micro_batch(
     let Some(path) = &init.init else { return Ok(rows * 2 * data.max_new_tokens()) };
     let tokenizer = eval::load_tokenizer(&eval::resolve_checkpoint(path)?)?;
     let format = data.prompt_format();
-    let examples = problems.iter().map(|problem| encode_example(&tokenizer, &format, problem));
+    let solved = problems.iter().filter(|problem| !problem.solution.is_empty());
+    let examples = solved.map(|problem| encode_example(&tokenizer, &format, problem));
     let examples = examples.collect::<Result<Vec<_>>>()?;
+    if examples.is_empty() {
+        return Ok(rows * 2 * data.max_new_tokens());
+    }
     let largest_of_step = |step| {
         let batch = batch_of_step(&examples, step, fit.batch_size, run.seed);
         let positions =

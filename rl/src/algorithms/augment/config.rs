@@ -164,13 +164,13 @@ pub fn dry_run(config: &AugmentConfig, problems: &Problems, device: &Device) -> 
         positions: dry_run::largest_micro_batch(
             &config.init,
             &config.data,
-            problems.train()?,
+            problems.solved()?,
             &config.fit,
             &config.run,
         )?,
         extra_models: 1.0,
         trained: None,
-        steps: config.fit.total_steps(problems.train()?.len()),
+        steps: config.fit.total_steps(problems.solved()?.len()),
         // Every solution has a question and answers to it.
         sampled: samples,
         new_tokens: config.data.max_new_tokens(),

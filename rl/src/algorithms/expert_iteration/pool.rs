@@ -74,7 +74,7 @@ impl<'a> Pool<'a> {
             solved: Vec::new(),
         };
         if start == Start::Sft {
-            for problem in problems {
+            for problem in problems.iter().filter(|problem| !problem.solution.is_empty()) {
                 pool.insert(Solved { problem: problem.clone(), calculated: Vec::new() });
             }
         }

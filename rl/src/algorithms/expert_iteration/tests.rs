@@ -1,6 +1,7 @@
 //! Tests of `expert_iteration.rs`.
 
 use super::*;
+use crate::sampling::deduplicate::Deduplicate;
 use eval::SampleConfig;
 
 #[test]
@@ -65,4 +66,20 @@ fn what_the_calculator_wrote_in_a_kept_sample_is_read_and_no_target_and_a_refere
         example.given.iter().map(|given| tokenizer.decode(&example.tokens[given.clone()])).collect()
     };
     assert_eq!(pool.solved.iter().map(given).collect::<Vec<_>>(), [vec![], vec!["7>>"]]);
+}
+
+#[test]
+fn a_training_problem_without_a_solution_is_not_in_the_first_pool_and_a_right_sample_adds_it() {
+    let problem = |id: &str, solution: &str| Problem {
+        id: id.into(),
+        question: "3+4?".into(),
+        solution: solution.into(),
+        answer: data::Answer::from_integer(7),
+        worked: None,
+    };
+    let problems = [problem("test/0", "3+4 = <<3+4=7>>7\n#### 7"), problem("test/1", "")];
+    let mut pool = Pool::new(&problems, Start::Sft, Deduplicate::Text);
+    assert_eq!(pool.solved.iter().map(|solved| &solved.problem).collect::<Vec<_>>(), [&problems[0]]);
+    assert!(pool.add(&crate::sampling::prefix::tests::sample("test/1", " 4+3 = <<4+3=7>>7\n#### 7")));
+    assert_eq!(pool.solved.len(), 2);
 }

@@ -1,23 +1,15 @@
 //! Hand-written stories of one to five steps: what does not fit into a chain of steps with one quantity each, such as
 //! rates, ages, times of the day, and stories that begin at their end.
 
-use super::kinds::{Cast, Kind, Role, Unit};
-use super::settings::{ADDEND, AGE, DIVISOR, GOAL, GROUP_SIZE, GROUPS, MINUTES, MONEY, PRICE, Range, START, range};
-
-const fn scenario(
-    name: &'static str,
-    numbers: &'static [(char, Range)],
-    texts: &'static [&'static str],
-    lines: &'static [&'static str],
-) -> Kind {
-    Kind { name, role: Role::Scenario, unit: Unit::Objects, cast: Cast::Any, weight: 1, numbers, texts, lines }
-}
+use super::{ADDEND, AGE, DIVISOR, GOAL, GROUP_SIZE, GROUPS, MINUTES, MONEY, PRICE, START};
+use crate::synthetic::kinds::{Kind, scenario};
+use crate::synthetic::settings::{Range, range};
 
 const O_CLOCK_START: Range = range(1, 6);
 const O_CLOCK_END: Range = range(7, 12);
 
 /// All scenarios.
-pub(super) const SCENARIOS: &[Kind] = &[
+pub(in crate::synthetic) const SCENARIOS: &[Kind] = &[
     // One step.
     scenario(
         "before-giving",

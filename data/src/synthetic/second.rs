@@ -1,0 +1,113 @@
+//! The second version, `synthetic-2`: what makes a problem hard is to read how its quantities are related and to choose the
+//! facts that the question needs, over one to eight steps. The numbers are small enough to be calculated rightly after
+//! pretraining, so a wrong answer is a wrong step and not a wrong sum.
+//!
+//! Its chains and scenarios are those of the first version with small numbers and many more. Most stories are asked two
+//! questions, which need different facts. A part of the training problems has reference solutions; the others are for
+//! methods that need an answer alone.
+
+mod kinds;
+mod scenarios;
+
+use super::first;
+use super::settings::{CorpusSettings, Drill, NeedlessFacts, Range, Seeds, Settings, range};
+
+/// The second version.
+pub(super) const SETTINGS: Settings = Settings {
+    name: "synthetic-2",
+    train_problems: 6_000,
+    reference_problems: 1_200,
+    validation_problems: 400,
+    test_problems: 500,
+    test_unseen_problems: 300,
+    questions_per_story: 2,
+    step_weights: [12, 27, 26, 16, 9, 5, 3, 2],
+    scenario_percents: [15, 25, 25, 20, 15, 12, 0, 0],
+    distractor_percent: 10,
+    spare_percent: 25,
+    terse_percent: 0,
+    question_words_max: 64,
+    magnitude_weights: [100, 0, 0],
+    result_max: [20, 20, 20],
+    kinds: &[first::kinds::KINDS, kinds::KINDS],
+    scenarios: &[first::scenarios::SCENARIOS, scenarios::SCENARIOS],
+    senseless_pairs: kinds::SENSELESS_PAIRS,
+    held_out_pairs: HELD_OUT_PAIRS,
+    objects: &OBJECTS,
+    needless_facts: NeedlessFacts {
+        about_others: &["{M} has {d other}.", "There are {d dog} in the park.", "{M} is {d year} old."],
+        about_anybody: &[
+            "{N} also has {d other}.",
+            "{N} is {d year} old.",
+            "{M} has {d other}.",
+            "There are {d dog} in the park.",
+            "{N} lives {d mile} from school.",
+        ],
+        in_scenarios: &["{N} also has {d other}. ", "There are {d dog} in the park. ", "{N} is {d year} old. "],
+        number: range(3, 12),
+    },
+    corpus: CorpusSettings {
+        documents: 25_000,
+        weights: [36, 13, 50, 1],
+        step_weights: [24, 28, 22, 14, 7, 3, 1, 1],
+        wrong_percent: 3,
+        slip_percent: 0,
+        prompt_format_percent: 45,
+        magnitude_weights: [100, 0, 0],
+        formats: &[2, 3, 3, 5, 6],
+        drill: Drill {
+            notations: &[0, 2, 2, 3, 3, 4],
+            operators: [40, 40, 14, 14],
+            smallest: 1,
+            addend_max: 19,
+            factors_max: [10, 5],
+            divisor_max: 4,
+            quotient_max: 10,
+            unusual_percent: 15,
+        },
+    },
+    seeds: Seeds {
+        problems: 0x5eed_0201,
+        unseen: 0x5eed_0202,
+        corpus: 0x5eed_0203,
+        shuffle: 0x5eed_0204,
+        style: 0x5eed_0205,
+    },
+};
+
+/// What people count, find, buy and sell.
+const OBJECTS: [&str; 20] = [
+    "apple", "pen", "book", "stamp", "shell", "card", "ball", "flower", "egg", "orange", "toy", "cup", "stone", "kite",
+    "hat", "nut", "coin", "plum", "ring", "sticker",
+];
+
+/// What somebody has at the start.
+const START: Range = range(3, 12);
+/// What is added, taken away, or makes the difference between two people.
+const ADDEND: Range = range(2, 7);
+/// How many groups, friends, hours, days.
+const GROUPS: Range = range(2, 4);
+/// How many in each group, each hour, each day.
+const GROUP_SIZE: Range = range(2, 5);
+/// What is divided by.
+const DIVISOR: Range = range(2, 4);
+/// Dollars for one thing.
+const PRICE: Range = range(2, 5);
+/// What somebody wants to have in the end, or what several have together.
+const GOAL: Range = range(9, 20);
+
+/// Ordered pairs of consecutive kinds that occur in the unseen part of the test only.
+const HELD_OUT_PAIRS: &[(&str, &str)] = &[
+    ("groups", "fewer"),
+    ("parts", "times"),
+    ("lose", "half-as-many"),
+    ("gain", "give-half"),
+    ("more", "lose"),
+    ("times", "gain"),
+    ("fewer", "pool"),
+    ("half-as-many", "gain-groups"),
+    ("exchange", "more"),
+    ("twice-and-more", "transfer"),
+    ("fewer-reversed", "exchange"),
+    ("twice-and-more", "total"),
+];
