@@ -14,6 +14,7 @@ mod corpus;
 mod draft;
 mod first;
 mod kinds;
+mod numbers;
 mod plan;
 mod profile;
 mod random;

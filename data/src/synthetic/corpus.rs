@@ -2,9 +2,10 @@
 //! examples in mixed formats, a little of what an answer to a question is.
 
 use super::draft::{Draft, draw};
+use super::numbers::Magnitude;
 use super::profile::Profile;
 use super::random::Random;
-use super::settings::{LINES_MAX, Magnitude, Settings};
+use super::settings::{LINES_MAX, Settings};
 use super::template::Calculation;
 use super::words::counted;
 use std::collections::HashSet;

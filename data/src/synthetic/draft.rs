@@ -1,10 +1,10 @@
 //! Draws one problem: which kinds, with which numbers, in which words, and if wanted with a mistake in the solution.
 
 use super::kinds::{Kind, Role, Unit};
+use super::numbers::Magnitude;
 use super::plan::{Plan, chain, scenario};
 use super::profile::Profile;
 use super::random::Random;
-use super::settings::Magnitude;
 use super::template::{Calculation, Numbers, Scene, fill};
 use super::words::{CONTAINERS, PEOPLE, Person, capitalised};
 

@@ -9,7 +9,8 @@
 pub(super) mod kinds;
 pub(super) mod scenarios;
 
-use super::settings::{CorpusSettings, Drill, NeedlessFacts, Range, Seeds, Settings, range};
+use super::numbers::{Range, range};
+use super::settings::{CorpusSettings, Drill, NeedlessFacts, Seeds, Settings};
 use super::words::OBJECTS;
 
 /// The first version.

@@ -1,7 +1,7 @@
 //! What the tables of kinds are made of. A kind is a step of a story: what it says, in some phrasings, and how its lines
 //! calculate. Independent of what stands in the tables.
 
-use super::settings::Range;
+use super::numbers::Range;
 
 /// What a kind does to a story.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,7 +1,7 @@
 //! Random draws that are the same on every machine and with every version of the `rand` crates: only the ChaCha8
 //! stream itself is used, seeded by explicit bytes, and every draw is 32 bits wide.
 
-use super::settings::{MAGNITUDES, Magnitude, Range};
+use super::numbers::{MAGNITUDES, Magnitude, Range};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 

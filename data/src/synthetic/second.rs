@@ -10,7 +10,8 @@ mod kinds;
 mod scenarios;
 
 use super::first;
-use super::settings::{CorpusSettings, Drill, NeedlessFacts, Range, Seeds, Settings, range};
+use super::numbers::{Range, range};
+use super::settings::{CorpusSettings, Drill, NeedlessFacts, Seeds, Settings};
 
 /// The second version.
 pub(super) const SETTINGS: Settings = Settings {

@@ -3,6 +3,7 @@
 //! then change too, and results from before and after are not comparable.
 
 use super::kinds::Kind;
+use super::numbers::Range;
 
 /// Lines of a solution at most.
 pub(super) const LINES_MAX: usize = 8;
@@ -146,36 +147,5 @@ impl Settings {
     /// Whether two consecutive kinds belong to the unseen part of the test.
     pub(super) fn holds_out(&self, kinds: &[&'static str]) -> bool {
         kinds.windows(2).any(|pair| self.held_out_pairs.contains(&(pair[0], pair[1])))
-    }
-}
-
-/// How large the numbers of a problem are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Magnitude {
-    /// A calculation is remembered.
-    Small,
-    /// A calculation takes a carry now and then.
-    Middle,
-    /// A calculation takes more than is remembered.
-    Large,
-}
-
-pub(super) const MAGNITUDES: [Magnitude; 3] = [Magnitude::Small, Magnitude::Middle, Magnitude::Large];
-
-/// What a number in a question is drawn from, both ends included, by the magnitude of the problem's numbers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Range(pub(super) [(u32, u32); 3]);
-
-pub(super) const fn range(low: u32, high: u32) -> Range {
-    Range([(low, high); 3])
-}
-
-impl Range {
-    pub(super) const fn or_middle(self, low: u32, high: u32) -> Range {
-        Range([self.0[0], (low, high), self.0[2]])
-    }
-
-    pub(super) const fn or_large(self, low: u32, high: u32) -> Range {
-        Range([self.0[0], self.0[1], (low, high)])
     }
 }

@@ -6,7 +6,7 @@
 
 use super::{ADDEND, DIVISOR, FACTOR, GOAL, GROUP_SIZE, GROUPS, MONEY, PRICE, REVERSED_WEIGHT, START};
 use crate::synthetic::kinds::{Cast, Kind, Role, Unit};
-use crate::synthetic::settings::range;
+use crate::synthetic::numbers::range;
 
 /// Pairs of consecutive kinds that make no sense or ask for a number that the question already states.
 pub(in crate::synthetic) const SENSELESS_PAIRS: [(&str, &str); 6] = [

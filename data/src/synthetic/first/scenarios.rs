@@ -3,7 +3,7 @@
 
 use super::{ADDEND, AGE, DIVISOR, GOAL, GROUP_SIZE, GROUPS, MINUTES, MONEY, PRICE, START};
 use crate::synthetic::kinds::{Kind, scenario};
-use crate::synthetic::settings::{Range, range};
+use crate::synthetic::numbers::{Range, range};
 
 const O_CLOCK_START: Range = range(1, 6);
 const O_CLOCK_END: Range = range(7, 12);

@@ -6,7 +6,7 @@
 
 use super::{ADDEND, DIVISOR, GOAL, GROUP_SIZE, GROUPS, PRICE, START};
 use crate::synthetic::kinds::{Cast, Kind, Role, Unit};
-use crate::synthetic::settings::Range;
+use crate::synthetic::numbers::Range;
 
 /// Pairs of consecutive kinds that make no sense or ask for a number that the question already states.
 pub(in crate::synthetic) const SENSELESS_PAIRS: &[(&str, &str)] = &[

@@ -3,7 +3,7 @@
 
 use super::{ADDEND, DIVISOR, GOAL, GROUP_SIZE, GROUPS, PRICE, START};
 use crate::synthetic::kinds::{Kind, scenario};
-use crate::synthetic::settings::range;
+use crate::synthetic::numbers::range;
 
 /// The scenarios that the first version does not have.
 pub(in crate::synthetic) const SCENARIOS: &[Kind] = &[
