@@ -35,7 +35,7 @@ pub struct Pair {
 
 /// Which pairs are made of the samples of a question.
 #[derive(Args, Clone, Debug, PartialEq, Serialize)]
-#[command(next_help_heading = "Pairs")]
+#[command(next_help_heading = "Sampling")]
 pub struct PairArgs {
     /// Pairs per question, at most [default: all]
     #[arg(long, value_name = "N", value_parser = crate::cli::args::positive)]

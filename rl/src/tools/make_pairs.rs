@@ -25,13 +25,13 @@ pub struct PairsArgs {
     #[command(flatten)]
     pub making: PairArgs,
     /// Take first the pairs that this policy orders most wrongly, by mean log-probability per token [default: in an order of the seed]
-    #[arg(long, value_name = "PATH", help_heading = "Pairs")]
+    #[arg(long, value_name = "PATH", help_heading = "Sampling")]
     pub hardest_for: Option<PathBuf>,
     /// Format of the prompt, for --hardest-for
-    #[arg(long, value_enum, default_value_t, help_heading = "Pairs")]
+    #[arg(long, value_enum, default_value_t, help_heading = "Sampling")]
     pub prompt_style: PromptStyle,
     /// Seed of the order
-    #[arg(long, default_value_t = 0, help_heading = "Pairs")]
+    #[arg(long, default_value_t = 0, help_heading = "Sampling")]
     pub seed: u64,
 }
 

@@ -23,8 +23,8 @@ pub struct SetupArgs {
     /// gpu: the paper's own settings, for published models
     #[arg(long, value_name = "smoke|cpu|gpu", default_value = "cpu")]
     pub profile: String,
-    /// Problems; gsm8k and svamp are read from --data-dir
-    #[arg(long, value_name = "synthetic|gsm8k|svamp", default_value = "synthetic")]
+    /// Problems: a built-in benchmark (gsm8k and svamp are read from --data-dir), or a description FILE.toml of your own
+    #[arg(long, value_name = "NAME", default_value = "synthetic")]
     pub benchmark: String,
     /// The folder with the published files of a benchmark; else RL_DATA_DIR
     #[arg(long, value_name = "DIR")]
@@ -32,7 +32,7 @@ pub struct SetupArgs {
     /// The folder of the study; default runs/reproduce-PROFILE-BENCHMARK, followed by the name of --init-small
     #[arg(long, value_name = "DIR")]
     pub out: Option<String>,
-    /// Seeds 0 to N - 1; default 3, and 1 with smoke and with the profile cpu and --init-small. Two decide little
+    /// Seeds 0 to N - 1; default 4, and 1 with smoke and with the profile cpu and --init-small. Two decide little
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: Option<u64>,
     /// Only this seed
@@ -279,6 +279,8 @@ impl Setup {
 fn default_out(SetupArgs { profile, benchmark, init_small, .. }: &SetupArgs) -> String {
     let name = |path: &str| path.trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_string();
     let model = init_small.as_deref().map(|path| format!("-{}", name(path))).unwrap_or_default();
+    // A description is named after its file.
+    let benchmark = name(benchmark.strip_suffix(".toml").unwrap_or(benchmark));
     format!("runs/reproduce-{profile}-{benchmark}{model}")
 }
 

@@ -114,6 +114,12 @@ fn what_is_not_part_of_the_study_is_refused() {
 }
 
 #[test]
+fn a_study_of_a_description_lies_in_a_folder_named_after_its_file() {
+    assert_eq!(setup("--benchmark my/own/quiz.toml").unwrap().out, "runs/reproduce-cpu-quiz");
+    assert_eq!(setup("").unwrap().out, "runs/reproduce-cpu-synthetic");
+}
+
+#[test]
 fn a_finished_run_is_skipped_and_an_interrupted_one_goes_on_from_its_checkpoint() {
     let out = tempfile::tempdir().unwrap();
     let dir = out.path().join("nano-seed0");
