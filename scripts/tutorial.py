@@ -23,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SMALL = {
     "rl sft": "--steps 2 --batch-size 2 --eval-every 2 --eval-problems 2 --test-problems 2 --limit 8",
     "rl ppo": "--steps 1 --questions 2 --samples 2 --mini-batch 4 --eval-every 1 --eval-problems 2 --test-problems 2 --limit 8",
-    "env eval run": "--limit 2 --samples 1",
+    "env eval run": "--limit 2",
 }
 
 
