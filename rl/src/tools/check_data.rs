@@ -196,7 +196,9 @@ fn answers(benchmark: &Benchmark, loaded: &[(Split, Vec<Problem>)], style: Promp
         read.as_ref() == Some(&problem.answer)
     };
     let read = solved.iter().filter(is_read).count();
-    text += &format!("  {read} of {} solutions end with their answer in this format\n", solved.len());
+    if !solved.is_empty() {
+        text += &format!("  {read} of {} solutions end with their answer in this format\n", solved.len());
+    }
     Ok(text)
 }
 
