@@ -27,6 +27,14 @@ impl Example {
     pub fn new(tokens: Vec<u32>, prompt_len: usize) -> Self {
         Self { tokens, prompt_len, given: Vec::new() }
     }
+
+    /// With what the calculator wrote as given: ranges of bytes of the text after the prompt.
+    pub fn with_calculated(self, tokenizer: &Tokenizer, calculated: &[[usize; 2]]) -> Self {
+        let (completion, start) = (&self.tokens[self.prompt_len..], self.prompt_len);
+        let tokens = calculated.iter().map(|&[first, end]| tokenizer.tokens_within(completion, first..end));
+        let given = tokens.filter(|tokens| !tokens.is_empty()).map(|tokens| start + tokens.start..start + tokens.end);
+        Self { given: given.collect(), ..self }
+    }
 }
 
 /// Everything that makes a prompt of a question.
@@ -106,11 +114,8 @@ pub fn encode_calculated(
     let completion = &example.tokens[example.prompt_len..];
     // A template may write the solution in other words; then nothing of it is known to be given.
     let Some(offset) = tokenizer.decode(completion).find(&problem.solution) else { return Ok(example) };
-    let tokens =
-        calculated.iter().map(|[start, end]| tokenizer.tokens_within(completion, offset + start..offset + end));
-    let given = tokens.filter(|tokens| !tokens.is_empty());
-    let given = given.map(|tokens| example.prompt_len + tokens.start..example.prompt_len + tokens.end).collect();
-    Ok(Example { given, ..example })
+    let calculated: Vec<[usize; 2]> = calculated.iter().map(|range| range.map(|byte| offset + byte)).collect();
+    Ok(example.with_calculated(tokenizer, &calculated))
 }
 
 /// The prompt of the backward model, which writes a question for a solution.

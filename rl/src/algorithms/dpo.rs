@@ -15,15 +15,16 @@ use crate::{
     objective::preference::{PreferenceArgs, margin, preference},
     run,
     run::{Reason, Run, TrainerState, read_state},
-    sampling::pairs::{MadePairs, Pair, make_pairs, read_pairs},
+    sampling::pairs::{Pair, make_pairs, read_pairs},
     sampling::problems::Problems,
+    training::batch::pad,
     training::optim::Adam,
     training::order::permutation,
     training::resume,
     training::supervised::{CheckpointInfo, FitContext, FitNumbers, ValidationScore, checkpoint, fit},
     view::html::write_final_report,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use burn::tensor::Tensor;
 use data::{Example, Problem, Prompting};
 use eval::{Policy, SampleConfig, complete, encode_prompts, greedy_accuracy};
@@ -35,7 +36,6 @@ use std::{
 
 pub use config::{DpoConfig, check, dry_run, lock_run};
 
-use crate::training::batch::pad;
 use pairs::{PairLogProbs, PairReport, TokenPair, log_probs, tokenise};
 
 /// Training pairs that are measured where none is held out.
@@ -46,10 +46,10 @@ const KL_PROBLEMS: usize = 64;
 /// The loss of some pairs, in a batch of `total` pairs; `[1]`.
 fn loss(model: &Transformer, pairs: &[&TokenPair], args: &PreferenceArgs, total: usize) -> Tensor<1> {
     let (kind, sums) = (args.loss, PairLogProbs::under(model, pairs));
-    let means = sums.clone().per_token(pairs);
+    let reference = PairLogProbs::under_reference(pairs, &model.device());
     let (policy, reference) = match kind.takes_means() {
-        true => (means.clone(), PairLogProbs::under_reference(pairs, &model.device()).per_token(pairs)),
-        false => (sums, PairLogProbs::under_reference(pairs, &model.device())),
+        true => (sums.clone().per_token(pairs), reference.per_token(pairs)),
+        false => (sums.clone(), reference),
     };
     let margins = match kind.has_reference() {
         true => margin(policy.chosen, policy.rejected, reference.chosen, reference.rejected),
@@ -58,7 +58,7 @@ fn loss(model: &Transformer, pairs: &[&TokenPair], args: &PreferenceArgs, total:
     let of_pairs = preference(margins, args, total);
     match args.nll_weight {
         0.0 => of_pairs,
-        weight => of_pairs + negative_log_likelihood(means.chosen, total).mul_scalar(weight),
+        weight => of_pairs + negative_log_likelihood(sums.per_token(pairs).chosen, total).mul_scalar(weight),
     }
 }
 
@@ -172,22 +172,10 @@ fn all_pairs(
     let flags = (&config.data, &config.run);
     let drawn = config.sampling.training_samples(reference, problems.train()?, flags, run, device)?;
     let made = make_pairs(&drawn.samples, &config.making, config.run.seed)?;
-    let MadePairs { pairs, questions, without_pair, left_out } = made;
-    ensure!(
-        !pairs.is_empty(),
-        "no pair can be made of {} samples of {questions} questions: the samples of each question are equally good, cut off or the same; \
-         sample from another policy, at another --temperature, or more of each question",
-        drawn.samples.len()
-    );
-    tracing::info!(
-        "{} pairs of {} questions; {without_pair} questions have none, {left_out} samples were cut off or the same as others",
-        pairs.len(),
-        questions - without_pair
-    );
-    let lines: String =
-        pairs.iter().map(|pair| serde_json::to_string(pair).map(|line| line + "\n")).collect::<Result<_, _>>()?;
-    eval::write_whole(&run.dir().join("pairs.jsonl"), &lines)?;
-    Ok((pairs, Some(drawn.sampled)))
+    made.check()?;
+    tracing::info!("{}", made.summary());
+    made.write(&run.dir().join("pairs.jsonl"))?;
+    Ok((made.pairs, Some(drawn.sampled)))
 }
 
 /// The pairs of a share of the questions, chosen by the seed, and all others. At least one question is trained on.

@@ -75,6 +75,42 @@ pub struct MadePairs {
     pub left_out: usize,
 }
 
+impl MadePairs {
+    /// Refuses to go on without a pair.
+    ///
+    /// # Errors
+    /// If there is none, with what may help.
+    pub fn check(&self) -> Result<()> {
+        ensure!(
+            !self.pairs.is_empty(),
+            "no pair can be made of the samples of {} questions: those of each question are equally good, cut off or the same; sample from \
+             another policy, at another --temperature, or more of each question",
+            self.questions
+        );
+        Ok(())
+    }
+
+    /// How many there are, and why not more.
+    pub fn summary(&self) -> String {
+        let Self { pairs, questions, without_pair, left_out } = self;
+        format!(
+            "{} pairs of {} questions; {without_pair} questions have none, {left_out} samples were cut off or the same as others",
+            pairs.len(),
+            questions - without_pair
+        )
+    }
+
+    /// Writes the pairs as a file that [`read_pairs`] reads, whole or not at all.
+    ///
+    /// # Errors
+    /// Errors of the file system.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let lines = self.pairs.iter().map(|pair| serde_json::to_string(pair).map(|line| line + "\n"));
+        let text: String = lines.collect::<Result<_, _>>()?;
+        eval::write_whole(path, &text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
 /// The pairs of samples. Every sample of a question is used as often as the others of its side, but for one: with `n` better and `m` worse
 /// ones, pairs go through both in turn, so that a limit takes from all of them. The seed decides the order.
 ///

@@ -1,11 +1,11 @@
 //! `rl pairs`: pairs of a better and a worse completion, made of the samples of runs, as a file for `rl dpo --pairs` and other programs.
 
 use crate::{
-    sampling::pairs::{MadePairs, Pair, PairArgs, make_pairs},
+    sampling::pairs::{Pair, PairArgs, make_pairs},
     training::batch::pad,
     view::progress::print_line,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use data::{PromptStyle, Prompting, encode_written};
 use eval::{Policy, read_samples};
@@ -44,24 +44,13 @@ pub fn run(args: &PairsArgs) -> Result<()> {
     // Which pairs are the hardest is known once all are there.
     let most = args.making.pairs_per_question;
     let making = PairArgs { pairs_per_question: most.filter(|_| args.hardest_for.is_none()), ..args.making.clone() };
-    let MadePairs { mut pairs, questions, without_pair, left_out } = make_pairs(&samples, &making, args.seed)?;
-    ensure!(
-        !pairs.is_empty(),
-        "no pair can be made of {} samples of {questions} questions: the samples of each question are equally good, cut off or the same",
-        samples.len()
-    );
+    let mut made = make_pairs(&samples, &making, args.seed)?;
+    made.check()?;
     if let Some(path) = &args.hardest_for {
-        pairs = hardest(pairs, &Policy::load(path, &Device::default())?, args.prompt_style, most)?;
+        made.pairs = hardest(made.pairs, &Policy::load(path, &Device::default())?, args.prompt_style, most)?;
     }
-    let lines: String =
-        pairs.iter().map(|pair| serde_json::to_string(pair).map(|line| line + "\n")).collect::<Result<_, _>>()?;
-    eval::write_whole(&args.out, &lines).with_context(|| format!("cannot write {}", args.out.display()))?;
-    print_line(&format!(
-        "{}: {} pairs of {} questions; {without_pair} questions have none, {left_out} samples were cut off or the same as others",
-        args.out.display(),
-        pairs.len(),
-        questions - without_pair
-    ))
+    made.write(&args.out)?;
+    print_line(&format!("{}: {}", args.out.display(), made.summary()))
 }
 
 /// The pairs of each question, those first whose rejected completion leads most.

@@ -94,12 +94,8 @@ pub(super) fn tokenise(
             true => completion.to_owned(),
             false => prompting.format.solution(&pair.question, completion)?,
         };
-        let mut example = encode_written(&reference.tokenizer, prompting, &pair.question, &text, true)?;
-        let (written, start) = (&example.tokens[example.prompt_len..], example.prompt_len);
-        let given = calculated.iter().map(|&[first, end]| reference.tokenizer.tokens_within(written, first..end));
-        let given = given.filter(|tokens| !tokens.is_empty()).map(|tokens| start + tokens.start..start + tokens.end);
-        example.given = given.collect();
-        Ok(example)
+        let example = encode_written(&reference.tokenizer, prompting, &pair.question, &text, true)?;
+        Ok(example.with_calculated(&reference.tokenizer, calculated))
     };
     let both = |pair: &Pair| -> Result<[Example; 2]> {
         let chosen = encode(pair, &pair.chosen, &pair.chosen_calculated)?;
