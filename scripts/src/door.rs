@@ -145,9 +145,7 @@ fn tables(TablesArgs { table, only }: &TablesArgs) -> Result<()> {
     }
     let sizes = read_results(&table.folders)?;
     let has_results = |exhibit: &&Exhibit| {
-        let benchmarks = exhibit.benchmarks.as_ref();
-        let is_shown = |name: &str| benchmarks.is_none_or(|benchmarks| benchmarks.iter().any(|other| other == name));
-        crate::results::reports(&sizes).all(|report| is_shown(&report.benchmark.to_string()))
+        crate::results::reports(&sizes).all(|report| exhibit.is_made_of(&report.benchmark))
     };
     let is_requested = |exhibit: &&Exhibit| match only.is_empty() {
         true => has_results(exhibit),

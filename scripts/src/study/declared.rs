@@ -5,11 +5,15 @@ use super::{
     verdicts::{Comparable, Verdicts},
 };
 use anyhow::{Context, Result, ensure};
+use data::Benchmark;
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::LazyLock,
 };
+
+/// What an exhibit calls all benchmarks that are not built in.
+const DESCRIPTION: &str = "description";
 
 /// All that `study.toml` declares.
 #[derive(Debug, Deserialize)]
@@ -205,7 +209,7 @@ pub struct Exhibit {
     pub about: String,
     /// Its first line.
     pub title: String,
-    /// Benchmarks that it is made of; all of them where nothing is said.
+    /// Benchmarks that it is made of, with `description` for all that are not built in; all of them where nothing is said.
     pub benchmarks: Option<Vec<String>>,
     /// Made where ablations are.
     #[serde(default)]
@@ -295,6 +299,15 @@ impl std::fmt::Display for Setting {
             Self::Integer(number) => number.fmt(f),
             Self::Number(number) => number.fmt(f),
         }
+    }
+}
+
+impl Exhibit {
+    /// Whether it is made of a benchmark, given by name or as the path of a description.
+    pub fn is_made_of(&self, benchmark: &str) -> bool {
+        let is_built_in = Benchmark::names().any(|name| name == benchmark);
+        let named = if is_built_in { benchmark } else { DESCRIPTION };
+        self.benchmarks.as_ref().is_none_or(|benchmarks| benchmarks.iter().any(|name| name == named))
     }
 }
 

@@ -247,10 +247,7 @@ impl Setup {
     /// The exhibits that this part of the study has.
     fn made(&self) -> impl Iterator<Item = &'static Exhibit> {
         let with_ablations = self.has_smaller && self.benchmark != WITHOUT_ABLATIONS;
-        let of_benchmark = |exhibit: &&Exhibit| {
-            exhibit.benchmarks.as_ref().is_none_or(|benchmarks| benchmarks.contains(&self.benchmark))
-        };
-        let exhibits = self.study.exhibits.iter().filter(of_benchmark);
+        let exhibits = self.study.exhibits.iter().filter(|exhibit| exhibit.is_made_of(&self.benchmark));
         exhibits.filter(move |exhibit| with_ablations || !exhibit.ablation)
     }
 
