@@ -113,7 +113,7 @@ def steps_by_question(args):
 
 def value(expression):
     """The value of a calculation of numbers; an error where it is none."""
-    if not re.fullmatch(r"[-+*/(). 0-9]+", expression):
+    if not re.fullmatch(r"(?:[-+*/() ]|\d+(?:\.\d+)?(?![.\d]))+", expression):
         raise ValueError(expression)
     exact = re.sub(r"\d+(?:\.\d+)?", lambda number: f"Fraction('{number.group()}')", expression)
     return eval(exact, {"__builtins__": {}, "Fraction": Fraction})  # pylint: disable=eval-used

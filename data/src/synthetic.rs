@@ -87,7 +87,7 @@ impl Version {
             id: format!("{}/{split}/{index}", self.settings.name),
             question: draft.question.clone(),
             solution: if has_reference { solution(&lines) } else { String::new() },
-            answer: Answer::from_integer(i64::from(draft.answer)),
+            answer: Answer::Number(draft.answer.into()),
             worked: Some(solution(&draft.lines)),
         }
     }

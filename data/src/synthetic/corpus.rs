@@ -2,7 +2,7 @@
 //! examples in mixed formats, a little of what an answer to a question is.
 
 use super::draft::{Draft, draw};
-use super::numbers::Magnitude;
+use super::numbers::{Domain, Magnitude, Number};
 use super::profile::Profile;
 use super::random::Random;
 use super::settings::{LINES_MAX, Settings};
@@ -42,10 +42,9 @@ fn arithmetic(random: &mut Random, settings: &Settings) -> String {
 }
 
 fn statement(random: &mut Random, settings: &Settings, notation: u32) -> String {
-    if is_unusual(random, settings) {
-        return unusual_statement(random, settings, notation);
-    }
-    let calculation = calculation(random, settings);
+    let percent = settings.corpus.drill.unusual_percent;
+    let is_unusual = percent > 0 && random.percent(percent);
+    let calculation = if is_unusual { unusual(random, settings) } else { calculation(random, settings) };
     let Calculation { left, operator, right, result } = calculation;
     match notation {
         0 => calculation.equation(),
@@ -59,50 +58,33 @@ fn statement(random: &mut Random, settings: &Settings, notation: u32) -> String 
     }
 }
 
-fn is_unusual(random: &mut Random, settings: &Settings) -> bool {
-    let percent = settings.corpus.drill.unusual_percent;
-    percent > 0 && random.percent(percent)
-}
-
-/// A difference below 1, or a quotient that is no whole number, to two decimals.
-fn unusual_statement(random: &mut Random, settings: &Settings, notation: u32) -> String {
+/// A difference of at most 0, or a quotient that is no whole number, to two decimals.
+fn unusual(random: &mut Random, settings: &Settings) -> Calculation {
     let drill = &settings.corpus.drill;
-    let limit = settings.result_max[0];
-    let (left, operator, right, result) = match random.weighted(&[25, 35, 40]) {
+    let limit = drill.result_max[0];
+    let (left, operator, right) = match random.weighted(&[15, 35, 50]) {
         0 => {
             let number = random.between(1, limit);
-            (number, '-', number, "0".to_string())
+            (number, '-', number)
         }
         1 => {
             let left = random.between(1, limit - 1);
-            let right = random.between(left + 1, limit);
-            (left, '-', right, format!("-{}", right - left))
+            (left, '-', random.between(left + 1, limit))
         }
         _ => {
             let right = random.between(2, drill.divisor_max);
-            let left = right * random.between(0, limit / right - 1) + random.between(1, right - 1);
-            (left, '/', right, decimal(left, right))
+            (right * random.between(0, limit / right - 1) + random.between(1, right - 1), '/', right)
         }
     };
-    match notation {
-        0 => format!("{left}{operator}{right}={result}"),
-        1 => format!("{left} {operator} {right} = {result}"),
-        _ => format!("{left}{operator}{right} = <<{left}{operator}{right}={result}>>{result}"),
-    }
-}
-
-/// A quotient rounded to two decimals, without zeros at its end.
-fn decimal(left: u32, right: u32) -> String {
-    let hundredths = (200 * left + right) / (2 * right);
-    let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
+    Calculation::of(Number::whole(left), operator, Number::whole(right), &Domain::any()).expect("small numbers")
 }
 
 fn in_words(random: &mut Random, calculation: Calculation) -> String {
     let Calculation { left, operator, right, result } = calculation;
-    match (operator, right) {
-        ('*', 2) if random.percent(50) => format!("Twice {left} is {result}."),
-        ('/', 2) if random.percent(50) => format!("Half of {left} is {result}."),
+    let by_two = right == Number::whole(2);
+    match (operator, by_two) {
+        ('*', true) if random.percent(50) => format!("Twice {left} is {result}."),
+        ('/', true) if random.percent(50) => format!("Half of {left} is {result}."),
         ('+', _) if random.percent(50) => format!("{right} more than {left} is {result}."),
         ('-', _) if random.percent(50) => format!("{right} fewer than {left} is {result}."),
         ('+', _) => format!("{left} and {right} together is {result}."),
@@ -118,7 +100,8 @@ fn calculation(random: &mut Random, settings: &Settings) -> Calculation {
     loop {
         let operator = ['+', '-', '*', '/'][random.weighted(&drill.operators)];
         let magnitude = random.magnitude(settings.corpus.magnitude_weights);
-        let limit = settings.result_max[magnitude as usize];
+        let limit = drill.result_max[magnitude as usize];
+        let domain = Domain::whole(1, limit);
         let small = magnitude == Magnitude::Small;
         let (left, right) = match operator {
             '+' | '-' if small => {
@@ -134,10 +117,8 @@ fn calculation(random: &mut Random, settings: &Settings) -> Calculation {
         };
         let swap = matches!(operator, '+' | '*') && random.percent(40);
         let (left, right) = if swap { (right, left) } else { (left, right) };
-        match Calculation::of(left, operator, right) {
-            Some(calculation) if (1..=limit).contains(&calculation.result) && left <= limit => {
-                return calculation;
-            }
+        match Calculation::of(Number::whole(left), operator, Number::whole(right), &domain) {
+            Some(calculation) if left <= limit => return calculation,
             _ => {}
         }
     }

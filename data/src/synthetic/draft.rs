@@ -1,10 +1,11 @@
 //! Draws one problem: which kinds, with which numbers, in which words, and if wanted with a mistake in the solution.
 
 use super::kinds::{Kind, Role, Unit};
-use super::numbers::Magnitude;
+use super::numbers::{Domain, Magnitude, Number};
 use super::plan::{Plan, chain, scenario};
 use super::profile::Profile;
 use super::random::Random;
+use super::settings::Settings;
 use super::template::{Calculation, Numbers, Scene, fill};
 use super::words::{CONTAINERS, PEOPLE, Person, capitalised};
 
@@ -24,7 +25,7 @@ pub(super) struct Draft {
     /// The lines of the solution, without the answer line.
     pub(super) lines: Vec<String>,
     /// What the last line comes to, which is wrong in a draft with a mistake.
-    pub(super) answer: u32,
+    pub(super) answer: Number,
     /// The calculations of the right solution.
     pub(super) right: Vec<Calculation>,
 }
@@ -144,12 +145,12 @@ struct Story {
     numbers: Vec<Numbers>,
     calculations: Vec<Calculation>,
     /// What people have at a point of the story, in the order in which they came into it.
-    amounts: Vec<u32>,
+    amounts: Vec<Number>,
 }
 
 impl Story {
     /// What the last line comes to, or what there is where the last kind has none.
-    fn answer(&self, plan: &Plan) -> u32 {
+    fn answer(&self, plan: &Plan) -> Number {
         match plan.kinds.last().expect("a story has a kind").role {
             Role::Ask(letter) => self.numbers.last().expect("a story has a kind").get(letter),
             _ => self.calculations.last().expect("a question has a line").result,
@@ -163,10 +164,11 @@ impl Story {
 
     /// Works through a plan with its numbers; whether all numbers fit it.
     fn solve_rightly(&mut self, plan: &Plan, profile: &Profile, magnitude: Magnitude) -> bool {
-        let result_max = profile.settings.result_max;
-        self.solve(plan, result_max[magnitude as usize], None)
+        let settings = profile.settings;
+        let domain = Domain::whole(settings.result_min, settings.result_max[magnitude as usize]);
+        self.solve(plan, settings, &domain, None)
             && !self.takes_a_step_back()
-            && (magnitude == Magnitude::Small || self.answer(plan) > result_max[0])
+            && (magnitude == Magnitude::Small || self.answer(plan) > Number::whole(settings.result_max[0]))
     }
 
     /// Whether a calculation undoes the one before it, so that the result already stands in the question: 4*9 = 36 and then
@@ -193,6 +195,8 @@ fn draw_numbers(random: &mut Random, kind: &Kind, magnitude: Magnitude, numbers:
 enum Mistake {
     /// The opposite operation.
     Operation { line: usize },
+    /// Another operation, or the numbers in the wrong order.
+    AnyOperation { line: usize, operator: char, swapped: bool },
     /// A result that is too large, or too small where it can be.
     Slip { line: usize, by: u32, too_small: bool },
 }
@@ -200,12 +204,14 @@ enum Mistake {
 impl Mistake {
     fn line(&self) -> usize {
         match *self {
-            Mistake::Operation { line } | Mistake::Slip { line, .. } => line,
+            Mistake::Operation { line } | Mistake::AnyOperation { line, .. } | Mistake::Slip { line, .. } => line,
         }
     }
 
-    fn of(&self, left: u32, operator: char, right: u32) -> Option<Calculation> {
+    fn of(&self, left: Number, operator: char, right: Number, domain: &Domain) -> Option<Calculation> {
         match *self {
+            Mistake::AnyOperation { operator, swapped: false, .. } => Calculation::of(left, operator, right, domain),
+            Mistake::AnyOperation { operator, swapped: true, .. } => Calculation::of(right, operator, left, domain),
             Mistake::Operation { .. } => {
                 let opposite = match operator {
                     '+' => '-',
@@ -213,12 +219,13 @@ impl Mistake {
                     '*' => '+',
                     _ => '*',
                 };
-                Calculation::of(left, opposite, right)
+                Calculation::of(left, opposite, right, domain)
             }
             Mistake::Slip { by, too_small, .. } => {
-                let right_one = Calculation::of(left, operator, right)?;
-                let smaller = right_one.result.saturating_sub(by);
-                let result = if too_small && smaller > 0 { smaller } else { right_one.result + by };
+                let right_one = Calculation::of(left, operator, right, domain)?;
+                let moved = |operator| right_one.result.calculate(operator, Number::whole(by)).map(|(result, _)| result);
+                let smaller = moved('-').filter(|&smaller| too_small && smaller > Number::default());
+                let result = smaller.or_else(|| moved('+')).filter(|&result| domain.has(result, true))?;
                 Some(Calculation { result, ..right_one })
             }
         }
@@ -226,24 +233,35 @@ impl Mistake {
 }
 
 impl Story {
-    /// Works through a plan with its numbers; whether all numbers fit, that is none is below 1, above the limit or no whole
-    /// number.
-    fn solve(&mut self, plan: &Plan, limit: u32, mistake: Option<Mistake>) -> bool {
+    /// Works through a plan with its numbers; whether all results are in the domain, or in that of their unit, and no 0 is
+    /// multiplied, divided or taken away.
+    fn solve(&mut self, plan: &Plan, settings: &Settings, domain: &Domain, mistake: Option<Mistake>) -> bool {
         let Story { numbers, calculations, amounts } = self;
         calculations.clear();
         amounts.clear();
         for ((kind, formulas), numbers) in plan.kinds.iter().zip(&plan.formulas).zip(numbers) {
             set_amounts(numbers, amounts);
+            if mistake.is_some() && numbers.get('q') < Number::whole(1) && kind.names_times() {
+                return false;
+            }
+            let counts_money = plan.kinds[0].unit == Unit::Money;
             for formula in formulas {
                 let (left, operator, right) = formula.operands(numbers);
+                let is_money = formula.unit == "dollar" || counts_money && matches!(formula.unit, "" | "obj");
+                let mut domain = Domain { decimals: domain.decimals || settings.cents && is_money, ..*domain };
+                if settings.negative_units.contains(&formula.unit) {
+                    domain = domain.with_negatives();
+                }
                 let calculation = match mistake {
-                    Some(mistake) if mistake.line() == calculations.len() => mistake.of(left, operator, right),
-                    _ => Calculation::of(left, operator, right),
+                    Some(mistake) if mistake.line() == calculations.len() => mistake.of(left, operator, right, &domain),
+                    _ => Calculation::of(left, operator, right, &domain),
                 };
-                let fits = calculation.filter(|done| (1..=limit).contains(&done.result));
+                let is_empty = right.is_zero() || left.is_zero() && operator != '+';
+                let left_out = operator == '/' && settings.divisors_left_out.iter().any(|&of| right == Number::whole(of));
+                let fits = calculation.filter(|_| mistake.is_some() || !is_empty && !left_out);
                 // Behind a mistake, a line that the solution does not have may come to anything.
                 let unwritten = mistake.is_some() && !plan.needed[calculations.len()];
-                let unknown = unwritten.then_some(Calculation { left, operator, right, result: 1 });
+                let unknown = unwritten.then_some(Calculation { left, operator, right, result: Number::whole(1) });
                 let Some(calculation) = fits.or(unknown) else { return false };
                 numbers.set(formula.target, calculation.result);
                 calculations.push(calculation);
@@ -267,15 +285,15 @@ impl Story {
 }
 
 /// Sets what N, P and O have, and how many times `k` goes into what N has.
-fn set_amounts(numbers: &mut Numbers, amounts: &[u32]) {
+fn set_amounts(numbers: &mut Numbers, amounts: &[Number]) {
     let Some(&last) = amounts.last() else { return };
     numbers.set('v', last);
     numbers.set('u', amounts[0]);
     if amounts.len() >= 2 {
         numbers.set('w', amounts[amounts.len() - 2]);
     }
-    if numbers.get('k') > 0 {
-        numbers.set('q', last / numbers.get('k'));
+    if let Some((times, _)) = last.calculate('/', numbers.get('k')) {
+        numbers.set('q', times.floor());
     }
 }
 
@@ -286,17 +304,35 @@ fn mistaken(random: &mut Random, profile: &Profile, plan: &Plan, story: &Story) 
     let line = random.pick(&needed);
     let by = random.pick(&[1, 1, 2, 10]);
     let too_small = random.percent(50);
-    let slip_percent = profile.settings.corpus.slip_percent;
+    let corpus = &profile.settings.corpus;
+    let slip_percent = corpus.slip_percent;
     let slips = !random.percent(100 - slip_percent);
-    let mistake = if slips { Mistake::Slip { line, by, too_small } } else { Mistake::Operation { line } };
+    let whole = Domain::whole(1, profile.settings.result_max[2]);
+    let (mistake, domain) = match (slips, corpus.any_wrong_operation) {
+        (true, _) => (Mistake::Slip { line, by, too_small }, whole),
+        (false, false) => (Mistake::Operation { line }, whole),
+        (false, true) => (any_operation(random, story.calculations[line], line), Domain::any()),
+    };
     let mut wrong = story.clone();
-    if !wrong.solve(plan, profile.settings.result_max[2], Some(mistake)) {
+    if !wrong.solve(plan, profile.settings, &domain, Some(mistake)) {
         wrong = story.clone();
         let line = *needed.last().expect("a solution has a line");
         let at_the_end = (slip_percent > 0).then_some(Mistake::Slip { line, by, too_small });
-        assert!(wrong.solve(plan, u32::MAX, at_the_end), "the right lines before a slip can be solved");
+        let domain = Domain::whole(0, u32::MAX);
+        assert!(wrong.solve(plan, profile.settings, &domain, at_the_end), "the right lines before a slip can be solved");
     }
     wrong
+}
+
+/// Another operation than the right one, or the numbers of a difference or quotient in the wrong order.
+fn any_operation(random: &mut Random, right_one: Calculation, line: usize) -> Mistake {
+    let has_order = matches!(right_one.operator, '-' | '/');
+    if has_order && random.percent(30) {
+        return Mistake::AnyOperation { line, operator: right_one.operator, swapped: true };
+    }
+    let mut others = ['+', '-', '*', '/'].into_iter().filter(|&other| other != right_one.operator);
+    let operator = others.nth(random.below(3) as usize).expect("three are left");
+    Mistake::AnyOperation { line, operator, swapped: random.percent(30) }
 }
 
 /// A line of a solution that is yet to be written.
@@ -312,7 +348,7 @@ struct WrittenStory {
     kinds: Vec<&'static str>,
     sentences: Vec<String>,
     lines: Vec<Line>,
-    answer: u32,
+    answer: Number,
     right: Vec<Calculation>,
 }
 

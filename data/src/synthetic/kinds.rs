@@ -65,6 +65,11 @@ pub(super) struct Kind {
 }
 
 impl Kind {
+    /// Whether a line states how many times `k` goes into what N has.
+    pub(super) fn names_times(&self) -> bool {
+        self.lines.iter().any(|line| line.contains("{q"))
+    }
+
     /// Whether it ends a chain.
     pub(super) fn ends(&self) -> bool {
         matches!(self.role, Role::Question | Role::Ask(_))

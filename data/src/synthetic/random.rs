@@ -1,7 +1,7 @@
 //! Random draws that are the same on every machine and with every version of the `rand` crates: only the ChaCha8
 //! stream itself is used, seeded by explicit bytes, and every draw is 32 bits wide.
 
-use super::numbers::{MAGNITUDES, Magnitude, Range};
+use super::numbers::{MAGNITUDES, Magnitude, Number, Range};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -33,9 +33,9 @@ impl Random {
     }
 
     /// A number from a range.
-    pub(super) fn draw_from(&mut self, range: Range, magnitude: Magnitude) -> u32 {
+    pub(super) fn draw_from(&mut self, range: Range, magnitude: Magnitude) -> Number {
         let (low, high) = range.0[magnitude as usize];
-        self.between(low, high)
+        Number::whole(self.between(low, high))
     }
 
     /// One of the items.

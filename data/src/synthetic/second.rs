@@ -19,17 +19,21 @@ pub(super) const SETTINGS: Settings = Settings {
     train_problems: 6_000,
     reference_problems: 1_200,
     validation_problems: 400,
-    test_problems: 500,
+    test_problems: 1_000,
     test_unseen_problems: 300,
     questions_per_story: 2,
-    step_weights: [12, 27, 26, 16, 9, 5, 3, 2],
+    step_weights: [22, 30, 22, 12, 6, 4, 2, 2],
     scenario_percents: [15, 25, 25, 20, 15, 12, 0, 0],
     distractor_percent: 10,
-    spare_percent: 25,
+    spare_percent: 20,
     terse_percent: 0,
     question_words_max: 64,
     magnitude_weights: [100, 0, 0],
-    result_max: [20, 20, 20],
+    result_max: [30, 30, 30],
+    result_min: 0,
+    cents: true,
+    divisors_left_out: &[3],
+    negative_units: &["degree", "point"],
     kinds: &[first::kinds::KINDS, kinds::KINDS],
     scenarios: &[first::scenarios::SCENARIOS, scenarios::SCENARIOS],
     senseless_pairs: kinds::SENSELESS_PAIRS,
@@ -51,20 +55,22 @@ pub(super) const SETTINGS: Settings = Settings {
         documents: 25_000,
         weights: [36, 13, 50, 1],
         step_weights: [24, 28, 22, 14, 7, 3, 1, 1],
-        wrong_percent: 3,
+        wrong_percent: 8,
         slip_percent: 0,
+        any_wrong_operation: true,
         prompt_format_percent: 45,
         magnitude_weights: [100, 0, 0],
         formats: &[2, 3, 3, 5, 6],
         drill: Drill {
             notations: &[0, 2, 2, 3, 3, 4],
             operators: [40, 40, 14, 14],
-            smallest: 1,
-            addend_max: 19,
+            result_max: [30, 30, 30],
+            smallest: 0,
+            addend_max: 14,
             factors_max: [10, 5],
             divisor_max: 4,
             quotient_max: 10,
-            unusual_percent: 15,
+            unusual_percent: 20,
         },
     },
     seeds: Seeds {
@@ -83,9 +89,9 @@ const OBJECTS: [&str; 20] = [
 ];
 
 /// What somebody has at the start.
-const START: Range = range(3, 12);
+const START: Range = range(3, 9);
 /// What is added, taken away, or makes the difference between two people.
-const ADDEND: Range = range(2, 7);
+const ADDEND: Range = range(2, 6);
 /// How many groups, friends, hours, days.
 const GROUPS: Range = range(2, 4);
 /// How many in each group, each hour, each day.
@@ -95,7 +101,7 @@ const DIVISOR: Range = range(2, 4);
 /// Dollars for one thing.
 const PRICE: Range = range(2, 5);
 /// What somebody wants to have in the end, or what several have together.
-const GOAL: Range = range(9, 20);
+const GOAL: Range = range(8, 18);
 
 /// Ordered pairs of consecutive kinds that occur in the unseen part of the test only.
 const HELD_OUT_PAIRS: &[(&str, &str)] = &[

@@ -45,6 +45,14 @@ pub struct Settings {
     /// Largest number that any line of a problem may compute, by the magnitude of its numbers. The answer of a problem
     /// with middle or large numbers is above the first of them.
     pub result_max: [u32; 3],
+    /// Smallest result: 1, or 0, which no line multiplies or divides.
+    pub result_min: u32,
+    /// Whether amounts of money may have decimals.
+    pub cents: bool,
+    /// Divisors that no problem has.
+    pub divisors_left_out: &'static [u32],
+    /// Units that may be below zero.
+    pub(super) negative_units: &'static [&'static str],
 
     /// The kinds that chains are made of, in several tables.
     pub(super) kinds: &'static [&'static [Kind]],
@@ -91,6 +99,9 @@ pub struct CorpusSettings {
     pub wrong_percent: u32,
     /// Percentage of slips among the mistakes.
     pub slip_percent: u32,
+    /// Whether a wrong operation may be any other one, with any result to two decimals, instead of the opposite one alone
+    /// with results as problems have them. Who reads a question wrongly then still calculates rightly.
+    pub any_wrong_operation: bool,
     /// Percentage of the corpus' questions with answers that have exactly the format of the benchmark's prompt.
     pub prompt_format_percent: u32,
     /// Relative frequency of small, middle and large numbers in the corpus' problems and arithmetic statements.
@@ -108,6 +119,8 @@ pub(super) struct Drill {
     pub(super) notations: &'static [u32],
     /// Relative frequency of `+`, `-`, `*` and `/`.
     pub(super) operators: [u32; 4],
+    /// Largest result by the magnitude of the numbers.
+    pub(super) result_max: [u32; 3],
     /// Smallest number of a sum or difference with small numbers.
     pub(super) smallest: u32,
     /// Largest second number of a sum or difference with small numbers.
@@ -118,8 +131,8 @@ pub(super) struct Drill {
     pub(super) divisor_max: u32,
     /// Largest quotient with small numbers.
     pub(super) quotient_max: u32,
-    /// Percentage of statements whose result no problem has: a difference below 1, a quotient that is no whole number.
-    /// Who reads a question wrongly then still calculates rightly.
+    /// Percentage of statements whose result hardly any problem has: a difference below 1, a quotient that is no whole
+    /// number.
     pub(super) unusual_percent: u32,
 }
 

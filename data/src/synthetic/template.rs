@@ -13,24 +13,25 @@
 //! calculation may be a constant that the story implies: 2 for half and twice, 7 for a week, 12 for a dozen, 60 for an
 //! hour. `|` separates phrasings of one line.
 
+use super::numbers::{Domain, Number};
 use super::words::{Person, counted, plural, with_article};
 
-/// The numbers of one step, by letter. 0 is "not set": no quantity of a story is ever 0.
+/// The numbers of one step, by letter; 0 where nothing is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Numbers([u32; 26]);
+pub(super) struct Numbers([Number; 26]);
 
 impl Numbers {
-    pub(super) fn get(&self, letter: char) -> u32 {
+    pub(super) fn get(&self, letter: char) -> Number {
         self.0[position(letter)]
     }
 
-    pub(super) fn set(&mut self, letter: char, value: u32) {
+    pub(super) fn set(&mut self, letter: char, value: Number) {
         self.0[position(letter)] = value;
     }
 
-    fn operand(&self, operand: Operand) -> u32 {
+    fn operand(&self, operand: Operand) -> Number {
         match operand {
-            Operand::Constant(constant) => constant,
+            Operand::Constant(constant) => Number::whole(constant),
             Operand::Letter(letter) => self.get(letter),
         }
     }
@@ -44,24 +45,17 @@ fn position(letter: char) -> usize {
 /// One calculation of a solution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Calculation {
-    pub(super) left: u32,
+    pub(super) left: Number,
     pub(super) operator: char,
-    pub(super) right: u32,
-    pub(super) result: u32,
+    pub(super) right: Number,
+    pub(super) result: Number,
 }
 
 impl Calculation {
-    /// The calculation with its right result; none when that is negative or no whole number.
-    pub(super) fn of(left: u32, operator: char, right: u32) -> Option<Calculation> {
-        let result = match operator {
-            '+' => left.checked_add(right),
-            '-' => left.checked_sub(right),
-            '*' => left.checked_mul(right),
-            '/' if right > 0 && left.is_multiple_of(right) => Some(left / right),
-            '/' => None,
-            other => panic!("{other:?} is no operator"),
-        }?;
-        Some(Calculation { left, operator, right, result })
+    /// The calculation with its right result; none when that is outside the domain.
+    pub(super) fn of(left: Number, operator: char, right: Number, domain: &Domain) -> Option<Calculation> {
+        let (result, is_exact) = left.calculate(operator, right)?;
+        domain.has(result, is_exact).then_some(Calculation { left, operator, right, result })
     }
 
     /// `8+3`
@@ -102,6 +96,8 @@ impl Operand {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Formula {
     pub(super) target: char,
+    /// What the result is counted in; empty for a number alone.
+    pub(super) unit: &'static str,
     pub(super) left: Operand,
     pub(super) operator: char,
     pub(super) right: Operand,
@@ -109,13 +105,14 @@ pub(super) struct Formula {
 
 impl Formula {
     /// The formula of a line; all phrasings of a line have the same one.
-    pub(super) fn of_line(line: &str) -> Formula {
+    pub(super) fn of_line(line: &'static str) -> Formula {
         let start = line.find('[').expect("a line has a calculation") + 1;
         let end = line.find(']').expect("a bracket is closed");
-        let formula = line[start..end].split(' ').next().expect("a split has a first part");
+        let (formula, unit) = line[start..end].split_once(' ').unwrap_or((&line[start..end], ""));
         let (target, expression) = formula.split_once('=').expect("a calculation has a target");
         let at = expression.find(['+', '-', '*', '/']).expect("a calculation has an operator");
         Formula {
+            unit,
             target: target.chars().next().expect("a target is a letter"),
             left: Operand::of(&expression[..at]),
             operator: expression.as_bytes()[at] as char,
@@ -123,7 +120,7 @@ impl Formula {
         }
     }
 
-    pub(super) fn operands(&self, numbers: &Numbers) -> (u32, char, u32) {
+    pub(super) fn operands(&self, numbers: &Numbers) -> (Number, char, Number) {
         (numbers.operand(self.left), self.operator, numbers.operand(self.right))
     }
 }
@@ -208,7 +205,7 @@ fn number_with_noun(placeholder: &str, scene: &Scene, numbers: &Numbers) -> Stri
     let letter = parts.remove(0);
     assert_eq!(letter.len(), 1, "unknown placeholder {{{placeholder}}}");
     let number = numbers.get(letter.chars().next().expect("one letter"));
-    assert_ne!(number, 0, "no number for {{{placeholder}}}");
+    assert!(!number.is_zero(), "no number for {{{placeholder}}}");
     match parts.pop() {
         None => number.to_string(),
         Some(last) => {

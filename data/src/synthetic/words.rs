@@ -1,6 +1,8 @@
 //! The few words that a story can be about. Few on purpose: a byte-level vocabulary of 512 tokens has 255 merges, and
 //! each name and object costs one to three of them before it is a token of its own.
 
+use super::numbers::Number;
+
 /// Somebody in a story.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Person {
@@ -57,8 +59,8 @@ pub(super) fn plural(noun: &str) -> String {
 }
 
 /// "apple" for 1, "apples" for all other numbers.
-pub(super) fn counted(number: u32, noun: &str) -> String {
-    if number == 1 { noun.to_string() } else { plural(noun) }
+pub(super) fn counted(number: Number, noun: &str) -> String {
+    if number == Number::whole(1) { noun.to_string() } else { plural(noun) }
 }
 
 /// "an apple", "a pen".

@@ -11,6 +11,7 @@ mod plot;
 mod rendered;
 mod reward_models;
 mod rounds;
+mod steps;
 
 use crate::{
     results::Size,
@@ -35,6 +36,7 @@ pub fn render(study: &Study, exhibit: &Exhibit, sizes: &[Size]) -> Result<Render
         }
         Kind::Rounds { rows } => rounds::rounds(title, rows, sizes),
         Kind::Numbers { rows } => numbers::numbers(title, rows, sizes),
+        Kind::Steps { rows } => steps::steps(title, rows, sizes),
         Kind::Differences { pairs, reranked } => {
             let of_run = |(other, runs): &(String, Vec<String>)| {
                 runs.iter().map(|run| (run.clone(), other.clone())).collect::<Vec<_>>()

@@ -138,20 +138,12 @@ pub(in crate::synthetic) const KINDS: &[Kind] = &[
         &["{N} {has} [r=v-n obj] left.|Then it is [r=v-n obj]."],
     ),
     event(
-        "give-third",
-        Unit::Objects,
-        7,
-        &[],
-        &["{S} give{s} a third of {his} {objs} to a friend.", "Then {N} sell{s} a third of {his} {objs}."],
-        &["A third of the {objs} is [x=v/3].", "{N} {has} [r=v-x obj] left."],
-    ),
-    event(
-        "give-third",
+        "give-quarter",
         Unit::Money,
         6,
         &[],
-        &["{S} spend{s} a third of {his} money.", "Then {N} give{s} a third of {his} money to a friend."],
-        &["A third of the money is [x=v/3 dollar].", "{N} {has} [r=v-x dollar] left."],
+        &["{S} spend{s} a quarter of {his} money.", "Then {N} give{s} a quarter of {his} money to a friend."],
+        &["A quarter of the money is [x=v/4 dollar].", "{N} {has} [r=v-x dollar] left."],
     ),
     event(
         "give-quarter",
@@ -162,12 +154,12 @@ pub(in crate::synthetic) const KINDS: &[Kind] = &[
         &["A quarter of the {objs} is [x=v/4].", "{N} {has} [r=v-x obj] left."],
     ),
     event(
-        "keep-third",
+        "keep-quarter",
         Unit::Objects,
         5,
         &[],
-        &["{S} keep{s} a third of {his} {objs} and give{s} the rest away."],
-        &["{N} keep{s} [r=v/3 obj]."],
+        &["{S} keep{s} a quarter of {his} {objs} and give{s} the rest away."],
+        &["{N} keep{s} [r=v/4 obj]."],
     ),
     event(
         "exchange",
@@ -221,12 +213,12 @@ pub(in crate::synthetic) const KINDS: &[Kind] = &[
     },
     // Relations to the last person.
     relation(
-        "third-as-many",
+        "quarter-as-many",
         Cast::Named,
         6,
         &[],
-        &["{M} has a third as many {objs} as {N}{has now}.", "{M} has a third of the number that {N}{now} has."],
-        &["{M} has [r=v/3 obj]."],
+        &["{M} has a quarter as many {objs} as {N}{has now}.", "{M} has a quarter of the number that {N}{now} has."],
+        &["{M} has [r=v/4 obj]."],
     ),
     relation(
         "more-reversed",

@@ -26,7 +26,43 @@ pub(in crate::synthetic) const SCENARIOS: &[Kind] = &[
         ],
         &["The difference is [r=a-b meter]."],
     ),
+    scenario(
+        "colder",
+        &[('a', range(2, 12)), ('b', range(2, 14))],
+        &[
+            "It is {a degree} in the morning, and at night it is {b degree} colder. How many degrees is it at night?",
+            "At noon it is {a degree}. Then it gets {b degree} colder. How many degrees is it now?",
+        ],
+        &["Then it is [r=a-b degree]."],
+    ),
+    scenario(
+        "points-lost",
+        &[('a', range(2, 12)), ('b', range(2, 14))],
+        &[
+            "{N} has {a point} in a game and loses {b point}. How many points does {he} have now?",
+            "In a game {N} first wins {a point} and then loses {b}. How many points does {he} have in the end?",
+        ],
+        &["Then {N} has [r=a-b point]."],
+    ),
     // Two steps.
+    scenario(
+        "colder-and-warmer",
+        &[('a', range(2, 10)), ('b', range(4, 14)), ('c', range(2, 9))],
+        &[
+            "It is {a degree} at noon, at night it is {b degree} colder, and the next day {c degree} warmer than at night. How many degrees is it then?",
+            "At noon it is {a degree}. Until night it gets {b degree} colder, and then {c degree} warmer. How many degrees is it in the end?",
+        ],
+        &["At night it is [x=a-b degree].", "In the end it is [r=x+c degree]."],
+    ),
+    scenario(
+        "wrong-answers",
+        &[('a', range(3, 12)), ('k', range(2, 4)), ('m', range(2, 5))],
+        &[
+            "{N} has {a point} in a game and loses {m point} for each wrong answer. {he} gives {k} wrong answers. How many points does {he} have then?",
+            "In a game {N} loses {m point} for each of {k} wrong answers. Before that {he} had {a point}. How many points does {he} have now?",
+        ],
+        &["{N} loses [x=k*m point].", "Then {N} has [r=a-x point]."],
+    ),
     scenario(
         "unknown-part",
         &[('t', GOAL), ('a', START), ('b', ADDEND)],
@@ -73,6 +109,23 @@ pub(in crate::synthetic) const SCENARIOS: &[Kind] = &[
         &["In one day the dogs eat [x=k*m egg].", "The eggs last [r=a/x day]."],
     ),
     // Three steps.
+    scenario(
+        "colder-each-hour",
+        &[('a', range(3, 12)), ('k', range(2, 4)), ('b', range(2, 5)), ('c', range(2, 9))],
+        &[
+            "It is {a degree} at noon. For {k hour} it gets {b degree} colder each hour, and then {c degree} warmer. How many degrees is it in the end?",
+        ],
+        &["It gets [x=k*b degree] colder.", "Then it is [y=a-x degree].", "In the end it is [r=y+c degree]."],
+    ),
+    scenario(
+        "right-and-wrong-answers",
+        &[('k', range(2, 4)), ('m', range(2, 5)), ('j', range(2, 4)), ('n', range(2, 5))],
+        &[
+            "{N} wins {m point} for each of {k} right answers and loses {n point} for each of {j} wrong ones. How many points does {he} have in the end?",
+            "A right answer brings {m point}, and a wrong one costs {n point}. {N} gives {k} right answers and {j} wrong ones. How many points does {he} have?",
+        ],
+        &["{N} wins [x=k*m point].", "{N} loses [y=j*n point].", "In the end {N} has [r=x-y point]."],
+    ),
     scenario(
         "cost-of-both",
         &[('k', GROUPS), ('a', PRICE), ('b', ADDEND)],
@@ -137,13 +190,13 @@ pub(in crate::synthetic) const SCENARIOS: &[Kind] = &[
     ),
     scenario(
         "parts-of-a-book",
-        &[('g', GOAL)],
+        &[('g', range(8, 28))],
         &[
-            "A book has {g page}. On Monday {N} reads a third of it and on Friday half of the rest. How many pages are left?",
-            "{N} has {g page} to read. {he} reads a third of them on Monday and half of the others on Friday. How many are left?",
+            "A book has {g page}. On Monday {N} reads a quarter of it and on Friday half of the rest. How many pages are left?",
+            "{N} has {g page} to read. {he} reads a quarter of them on Monday and half of the others on Friday. How many are left?",
         ],
         &[
-            "On Monday it is [x=g/3 page].",
+            "On Monday it is [x=g/4 page].",
             "Then there are [y=g-x page] left.",
             "On Friday it is [z=y/2 page].",
             "There are [r=y-z page] left.",
