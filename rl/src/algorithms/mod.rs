@@ -41,7 +41,7 @@ pub enum Algorithm {
     Ei(EiConfig),
     /// Improve a policy by PPO with rewards for correct answers: the main command
     Ppo(PpoConfig),
-    /// Improve a policy by preference optimisation (DPO, IPO, SimPO …) on pairs of correct and wrong completions
+    /// Improve a policy by preference optimisation (DPO, IPO, SimPO, KTO …) on correct and wrong completions
     Dpo(DpoConfig),
     /// Improve a policy by return-conditioned RL: train on good and bad samples behind labels, sample behind the good
     /// label
