@@ -45,6 +45,7 @@ fn dpo_trains_on_the_easy_pairs_and_ppo_samples_the_questions_of_the_hard_ones_f
     assert!(config["init"].as_str().unwrap().contains("/dpo/checkpoints/"), "{text}");
     assert_eq!(metrics(&dir.join("dpo")).len(), 4);
     assert_eq!(number(&dir.join("ppo"), 0, "kl/k3"), 0.0);
+    assert!(number(&dir.join("ppo"), 2, "kl/k3") > 0.0, "the policy has left its reference");
     assert!(
         dir.join("eval.json").is_file() && dir.join("report.html").is_file() && !dir.join("ppo/eval.json").exists()
     );

@@ -50,13 +50,15 @@ pub(super) fn optimise(
         true => Ok(Vec::new()),
         false => tokenise(pairs, reference, &bare, threads),
     };
-    let training = tokenised(&of_training)?;
-    let measured = match of_held_out.is_empty() {
-        true => training[..training.len().min(MEASURED_PAIRS)].to_vec(),
-        false => tokenised(&of_held_out)?,
+    let args = &config.preference;
+    let training = if args.loss.is_of_pairs() { tokenised(&of_training)? } else { Vec::new() };
+    let first = |count: usize| count.min(MEASURED_PAIRS);
+    let measured = match (of_held_out.is_empty(), args.loss.is_of_pairs()) {
+        (false, _) => tokenised(&of_held_out)?,
+        (true, true) => training[..first(training.len())].to_vec(),
+        (true, false) => tokenised(&of_training[..first(of_training.len())])?,
     };
     let sampling = config.run.compute.sampling(&config.data, config.data.prompting(0)?, 1, 0.0, context.device);
-    let args = &config.preference;
     let Policy { model, tokenizer, conditioning } = policy;
     let mut is_warned = false;
     let evaluate = |model: &Transformer| {

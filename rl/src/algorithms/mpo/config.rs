@@ -60,6 +60,9 @@ pub struct MpoConfig {
     /// Peak learning rate of PPO's critic
     #[arg(long, help_heading = "Second stage: PPO", default_value_t = 2e-3, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub ppo_value_learning_rate: f64,
+    /// First steps of PPO in which only the critic is trained
+    #[arg(long, help_heading = "Second stage: PPO", value_name = "N", default_value_t = 3)]
+    pub ppo_value_warm_up: usize,
     /// β of PPO: weight of the KL penalty
     #[arg(long, help_heading = "Second stage: PPO", default_value_t = 0.05, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub ppo_kl_coefficient: f64,
@@ -174,6 +177,7 @@ impl MpoConfig {
             mini_batch: self.ppo_mini_batch,
             learning_rate: self.ppo_learning_rate,
             value_learning_rate: self.ppo_value_learning_rate,
+            value_warm_up: self.ppo_value_warm_up,
             kl_coefficient: self.ppo_kl_coefficient,
             ..declared()
         };
