@@ -10,6 +10,7 @@ use crate::{
         augment::{self, AugmentConfig},
         dpo::{self, DpoConfig},
         expert_iteration::{self, EiConfig},
+        mpo::{self, MpoConfig},
         orm::{self, OrmConfig},
         ppo::{self, PpoConfig},
         pretrain::{self, PretrainConfig},
@@ -38,6 +39,7 @@ pub fn run(algorithm: &Algorithm) -> Result<Option<PathBuf>> {
         Algorithm::Ei(config) => expert_iteration(config, &config.run.device()?),
         Algorithm::Ppo(config) => ppo(config, &config.run.device()?),
         Algorithm::Dpo(config) => dpo(config, &config.run.device()?),
+        Algorithm::Mpo(config) => mpo(config, &config.dpo.run.device()?),
         Algorithm::Rcrl(config) => rcrl(config, &config.run.device()?),
         Algorithm::Augment(config) => augment(config, &config.run.device()?),
     }
@@ -72,7 +74,7 @@ fn ppo(config: &PpoConfig, device: &Device) -> Result<Option<PathBuf>> {
         true => Some(models.orm(config.reward.orm.as_deref(), config.init.init.as_deref())?),
         false => None,
     };
-    ppo::train(config, &init, orm.as_deref(), &problems, device).map(Some)
+    ppo::train(config, &init, None, orm.as_deref(), &problems, device).map(Some)
 }
 
 /// `rl ei`: fine-tunes a base in each round; the first one samples from an SFT model, or from the base.
@@ -104,6 +106,20 @@ fn dpo(config: &DpoConfig, device: &Device) -> Result<Option<PathBuf>> {
     let models = Models { problems: &problems, run: &config.run, size: config.init.model, device };
     let init = models.sft(config.init.init.as_deref())?;
     dpo::train(config, &init, &problems, device).map(Some)
+}
+
+/// `rl mpo`: starts from an SFT model, with a reward model.
+fn mpo(config: &MpoConfig, device: &Device) -> Result<Option<PathBuf>> {
+    let problems = Problems::new(&config.dpo.data);
+    mpo::check(config, &problems)?;
+    if config.dpo.run.dry_run {
+        return mpo::dry_run(config, &problems, device).map(|()| None);
+    }
+    let _lock = mpo::lock_run(config)?;
+    let models = Models { problems: &problems, run: &config.dpo.run, size: config.dpo.init.model, device };
+    let named = config.dpo.init.init.as_deref();
+    let (init, orm) = (models.sft(named)?, models.orm(config.orm.as_deref(), named)?);
+    mpo::train(config, &init, &orm, &problems, device).map(Some)
 }
 
 /// `rl rcrl`: fine-tunes a base on samples of an SFT model, or of another policy.

@@ -5,6 +5,7 @@ pub mod augment;
 pub mod dpo;
 pub mod expert_iteration;
 pub mod final_table;
+pub mod mpo;
 pub mod orm;
 pub mod ppo;
 pub mod pretrain;
@@ -21,6 +22,7 @@ use clap::Subcommand;
 use dpo::DpoConfig;
 use expert_iteration::EiConfig;
 use model::ModelSize;
+use mpo::MpoConfig;
 use orm::OrmConfig;
 use ppo::PpoConfig;
 use pretrain::PretrainConfig;
@@ -41,8 +43,10 @@ pub enum Algorithm {
     Ei(EiConfig),
     /// Improve a policy by PPO with rewards for correct answers: the main command
     Ppo(PpoConfig),
-    /// Improve a policy by preference optimisation (DPO, IPO, SimPO …) on pairs of correct and wrong completions
+    /// Improve a policy by preference optimisation (DPO, IPO, SimPO, KTO …) on correct and wrong completions
     Dpo(DpoConfig),
+    /// Improve a policy by mixed preference optimisation: DPO on pairs that a reward model finds easy, then PPO on the questions of hard ones
+    Mpo(MpoConfig),
     /// Improve a policy by return-conditioned RL: train on good and bad samples behind labels, sample behind the good
     /// label
     Rcrl(RcrlConfig),
@@ -58,6 +62,7 @@ pub(crate) const DEFAULTS: &[Defaults] = &[
     Defaults::new::<EiConfig>("ei"),
     Defaults::new::<PpoConfig>("ppo"),
     Defaults::new::<DpoConfig>("dpo"),
+    Defaults::new::<MpoConfig>("mpo"),
     Defaults::new::<RcrlConfig>("rcrl"),
     Defaults::new::<AugmentConfig>("augment"),
 ];
@@ -72,6 +77,7 @@ impl Algorithm {
             Self::Ei(config) => config.run_mut(),
             Self::Ppo(config) => config.run_mut(),
             Self::Dpo(config) => config.run_mut(),
+            Self::Mpo(config) => config.run_mut(),
             Self::Rcrl(config) => config.run_mut(),
             Self::Augment(config) => config.run_mut(),
         }
@@ -86,6 +92,7 @@ impl Algorithm {
             Self::Ei(config) => config.data_mut(),
             Self::Ppo(config) => config.data_mut(),
             Self::Dpo(config) => config.data_mut(),
+            Self::Mpo(config) => config.data_mut(),
             Self::Rcrl(config) => config.data_mut(),
             Self::Augment(config) => config.data_mut(),
         }
@@ -103,6 +110,7 @@ impl Algorithm {
             Self::Ei(config) => of(config),
             Self::Ppo(config) => of(config),
             Self::Dpo(config) => of(config),
+            Self::Mpo(config) => of(config),
             Self::Rcrl(config) => of(config),
             Self::Augment(config) => of(config),
         }
@@ -117,6 +125,7 @@ impl Algorithm {
             Self::Ei(config) => config.init.model,
             Self::Ppo(config) => config.init.model,
             Self::Dpo(config) => config.init.model,
+            Self::Mpo(config) => config.dpo.init.model,
             Self::Rcrl(config) => config.init.model,
             Self::Augment(config) => config.init.model,
         }

@@ -56,19 +56,22 @@ use start::{CURRICULUM, PpoNumbers, Start, Trainer, start};
 
 pub use config::{PpoConfig, check, dry_run, lock_run};
 
-/// Trains, evaluates before and after on the test split, and writes a run directory; returns its path.
+/// Trains, evaluates before and after on the test split, and writes a run directory; returns its path. The reference of the KL penalty is
+/// `reference`, or `init` where none is given.
 ///
 /// # Errors
-/// An `init` or `orm` that cannot be used, a full disk, an interrupt, losses that are not finite, a ratio or KL divergence that is
+/// An `init`, `reference` or `orm` that cannot be used, a full disk, an interrupt, losses that are not finite, a ratio or KL divergence that is
 /// impossible.
 pub fn train(
     config: &PpoConfig,
     init: &Path,
+    reference: Option<&Path>,
     orm: Option<&Path>,
     problems: &Problems,
     device: &Device,
 ) -> Result<PathBuf> {
-    let Start { config, mut trainer, mut run, initial, mut numbers } = start(config, init, orm, problems, device)?;
+    let start = start(config, init, (reference, orm), problems, device)?;
+    let Start { config, mut trainer, mut run, initial, mut numbers } = start;
     config::warn(&config);
     let (train, validation) = (problems.train()?, problems.validation(config.eval.eval_problems)?);
     let table = FinalTable { problems, eval: &config.eval, run_args: &config.run, device };
@@ -172,7 +175,11 @@ impl Trainer {
         );
         let stats = RolloutStats::new(&rollouts, config.reward.answer_weight);
         stats.write(metrics);
-        check_divergence(stats.k3, step <= config.critic_warm_up(), self.has_short_products(config))?;
+        check_divergence(
+            stats.k3,
+            self.starts_at_reference && step <= config.critic_warm_up(),
+            self.has_short_products(config),
+        )?;
         metrics.put("padding", padding_share(&rollouts, config.run.compute.micro_batch));
         metrics.put("time/rollout_s", sampling_s);
         metrics.put("time/log_probs_s", started.elapsed().as_secs_f64() - sampling_s);

@@ -59,6 +59,14 @@ fn check_vocabulary(policy: &Policy, tokenizer: &Tokenizer, model: &Transformer,
     Ok(())
 }
 
+/// Refuses a reference that reads other tokens than the policy.
+///
+/// # Errors
+/// If the two differ in their vocabulary, or the reference has a shorter context.
+pub fn check_reference(policy: &Policy, reference: &Policy) -> Result<()> {
+    check_vocabulary(policy, &reference.tokenizer, &reference.model, "the reference")
+}
+
 /// Refuses a reference that the policy cannot be derived from.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ pub mod chunks;
 pub mod curriculum;
 pub mod deduplicate;
 pub mod from_samples;
+pub mod labelled;
 pub mod pairs;
 pub mod prefix;
 pub mod problems;

@@ -42,7 +42,7 @@ pub struct PairArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pairs_per_question: Option<usize>,
     /// What makes one completion better than another
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, add = FlagEffect::unless("loss", &["kto"]).in_command("dpo"), value_enum, default_value_t)]
     pub pairs_by: PairsBy,
     /// Least difference of reward or score between the two completions of a pair
     #[arg(long, add = FlagEffect::with("pairs-by", &["reward", "score"]), value_name = "DIFFERENCE", default_value_t = 0.0, value_parser = crate::cli::args::at_least_0::<f64>)]
@@ -111,29 +111,34 @@ impl MadePairs {
     }
 }
 
+/// The samples to learn from: without those that were cut off, that continue given lines, that are greedy beside drawn ones, or that repeat
+/// another sample of their question.
+pub fn distinct(samples: &[Sample]) -> Vec<&Sample> {
+    let mut seen = HashSet::new();
+    let is_whole = |sample: &Sample| sample.finish == Finish::Stop && sample.given == 0 && !sample.greedy;
+    let whole = samples.iter().filter(|sample| is_whole(sample) && !sample.completion.trim().is_empty());
+    whole.filter(|sample| seen.insert((&sample.id, sample.completion.trim()))).collect()
+}
+
 /// The pairs of samples. Every sample of a question is used as often as the others of its side, but for one: with `n` better and `m` worse
 /// ones, pairs go through both in turn, so that a limit takes from all of them. The seed decides the order.
 ///
-/// Left out are samples that were cut off, that continue given lines, that are greedy beside drawn ones, or that repeat another sample
-/// of their question.
+/// Left out are samples that are not [`distinct`].
 ///
 /// # Errors
 /// Samples without the reward or score that is asked for.
 pub fn make_pairs(samples: &[Sample], args: &PairArgs, seed: u64) -> Result<MadePairs> {
     let (mut order, mut of_question): (Vec<&str>, HashMap<&str, Vec<&Sample>>) = Default::default();
-    let mut made = MadePairs::default();
-    let mut seen = HashSet::new();
     for sample in samples {
-        let group = of_question.entry(&sample.id).or_insert_with(|| {
+        of_question.entry(&sample.id).or_insert_with(|| {
             order.push(&sample.id);
             Vec::new()
         });
-        let is_whole = sample.finish == Finish::Stop && sample.given == 0 && !sample.greedy;
-        if is_whole && !sample.completion.trim().is_empty() && seen.insert((&sample.id, sample.completion.trim())) {
-            group.push(sample);
-        } else {
-            made.left_out += 1;
-        }
+    }
+    let distinct = distinct(samples);
+    let mut made = MadePairs { left_out: samples.len() - distinct.len(), ..MadePairs::default() };
+    for sample in distinct {
+        of_question.entry(&sample.id).or_default().push(sample);
     }
     made.questions = order.len();
     for (place, id) in order.into_iter().enumerate() {

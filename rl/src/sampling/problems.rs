@@ -26,6 +26,11 @@ impl Problems {
         }
     }
 
+    /// The same with these training problems alone.
+    pub fn with_train(&self, train: Vec<Problem>) -> Self {
+        Self { train: OnceLock::from(train), ..Self::new(&self.data) }
+    }
+
     /// The flags.
     pub fn data(&self) -> &DataArgs {
         &self.data

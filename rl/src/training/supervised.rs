@@ -176,6 +176,26 @@ pub fn fit<M: Learner, E: Row + Clone + Sync>(
     context: &FitContext<'_>,
     run: &mut Run,
     resumed: Option<TrainerState<FitNumbers>>,
+    evaluate: impl FnMut(&M) -> Result<ValidationScore>,
+) -> Result<M> {
+    fit_prepared(model, tokenizer, examples, |_, _| Vec::new(), loss, context, run, resumed, evaluate)
+}
+
+/// As [`fit`], for a loss that needs a number of the whole batch: `prepare` puts it into the rows of each batch, before the batch is divided
+/// into micro-batches, and returns metrics of the step.
+///
+/// # Errors
+/// As [`fit`].
+#[allow(clippy::too_many_arguments, reason = "model, data, loss and evaluation are what a fit is made of")]
+pub fn fit_prepared<M: Learner, E: Row + Clone + Sync>(
+    model: M,
+    tokenizer: &Tokenizer,
+    examples: &[E],
+    prepare: impl Fn(&M, &mut [E]) -> Vec<(&'static str, f64)>,
+    loss: impl Fn(&M, &[&E], usize) -> Tensor<1> + Sync,
+    context: &FitContext<'_>,
+    run: &mut Run,
+    resumed: Option<TrainerState<FitNumbers>>,
     mut evaluate: impl FnMut(&M) -> Result<ValidationScore>,
 ) -> Result<M> {
     ensure!(!examples.is_empty(), "there are no examples to train on");
@@ -190,7 +210,8 @@ pub fn fit<M: Learner, E: Row + Clone + Sync>(
     let mut failures = 0;
     for step in numbers.step..steps {
         let started = Instant::now();
-        let batch = batch_of_step(examples, step, args.batch_size, run_args.seed);
+        let mut batch = batch_of_step(examples, step, args.batch_size, run_args.seed);
+        let of_batch = prepare(&model, &mut batch);
         let rate = learning_rate(step, steps, args.warm_up, args.learning_rate, args.final_learning_rate);
         let outcome = update(model, &batch, &loss, &mut optimizer, rate, run_args.compute.micro_batch, options);
         let of_update = (outcome.loss, outcome.grad_norm);
@@ -198,6 +219,7 @@ pub fn fit<M: Learner, E: Row + Clone + Sync>(
         failures = if outcome.loss.is_finite() && outcome.grad_norm.is_finite() { 0 } else { failures + 1 };
         ensure!(failures < 3, "the loss was not finite in {failures} steps in a row; lower --learning-rate");
         let mut metrics = metrics_of(step, &batch, of_update, rate, started.elapsed().as_secs_f64(), context);
+        of_batch.iter().for_each(|(name, value)| metrics.put(name, *value));
         losses.push(outcome.loss);
 
         numbers.step = step + 1;

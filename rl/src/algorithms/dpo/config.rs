@@ -1,12 +1,14 @@
 //! The flags of `rl dpo`: names, help, defaults and checks. Computes nothing.
 
+use super::examples::PreferenceData;
 use crate::{
     cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     cli::defaults::{Configuration, ModelKind, declared},
-    cli::effect::FixedOnResume,
+    cli::effect::{FixedOnResume, FlagEffect, InSummary},
     objective::preference::PreferenceArgs,
     run,
     run::lock::Lock,
+    sampling::labelled,
     sampling::pairs::{PairArgs, read_pairs},
     sampling::problems::Problems,
     sampling::samples::SamplingArgs,
@@ -16,7 +18,7 @@ use crate::{
     view::progress::print_line,
 };
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use eval::{check_samples, external::CheckerArgs};
 use model::Device;
 use serde::Serialize;
@@ -58,6 +60,14 @@ pub struct DpoConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub sampling: SamplingArgs,
+    /// Rounds: each samples from the policy of the round before, makes pairs of these samples and trains on them
+    #[arg(long, add = InSummary, add = FixedOnResume::Value, help_heading = "Sampling", value_name = "N", default_value_t = 1, value_parser = crate::cli::args::positive)]
+    #[serde(skip_serializing_if = "is_one")]
+    pub rounds: usize,
+    /// Reference of a round
+    #[arg(long, add = FixedOnResume::Value, add = FlagEffect::unless("rounds", &["1"]), help_heading = "Model", value_enum, default_value_t)]
+    #[serde(skip_serializing_if = "RoundReference::is_default")]
+    pub reference: RoundReference,
     /// Which pairs are made of samples.
     #[command(flatten)]
     #[serde(flatten)]
@@ -73,6 +83,28 @@ pub struct DpoConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub checker: CheckerArgs,
+}
+
+/// The reference of a round.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RoundReference {
+    /// The policy at the start of the round (Pang et al. 2024)
+    #[default]
+    Round,
+    /// The first model (Xiong et al. 2024)
+    First,
+}
+
+impl RoundReference {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A run of one round is written as it was before there were rounds.
+fn is_one(rounds: &usize) -> bool {
+    *rounds == 1
 }
 
 impl Configuration for DpoConfig {
@@ -113,16 +145,27 @@ impl Configuration for DpoConfig {
 /// Naming the flag, or the line of the file.
 pub fn check(config: &DpoConfig, problems: &Problems) -> Result<()> {
     check_samples(config.eval.test_problems, config.eval.test_samples)?;
+    ensure!(
+        config.rounds == 1 || config.pairs.is_none(),
+        "--pairs is for one round: each of --rounds {} makes its pairs of new samples; give --from-samples for those of the first",
+        config.rounds
+    );
     let given = config.pairs.as_ref().filter(|_| config.run.resume.is_none());
     if config.pairs.is_some() {
         return given.map_or(Ok(()), |path| read_pairs(path).context("--pairs").map(drop));
     }
     let problems = problems.train()?;
-    config.sampling.check(problems, &config.data.answer_format(), false, config.run.resume.as_deref())?;
+    let resumed = config.run.resume.as_deref();
+    let samples = config.sampling.check(problems, &config.data.answer_format(), config.rounds > 1, resumed)?;
+    // A checker grades them when the run has started.
+    if let Some(samples) = samples.filter(|_| !config.checker.decides(config.data.benchmark())) {
+        PreferenceData::of_samples(&samples, &config.making, config.preference.loss, config.run.seed)
+            .context("--from-samples")?;
+    }
     config.data.prompting(config.sampling.shots)?;
     check_samples(problems.len(), config.sampling.samples)?;
     ensure!(
-        config.sampling.source.is_given() || config.sampling.samples >= 2,
+        config.sampling.source.is_given() && config.rounds == 1 || config.sampling.samples >= 2,
         "--samples 1: a pair is made of two samples of a question"
     );
     Ok(())
@@ -147,10 +190,12 @@ pub fn lock_run(config: &DpoConfig) -> Result<Option<Lock>> {
 pub fn dry_run(config: &DpoConfig, problems: &Problems, device: &Device) -> Result<()> {
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
     let new_tokens = config.data.max_new_tokens();
-    let (samples, pairs, said) = match &config.pairs {
+    let (rounds, is_of_pairs) = (config.rounds, config.preference.loss.is_of_pairs());
+    let (samples, examples, said) = match &config.pairs {
         Some(path) => {
-            let pairs = read_pairs(path).context("--pairs")?.len();
-            (0, pairs, format!("# pairs                 {pairs} (those of --pairs)"))
+            let pairs = read_pairs(path).context("--pairs")?;
+            let examples = if is_of_pairs { pairs.len() } else { labelled::of_pairs(&pairs).len() };
+            (0, examples, format!("# pairs                 {} (those of --pairs)", pairs.len()))
         }
         None => {
             let train = problems.train()?;
@@ -159,21 +204,40 @@ pub fn dry_run(config: &DpoConfig, problems: &Problems, device: &Device) -> Resu
             let of_question = (samples.div_ceil(train.len()) / 2).pow(2).max(1);
             let of_question = config.making.pairs_per_question.map_or(of_question, |most| most.min(of_question));
             let pairs = of_question * train.len();
-            (samples, pairs, format!("# samples               {planned}\n# pairs                 {pairs} at most"))
+            let of_round = if rounds > 1 { " a round" } else { "" };
+            let said = format!(
+                "# samples               {planned}{of_round}\n# pairs                 {pairs}{of_round} at most"
+            );
+            (samples, if is_of_pairs { pairs } else { samples }, said)
         }
     };
+    // Later rounds sample where the first one reads a file.
+    let later = if rounds > 1 { problems.train()?.len() * config.sampling.samples } else { 0 };
+    let keeps_first_model = rounds > 1 && config.reference == RoundReference::Round;
     let work = dry_run::TrainingWorkload {
         rows: config.fit.batch_size,
-        // Two completions a pair, each with a prompt that may be as long.
-        positions: config.run.compute.micro_batch.min(config.fit.batch_size) * 4 * new_tokens,
+        // A completion with a prompt that may be as long; of a pair two.
+        positions: config.run.compute.micro_batch.min(config.fit.batch_size)
+            * if is_of_pairs { 4 } else { 2 }
+            * new_tokens,
         // The reference, which measures the KL divergence.
-        extra_models: 1.0,
+        extra_models: if keeps_first_model { 2.0 } else { 1.0 },
         trained: config.lora.parameters(&shape),
-        steps: config.fit.total_steps(pairs),
-        sampled: config.sampling.source.sampled(samples).max(config.eval.rows(&config.data)),
+        steps: config.fit.total_steps(examples) * rounds,
+        sampled: config.sampling.source.sampled(samples).max(later).max(config.eval.rows(&config.data)),
         new_tokens,
-        samples,
+        samples: samples.max(later),
     };
     dry_run::print("dpo", config, &config.run, &shape, &work, device)?;
-    print_line(&said)
+    print_line(&said)?;
+    if !is_of_pairs {
+        print_line(&format!("# completions           {examples} at most, each an example of the loss"))?;
+    }
+    if rounds > 1 {
+        let all = config.sampling.source.sampled(samples) + later * (rounds - 1);
+        print_line(&format!(
+            "# samples in all        {all} of {rounds} rounds; optimiser steps are those of all rounds"
+        ))?;
+    }
+    Ok(())
 }

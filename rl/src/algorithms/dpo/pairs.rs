@@ -4,9 +4,9 @@ use crate::{
     sampling::pairs::Pair,
     training::batch::{Row, flat, pad},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use burn::tensor::Tensor;
-use data::{Example, Prompting, encode_written};
+use data::{Example, Prompting, Tokenizer, encode_written};
 use eval::Policy;
 use model::{Device, Transformer, parallel_map, score, to_host};
 use std::slice::from_ref;
@@ -77,8 +77,67 @@ impl PairLogProbs {
     }
 }
 
-/// Pairs as tokens, with their log-probabilities under the reference. What the calculator wrote is given: it belongs to no completion's
-/// log-probability. A pair that is longer than the model's context is left out, with a warning.
+/// A completion as tokens, after the prompt of its question. What the calculator wrote is given: it belongs to no completion's
+/// log-probability.
+///
+/// # Errors
+/// A chat style without a template.
+pub(super) fn encode(
+    tokenizer: &Tokenizer,
+    prompting: &Prompting,
+    question: &str,
+    completion: &str,
+    calculated: &[[usize; 2]],
+) -> Result<Example> {
+    // What a policy has written in the plain style begins with a space; the texts of others may not.
+    let text = match completion.starts_with(char::is_whitespace) {
+        true => completion.to_owned(),
+        false => prompting.format.solution(question, completion)?,
+    };
+    Ok(encode_written(tokenizer, prompting, question, &text, true)?.with_calculated(tokenizer, calculated))
+}
+
+/// Leaves out, with a warning, those that are longer than the policy's context.
+///
+/// # Errors
+/// If all are.
+pub(super) fn fitting<T>(all: Vec<T>, what: &str, policy: &Policy, longest_of: impl Fn(&T) -> usize) -> Result<Vec<T>> {
+    let (count, longest) = (all.len(), policy.model.config.max_position_embeddings);
+    let fitting: Vec<T> = all.into_iter().filter(|one| longest_of(one) <= longest).collect();
+    ensure!(!fitting.is_empty(), "all {count} {what} are longer than the context of {longest} tokens");
+    if fitting.len() < count {
+        tracing::warn!("{} of {count} {what} are longer than the context of {longest} tokens", count - fitting.len());
+    }
+    Ok(fitting)
+}
+
+/// Refuses pairs of which none fits the policy's context, before a run is made.
+///
+/// # Errors
+/// If none does; a chat style without a template.
+pub(super) fn check_lengths(pairs: &[Pair], policy: &Policy, prompting: &Prompting) -> Result<()> {
+    let longest = policy.model.config.max_position_embeddings;
+    for pair in pairs {
+        if longest_of(&encode_both(pair, policy, prompting)?) <= longest {
+            return Ok(());
+        }
+    }
+    bail!("all {} pairs are longer than the context of {longest} tokens", pairs.len())
+}
+
+/// Both completions of a pair as tokens.
+fn encode_both(pair: &Pair, policy: &Policy, prompting: &Prompting) -> Result<[Example; 2]> {
+    let of = |completion: &str, calculated: &[[usize; 2]]| {
+        encode(&policy.tokenizer, prompting, &pair.question, completion, calculated)
+    };
+    Ok([of(&pair.chosen, &pair.chosen_calculated)?, of(&pair.rejected, &pair.rejected_calculated)?])
+}
+
+fn longest_of(both: &[Example; 2]) -> usize {
+    both[0].tokens.len().max(both[1].tokens.len())
+}
+
+/// Pairs as tokens, with their log-probabilities under the reference. A pair that is longer than the model's context is left out.
 ///
 /// # Errors
 /// A chat style without a template; if all pairs are left out.
@@ -88,30 +147,8 @@ pub(super) fn tokenise(
     prompting: &Prompting,
     threads: usize,
 ) -> Result<Vec<TokenPair>> {
-    let encode = |pair: &Pair, completion: &str, calculated: &[[usize; 2]]| -> Result<Example> {
-        // What a policy has written in the plain style begins with a space; the texts of others may not.
-        let text = match completion.starts_with(char::is_whitespace) {
-            true => completion.to_owned(),
-            false => prompting.format.solution(&pair.question, completion)?,
-        };
-        let example = encode_written(&reference.tokenizer, prompting, &pair.question, &text, true)?;
-        Ok(example.with_calculated(&reference.tokenizer, calculated))
-    };
-    let both = |pair: &Pair| -> Result<[Example; 2]> {
-        let chosen = encode(pair, &pair.chosen, &pair.chosen_calculated)?;
-        Ok([chosen, encode(pair, &pair.rejected, &pair.rejected_calculated)?])
-    };
-    let mut encoded = pairs.iter().map(both).collect::<Result<Vec<_>>>()?;
-    let longest = reference.model.config.max_position_embeddings;
-    encoded.retain(|both| both.iter().all(|example| example.tokens.len() <= longest));
-    ensure!(!encoded.is_empty(), "all {} pairs are longer than the context of {longest} tokens", pairs.len());
-    if encoded.len() < pairs.len() {
-        tracing::warn!(
-            "{} of {} pairs are longer than the context of {longest} tokens",
-            pairs.len() - encoded.len(),
-            pairs.len()
-        );
-    }
+    let encoded = pairs.iter().map(|pair| encode_both(pair, reference, prompting)).collect::<Result<Vec<_>>>()?;
+    let encoded = fitting(encoded, "pairs", reference, longest_of)?;
     let pair = |[chosen, rejected]: [Example; 2]| TokenPair { chosen, rejected, ref_chosen: 0.0, ref_rejected: 0.0 };
     let mut pairs: Vec<TokenPair> = encoded.into_iter().map(pair).collect();
     let sums = log_probs(&reference.model, &pairs, threads);
@@ -129,6 +166,17 @@ pub(super) fn log_probs(model: &Transformer, pairs: &[TokenPair], threads: usize
         [values[0], values[1]]
     };
     parallel_map(pairs, threads, || model.clone(), of_pair)
+}
+
+/// log π - log π_ref of completions, without gradients.
+pub(super) fn gains(policy: &Transformer, reference: &Transformer, rows: &[Example], threads: usize) -> Vec<f32> {
+    let models = || (policy.clone(), reference.clone());
+    let of_row = |models: &mut (Transformer, Transformer), _, row: &Example| {
+        let batch = pad(&[row], &models.0.device());
+        let [of_policy, of_reference] = [&models.0, &models.1].map(|model| score(model, &batch, 1.0).log_probs.sum());
+        to_host(of_policy - of_reference).values[0]
+    };
+    parallel_map(rows, threads, models, of_row)
 }
 
 /// What pairs show of a policy, as means over them.

@@ -3,7 +3,7 @@
 
 use super::config::{PpoConfig, check_value_layers};
 use crate::{
-    algorithms::start::{check_compatible, check_prompts, policy, reward_model},
+    algorithms::start::{check_compatible, check_prompts, check_reference, policy, reward_model},
     run,
     run::{Run, read_state},
     sampling::curriculum::Curriculum,
@@ -37,6 +37,8 @@ pub(super) struct PpoNumbers {
 pub(super) struct Trainer {
     pub(super) model: ActorCritic,
     pub(super) reference: Transformer,
+    /// Whether the reference is the model that the run starts from.
+    pub(super) starts_at_reference: bool,
     pub(super) optimizer: Adam,
     pub(super) tokenizer: data::Tokenizer,
     pub(super) rollout: RolloutConfig,
@@ -60,11 +62,11 @@ pub(super) struct Start {
 /// Sets up a new run or a resumed one.
 ///
 /// # Errors
-/// An `init` or `orm` that cannot be used, a run that cannot be made or resumed.
+/// An `init`, reference or `orm` that cannot be used, a run that cannot be made or resumed.
 pub(super) fn start(
     config: &PpoConfig,
     init: &Path,
-    orm: Option<&Path>,
+    (reference, orm): (Option<&Path>, Option<&Path>),
     problems: &Problems,
     device: &Device,
 ) -> Result<Start> {
@@ -72,6 +74,8 @@ pub(super) fn start(
     config.reward.orm = orm.map(Path::to_path_buf).or(config.reward.orm);
     let gradients = GradientOptions::of(&config.run.compute, device);
     let initial = policy(init, device)?;
+    let other = reference.map(|path| policy(path, device)).transpose()?;
+    other.as_ref().map_or(Ok(()), |other| check_reference(&initial, other))?;
     let reward_model = orm.map(|path| reward_model(path, &initial, device)).transpose()?;
     check_value_layers(&config, initial.model.blocks.len())?;
     // Adam's epsilon is larger than for supervised work, as in every PPO that works on language models.
@@ -92,7 +96,8 @@ pub(super) fn start(
     let rollout = RolloutConfig { sampling, reward, reward_model, external, seed: config.run.seed };
     let trainer = Trainer {
         model: ActorCritic { policy: trained.model, value },
-        reference: initial.model.clone(),
+        starts_at_reference: other.is_none(),
+        reference: other.map_or_else(|| initial.model.clone(), |other| other.model),
         optimizer,
         tokenizer: trained.tokenizer,
         rollout,

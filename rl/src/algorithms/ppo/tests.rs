@@ -62,7 +62,7 @@ fn begun() -> Begun {
     };
     let Start { config, trainer, .. } = {
         let init = config.init.init.clone().unwrap();
-        start(&config, &init, None, &Problems::new(&config.data), &Device::default()).unwrap()
+        start(&config, &init, (None, None), &Problems::new(&config.data), &Device::default()).unwrap()
     };
     let mut rollouts = collect(&trainer, 0, &config).unwrap();
     // One of the samples is right, so that there is something to learn.
