@@ -14,7 +14,7 @@ use crate::{
     training::optim::GradientOptions,
 };
 use anyhow::{Context, Result};
-use eval::{Policy, external::Checker};
+use eval::{Policy, RewardModel, external::Checker};
 use model::{ActorCritic, Device, Transformer, ValueBranch, load_value_branch};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -72,7 +72,9 @@ pub(super) fn start(
     config.reward.orm = orm.map(Path::to_path_buf).or(config.reward.orm);
     let gradients = GradientOptions::of(&config.run.compute, device);
     let initial = policy(init, device)?;
+    let pessimism = config.reward.orm_pessimism;
     let reward_model = orm.map(|path| reward_model(path, &initial, device)).transpose()?;
+    let reward_model = reward_model.map(|model| RewardModel { pessimism, ..model });
     check_value_layers(&config, initial.model.blocks.len())?;
     // Adam's epsilon is larger than for supervised work, as in every PPO that works on language models.
     let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);
