@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{assert_same_run, metrics, problems, resume, run, run_ei, run_orm, run_ppo, start, start_with_steps};
+use common::{assert_same_run, metrics, problems, resume, run, run_ei, run_orm, run_ppo, start};
 use data::{Example, Prompting, encode_written};
 use eval::{OrmReport, RewardModel, RewardModelKind, auc, read_samples};
 use model::{Device, ScoreKind};
@@ -73,13 +73,13 @@ fn a_run_that_compares_and_was_stopped_resumes_as_if_it_had_not_also_with_adapte
     for (objective, more) in COMPARING.iter().zip(with) {
         let folder = tempfile::tempdir().unwrap();
         let flag = format!("--objective={objective}");
-        let flags = [&[&*flag, "--ranking-size=3", "--max-new-tokens=64", "--temperature=1.3"], more].concat();
-        let straight = run_orm(start_with_steps(), &folder.path().join("straight"), &flags).unwrap();
+        let flags = [&[&*flag, "--ranking-size=3", "--temperature=1.3"], more].concat();
+        let straight = run_orm(start(), &folder.path().join("straight"), &flags).unwrap();
         assert!(RewardModelKind::of(&straight).unwrap().has_coverage);
         for step in 1..=3 {
             let dir = folder.path().join(format!("stopped-after-{step}"));
             let stop = format!("--stop-after={step}");
-            run_orm(start_with_steps(), &dir, &[flags.as_slice(), &[&stop]].concat()).unwrap_err();
+            run_orm(start(), &dir, &[flags.as_slice(), &[&stop]].concat()).unwrap_err();
             if step == 2 {
                 let other = [&*format!("--resume={}", dir.display()), "--objective=bce", "--quiet"];
                 let error = run(&[&["orm"], other.as_slice()].concat()).unwrap_err().to_string();

@@ -82,26 +82,28 @@ pub fn add_pair(curve: &mut Curve, difference: &[f64], count: f64, theta: &[f64]
 
 /// The maximum of log L(θ) - ½ ridge |θ|², by Newton's method with halved steps where a whole one would not rise.
 pub fn maximise(width: usize, ridge: f64, of: impl Fn(&[f64]) -> Curve) -> Vec<f64> {
+    let penalised = |curve: &Curve, theta: &[f64]| curve.value - 0.5 * ridge * dot(theta, theta);
     let mut theta = vec![0.0; width];
+    let mut here = of(&theta);
     for _ in 0..100 {
-        let Curve { value, mut gradient, mut curvature } = of(&theta);
-        let penalised = |value: f64, theta: &[f64]| value - 0.5 * ridge * dot(theta, theta);
-        add(&mut gradient, -ridge, &theta);
-        curvature.add_diagonal(ridge.max(1e-12));
-        let step = curvature.cholesky().expect("the curvature of a concave function").solve(&gradient);
-        let (now, mut scale) = (penalised(value, &theta), 1.0);
-        while scale > 1e-10 {
+        add(&mut here.gradient, -ridge, &theta);
+        here.curvature.add_diagonal(ridge.max(1e-12));
+        let step = here.curvature.cholesky().expect("the curvature of a concave function").solve(&here.gradient);
+        let moved = |scale: f64| {
             let mut next = theta.clone();
             add(&mut next, scale, &step);
-            if penalised(of(&next).value, &next) >= now {
-                theta = next;
-                break;
-            }
-            scale *= 0.5;
+            next
+        };
+        // What is left after a short step is of the order of its square.
+        if length(&step) < 1e-6 {
+            return moved(1.0);
         }
-        if length(&step) < 1e-9 || scale <= 1e-10 {
-            break;
-        }
+        let rises = (0..40).map(|halvings| moved(0.5f64.powi(halvings))).find_map(|next| {
+            let there = of(&next);
+            (penalised(&there, &next) >= penalised(&here, &theta)).then_some((next, there))
+        });
+        let Some((next, there)) = rises else { return theta };
+        (theta, here) = (next, there);
     }
     theta
 }

@@ -61,10 +61,10 @@ mod tests {
 
     #[test]
     fn a_whole_ranking_says_more_than_its_pairs() {
-        let of = errors(3, 6, 120, 150, 1);
+        let of = errors(5, 8, 60, 100, 1);
         assert!(of.ratio - of.half_interval > 1.0, "{of:?}");
         // Both are consistent: four times as many rankings, a quarter of the error or so.
-        let more = errors(3, 6, 480, 40, 1);
+        let more = errors(5, 8, 240, 25, 1);
         assert!(more.kwise < 0.5 * of.kwise && more.split < 0.5 * of.split, "{of:?}, {more:?}");
     }
 
