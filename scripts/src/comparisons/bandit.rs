@@ -1,6 +1,6 @@
 //! Pessimism on a bandit with four actions, two of which are bad and are compared once, with each other.
 //!
-//! The features of an action are its indicator, and the rewards are those of [`REWARDS`] less their mean. Of n comparisons, n - 1 are of the
+//! The features of an action are its indicator, and the rewards are those of `REWARDS` less their mean. Of n comparisons, n - 1 are of the
 //! two good actions and one is of the two bad ones. Whichever bad action wins that one comparison has the largest reward in the maximum
 //! likelihood estimate over |θ| <= B, for every n.
 
