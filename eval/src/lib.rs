@@ -3,6 +3,7 @@
 mod evaluation;
 pub mod external;
 mod io;
+pub mod linear;
 pub mod metrics;
 mod models;
 mod reports;
@@ -20,21 +21,22 @@ pub use io::{
 };
 pub use metrics::{
     Bin, Calibration, Estimate, Graded, Prediction,
-    calibration::{self},
+    calibration::{self, auc},
     maj_at_k, pass_at_k, rerank_at_k,
 };
 pub use models::{
     adapter::{load_extrapolated_weights, load_weights, read_shape},
+    coverage::Coverage,
     likelihood::{Likelihood, Signal, Weights},
     policy::{self, Policy, load_tokenizer},
     resolve::{CheckpointIndex, read_index, resolve_checkpoint},
-    reward_model::{self, Outcome, RewardModel},
+    reward_model::{self, Outcome, RewardModel, RewardModelKind},
 };
 pub use reports::{
     compare::{self, ByQuestion, CompareArgs, Questions},
     diversity::{self, Diversity},
     report::{self, About, Metric, MetricKind, Report, by_question, warn_of_unreadable},
-    reward_report::{self, Agreement, LabelCheck, OrmReport},
+    reward_report::{self, Agreement, LabelCheck, OrmReport, RankingCounts},
     table::{self, diversity_table, table},
 };
 pub use sampling::{

@@ -4,15 +4,15 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use data::{AnswerFormat, Benchmark, BenchmarkArgs, DataOptions, Goal, PromptStyle, Prompting, Split};
 use eval::{
-    About, CompareArgs, Diversity, Policy, RewardModel, Sample, SampleConfig, ScoreArgs, check_outputs, check_samples,
-    compare, data_inputs, diversity_table, evaluate, evaluate_saved,
+    About, CompareArgs, Diversity, Policy, RewardModel, RewardModelKind, Sample, SampleConfig, ScoreArgs,
+    check_outputs, check_samples, compare, data_inputs, diversity_table, evaluate, evaluate_saved,
     external::CheckerArgs,
     read_samples, resolve_checkpoint, score, table,
     terminal::{fail, log_to_stderr},
     warn_of_unreadable, write_whole,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use model::{DeviceKind, Dtype};
+use model::{Device, DeviceKind, Dtype};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -66,6 +66,11 @@ struct RunArgs {
     /// Reward model (a run of `rl orm`) that scores the samples: adds rerank@K
     #[arg(long, value_name = "PATH")]
     orm: Option<PathBuf>,
+    /// F: how much of the reward model's uncertainty about a sample is taken off its score: reranks by score - F ‖φ - v‖. φ are the features of
+    /// the sample and v their mean over the solutions that the reward model was fitted on; needs a run of `rl orm --objective pairwise`,
+    /// kwise or kwise-split
+    #[arg(long, value_name = "F", requires = "orm", value_parser = pessimism)]
+    pessimism: Option<f64>,
     /// Use only the first N problems
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
@@ -162,7 +167,7 @@ fn run(mut args: RunArgs) -> Result<()> {
         Some(file) => Source::File(file),
         None => Source::Policy(Box::new(Policy::load(&args.checkpoint, &device)?)),
     };
-    let reward_model = args.orm.as_deref().map(|path| RewardModel::load(path, &device)).transpose()?;
+    let reward_model = args.orm.as_deref().map(|path| reward_model(path, args.pessimism, &device)).transpose()?;
     let options = DataOptions { data_dir: args.data.data_dir.clone(), ..DataOptions::default() };
     let mut problems = benchmark.load(args.split, &options)?;
     problems.truncate(args.limit.map_or(usize::MAX, usize::from));
@@ -212,6 +217,14 @@ fn run(mut args: RunArgs) -> Result<()> {
     }
     let table = table(&[(&args.checkpoint.display().to_string(), &evaluation.report)]);
     writeln!(std::io::stdout(), "{table}").context("cannot print the report")
+}
+
+/// A reward model that is as pessimistic as asked for.
+fn reward_model(path: &Path, pessimism: Option<f64>, device: &Device) -> Result<RewardModel> {
+    if pessimism.is_some() {
+        RewardModelKind::of(path)?.check_pessimism("pessimism", path)?;
+    }
+    Ok(RewardModel { pessimism: pessimism.unwrap_or(0.0), ..RewardModel::load(path, device)? })
 }
 
 /// Tokens of a completion at most; of the embedded benchmark as many as of others, so that long-winded models are cut no sooner.
@@ -276,6 +289,14 @@ fn bar(samples: usize, quiet: bool) -> ProgressBar {
     let template = "evaluate [{bar:24}] {human_pos}/{human_len} samples · {per_sec} · {eta} left";
     bar.set_style(ProgressStyle::with_template(template).expect("the template is fixed").progress_chars("=> "));
     bar
+}
+
+fn pessimism(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        Ok(_) => Err("give a number of at least 0".into()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

@@ -2,6 +2,7 @@
 //! and answers.
 
 pub(crate) mod adapter;
+pub(crate) mod coverage;
 mod file_kinds;
 mod hub;
 pub(crate) mod likelihood;

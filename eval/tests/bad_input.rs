@@ -269,6 +269,14 @@ fn answers_that_almost_none_can_be_read_of_are_warned_of_with_the_flag() {
 }
 
 #[test]
+fn pessimism_needs_a_reward_model_and_a_number_that_takes_off() {
+    let place = place();
+    place.refuses_usage(&run(&["--pessimism=1"]), &["--orm"]);
+    place.refuses_usage(&run(&["--pessimism=-1", "--orm=model"]), &["--pessimism", "at least 0"]);
+    place.fails(&run(&["--pessimism=1", "--orm=model"]), &["model is not a reward model"]);
+}
+
+#[test]
 fn a_k_that_is_too_large_names_the_line_and_the_largest_that_works() {
     let place = place();
     let line = |index: usize, completions: &str| format!("{{\"index\": {index}, \"completions\": [{completions}]}}\n");

@@ -17,5 +17,5 @@ pub use checkpoint::{
 };
 pub use gguf::Gguf;
 pub use peft::{adapters_config, load_adapters, save_adapters};
-pub use reward_head::REWARD_HEAD;
+pub use reward_head::{REWARD_HEAD, read_score_kind};
 pub use safetensors::{NumberFormat, read_tensors, write_tensors};

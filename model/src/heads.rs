@@ -4,4 +4,4 @@ mod actor_critic;
 mod reward;
 
 pub use actor_critic::{ActorCritic, ActorCriticOutput, ValueBranch, score_with_values};
-pub use reward::{RewardNetwork, ScalarHead, solutions};
+pub use reward::{RewardNetwork, ScalarHead, ScoreKind, solutions};

@@ -38,11 +38,14 @@ pub use dtype::Dtype;
 pub use files::{
     ADAPTER_CONFIG, ADAPTER_WEIGHTS, Gguf, NumberFormat, REWARD_HEAD, adapter_base, adapters_config, is_gguf,
     load_adapted_model, load_adapters, load_extrapolated_model, load_model, load_value_branch, model_tensors,
-    read_config, read_tensors, save_adapters, save_model, save_model_as, save_value_branch, write_tensors,
+    read_config, read_score_kind, read_tensors, save_adapters, save_model, save_model_as, save_value_branch,
+    write_tensors,
 };
 pub use fused::{AdamWStep, adamw};
 pub use generation::{Completion, Finish, GenerateConfig, GenerateStats, Given, Giver, generate, generate_each};
-pub use heads::{ActorCritic, ActorCriticOutput, RewardNetwork, ScalarHead, ValueBranch, score_with_values, solutions};
+pub use heads::{
+    ActorCritic, ActorCriticOutput, RewardNetwork, ScalarHead, ScoreKind, ValueBranch, score_with_values, solutions,
+};
 pub use host::{HostTensor, HostTensors, to_host, to_host_together};
 pub use log_probs::{entropy, token_log_probs};
 pub use logits::{LOGITS_TOGETHER, output_entropy, output_log_probs};

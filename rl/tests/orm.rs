@@ -70,7 +70,7 @@ fn learns_to_tell_right_from_wrong(flag: &str) -> RewardModel {
         encode_written(&model.tokenizer, &Prompting::default(), question, completion, true).unwrap()
     };
     let rows: Vec<Example> = samples.iter().map(encode).collect();
-    let probabilities = model.probabilities(&rows, 8, 1);
+    let probabilities = model.scores(&rows, 8, 1);
     let predictions: Vec<Prediction> = samples
         .iter()
         .zip(&probabilities)

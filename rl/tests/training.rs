@@ -245,6 +245,7 @@ fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
         dense_scale: 0.5,
         orm: None,
         orm_weight: 1.0,
+        orm_pessimism: 0.0,
         orm_score: OrmScore::Potential,
         weights: WeightArgs::default(),
     };

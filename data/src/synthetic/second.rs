@@ -29,7 +29,7 @@ pub(super) const SETTINGS: Settings = Settings {
     terse_percent: 0,
     question_words_max: 64,
     magnitude_weights: [100, 0, 0],
-    result_max: [30, 30, 30],
+    result_max: [20, 20, 20],
     result_min: 0,
     cents: true,
     divisors_left_out: &[3],
@@ -64,7 +64,7 @@ pub(super) const SETTINGS: Settings = Settings {
         drill: Drill {
             notations: &[0, 2, 2, 3, 3, 4],
             operators: [40, 40, 14, 14],
-            result_max: [30, 30, 30],
+            result_max: [28, 28, 28],
             smallest: 0,
             addend_max: 14,
             factors_max: [10, 5],
@@ -89,9 +89,9 @@ const OBJECTS: [&str; 20] = [
 ];
 
 /// What somebody has at the start.
-const START: Range = range(3, 9);
+const START: Range = range(6, 12);
 /// What is added, taken away, or makes the difference between two people.
-const ADDEND: Range = range(2, 6);
+const ADDEND: Range = range(2, 5);
 /// How many groups, friends, hours, days.
 const GROUPS: Range = range(2, 4);
 /// How many in each group, each hour, each day.
@@ -101,7 +101,7 @@ const DIVISOR: Range = range(2, 4);
 /// Dollars for one thing.
 const PRICE: Range = range(2, 5);
 /// What somebody wants to have in the end, or what several have together.
-const GOAL: Range = range(8, 18);
+const GOAL: Range = range(10, 20);
 
 /// Ordered pairs of consecutive kinds that occur in the unseen part of the test only.
 const HELD_OUT_PAIRS: &[(&str, &str)] = &[

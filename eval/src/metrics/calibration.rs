@@ -59,7 +59,7 @@ impl Calibration {
             count: predictions.len(),
             base_rate: mean(&|p| label(p)),
             accuracy: mean(&|p| f64::from(u8::from((p.probability > 0.5) == p.is_true))),
-            auc: auc(predictions),
+            auc: auc(&predictions.iter().map(|p| (p.probability, p.is_true)).collect::<Vec<_>>()),
             ece: reliability.iter().map(|bin| bin.count as f64 * (bin.confidence - bin.frequency).abs()).sum::<f64>()
                 / count,
             brier: mean(&|p| (p.probability - label(p)).powi(2)),
@@ -89,18 +89,19 @@ fn reliability(predictions: &[Prediction]) -> Vec<Bin> {
     (0..BINS).map(bin).filter(|bin| bin.count > 0).collect()
 }
 
-/// The area under the ROC curve as the statistic of Mann and Whitney (1947), ties counted half.
-fn auc(predictions: &[Prediction]) -> Option<f64> {
-    let mut sorted: Vec<&Prediction> = predictions.iter().collect();
-    sorted.sort_by(|a, b| a.probability.total_cmp(&b.probability));
-    let positives = sorted.iter().filter(|p| p.is_true).count() as f64;
+/// The area under the ROC curve of scores with their labels, as the statistic of Mann and Whitney (1947), ties counted half; `None` where
+/// there is only one kind.
+pub fn auc(scored: &[(f64, bool)]) -> Option<f64> {
+    let mut sorted = scored.to_vec();
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let positives = sorted.iter().filter(|(_, is_true)| *is_true).count() as f64;
     let negatives = sorted.len() as f64 - positives;
     if positives == 0.0 || negatives == 0.0 {
         return None;
     }
     let (mut wins, mut negatives_below) = (0.0, 0.0);
-    for ties in sorted.chunk_by(|a, b| a.probability == b.probability) {
-        let positives_here = ties.iter().filter(|p| p.is_true).count() as f64;
+    for ties in sorted.chunk_by(|a, b| a.0 == b.0) {
+        let positives_here = ties.iter().filter(|(_, is_true)| *is_true).count() as f64;
         let negatives_here = ties.len() as f64 - positives_here;
         wins += positives_here * (negatives_below + 0.5 * negatives_here);
         negatives_below += negatives_here;
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_auc_is_the_share_of_pairs_in_the_right_order() {
-        let of = |pairs: &[(f64, bool)]| auc(&predictions(pairs));
+        let of = auc;
         assert_eq!(of(&[(0.9, true), (0.8, true), (0.1, false)]), Some(1.0));
         assert_eq!(of(&[(0.1, true), (0.9, false)]), Some(0.0));
         assert_eq!(of(&[(0.4, true), (0.4, false)]), Some(0.5));

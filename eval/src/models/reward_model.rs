@@ -1,29 +1,48 @@
-//! An outcome reward model: the probability that a solution, finished or not, is correct. Here its text and tensors
-//! meet.
+//! An outcome reward model: the probability that a solution, finished or not, is correct, or a score that orders the solutions of a question.
+//! Here its text and tensors meet.
 //!
 //! p(correct | Q, S_1..S_i) is the sigmoid of a scalar head on the last residual stream of a language model, read at the token
 //! that ends the prefix (Havrilla et al. 2024, section on reward models; Cobbe et al. 2021, arXiv 2110.14168). The head starts
 //! at 0, which is p = 1/2 for everything.
+//!
+//! A head that was trained on comparisons gives a score without a zero ([`ScoreKind::Relative`]). Its zero is put at the mean feature v of the
+//! solutions that it was fitted on ([`Coverage`]): r = θᵀ(φ - v). A pessimistic score is r - F ‖φ - v‖ (Zhu, Jiao and Jordan 2023, arXiv
+//! 2301.11270).
 
 use super::{
+    coverage::Coverage,
     likelihood::{Likelihood, Signal, Weights, mean_log_probs},
     policy::{Policy, load_trunk},
     resolve::resolve_checkpoint,
 };
 use anyhow::{Result, ensure};
+use burn::tensor::Tensor;
 use data::{Example, Tokenizer};
-use model::{Device, REWARD_HEAD, RewardNetwork, Transformer, parallel_map, to_host};
+use model::{Device, REWARD_HEAD, RewardNetwork, ScoreKind, Transformer, parallel_map, read_score_kind, to_host};
 use std::path::Path;
 
-/// A language model with a scalar head, which gives the probability that a solution is right.
+/// A language model with a scalar head, which gives a score of solutions.
 #[derive(Clone)]
 pub struct RewardModel {
     /// The language model, and a head on its last residual stream.
     pub model: RewardNetwork,
     /// A likelihood that is combined with the head, where there is one.
     pub likelihood: Option<Likelihood>,
+    /// The features of the solutions that the head was fitted on, where they are known.
+    pub coverage: Option<Coverage>,
+    /// F: how much of the uncertainty is taken off the score; 0 takes off nothing.
+    pub pessimism: f64,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
+}
+
+/// What is known of a reward model before its weights are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RewardModelKind {
+    /// What its score means.
+    pub score: ScoreKind,
+    /// Whether the features of the solutions that it was fitted on are known.
+    pub has_coverage: bool,
 }
 
 /// A solution with its outcome.
@@ -36,35 +55,103 @@ pub struct Outcome<'a> {
     pub right: bool,
 }
 
-impl RewardModel {
-    /// Loads a checkpoint of `rl orm`, or the best one of its run.
+impl RewardModelKind {
+    /// Of a checkpoint of `rl orm`, or the best one of its run.
     ///
     /// # Errors
-    /// As [`Policy::load`]; or if it is a policy and no reward model.
-    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+    /// If it is no reward model.
+    pub fn of(path: &Path) -> Result<Self> {
         let folder = resolve_checkpoint(path)?;
         ensure!(
             folder.join(REWARD_HEAD).is_file(),
             "{} is not a reward model (no {REWARD_HEAD} in it): give a run of `rl orm`",
             folder.display()
         );
-        let Policy { model, tokenizer, .. } = load_trunk(&folder, device)?;
-        let model = RewardNetwork::with_reward_head(model, &folder, device)?;
-        Ok(Self { model, likelihood: Likelihood::load(&folder, device)?, tokenizer })
+        Ok(Self { score: read_score_kind(&folder)?, has_coverage: Coverage::is_in(&folder) })
     }
 
-    /// The probability of being correct after each token of each completion, `at_once` rows per batch.
+    /// Refuses pessimism without a covariance.
+    ///
+    /// # Errors
+    /// Naming the reward model at `path`.
+    pub fn check_pessimism(self, flag: &str, path: &Path) -> Result<()> {
+        ensure!(
+            self.has_coverage,
+            "--{flag}: {} has no covariance of features; a run of `rl orm --objective pairwise`, kwise or kwise-split has one when it has ended",
+            path.display()
+        );
+        Ok(())
+    }
+}
+
+impl RewardModel {
+    /// A reward model of its head alone.
+    pub fn new(model: RewardNetwork, tokenizer: Tokenizer) -> Self {
+        Self { model, likelihood: None, coverage: None, pessimism: 0.0, tokenizer }
+    }
+
+    /// Loads a checkpoint of `rl orm`, or the best one of its run.
+    ///
+    /// # Errors
+    /// As [`Policy::load`]; or if it is a policy and no reward model.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        RewardModelKind::of(path)?;
+        let folder = resolve_checkpoint(path)?;
+        let Policy { model, tokenizer, .. } = load_trunk(&folder, device)?;
+        let model = RewardNetwork::with_reward_head(model, &folder, device)?;
+        let coverage = Coverage::load(&folder, model.language_model.config.hidden_size)?;
+        Ok(Self { likelihood: Likelihood::load(&folder, device)?, coverage, ..Self::new(model, tokenizer) })
+    }
+
+    /// What the score means.
+    pub fn kind(&self) -> ScoreKind {
+        self.model.kind
+    }
+
+    /// The score after each token of each completion, `at_once` rows per batch: the probability of being correct; of a head that was
+    /// trained on comparisons, a number that is 0 for the mean feature of the solutions it was fitted on. With pessimism, its share of the
+    /// uncertainty is taken off the head's number first.
     ///
     /// # Panics
-    /// If a row has no completion, or is longer than the model's context.
-    pub fn probabilities(&self, rows: &[Example], at_once: usize, threads: usize) -> Vec<Vec<f32>> {
+    /// If a row has no completion, or is longer than the model's context; if there is pessimism and no covariance.
+    pub fn scores(&self, rows: &[Example], at_once: usize, threads: usize) -> Vec<Vec<f32>> {
         let (writer, weights) = match &self.likelihood {
             None => (None, Weights::HEAD),
             Some(Likelihood { model, weights }) => (Some(model), *weights),
         };
-        let probability = |signal: Signal| (1.0 / (1.0 + (-weights.logit(signal)).exp())) as f32;
-        let of_row = |signals: Vec<Signal>| signals.into_iter().map(probability).collect();
+        let zero = match (self.kind(), &self.coverage) {
+            (ScoreKind::Relative, Some(coverage)) => self.head_at(coverage.mean()),
+            _ => 0.0,
+        };
+        let score = |signal: Signal| match self.kind() {
+            ScoreKind::Logit => (1.0 / (1.0 + (-weights.logit(signal)).exp())) as f32,
+            ScoreKind::Relative => (weights.logit(signal) - zero) as f32,
+        };
+        let of_row = |signals: Vec<Signal>| signals.into_iter().map(score).collect();
         self.signals(writer, rows, at_once, threads).into_iter().map(of_row).collect()
+    }
+
+    /// The head's number for a feature.
+    fn head_at(&self, feature: &[f32]) -> f64 {
+        let [head, bias] = [self.model.score.head.val().flatten(0, 1), self.model.score.head_bias.val()]
+            .map(|values: Tensor<1>| to_host(values).values);
+        let product = |(weight, x): (&f32, &f32)| f64::from(*weight) * f64::from(*x);
+        head.iter().zip(feature).map(product).sum::<f64>() + f64::from(bias[0])
+    }
+
+    /// What the head reads at the end of each row, `at_once` rows per batch.
+    pub fn features(&self, rows: &[Example], at_once: usize, threads: usize) -> Vec<Vec<f32>> {
+        let batches: Vec<&[Example]> = rows.chunks(at_once.max(1)).collect();
+        let of_batch = |model: &mut RewardNetwork, _: usize, batch: &&[Example]| {
+            let solutions: Vec<(&[u32], usize)> =
+                batch.iter().map(|row| (row.tokens.as_slice(), row.prompt_len)).collect();
+            let ends: Vec<[usize; 1]> = batch.iter().map(|row| [row.tokens.len() - 1]).collect();
+            let places: Vec<&[usize]> = ends.iter().map(|end| end.as_slice()).collect();
+            let (_, features) = model.reward_logits_and_features(&solutions, &places);
+            let width = features.dims()[1];
+            to_host(features).values.chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>()
+        };
+        parallel_map(&batches, threads, || self.model.clone(), of_batch).into_iter().flatten().collect()
     }
 
     /// The likelihood under a language model, with weights fitted to the outcomes of some solutions. Head and language model should
@@ -83,6 +170,16 @@ impl RewardModel {
         });
         let weights = Weights::fit(&at_places.collect::<Vec<_>>());
         Likelihood { model, weights }
+    }
+
+    /// The head's numbers at places, less the share of the uncertainty that pessimism takes off.
+    fn heads(&self, model: &RewardNetwork, solutions: &[(&[u32], usize)], places: &[&[usize]]) -> Tensor<1> {
+        if self.pessimism == 0.0 {
+            return model.reward_logits(solutions, places);
+        }
+        let coverage = self.coverage.as_ref().expect("pessimism needs a covariance");
+        let (logits, features) = model.reward_logits_and_features(solutions, places);
+        logits - coverage.distances(features).mul_scalar(self.pessimism)
     }
 
     /// The signals after each token of each completion; a likelihood of 0 without a `writer`.
@@ -107,7 +204,7 @@ impl RewardModel {
                     solutions.iter().map(|(tokens, prompt_len)| (*prompt_len..tokens.len()).collect()).collect();
                 assert!(places.iter().all(|places| !places.is_empty()), "there are rows without a completion");
                 let places: Vec<&[usize]> = places.iter().map(Vec::as_slice).collect();
-                let heads = to_host(model.reward_logits(&solutions, &places)).values;
+                let heads = to_host(self.heads(model, &solutions, &places)).values;
                 let likelihoods = match writer {
                     Some(writer) => mean_log_probs(writer, &solutions),
                     None => vec![0.0; heads.len()],
@@ -149,7 +246,8 @@ pub(crate) mod tests {
         let mut model = RewardNetwork::new(&policy);
         model.score.head = model.score.head.map(|head| head.add_scalar(0.3));
         let weights = Weights { head: 0.5, likelihood: 0.7, constant: 3.0 };
-        RewardModel { model, likelihood: Some(Likelihood { model: policy, weights }), tokenizer }
+        let likelihood = Some(Likelihood { model: policy, weights });
+        RewardModel { likelihood, ..RewardModel::new(model, tokenizer) }
     }
 
     fn rows() -> Vec<Example> {
@@ -203,10 +301,10 @@ pub(crate) mod tests {
     #[test]
     fn a_probability_depends_neither_on_the_batch_nor_on_what_comes_after() {
         let (reward_model, rows) = (reward_model(), rows());
-        let together = reward_model.probabilities(&rows, 4, 2);
+        let together = reward_model.scores(&rows, 4, 2);
         for (row, scored) in rows.iter().zip(&together) {
             let cut = Example::new(row.tokens[..4].to_vec(), 3);
-            let alone = reward_model.probabilities(&[cut], 1, 1);
+            let alone = reward_model.scores(&[cut], 1, 1);
             assert!((alone[0][0] - scored[0]).abs() < 1e-5 && (scored[0] - 0.5).abs() > 1e-3, "{alone:?}, {scored:?}");
         }
     }
@@ -214,8 +312,8 @@ pub(crate) mod tests {
     #[test]
     fn a_new_head_predicts_one_half_after_every_token_of_the_completion() {
         let Policy { model, tokenizer, .. } = policy();
-        let new = RewardModel { model: RewardNetwork::new(&model), likelihood: None, tokenizer };
-        assert_eq!(new.probabilities(&rows(), 2, 1), [6, 1, 9, 2].map(|length| vec![0.5; length]));
+        let new = RewardModel::new(RewardNetwork::new(&model), tokenizer);
+        assert_eq!(new.scores(&rows(), 2, 1), [6, 1, 9, 2].map(|length| vec![0.5; length]));
     }
 
     #[test]
@@ -224,7 +322,7 @@ pub(crate) mod tests {
         let solutions: Vec<(&[u32], usize)> = rows.iter().map(|row| (row.tokens.as_slice(), row.prompt_len)).collect();
         let ends: [&[usize]; 4] = [&[3, 8], &[3], &[5, 7, 11], &[4]];
         let predicted = to_host(sigmoid(reward_model.model.reward_logits(&solutions, &ends))).values;
-        let scored = reward_model.probabilities(&rows, 4, 1);
+        let scored = reward_model.scores(&rows, 4, 1);
         let expected = ends.iter().zip(&scored).flat_map(|(ends, scored)| ends.iter().map(|end| scored[end - 3]));
         assert_eq!(predicted.len(), 7);
         for (predicted, expected) in predicted.iter().zip(expected) {
@@ -238,7 +336,7 @@ pub(crate) mod tests {
         let alone = RewardModel { likelihood: None, ..counting.clone() };
         let Likelihood { model, weights } = counting.likelihood.as_ref().unwrap();
         let logit = |probability: f32| f64::from(probability / (1.0 - probability)).ln();
-        let [counted, heads] = [&counting, &alone].map(|model| model.probabilities(&rows, 2, 1));
+        let [counted, heads] = [&counting, &alone].map(|model| model.scores(&rows, 2, 1));
         for ((row, counted), heads) in rows.iter().zip(counted).zip(heads) {
             let solution = [(row.tokens.as_slice(), row.prompt_len)];
             let log_probs = to_host(score(model, &solutions(&solution, &model.device()), 1.0).log_probs).values;
@@ -247,6 +345,32 @@ pub(crate) mod tests {
                 let expected = weights.head * logit(head) + weights.likelihood * mean + weights.constant;
                 assert!((logit(counted) - expected).abs() < 1e-3, "{} against {expected}", logit(counted));
             }
+        }
+    }
+
+    #[test]
+    fn a_relative_score_is_zero_at_the_mean_feature_and_pessimism_takes_the_distance_from_it_off() {
+        let Policy { model, tokenizer, .. } = policy();
+        let mut network = RewardNetwork { kind: ScoreKind::Relative, ..RewardNetwork::new(&model) };
+        network.score.head = network.score.head.map(|head| head.add_scalar(0.3));
+        network.score.head_bias = network.score.head_bias.map(|bias| bias.add_scalar(5.0));
+        let plain = RewardModel::new(network, tokenizer);
+        let rows = rows();
+        let features = plain.features(&rows, 2, 1);
+        let coverage = Coverage::fit(&features, &[(0, 1), (2, 3)], 0.5);
+        let centred = RewardModel { coverage: Some(coverage.clone()), ..plain.clone() };
+        let careful = RewardModel { pessimism: 0.25, ..centred.clone() };
+        let ends = |model: &RewardModel| -> Vec<f32> {
+            model.scores(&rows, 4, 1).iter().map(|scores| *scores.last().unwrap()).collect()
+        };
+        let (raw, centred, careful) = (ends(&plain), ends(&centred), ends(&careful));
+        let mean = raw.iter().sum::<f32>() / 4.0;
+        let width = features[0].len();
+        let flat = burn::tensor::TensorData::new(features.concat(), [4, width]);
+        let distances = to_host(coverage.distances(Tensor::from_data(flat, &Device::default()))).values;
+        for row in 0..4 {
+            assert!((centred[row] - (raw[row] - mean)).abs() < 1e-5, "{centred:?}, {raw:?}");
+            assert!((careful[row] - (centred[row] - 0.25 * distances[row])).abs() < 1e-5 && distances[row] > 0.1);
         }
     }
 
@@ -262,6 +386,6 @@ pub(crate) mod tests {
         reward_model.likelihood.as_ref().unwrap().save(folder.path()).unwrap();
         assert!(error(Policy::load(folder.path(), &device).err().unwrap()).contains("is a reward model"));
         let loaded = RewardModel::load(folder.path(), &device).unwrap();
-        assert_eq!(loaded.probabilities(&rows(), 4, 1), reward_model.probabilities(&rows(), 4, 1));
+        assert_eq!(loaded.scores(&rows(), 4, 1), reward_model.scores(&rows(), 4, 1));
     }
 }

@@ -20,13 +20,48 @@ pub struct OrmReport {
     /// Mean over questions of the AUC among their own finished solutions, of those that have right and wrong ones: what
     /// choosing among the samples of a question can build on. `None` where there is no such question.
     pub within_questions: Option<f64>,
-    /// All step prefixes and whole samples, against the outcome of their own sample.
-    pub prefixes: Calibration,
+    /// Share of the pairs of a right and a wrong finished solution of one question that the scores order rightly, ties counted half; only
+    /// of a reward model that learnt from comparisons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair_accuracy: Option<f64>,
+    /// All step prefixes and whole samples, against the outcome of their own sample; `None` of scores that are no probabilities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefixes: Option<Calibration>,
     /// Unfinished prefixes by their number of lines.
     pub by_lines: BTreeMap<usize, Calibration>,
     /// How good the labels were, where that was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelCheck>,
+    /// The rankings that it learnt from, if it learnt from comparisons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rankings: Option<RankingCounts>,
+}
+
+/// What a reward model has compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankingCounts {
+    /// Training questions whose solutions were compared.
+    pub questions: usize,
+    /// Training questions whose solutions are all equally good, which were left out.
+    pub left_out: usize,
+    /// Rankings, or pairs.
+    pub rankings: usize,
+    /// Solutions in them, each counted once.
+    pub solutions: usize,
+    /// Whether solutions were ranked by their rewards, not by whether they are right.
+    pub by_reward: bool,
+}
+
+impl RankingCounts {
+    /// In words.
+    pub fn text(&self) -> String {
+        let Self { questions, left_out, rankings, solutions, by_reward } = self;
+        let by = if *by_reward { "reward" } else { "correctness" };
+        format!(
+            "{rankings} rankings by {by} of {solutions} solutions of {questions} questions; {left_out} questions left out, all their solutions \
+             are equally good"
+        )
+    }
 }
 
 /// How far two kinds of labels are from the value of a prefix: the share of right ones among many fresh completions.
@@ -104,7 +139,7 @@ impl OrmReport {
             let more = if lines == MAX_LINES { " or more" } else { "" };
             row(format!("{lines}{more} line{}", if lines == 1 { "" } else { "s" }), calibration);
         }
-        row("all of these".into(), &self.prefixes);
+        self.prefixes.iter().for_each(|prefixes| row("all of these".into(), prefixes));
         let mut reliability = right_aligned(&["probability", "solutions", "mean", "came true"]);
         for bin in self.finished.iter().flat_map(|finished| &finished.reliability) {
             reliability.add_row([
@@ -125,9 +160,18 @@ impl OrmReport {
                 check.completions, check.prefixes
             )
         });
+        let order = self.order();
+        let Some(_) = &self.prefixes else { return format!("{order}{labels}") };
+        format!("{table}\n{order}\n\nreliability of the probabilities of whole solutions\n{reliability}{labels}")
+    }
+
+    /// How well scores order the solutions of one question.
+    fn order(&self) -> String {
         let within = self.within_questions.map_or("–".into(), |auc| format!("{auc:.3}"));
-        let within = format!("AUC among the solutions of one question, mean over questions: {within}");
-        format!("{table}\n{within}\n\nreliability of the probabilities of whole solutions\n{reliability}{labels}")
+        let pairs = self.pair_accuracy.map_or(String::new(), |share| {
+            format!("\npairs of a right and a wrong solution of one question in the right order: {share:.3}")
+        });
+        format!("AUC among the solutions of one question, mean over questions: {within}{pairs}")
     }
 }
 

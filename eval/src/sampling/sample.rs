@@ -47,7 +47,8 @@ pub struct Sample {
     /// What the calculator wrote: ranges of bytes of the completion, rising, as `[[14, 18]]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calculated: Vec<[usize; 2]>,
-    /// The reward model's probability that it is right, where there was a reward model.
+    /// The reward model's score, where there was a reward model: the probability that it is right, or of one that learnt from comparisons a
+    /// number that is higher for better samples of a question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
 }

@@ -4,8 +4,11 @@ use super::{completions::SampleConfig, sample::Sample};
 use crate::models::reward_model::RewardModel;
 use anyhow::{Result, ensure};
 use data::{Example, Prompting, encode_written};
-use model::Finish;
+use model::{Finish, ScoreKind};
 use std::collections::HashMap;
+
+/// A score below all others, of an empty completion: a relative score has no least value of its own.
+const BELOW_ALL: f64 = f64::MIN;
 
 /// Scores samples with a reward model. It reads no solved problems before a question, and of what is longer than its
 /// context the beginning.
@@ -24,7 +27,7 @@ pub fn score(reward_model: &RewardModel, samples: &mut [&mut Sample], config: &S
         Ok(row)
     };
     let rows = samples.iter().map(row).collect::<Result<Vec<Example>>>()?;
-    // Equal completions of a question are scored once; an empty completion has no score but 0.
+    // Equal completions of a question are scored once; an empty completion has the least score.
     let mut distinct: Vec<Example> = Vec::new();
     let mut places: HashMap<(&[u32], usize), usize> = HashMap::new();
     for row in rows.iter().filter(|row| row.tokens.len() > row.prompt_len) {
@@ -33,11 +36,11 @@ pub fn score(reward_model: &RewardModel, samples: &mut [&mut Sample], config: &S
             distinct.len() - 1
         });
     }
-    let probabilities = reward_model.probabilities(&distinct, config.rows, config.threads);
+    let least = if reward_model.kind() == ScoreKind::Relative { BELOW_ALL } else { 0.0 };
+    let scores = reward_model.scores(&distinct, config.rows, config.threads);
     for (sample, row) in samples.iter_mut().zip(&rows) {
-        let of_row =
-            places.get(&(row.tokens.as_slice(), row.prompt_len)).and_then(|&place| probabilities[place].last());
-        sample.score = Some(of_row.map_or(0.0, |&last| f64::from(last)));
+        let of_row = places.get(&(row.tokens.as_slice(), row.prompt_len)).and_then(|&place| scores[place].last());
+        sample.score = Some(of_row.map_or(least, |&last| f64::from(last)));
     }
     Ok(())
 }

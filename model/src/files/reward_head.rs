@@ -5,16 +5,42 @@ use super::{
     safetensors::{read_tensors, write_tensors},
 };
 use crate::{
-    heads::{RewardNetwork, ScalarHead},
+    heads::{RewardNetwork, ScalarHead, ScoreKind},
     host::{HostTensors, to_host, transposed},
     transformer::Transformer,
 };
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The head's file in the checkpoint of a reward model: a checkpoint with this file is no policy.
 pub const REWARD_HEAD: &str = "reward_head.safetensors";
+
+/// What is known of the head beside its tensors. A checkpoint without this file has a head that gives logits of being right.
+const ABOUT: &str = "reward_head.json";
+
+#[derive(Serialize, Deserialize)]
+struct About {
+    score: ScoreKind,
+}
+
+/// What the score of the reward model in a checkpoint means.
+///
+/// # Errors
+/// A file that is malformed.
+pub fn read_score_kind(folder: &Path) -> Result<ScoreKind> {
+    let path = folder.join(ABOUT);
+    match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ScoreKind::Logit),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        Ok(text) => {
+            let about: About =
+                serde_json::from_slice(&text).with_context(|| format!("{} is malformed", path.display()))?;
+            Ok(about.score)
+        }
+    }
+}
 
 impl RewardNetwork {
     /// Writes the head into a checkpoint that holds the language model.
@@ -27,6 +53,11 @@ impl RewardNetwork {
         tensors.insert("norm.weight".into(), to_host(norm.val()));
         tensors.insert("head.weight".into(), transposed(&to_host(head.val())));
         tensors.insert("head.bias".into(), to_host(head_bias.val()));
+        if self.kind != ScoreKind::Logit {
+            let path = folder.join(ABOUT);
+            let about = serde_json::to_vec(&About { score: self.kind })?;
+            std::fs::write(&path, about).with_context(|| format!("cannot write {}", path.display()))?;
+        }
         write_tensors(&folder.join(REWARD_HEAD), &tensors)
     }
 
@@ -50,6 +81,6 @@ impl RewardNetwork {
             Ok(head)
         };
         let score = score().with_context(|| format!("{} is not the head of this model", path.display()))?;
-        Ok(Self { language_model, score })
+        Ok(Self { language_model, score, kind: read_score_kind(folder)? })
     }
 }

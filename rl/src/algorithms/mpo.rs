@@ -197,7 +197,7 @@ fn gaps(
     ensure!(!kept.is_empty(), "all {count} pairs are longer than the context of {longest} tokens");
     let compute = &config.dpo.run.compute;
     let threads = compute.threads(&policy.model.device());
-    let scores = reward_model.probabilities(&rows, compute.rollout_batch, threads);
+    let scores = reward_model.scores(&rows, compute.rollout_batch, threads);
     let score = |row: &Vec<f32>| f64::from(*row.last().expect("a completion has a token"));
     let gaps = scores.chunks(2).map(|both| (score(&both[0]) - score(&both[1])).abs()).collect();
     Ok((kept, gaps))

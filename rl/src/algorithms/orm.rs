@@ -10,31 +10,35 @@
 //! to the head's score (`eval/src/models/likelihood.rs`). Where we deviate from the papers: the trunk is the sampling policy
 //! itself, K is 8 by default, and a step label is the share of correct completions, not whether there is one: it is
 //! closer to the share among many completions (`--check-labels` compares them).
+//!
+//! With `--objective pairwise`, `kwise` or `kwise-split` the head learns to order the solutions of one question instead (Zhu, Jiao and Jordan
+//! 2023, arXiv 2301.11270; `objective/comparison.rs` has the losses): its score is read at the end of a solution and has no zero. At the end, the
+//! covariance of the features that were compared is kept for pessimism (`eval/src/models/coverage.rs`).
 
 mod config;
 mod labels;
+mod rankings;
 mod report;
+mod setup;
 
 use crate::{
-    algorithms::start::{self, likelihood_model},
+    algorithms::start::likelihood_model,
     objective::loss::{binary_cross_entropy, negative_log_likelihood},
-    run,
-    run::{Reason, Run, TrainerState, read_state},
+    run::Run,
     sampling::deduplicate::{Deduplicator, FirstPerQuestion},
     sampling::prefix::{self, CompletionConfig, Labels, PrefixedSample},
     sampling::problems::Problems,
     sampling::samples::TrainingSamples,
     training::batch::{Row, flat},
-    training::optim::Adam,
     training::order::permutation,
-    training::supervised::{CheckpointInfo, FitContext, FitNumbers, Learner, ValidationScore, checkpoint, fit},
+    training::supervised::{FitContext, Learner, fit},
     view::html::write_final_report,
 };
 use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
 use data::{Problem, Prompting};
-use eval::{LabelCheck, Policy, RewardModel, Sample, resolve_checkpoint};
-use model::{Device, HostTensors, Key, Purpose, RewardNetwork, Transformer};
+use eval::{LabelCheck, Policy, RankingCounts, RewardModel, Sample, resolve_checkpoint};
+use model::{Device, Key, Purpose, RewardNetwork, Transformer};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -42,9 +46,12 @@ use std::{
 
 pub use config::{BestBy, ClassWeights, LossPositions, OrmConfig, StepLabel, check, dry_run, lock_run};
 pub use labels::LabelledSolution;
+pub use rankings::Ranking;
 pub use report::HeldOut;
 
 use labels::{after_tokens, balance_classes, outcome, step_labels};
+use rankings::{RankingConfig, Rankings};
+use setup::{Setup, set_up};
 
 impl Learner for RewardNetwork {
     fn language_model(&self) -> &Transformer {
@@ -104,10 +111,12 @@ pub fn train(config: &OrmConfig, init: &Path, problems: &Problems, device: &Devi
     let (validation, reported) = HeldOut::from_samples(&held_out_samples, &policy, &config.data.prompt_format())?
         .split_at_question(config.eval_problems);
     let training = training_samples(training, &config);
-    let (examples, completed) = label(&config, &policy, problems, &training, &run)?;
+    let encoded = encode(&training, &policy, &config)?;
+    let (examples, completed) = examples(&config, &policy, problems, encoded, &run)?;
+    let (fit_args, run_args) = config.in_examples();
     let context = FitContext {
-        args: &config.fit,
-        run_args: &config.run,
+        args: &fit_args,
+        run_args: &run_args,
         device,
         evaluate_every: config.eval_every,
         label: "orm",
@@ -117,24 +126,27 @@ pub fn train(config: &OrmConfig, init: &Path, problems: &Problems, device: &Devi
     };
     let (compute, tokenizer) = (&config.run.compute, policy.tokenizer.clone());
     let threads = compute.threads(device);
-    fit(model, &tokenizer, &examples, loss, &context, &mut run, resumed, |model| {
-        let reward_model = RewardModel { model: model.clone(), likelihood: None, tokenizer: tokenizer.clone() };
+    let evaluate = |model: &RewardNetwork| {
+        let reward_model = RewardModel::new(model.clone(), tokenizer.clone());
         let report = validation.report(&reward_model, compute.rollout_batch, threads);
-        let more = report.finished.iter().flat_map(|finished| {
-            let auc = finished.auc.map(|auc| ("validation/auc", auc));
-            [("validation/accuracy", finished.accuracy), ("validation/ece", finished.ece)].into_iter().chain(auc)
-        });
-        let brier = ("validation/negative_brier", -report.prefixes.brier);
-        let within = report.within_questions.map(|auc| ("validation/auc_within", auc));
-        let ((name, score), other) = match config.best_by {
-            BestBy::Brier => (brier, within),
-            // Where no question has right and wrong solutions, there is no order to find.
-            BestBy::AucWithin => (within.unwrap_or(("validation/auc_within", 0.5)), Some(brier)),
-        };
-        let more = more.chain(other).collect();
-        Ok(ValidationScore { name, score, more })
-    })?;
+        Ok(report::validation_score(&report, config.chosen_by()))
+    };
+    match &examples {
+        Examples::Labelled(labelled) => {
+            fit(model, &tokenizer, labelled, loss, &context, &mut run, resumed, evaluate)?;
+        }
+        Examples::Ranked(made) => {
+            let loss =
+                |model: &RewardNetwork, rows: &[&Ranking], total| rankings::loss(model, rows, config.objective, total);
+            fit(model, &tokenizer, &made.rankings, loss, &context, &mut run, resumed, evaluate)?;
+        }
+    }
     let mut best = RewardModel::load(run.dir(), device)?;
+    if let Examples::Ranked(made) = &examples {
+        let coverage = rankings::coverage(&best, made, config.covariance_lambda, (compute.rollout_batch, threads));
+        coverage.save(&resolve_checkpoint(run.dir())?)?;
+        best.coverage = Some(coverage);
+    }
     if let Some(path) = &config.likelihood_of {
         let writer = likelihood_model(path, &policy, device)?;
         let likelihood = best.likelihood_to(writer, &validation.outcomes(), compute.rollout_batch, threads);
@@ -143,63 +155,12 @@ pub fn train(config: &OrmConfig, init: &Path, problems: &Problems, device: &Devi
         best.likelihood = Some(likelihood);
     }
     let mut report = reported.report(&best, compute.rollout_batch, threads);
+    report.rankings = examples.counts();
     if config.check_labels > 0 {
         report.labels = Some(check_labels(&config, &policy, problems, &held_out_samples, &run, device)?);
     }
-    report::write_and_print(&run, &report, &examples)?;
+    report::write_and_print(&run, &report, &examples.text())?;
     Ok(write_final_report::<OrmConfig>(&run))
-}
-
-struct Setup {
-    config: OrmConfig,
-    /// Samples, and completes prefixes.
-    policy: Policy,
-    model: RewardNetwork,
-    run: Run,
-    resumed: Option<TrainerState<FitNumbers>>,
-}
-
-/// Sets up a new run or a resumed one. The first checkpoint is written before the first sample, so that every
-/// interrupted run has one.
-fn set_up(config: &OrmConfig, init: &Path, problems: &[Problem], device: &Device) -> Result<Setup> {
-    let mut config = OrmConfig { init: config.init.resolved(init), ..config.clone() };
-    config.run.compute.checker = config.checker.start(config.data.benchmark())?;
-    let policy = start::policy(init, device)?;
-    if let Some(path) = &config.likelihood_of {
-        likelihood_model(path, &policy, device)?;
-    }
-    eval::encode_prompts(&policy, problems, &config.data.prompting(config.sampling.shots)?)?;
-    let Some(dir) = &config.run.resume else {
-        let run = run::start::create_or_resume(&config.run, "orm", &config.data, &config, 0)?;
-        let model = RewardNetwork::new(&policy.model).with_added_blocks(config.added_blocks);
-        let optimizer = Adam::new(0.9, config.fit.beta_2, 1e-8, config.fit.weight_decay, config.fit.max_grad_norm);
-        let about = CheckpointInfo { tokenizer: &policy.tokenizer, conditioning: None, adapters: None };
-        checkpoint(&run, &model, &about, Reason::Evaluated, FitNumbers::default(), &optimizer)?;
-        return Ok(Setup { config, policy, model, run, resumed: None });
-    };
-    let (model, state) = run::start::read_checkpoint(&config.run, dir, |folder| {
-        let (mut state, model) = (read_state::<FitNumbers>(folder)?, RewardModel::load(folder, device)?.model);
-        state.optimizer = renamed(state.optimizer);
-        // The first checkpoint has no adapters yet.
-        if let Some(adapters) = config.lora.on(init).filter(|_| state.numbers.step > 0) {
-            adapters.load(folder, device)?;
-        }
-        Ok((model, state))
-    })?;
-    let step = state.numbers.step;
-    let run = config.sampling.resume(dir, step, problems)?;
-    let run = run::start::complete_resume(run, &config.run, "orm", &config)?;
-    Ok(Setup { config, policy, model, run, resumed: (step > 0).then_some(state) })
-}
-
-/// The optimiser's state with the names of today: earlier versions called the parts of a reward model `policy` and `value`.
-fn renamed(state: HostTensors) -> HostTensors {
-    let name = |name: String| match name.split_once('.') {
-        Some(("policy", parameter)) => format!("language_model.{parameter}"),
-        Some(("value", parameter)) => format!("score.{parameter}"),
-        _ => name,
-    };
-    state.into_iter().map(|(path, tensor)| (name(path), tensor)).collect()
 }
 
 /// The ids of the held-out questions: a share of all, chosen by the seed.
@@ -216,17 +177,63 @@ fn training_samples<'a>(samples: Vec<&'a Sample>, config: &OrmConfig) -> Vec<&'a
     samples.into_iter().filter(is_chosen).collect()
 }
 
-/// Samples as examples, and the number of completions sampled for their labels. A reward model's input has no few-shot
-/// prompt.
-fn label(
+/// What a reward model is trained on.
+enum Examples {
+    Labelled(Vec<LabelledSolution>),
+    Ranked(Rankings),
+}
+
+impl Examples {
+    /// How many there are, in words.
+    fn text(&self) -> String {
+        match self {
+            Self::Labelled(examples) => {
+                let labels: usize = examples.iter().map(|example| example.labels.len()).sum();
+                format!("{labels} labels of {} solutions", examples.len())
+            }
+            Self::Ranked(made) => made.counts.text(),
+        }
+    }
+
+    fn counts(&self) -> Option<RankingCounts> {
+        match self {
+            Self::Labelled(_) => None,
+            Self::Ranked(made) => Some(made.counts),
+        }
+    }
+}
+
+/// Samples as examples, and the number of completions sampled for their labels.
+fn examples(
     config: &OrmConfig,
     policy: &Policy,
     problems: &[Problem],
-    samples: &[&Sample],
+    encoded: Vec<(&Sample, PrefixedSample)>,
     run: &Run,
-) -> Result<(Vec<LabelledSolution>, usize)> {
+) -> Result<(Examples, usize)> {
+    if config.objective.is_bce() {
+        let (labelled, completed) = label(config, policy, problems, encoded, run)?;
+        return Ok((Examples::Labelled(labelled), completed));
+    }
+    let making = RankingConfig {
+        objective: config.objective,
+        size: config.solutions_of_example(),
+        language_modelling: config.language_modelling,
+        seed: config.run.seed,
+    };
+    let made = rankings::make(&encoded, &making)?;
+    tracing::info!("{}", made.counts.text());
+    Ok((Examples::Ranked(made), 0))
+}
+
+/// Samples as tokens; those that are empty or longer than the context are left out. A reward model's input has no few-shot prompt.
+fn encode<'a>(
+    samples: &[&'a Sample],
+    policy: &Policy,
+    config: &OrmConfig,
+) -> Result<Vec<(&'a Sample, PrefixedSample)>> {
     let prompting = Prompting::bare(config.data.prompt_format());
-    let mut prefixed: Vec<(&Sample, PrefixedSample)> = Vec::with_capacity(samples.len());
+    let mut prefixed: Vec<(&'a Sample, PrefixedSample)> = Vec::with_capacity(samples.len());
     for &sample in samples {
         if let Some(found) = PrefixedSample::of(&policy.tokenizer, &prompting, sample)? {
             prefixed.push((sample, found));
@@ -241,6 +248,17 @@ fn label(
             samples.len()
         );
     }
+    Ok(prefixed)
+}
+
+/// Samples with labels of their prefixes, and the number of completions sampled for these.
+fn label(
+    config: &OrmConfig,
+    policy: &Policy,
+    problems: &[Problem],
+    prefixed: Vec<(&Sample, PrefixedSample)>,
+    run: &Run,
+) -> Result<(Vec<LabelledSolution>, usize)> {
     let samples: Vec<&Sample> = prefixed.iter().map(|(sample, _)| *sample).collect();
     let flags = (&config.sampling, &config.data, &config.run);
     let (counts, completed) = config.prefixes.counts(config.labels, policy, problems, &samples, flags, run)?;

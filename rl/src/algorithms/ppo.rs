@@ -40,8 +40,8 @@ use anyhow::{Result, ensure};
 use burn::{optim::GradientsParams, tensor::Tensor};
 use data::Problem;
 use eval::external::{RewardClient, RewardFailure};
-use eval::{Policy, greedy_accuracy};
-use model::{ActorCritic, Device, Dtype, Key, Purpose, merged, save_value_branch, score_with_values};
+use eval::{Policy, RewardModel, greedy_accuracy};
+use model::{ActorCritic, Device, Dtype, Key, Purpose, ScoreKind, merged, save_value_branch, score_with_values};
 use std::{
     fs,
     ops::Range,
@@ -174,7 +174,8 @@ impl Trainer {
             self.gradients.threads,
         );
         let stats = RolloutStats::new(&rollouts, config.reward.answer_weight);
-        stats.write(metrics);
+        let score = self.rollout.reward_model.as_ref().map_or(ScoreKind::Logit, RewardModel::kind);
+        stats.write(metrics, score);
         check_divergence(
             stats.k3,
             self.starts_at_reference && step <= config.critic_warm_up(),

@@ -81,6 +81,7 @@ fn unit(reward: RewardKind) -> RewardArgs {
         dense_scale: 1.0,
         orm: None,
         orm_weight: 1.0,
+        orm_pessimism: 0.0,
         orm_score: OrmScore::Potential,
         weights,
     }

@@ -2,6 +2,7 @@
 //! and random numbers.
 
 pub mod advantage;
+pub mod comparison;
 pub mod components;
 pub mod loss;
 pub mod preference;

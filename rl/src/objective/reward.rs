@@ -26,9 +26,13 @@ pub struct RewardArgs {
     #[arg(long, value_name = "PATH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orm: Option<PathBuf>,
-    /// Weight of the reward model's probability
+    /// Weight of the reward model's score: a probability, or for one that learnt from comparisons a number without bounds
     #[arg(long, add = FlagEffect::with("reward", &["sparse-orm", "dense-orm"]), default_value_t = 1.0, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub orm_weight: f32,
+    /// F: how much of the reward model's uncertainty about a solution is taken off its score before that is a reward; 0 takes off nothing. Needs
+    /// the --orm of a run of `rl orm --objective pairwise`, kwise or kwise-split
+    #[arg(long, add = FlagEffect::with("reward", &["sparse-orm"]).or_given("reward-weights"), value_name = "F", default_value_t = 0.0, value_parser = crate::cli::args::at_least_0::<f64>)]
+    pub orm_pessimism: f64,
     /// Reward of a line, with dense-orm
     #[arg(long, add = FlagEffect::with("reward", &["dense-orm"]), value_enum, default_value_t)]
     pub orm_score: OrmScore,
@@ -47,7 +51,8 @@ pub enum RewardKind {
     Sparse,
     /// Sparse reward, plus a share for every line whose result is an intermediate result of the reference solution.
     Dense,
-    /// Sparse reward, plus the reward model's probability that the finished solution is correct, on the last token.
+    /// Sparse reward, plus the reward model's probability that the finished solution is correct, or its score from comparisons, on the last
+    /// token.
     SparseOrm,
     /// Sparse reward, plus a reward from the reward model for every line, on the line's last token.
     DenseOrm,
@@ -125,7 +130,7 @@ pub struct Response<'a> {
 ///   `correct`.
 /// - dense: besides, `dense_scale` / (number of results in the reference) on the token that ends each line that works one of
 ///   them out ([`ReferenceSteps::matched`]); each counts once, in any order.
-/// - sparse-orm: besides, `orm_weight` p(S_1..S_L) on the last token.
+/// - sparse-orm: besides, `orm_weight` p(S_1..S_L) on the last token, or the score from comparisons in the place of p.
 /// - dense-orm: besides, at the token that ends line i `orm_weight` (p(S_1..S_i) - p(S_1..S_{i-1})) with 0 before the first
 ///   line, so that the sum is that of sparse-orm, less what the prefix is worth; or, plain, `orm_weight` p(S_1..S_i).
 ///
@@ -223,7 +228,8 @@ mod tests {
 
     fn args(reward: RewardKind) -> RewardArgs {
         let (answer_weight, dense_scale, orm, orm_weight, weights) = (1.0, 0.5, None, 2.0, WeightArgs::default());
-        RewardArgs { reward, answer_weight, dense_scale, orm, orm_weight, orm_score: OrmScore::Potential, weights }
+        let (orm_pessimism, orm_score) = (0.0, OrmScore::Potential);
+        RewardArgs { reward, answer_weight, dense_scale, orm, orm_weight, orm_pessimism, orm_score, weights }
     }
 
     #[test]

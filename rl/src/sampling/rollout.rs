@@ -261,10 +261,9 @@ fn reward_model_scores(
     }
     let is_empty = |row: &Example| row.tokens.len() == row.prompt_len;
     let scored: Vec<Example> = rows.iter().filter(|row| !is_empty(row)).cloned().collect();
-    let mut probabilities =
-        reward_model.probabilities(&scored, config.sampling.rows, config.sampling.threads).into_iter();
+    let mut scores_of_rows = reward_model.scores(&scored, config.sampling.rows, config.sampling.threads).into_iter();
     let parts = rows.iter().zip(positions).map(|(row, (prefix_len, positions))| {
-        let of_row = if is_empty(row) { Vec::new() } else { probabilities.next().expect("every row was scored") };
+        let of_row = if is_empty(row) { Vec::new() } else { scores_of_rows.next().expect("every row was scored") };
         let mut scores: Vec<f32> =
             positions.iter().map(|&position| of_row.get(position).copied().unwrap_or(0.0)).collect();
         let of_completion = scores.split_off(prefix_len);

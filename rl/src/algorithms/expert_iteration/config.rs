@@ -19,7 +19,7 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use data::Prompting;
 use eval::{RewardModel, Sample, check_samples, external::CheckerArgs};
-use model::{Device, Finish};
+use model::{Device, Finish, ScoreKind};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -205,7 +205,12 @@ pub fn check(config: &EiConfig, problems: &Problems, device: &Device) -> Result<
         );
     }
     if let Some(orm) = &config.orm {
-        RewardModel::load(orm, device)?;
+        let reward_model = RewardModel::load(orm, device)?;
+        ensure!(
+            reward_model.kind() == ScoreKind::Logit,
+            "--orm {} has learnt from comparisons: its score is no probability that --orm-threshold could be compared with",
+            orm.display()
+        );
     }
     // A resumed run's configuration holds the defaults.
     ensure!(config.orm.is_some() || config.orm_threshold == ORM_THRESHOLD, "--orm-threshold needs --orm");

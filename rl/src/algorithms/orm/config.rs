@@ -3,7 +3,8 @@
 use crate::{
     cli::args::{DataArgs, InitArgs, RunArgs},
     cli::defaults::{Configuration, ModelKind, declared},
-    cli::effect::{FixedOnResume, FlagEffect},
+    cli::effect::{FixedOnResume, FlagEffect, InSummary},
+    objective::comparison::RewardObjective,
     run,
     run::lock::Lock,
     sampling::deduplicate::Deduplicate,
@@ -52,6 +53,17 @@ pub struct OrmConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub sampling: SamplingArgs,
+    /// What the head is trained towards. Those that compare learn from right and wrong solutions of one question, or where rewards from outside
+    /// have more than two values from these; the checkpoint is chosen by the order within questions
+    #[arg(long, add = FixedOnResume::Value, add = InSummary, help_heading = "Objective", value_enum, default_value_t)]
+    #[serde(skip_serializing_if = "RewardObjective::is_bce")]
+    pub objective: RewardObjective,
+    /// Solutions of one question in a ranking; --batch-size and --micro-batch count solutions, and hold whole rankings
+    #[arg(long, add = FlagEffect::with("objective", &["kwise", "kwise-split"]), help_heading = "Objective", value_name = "K", default_value_t = 8, value_parser = at_least_2)]
+    pub ranking_size: usize,
+    /// λ of the covariance Σ_D + λ I of feature differences, which pessimism uses
+    #[arg(long, add = FlagEffect::with("objective", COMPARING), help_heading = "Objective", value_name = "LAMBDA", default_value_t = 0.01, value_parser = crate::cli::args::above_0::<f64>)]
+    pub covariance_lambda: f64,
     /// Train only on the first N solutions of each question; all are kept in samples.jsonl, and all solutions of
     /// held-out questions are evaluated [default: all]
     #[arg(long, add = FixedOnResume::OnceLabelled, help_heading = "Objective", value_name = "N", value_parser = crate::cli::args::positive)]
@@ -62,7 +74,7 @@ pub struct OrmConfig {
     #[arg(long, add = FixedOnResume::OnceLabelled, help_heading = "Objective", value_enum, default_value = "none")]
     pub deduplicate: Deduplicate,
     /// How a step prefix is labelled
-    #[arg(long, help_heading = "Objective", value_enum, default_value_t)]
+    #[arg(long, add = FlagEffect::with("objective", &["bce"]).or_given("check-labels"), help_heading = "Objective", value_enum, default_value_t)]
     pub labels: Labels,
     /// Completions of their prefixes.
     #[command(flatten)]
@@ -72,15 +84,16 @@ pub struct OrmConfig {
     #[arg(long, help_heading = "Objective", add = FlagEffect::with("labels", &["steps"]), value_enum, default_value_t)]
     pub step_label: StepLabel,
     /// Positions of a solution at which the head is trained; reports and rewards always read it at line ends
-    #[arg(long, help_heading = "Objective", aliases = ["judge-after", "train-after"], value_enum, default_value_t)]
+    #[arg(long, add = FlagEffect::with("objective", &["bce"]), help_heading = "Objective", aliases = ["judge-after", "train-after"], value_enum, default_value_t)]
     // The key is part of the identity of reward models made on demand.
     #[serde(rename = "judge_after")]
     pub loss_positions: LossPositions,
     /// Weights of correct and wrong solutions in the loss; balancing spoils calibration
-    #[arg(long, help_heading = "Objective", value_enum, default_value_t)]
+    #[arg(long, add = FlagEffect::with("objective", &["bce"]), help_heading = "Objective", value_enum, default_value_t)]
     pub class_weights: ClassWeights,
-    /// Weight of a language-modelling loss on correct solutions, added to the reward model's loss
-    #[arg(long, help_heading = "Objective", value_name = "WEIGHT", default_value_t = 0.0, value_parser = crate::cli::args::at_least_0::<f32>)]
+    /// Weight of a language-modelling loss on correct solutions, added to the reward model's loss, which trains the trunk or its adapters
+    /// (Cobbe et al. 2021)
+    #[arg(long, visible_alias = "lm-weight", help_heading = "Objective", value_name = "WEIGHT", default_value_t = 0.0, value_parser = crate::cli::args::at_least_0::<f32>)]
     pub language_modelling: f32,
     /// Add a solution's likelihood under this language model to the head's score: a run or checkpoint, best of a policy
     /// trained on correct solutions. Its weight is fitted on held-out questions, so the report on them is too good if
@@ -98,7 +111,7 @@ pub struct OrmConfig {
     #[arg(long, help_heading = "Evaluation", value_name = "N", default_value_t = 150, value_parser = crate::cli::args::positive)]
     pub eval_problems: usize,
     /// What the best checkpoint is best by, on held-out questions
-    #[arg(long, help_heading = "Evaluation", value_enum, default_value_t)]
+    #[arg(long, add = FlagEffect::with("objective", &["bce"]), help_heading = "Evaluation", value_enum, default_value_t)]
     pub best_by: BestBy,
     /// At the end, compare all kinds of labels with many completions of prefixes, on this many held-out samples; 0 for
     /// none
@@ -111,6 +124,42 @@ pub struct OrmConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub checker: CheckerArgs,
+}
+
+/// The objectives that compare.
+const COMPARING: &[&str] = &["pairwise", "kwise", "kwise-split"];
+
+impl OrmConfig {
+    /// Solutions in an example: one, or those of a ranking.
+    pub(super) fn solutions_of_example(&self) -> usize {
+        match self.objective {
+            RewardObjective::Bce => 1,
+            RewardObjective::Pairwise => 2,
+            RewardObjective::Kwise | RewardObjective::KwiseSplit => self.ranking_size,
+        }
+    }
+
+    /// Steps, batches and micro-batches in examples, whose flags count solutions.
+    pub(super) fn in_examples(&self) -> (FitArgs, RunArgs) {
+        let size = self.solutions_of_example();
+        let (mut fit, mut run) = (self.fit.clone(), self.run.clone());
+        fit.batch_size = (fit.batch_size / size).max(1);
+        run.compute.micro_batch = (run.compute.micro_batch / size).max(1);
+        (fit, run)
+    }
+
+    /// What the best checkpoint is best by.
+    pub(super) fn chosen_by(&self) -> BestBy {
+        if self.objective.is_bce() { self.best_by } else { BestBy::AucWithin }
+    }
+}
+
+fn at_least_2(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size) if size >= 2 => Ok(size),
+        Ok(_) => Err("a ranking has at least 2 solutions".into()),
+        Err(error) => Err(format!("{error}")),
+    }
 }
 
 /// How the completions of a prefix become its label.
@@ -244,6 +293,10 @@ pub fn check(config: &OrmConfig, problems: &Problems) -> Result<()> {
     check_completions("check-completions", config.check_completions)?;
     config.data.prompting(config.sampling.shots)?;
     if let Some(path) = &config.likelihood_of {
+        ensure!(
+            config.objective.is_bce(),
+            "--likelihood-of is combined with a logit of being right, and the score of --objective pairwise, kwise or kwise-split is none"
+        );
         resolve_checkpoint(path)?;
     }
     check_samples(problems.len(), config.sampling.samples)
@@ -257,20 +310,19 @@ pub fn dry_run(config: &OrmConfig, problems: &Problems, device: &Device) -> Resu
     let (samples, planned) = config.sampling.planned(problems.train()?, &config.data.answer_format())?;
     let examples = (samples as f64 * (1.0 - config.held_out)).round() as usize;
     let shape = dry_run::shape(config.init.init.as_deref(), config.init.model)?;
+    let size = config.solutions_of_example();
+    let (fit, run) = config.in_examples();
     let work = dry_run::TrainingWorkload {
-        rows: config.fit.batch_size,
-        positions: dry_run::largest_micro_batch(
-            &config.init,
-            &config.data,
-            problems.train()?,
-            &config.fit,
-            &config.run,
-        )?,
+        rows: fit.batch_size * size,
+        // A micro-batch holds a whole ranking at least.
+        positions: (run.compute.micro_batch * size).div_ceil(config.run.compute.micro_batch).max(1)
+            * dry_run::largest_micro_batch(&config.init, &config.data, problems.train()?, &config.fit, &config.run)?,
         // With the added blocks, their gradients and moments.
         extra_models: if config.likelihood_of.is_some() { 2.0 } else { 1.0 }
             + 4.0 * config.added_blocks as f64 / shape.num_hidden_layers as f64,
         trained: config.lora.parameters(&shape),
-        steps: config.fit.total_steps(examples),
+        // As many rankings as take every solution once; questions of one kind have none.
+        steps: fit.total_steps(examples.div_ceil(size)),
         sampled: config.sampling.source.sampled(samples),
         new_tokens: config.data.max_new_tokens(),
         samples,

@@ -16,8 +16,8 @@ use crate::{
 };
 use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use eval::{check_samples, resolve_checkpoint};
-use model::Device;
+use eval::{RewardModelKind, check_samples};
+use model::{Device, ScoreKind};
 use serde::Serialize;
 use std::path::Path;
 
@@ -285,9 +285,7 @@ pub fn check(config: &PpoConfig, problems: &Problems) -> Result<()> {
     if config.init.init.is_none() {
         check_value_layers(config, dry_run::shape(None, config.init.model)?.num_hidden_layers)?;
     }
-    if let Some(orm) = &config.reward.orm {
-        resolve_checkpoint(orm)?;
-    }
+    check_reward_model(&config.reward)?;
     ensure!(
         config.has_critic() || config.samples >= 2,
         "--advantage {} compares the samples of a question with each other: give at least --samples 2",
@@ -311,6 +309,36 @@ pub fn check(config: &PpoConfig, problems: &Problems) -> Result<()> {
         config.questions,
         config.samples
     );
+    Ok(())
+}
+
+/// Refuses a reward model whose score is not what the reward needs. Without `--orm`, one is made whose score is a probability.
+fn check_reward_model(args: &RewardArgs) -> Result<()> {
+    let (is_dense, is_pessimistic) = (args.reward == RewardKind::DenseOrm, args.orm_pessimism > 0.0);
+    ensure!(!is_pessimistic || !is_dense, "--orm-pessimism is for whole solutions: give --reward sparse-orm");
+    let Some(path) = &args.orm else {
+        ensure!(
+            !is_pessimistic,
+            "--orm-pessimism needs --orm: a reward model that is made here has no covariance of features; train one with `rl orm --objective pairwise`"
+        );
+        return Ok(());
+    };
+    let kind = RewardModelKind::of(path)?;
+    if is_pessimistic {
+        kind.check_pessimism("orm-pessimism", path)?;
+    }
+    if kind.score == ScoreKind::Relative {
+        ensure!(
+            !is_dense,
+            "--reward dense-orm needs probabilities of unfinished solutions, and {} has learnt to compare finished ones: give --reward sparse-orm",
+            path.display()
+        );
+        ensure!(
+            kind.has_coverage,
+            "{} has not ended, and its score has no zero yet: resume it with `rl orm --resume`",
+            path.display()
+        );
+    }
     Ok(())
 }
 

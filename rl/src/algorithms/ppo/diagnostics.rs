@@ -7,7 +7,7 @@ use crate::{
     training::batch::{Row, response_tokens},
 };
 use burn::tensor::Tensor;
-use model::{Finish, to_host_together};
+use model::{Finish, ScoreKind, to_host_together};
 
 /// Statistics of the rollouts of a step, before the update. Means are over samples, unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,8 +74,8 @@ impl RolloutStats {
         }
     }
 
-    /// Adds them to the metrics of the step.
-    pub fn write(&self, metrics: &mut Metrics) {
+    /// Adds them to the metrics of the step; `score` is what the reward model's score means, if there is one.
+    pub fn write(&self, metrics: &mut Metrics, score: ScoreKind) {
         metrics.put("reward/mean", self.reward);
         let is_sum = self.components.iter().any(Option::is_some);
         for (component, mean) in Component::ALL.into_iter().zip(self.components) {
@@ -92,11 +92,12 @@ impl RolloutStats {
         match self.reward_model_score {
             None if is_sum => {}
             None => metrics.put("reward/steps", self.reward - self.answer_reward),
-            Some(score) => {
+            Some(mean) => {
                 if !is_sum {
                     metrics.put("reward/orm", self.reward - self.answer_reward);
                 }
-                metrics.put("orm/probability", score);
+                let name = if score == ScoreKind::Logit { "orm/probability" } else { "orm/score" };
+                metrics.put(name, mean);
             }
         }
         metrics.put("accuracy", self.accuracy);

@@ -14,7 +14,7 @@ use crate::{
     training::optim::GradientOptions,
 };
 use anyhow::{Context, Result};
-use eval::{Policy, external::Checker};
+use eval::{Policy, RewardModel, external::Checker};
 use model::{ActorCritic, Device, Transformer, ValueBranch, load_value_branch};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -76,7 +76,9 @@ pub(super) fn start(
     let initial = policy(init, device)?;
     let other = reference.map(|path| policy(path, device)).transpose()?;
     other.as_ref().map_or(Ok(()), |other| check_reference(&initial, other))?;
+    let pessimism = config.reward.orm_pessimism;
     let reward_model = orm.map(|path| reward_model(path, &initial, device)).transpose()?;
+    let reward_model = reward_model.map(|model| RewardModel { pessimism, ..model });
     check_value_layers(&config, initial.model.blocks.len())?;
     // Adam's epsilon is larger than for supervised work, as in every PPO that works on language models.
     let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);

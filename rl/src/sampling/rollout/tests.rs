@@ -54,7 +54,7 @@ fn config(policy: &Policy) -> RolloutConfig {
             checker: None,
         },
         reward: <Flags as clap::Parser>::parse_from(["", "--reward=dense-orm"]).reward,
-        reward_model: Some(RewardModel { model, likelihood: None, tokenizer: policy.tokenizer.clone() }),
+        reward_model: Some(RewardModel::new(model, policy.tokenizer.clone())),
         external: None,
         seed: 0,
     }

@@ -54,7 +54,13 @@ const GROUPS: &[Group] = &[
     group(
         "Reward model",
         "finished solutions of held-out questions",
-        &["validation/accuracy", "validation/auc", "validation/auc_within", "validation/ece"],
+        &[
+            "validation/accuracy",
+            "validation/auc",
+            "validation/auc_within",
+            "validation/pair_accuracy",
+            "validation/ece",
+        ],
     ),
     group("KL to the reference", "nats per token", &["kl/k1", "kl/k3"]),
     group("KL to the reference", "nats per completion", &["kl/per_completion"]),
