@@ -144,9 +144,8 @@ fn tables(TablesArgs { table, only }: &TablesArgs) -> Result<()> {
         return Err(anyhow!("--only {name} names no table or figure"));
     }
     let sizes = read_results(&table.folders)?;
-    let has_results = |exhibit: &&Exhibit| {
-        crate::results::reports(&sizes).all(|report| exhibit.is_made_of(&report.benchmark))
-    };
+    let has_results =
+        |exhibit: &&Exhibit| crate::results::reports(&sizes).all(|report| exhibit.is_made_of(&report.benchmark));
     let is_requested = |exhibit: &&Exhibit| match only.is_empty() {
         true => has_results(exhibit),
         false => only.contains(&exhibit.name),

@@ -223,7 +223,8 @@ impl Mistake {
             }
             Mistake::Slip { by, too_small, .. } => {
                 let right_one = Calculation::of(left, operator, right, domain)?;
-                let moved = |operator| right_one.result.calculate(operator, Number::whole(by)).map(|(result, _)| result);
+                let moved =
+                    |operator| right_one.result.calculate(operator, Number::whole(by)).map(|(result, _)| result);
                 let smaller = moved('-').filter(|&smaller| too_small && smaller > Number::default());
                 let result = smaller.or_else(|| moved('+')).filter(|&result| domain.has(result, true))?;
                 Some(Calculation { result, ..right_one })
@@ -257,7 +258,8 @@ impl Story {
                     _ => Calculation::of(left, operator, right, &domain),
                 };
                 let is_empty = right.is_zero() || left.is_zero() && operator != '+';
-                let left_out = operator == '/' && settings.divisors_left_out.iter().any(|&of| right == Number::whole(of));
+                let left_out =
+                    operator == '/' && settings.divisors_left_out.iter().any(|&of| right == Number::whole(of));
                 let fits = calculation.filter(|_| mistake.is_some() || !is_empty && !left_out);
                 // Behind a mistake, a line that the solution does not have may come to anything.
                 let unwritten = mistake.is_some() && !plan.needed[calculations.len()];
@@ -319,7 +321,10 @@ fn mistaken(random: &mut Random, profile: &Profile, plan: &Plan, story: &Story) 
         let line = *needed.last().expect("a solution has a line");
         let at_the_end = (slip_percent > 0).then_some(Mistake::Slip { line, by, too_small });
         let domain = Domain::whole(0, u32::MAX);
-        assert!(wrong.solve(plan, profile.settings, &domain, at_the_end), "the right lines before a slip can be solved");
+        assert!(
+            wrong.solve(plan, profile.settings, &domain, at_the_end),
+            "the right lines before a slip can be solved"
+        );
     }
     wrong
 }

@@ -42,7 +42,6 @@ impl Number {
     pub(super) const fn floor(self) -> Number {
         Number(self.0 - self.0 % 100)
     }
-
 }
 
 impl From<Number> for Rational {
@@ -69,19 +68,21 @@ impl fmt::Display for Number {
 pub(super) struct Domain {
     pub(super) smallest: Number,
     pub(super) largest: Number,
-    /// Numbers with two decimals, rounded, beside whole ones.
+    /// Numbers with two decimals beside whole ones.
     pub(super) decimals: bool,
+    /// Numbers that are rounded to two decimals.
+    pub(super) rounded: bool,
 }
 
 impl Domain {
     /// Whole numbers from `smallest` to `largest`.
     pub(super) const fn whole(smallest: u32, largest: u32) -> Domain {
-        Domain { smallest: Number::whole(smallest), largest: Number::whole(largest), decimals: false }
+        Domain { smallest: Number::whole(smallest), largest: Number::whole(largest), decimals: false, rounded: false }
     }
 
     /// Anything of up to two digits, to two decimals.
     pub(super) const fn any() -> Domain {
-        Domain { smallest: Number(-9_999), largest: Number(9_999), decimals: true }
+        Domain { smallest: Number(-9_999), largest: Number(9_999), decimals: true, rounded: true }
     }
 
     /// The same with as much below zero as above.
@@ -90,7 +91,9 @@ impl Domain {
     }
 
     pub(super) fn has(&self, number: Number, is_exact: bool) -> bool {
-        (self.decimals || is_exact && number.is_whole()) && (self.smallest..=self.largest).contains(&number)
+        (self.decimals || number.is_whole())
+            && (self.rounded || is_exact)
+            && (self.smallest..=self.largest).contains(&number)
     }
 }
 

@@ -47,7 +47,7 @@ pub struct Settings {
     pub result_max: [u32; 3],
     /// Smallest result: 1, or 0, which no line multiplies or divides.
     pub result_min: u32,
-    /// Whether amounts of money may have decimals.
+    /// Whether amounts of money may have two decimals.
     pub cents: bool,
     /// Divisors that no problem has.
     pub divisors_left_out: &'static [u32],

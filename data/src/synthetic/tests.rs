@@ -165,7 +165,7 @@ fn every_calculation_is_right_and_is_written_out_around_its_brackets() {
         let (left, operator, right, result) = calculation(line);
         let (right_result, is_exact) = left.calculate(operator, right).expect("no division by zero");
         assert_eq!(result, right_result, "{line}");
-        assert!(is_exact || line.contains("dollar") || line.contains("money"), "{line}");
+        assert!(is_exact, "{line}");
         assert!(line.contains(&format!("{left}{operator}{right} = <<{left}{operator}{right}={result}>>{result}")));
     }
 }
@@ -206,8 +206,9 @@ fn a_line_uses_numbers_of_the_question_earlier_results_and_constants_that_the_qu
             let (left, operator, right, result) = calculation(line);
             // How many boxes can be filled is found by trying, not by a calculation of its own.
             let boxes = draft.kinds.contains(&"remainder") && operator == '*' && known.contains(&right);
-            let filled = boxes && known.iter().any(|&amount| {
-                    amount > result && amount.calculate('/', right).is_some_and(|(times, _)| times.floor() == left)
+            let filled = boxes
+                && known.iter().any(|&amount| {
+                    amount >= result && amount.calculate('/', right).is_some_and(|(times, _)| times.floor() == left)
                 });
             assert!(known.contains(&left) || filled, "{left} comes from nowhere: {question} {line}");
             assert!(known.contains(&right), "{right} comes from nowhere: {question} {line}");
@@ -241,7 +242,7 @@ fn the_benchmark_never_changes() {
 /// Hashes of the problems of each split, and of the corpus.
 const PINNED: [([u64; 4], u64); 2] = [
     ([14413143665606888514, 4940228811326789108, 17971844344606391878, 13956648933454457304], 4752041548631741817),
-    ([9338184237953249973, 11644811449290021177, 16467493793486512559, 4783620655454001990], 10766484529247426971),
+    ([5812905471498322711, 4632160313098962013, 15736956020969033169, 11320004845203034959], 6697817162140411226),
 ];
 
 #[test]
@@ -291,7 +292,8 @@ fn every_held_out_pair_and_every_kind_occurs() {
         }
         let train = version.drafts(Split::Train);
         // Minutes beyond the hour are more than the second version calculates with.
-        let too_large = |kind: &&Kind| kind.name == "hour-and-minutes" && version.settings().name == SECOND.settings().name;
+        let too_large =
+            |kind: &&Kind| kind.name == "hour-and-minutes" && version.settings().name == SECOND.settings().name;
         for kind in all_kinds(version.settings()).filter(|kind| !too_large(kind)) {
             assert!(train.iter().any(|draft| draft.kinds.contains(&kind.name)), "{}", kind.name);
         }
@@ -363,8 +365,9 @@ fn all_numbers_of_the_second_version_stay_small() {
         calculations().filter(|made| is_of_it(made.result)).count() as f64 / calculations().count() as f64
     };
     // What a wrong step may come to is what a right one comes to now and then.
-    let shares = [share(Number::is_zero), share(|result| !result.is_whole()), share(|result| result < Number::default())];
-    assert!(shares.iter().all(|share| (0.003..0.06).contains(share)), "{shares:?}");
+    let shares =
+        [share(Number::is_zero), share(|result| !result.is_whole()), share(|result| result < Number::default())];
+    assert!(shares.iter().all(|share| (0.002..0.06).contains(share)), "{shares:?}");
 }
 
 #[test]
@@ -407,7 +410,7 @@ fn a_small_vocabulary_is_enough() {
             let words = text.split(|character: char| !character.is_alphabetic()).filter(|word| !word.is_empty());
             seen.extend(words.map(str::to_string));
         }
-        assert!(seen.len() < 360, "{} words", seen.len());
+        assert!(seen.len() < 380, "{} words", seen.len());
     }
 }
 

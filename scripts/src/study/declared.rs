@@ -365,7 +365,9 @@ impl Study {
         let of_rows = |rows: &'a [Row]| rows.iter().map(|(_, run)| run.as_str()).collect::<Vec<_>>();
         let named = match &exhibit.kind {
             Kind::Methods { rows, reward_models } => [of_rows(rows), of_rows(reward_models)].concat(),
-            Kind::Rounds { rows } | Kind::Numbers { rows } | Kind::Steps { rows } | Kind::Passes { rows } => of_rows(rows),
+            Kind::Rounds { rows } | Kind::Numbers { rows } | Kind::Steps { rows } | Kind::Passes { rows } => {
+                of_rows(rows)
+            }
             Kind::Curves(curves) => {
                 of_rows(&curves.rows).into_iter().chain(curves.begins_with.as_deref()).collect::<Vec<_>>()
             }

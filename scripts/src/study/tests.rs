@@ -121,7 +121,8 @@ fn a_study_of_a_description_lies_in_a_folder_named_after_its_file() {
 
 #[test]
 fn a_description_has_the_tables_that_need_no_benchmark_of_their_own() {
-    let exhibits = |flags: &str| setup(flags).unwrap().exhibits().map(|exhibit| exhibit.name.clone()).collect::<Vec<_>>();
+    let exhibits =
+        |flags: &str| setup(flags).unwrap().exhibits().map(|exhibit| exhibit.name.clone()).collect::<Vec<_>>();
     let of_description = exhibits("--benchmark my/own/quiz.toml");
     assert_eq!(of_description, exhibits("--benchmark gsm8k --data-dir D"));
     for name in ["table-1", "table-2", "table-4", "table-5", "table-6", "table-differences"] {
