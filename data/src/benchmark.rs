@@ -206,6 +206,11 @@ impl Benchmark {
         self.spec.prompt.max_new_tokens.unwrap_or(MAX_NEW_TOKENS)
     }
 
+    /// Whether a calculator writes the results of `<<…=` in completions, where no flag says it.
+    pub fn calculator(&self) -> bool {
+        self.spec.prompt.calculator
+    }
+
     /// How its questions are put to a model.
     pub fn prompt_format(&self, style: PromptStyle) -> PromptFormat {
         let prompt = &self.spec.prompt;

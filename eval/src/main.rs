@@ -69,7 +69,7 @@ struct RunArgs {
     /// F: how much of the reward model's uncertainty about a sample is taken off its score: reranks by score - F ‖φ - v‖. φ are the features of
     /// the sample and v their mean over the solutions that the reward model was fitted on; needs a run of `rl orm --objective pairwise`,
     /// kwise or kwise-split
-    #[arg(long, value_name = "F", requires = "orm", value_parser = pessimism)]
+    #[arg(long, value_name = "F", value_parser = pessimism)]
     pessimism: Option<f64>,
     /// Use only the first N problems
     #[arg(long, value_name = "N")]
@@ -94,8 +94,9 @@ struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     shots: usize,
     /// Write the result after `<<expression=` with a calculator, as 36>> after <<12*3=, in the place of sampled tokens
-    #[arg(long, conflicts_with = "from_samples")]
-    calculator: bool,
+    /// [default: the benchmark's own]
+    #[arg(long, conflicts_with = "from_samples", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    calculator: Option<bool>,
     /// An external reward that decides which samples are correct.
     #[command(flatten)]
     checker: CheckerArgs,
@@ -159,6 +160,10 @@ fn main() -> ExitCode {
 fn run(mut args: RunArgs) -> Result<()> {
     args.data.resolve()?;
     let args = &args;
+    ensure!(
+        args.orm.is_some() || args.pessimism.is_none(),
+        "--pessimism is for the reward model of --orm, which is not given"
+    );
     check_files(args)?;
     let benchmark = &args.data.benchmark;
     let format = args.answer_format.clone().unwrap_or_else(|| benchmark.answer_format(args.prompt_style));
@@ -191,7 +196,7 @@ fn run(mut args: RunArgs) -> Result<()> {
         threads: model::streams(args.threads.map(usize::from), &device),
         prompting: Prompting { format: benchmark.prompt_format(args.prompt_style), shots, goal: args.goal },
         answer_format: format,
-        calculator: args.calculator,
+        calculator: args.calculator.unwrap_or_else(|| benchmark.calculator()),
         checker: args.checker.start(benchmark)?,
     };
     let scored = if reward_model.is_some() { config.samples } else { 0 };

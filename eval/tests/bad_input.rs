@@ -271,7 +271,7 @@ fn answers_that_almost_none_can_be_read_of_are_warned_of_with_the_flag() {
 #[test]
 fn pessimism_needs_a_reward_model_and_a_number_that_takes_off() {
     let place = place();
-    place.refuses_usage(&run(&["--pessimism=1"]), &["--orm"]);
+    place.fails(&run(&["--pessimism=1"]), &["--pessimism", "--orm"]);
     place.refuses_usage(&run(&["--pessimism=-1", "--orm=model"]), &["--pessimism", "at least 0"]);
     place.fails(&run(&["--pessimism=1", "--orm=model"]), &["model is not a reward model"]);
 }

@@ -168,6 +168,9 @@ pub(super) struct PromptSpec {
     #[serde(default)]
     pub(super) stop: Vec<String>,
     pub(super) max_new_tokens: Option<usize>,
+    /// Whether a calculator writes the results of `<<…=` in completions.
+    #[serde(default)]
+    pub(super) calculator: bool,
 }
 
 /// A solved question that stands before each question.

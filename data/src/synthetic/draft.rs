@@ -168,7 +168,8 @@ impl Story {
         let domain = Domain::whole(settings.result_min, settings.result_max[magnitude as usize]);
         self.solve(plan, settings, &domain, None)
             && !self.takes_a_step_back()
-            && (magnitude == Magnitude::Small || self.answer(plan) > Number::whole(settings.result_max[0]))
+            && (magnitude == Magnitude::Small
+                || settings.answer_above.is_none_or(|limit| self.answer(plan) > Number::whole(limit)))
     }
 
     /// Whether a calculation undoes the one before it, so that the result already stands in the question: 4*9 = 36 and then

@@ -28,13 +28,16 @@ pub(super) const SETTINGS: Settings = Settings {
     spare_percent: 20,
     terse_percent: 0,
     question_words_max: 64,
-    magnitude_weights: [100, 0, 0],
-    result_max: [20, 20, 20],
+    magnitude_weights: [0, 100, 0],
+    result_max: [99, 99, 99],
+    answer_above: None,
     result_min: 0,
     cents: true,
     divisors_left_out: &[3],
     negative_units: &["degree", "point"],
     kinds: &[first::kinds::KINDS, kinds::KINDS],
+    // What it finds by trying is no calculation that is written down.
+    kinds_left_out: &["remainder"],
     scenarios: &[first::scenarios::SCENARIOS, scenarios::SCENARIOS],
     senseless_pairs: kinds::SENSELESS_PAIRS,
     held_out_pairs: HELD_OUT_PAIRS,
@@ -49,27 +52,27 @@ pub(super) const SETTINGS: Settings = Settings {
             "{N} lives {d mile} from school.",
         ],
         in_scenarios: &["{N} also has {d other}. ", "There are {d dog} in the park. ", "{N} is {d year} old. "],
-        number: range(3, 12),
+        number: range(3, 40),
     },
     corpus: CorpusSettings {
         documents: 25_000,
-        weights: [36, 13, 50, 1],
+        weights: [10, 14, 74, 2],
         step_weights: [24, 28, 22, 14, 7, 3, 1, 1],
         wrong_percent: 8,
         slip_percent: 0,
         any_wrong_operation: true,
         prompt_format_percent: 45,
-        magnitude_weights: [100, 0, 0],
+        magnitude_weights: [0, 100, 0],
         formats: &[2, 3, 3, 5, 6],
         drill: Drill {
             notations: &[0, 2, 2, 3, 3, 4],
             operators: [40, 40, 14, 14],
-            result_max: [28, 28, 28],
+            result_max: [99, 99, 99],
             smallest: 0,
             addend_max: 14,
             factors_max: [10, 5],
-            divisor_max: 4,
-            quotient_max: 10,
+            divisor_max: 5,
+            quotient_max: 20,
             unusual_percent: 20,
         },
     },
@@ -89,19 +92,19 @@ const OBJECTS: [&str; 20] = [
 ];
 
 /// What somebody has at the start.
-const START: Range = range(6, 12);
+const START: Range = range(8, 40);
 /// What is added, taken away, or makes the difference between two people.
-const ADDEND: Range = range(2, 5);
+const ADDEND: Range = range(3, 20);
 /// How many groups, friends, hours, days.
-const GROUPS: Range = range(2, 4);
+const GROUPS: Range = range(2, 5);
 /// How many in each group, each hour, each day.
-const GROUP_SIZE: Range = range(2, 5);
+const GROUP_SIZE: Range = range(3, 9);
 /// What is divided by.
-const DIVISOR: Range = range(2, 4);
+const DIVISOR: Range = range(2, 5);
 /// Dollars for one thing.
-const PRICE: Range = range(2, 5);
+const PRICE: Range = range(2, 9);
 /// What somebody wants to have in the end, or what several have together.
-const GOAL: Range = range(10, 20);
+const GOAL: Range = range(30, 90);
 
 /// Ordered pairs of consecutive kinds that occur in the unseen part of the test only.
 const HELD_OUT_PAIRS: &[(&str, &str)] = &[

@@ -42,9 +42,10 @@ pub struct Settings {
     pub question_words_max: usize,
     /// Relative frequency of problems with small, middle and large numbers.
     pub magnitude_weights: [u32; 3],
-    /// Largest number that any line of a problem may compute, by the magnitude of its numbers. The answer of a problem
-    /// with middle or large numbers is above the first of them.
+    /// Largest number that any line of a problem may compute, by the magnitude of its numbers.
     pub result_max: [u32; 3],
+    /// What the answer of a problem with middle or large numbers is above.
+    pub answer_above: Option<u32>,
     /// Smallest result: 1, or 0, which no line multiplies or divides.
     pub result_min: u32,
     /// Whether amounts of money may have two decimals.
@@ -56,6 +57,8 @@ pub struct Settings {
 
     /// The kinds that chains are made of, in several tables.
     pub(super) kinds: &'static [&'static [Kind]],
+    /// Kinds of these tables that are not drawn.
+    pub(super) kinds_left_out: &'static [&'static str],
     /// The hand-written scenarios, in several tables.
     pub(super) scenarios: &'static [&'static [Kind]],
     /// Ordered pairs of consecutive kinds that make no sense or ask for a number that the question already states.
@@ -149,7 +152,8 @@ pub(super) struct Seeds {
 impl Settings {
     /// All kinds that chains are made of.
     pub(super) fn all_kinds(&self) -> impl Iterator<Item = &'static Kind> + use<> {
-        self.kinds.iter().copied().flatten()
+        let left_out = self.kinds_left_out;
+        self.kinds.iter().copied().flatten().filter(move |kind| !left_out.contains(&kind.name))
     }
 
     /// All scenarios.

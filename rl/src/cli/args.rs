@@ -144,10 +144,10 @@ pub struct DataArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
     /// Write the result after `<<expression=` with a calculator, as 36>> after <<12*3=, in the place of sampled tokens, in training and
-    /// in evaluations; what it writes is never trained on
-    #[arg(long, help_heading = "Sampling", add = InSummary, add = FlagEffect::not_in("pretrain"))]
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub calculator: bool,
+    /// in evaluations; what it writes is never trained on [default: the benchmark's own: true for synthetic-2, false for the others]
+    #[arg(long, help_heading = "Sampling", add = InSummary, add = FlagEffect::not_in("pretrain"), value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calculator: Option<bool>,
 }
 
 /// The model to start from.
@@ -238,7 +238,7 @@ impl ComputeArgs {
             threads: model::streams(self.threads, device),
             prompting,
             answer_format: data.answer_format(),
-            calculator: data.calculator,
+            calculator: data.calculator(),
             checker: self.checker.clone(),
         }
     }
@@ -287,6 +287,11 @@ impl DataArgs {
     /// Maximum number of tokens per completion.
     pub fn max_new_tokens(&self) -> usize {
         self.max_new_tokens.unwrap_or_else(|| self.benchmark().max_new_tokens())
+    }
+
+    /// Whether a calculator writes the results of calculations in completions.
+    pub fn calculator(&self) -> bool {
+        self.calculator.unwrap_or_else(|| self.benchmark().calculator())
     }
 
     /// The benchmark.

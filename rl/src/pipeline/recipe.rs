@@ -39,7 +39,7 @@ impl Kind {
     /// answers problems. Reference solutions teach an SFT model the same with a calculator as without, so there is one for both.
     pub(super) fn reads(self, data: &DataArgs) -> DataArgs {
         let mut data = data.clone();
-        data.calculator &= self == Self::Orm;
+        data.calculator = data.calculator.filter(|_| self == Self::Orm);
         if self == Self::Base {
             data.prompt_style = PromptStyle::Plain;
             data.answer_format = Some(data.benchmark().answer_format(PromptStyle::Plain));
@@ -262,8 +262,11 @@ fn folder_name(kind: Kind, size: ModelSize, data: &DataArgs, run: &RunArgs) -> R
     if let Some(tokens) = data.max_new_tokens {
         name += &format!("-tokens{tokens}");
     }
-    if data.calculator {
-        name += "-calculator";
+    match data.calculator {
+        Some(calculator) if calculator == data.benchmark().calculator() => {}
+        Some(true) => name += "-calculator",
+        Some(false) => name += "-no-calculator",
+        None => {}
     }
     if let Some(extra) = &data.extra {
         name += &format!("-extra{:08x}", checksum(&data::read_problems(extra)?));
@@ -372,7 +375,8 @@ mod tests {
         assert_eq!(different.len(), names.len(), "{names:?}");
         // A calculator takes part in the samples of a reward model.
         assert_eq!(made(Kind::Orm, &["--calculator"]).0, "runs/orm-synthetic-tiny-seed0-calculator");
-        assert!(made(Kind::Orm, &["--calculator"]).2.calculator);
+        assert_eq!(made(Kind::Orm, &["--calculator"]).2.calculator, Some(true));
+        assert_eq!(made(Kind::Orm, &["--calculator=false"]).0, made(Kind::Orm, &[]).0);
         assert_eq!(made(Kind::Sft, &["--calculator"]).0, "runs/sft-synthetic-tiny-seed0");
         // Flags that change only the cost make the same model.
         assert_eq!(made(Kind::Sft, &["--gradient-checkpointing"]).0, made(Kind::Sft, &[]).0);
