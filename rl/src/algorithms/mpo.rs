@@ -4,7 +4,7 @@
 //!
 //! A stage is a run of `rl dpo` or `rl ppo` in a folder of this run, which it leaves as those do; its best checkpoint is taken. Where we
 //! deviate from the paper: the pairs are correct and wrong samples of the starting policy, unless `--pairs` gives others; the reward model is
-//! one of `rl orm`, whose reward is the probability of a correct answer; γ is the median gap where none is given, for the paper's value is
+//! one of `rl orm`, and its reward the score of the whole solution; γ is the median gap where none is given, for the paper's value is
 //! not known to us. The paper's ablations are flags: the order of the stages, PPO's reference, and no split.
 
 mod config;
@@ -175,7 +175,7 @@ fn split_pairs(
     Ok(Split { easy: easy_file, easy_count: easy, hard })
 }
 
-/// Pairs that fit the reward model's context, each with |r(x, y_w) - r(x, y_l)|: r is the probability at the end of a completion.
+/// Pairs that fit the reward model's context, each with |r(x, y_w) - r(x, y_l)|: r is the score at the end of a completion.
 fn gaps(
     pairs: Vec<Pair>,
     policy: &Policy,

@@ -139,7 +139,7 @@ pub struct DataArgs {
     #[arg(long, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_format: Option<AnswerFormat>,
-    /// Maximum number of tokens per completion [default: the benchmark's own: 112 for synthetic, 224 for synthetic-2, 256 for gsm8k and svamp]
+    /// Maximum number of tokens per completion [default: the benchmark's own: 112 for synthetic, 256 for the others]
     #[arg(long, help_heading = "Sampling", add = FlagEffect::not_in("pretrain"), value_name = "N", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,

@@ -16,7 +16,7 @@ use crate::{
 };
 use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
-use eval::{RewardModelKind, check_samples};
+use eval::{RewardModelKind, check_samples, resolve_checkpoint};
 use model::{Device, ScoreKind};
 use serde::Serialize;
 use std::path::Path;
@@ -323,7 +323,9 @@ fn check_reward_model(args: &RewardArgs) -> Result<()> {
         );
         return Ok(());
     };
-    let kind = RewardModelKind::of(path)?;
+    resolve_checkpoint(path)?;
+    // What is no reward model is refused where it is loaded.
+    let Ok(kind) = RewardModelKind::of(path) else { return Ok(()) };
     if is_pessimistic {
         kind.check_pessimism("orm-pessimism", path)?;
     }
