@@ -3,8 +3,8 @@
 //!
 //! A problem is either a *chain*, a start, some steps and a final question that are drawn from tables of kinds and carry
 //! named quantities from one to the next, or a *scenario*, a whole small story. Both are rows of text
-//! in one small language (`template`); `plan` draws the kinds, `draft` numbers and words; `corpus`
-//! makes documents of many formats from the same drafts.
+//! in one small language (`template`); `plan` draws the kinds, `story` works through their numbers, `draft` finds words for
+//! them; `corpus` makes documents of many formats from the same drafts.
 //!
 //! There are two versions, which share all of that. What differs is data: the tables, weights and sizes of [`Settings`].
 //! `first` is the benchmark `synthetic`, `second` is `synthetic-2`.
@@ -20,6 +20,7 @@ mod profile;
 mod random;
 mod second;
 mod settings;
+mod story;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -14,15 +14,16 @@ mod pool;
 
 use crate::{
     algorithms::final_table::FinalTable,
+    algorithms::rounds::{self, Source, checkpoint, part_of_round},
     algorithms::sft::{fit_with_validation, fitting},
     algorithms::start::{self, check_prompts},
     run,
     run::metrics::Metrics,
     run::stops_after,
-    run::{Reason, Run, SampleBlocks, TrainerState, checkpoint_name, last_folder},
-    sampling::from_samples::{Rounds, check_copied},
+    run::{Reason, Run, checkpoint_name, last_folder},
+    sampling::from_samples::Rounds,
     sampling::problems::Problems,
-    sampling::samples::{self, SamplingPhase},
+    sampling::samples::SamplingPhase,
     training::resume,
     training::supervised::{FitContext, FitNumbers},
     view::html::write_final_report,
@@ -34,8 +35,6 @@ use eval::{Policy, Sample, greedy_accuracy};
 use model::{Device, Finish};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -113,7 +112,7 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
             eprintln!("{}", line(round, sampled, &stats, &curve));
         }
         run.log(&metrics)?;
-        checkpoint(&run, &policy, Reason::of(true, is_best), numbers)?;
+        checkpoint(&run, &policy, Reason::of(true, is_best), round, numbers)?;
         if stops_after(&config.run, round) && round < config.rounds {
             return Err(run.interruption());
         }
@@ -252,7 +251,7 @@ fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, devi
     }
     let Some(dir) = &config.run.resume else {
         let run = run::start::create_or_resume(&config.run, "ei", &config.data, &config, 0)?;
-        checkpoint(&run, &initial, Reason::Evaluated, EiNumbers::default())?;
+        checkpoint(&run, &initial, Reason::Evaluated, 0, EiNumbers::default())?;
         return Ok(Setup { policy: initial.clone(), initial, run, numbers: EiNumbers::default(), config });
     };
     let (policy, state) = resume::load_checkpoint::<EiNumbers>(&config.run, dir, None, device)?;
@@ -264,32 +263,9 @@ fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, devi
     let under_way = dir.join(part_of_round(round + 1));
     resume::load_checkpoint_of_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
     run::start::check_initial_report(&config.run, &config.eval, "ei", &config, None)?;
-    let run = match round == 0 && config.source.is_given() {
-        true => {
-            check_copied(dir, train)?;
-            Run::resume_keeping_samples(dir, round, SampleBlocks::ALL)?
-        }
-        false => {
-            samples::check_sampled(dir, round + 1, train, config.samples)?;
-            Run::resume_keeping_samples(dir, round, samples::blocks(train.len(), config.samples))?
-        }
-    };
-    let run = run::start::complete_resume(run, &config.run, "ei", &config)?;
-    // A run that is resumed from an earlier checkpoint makes later rounds again.
-    for later in (round + 2..).map(|later| dir.join(part_of_round(later))).take_while(|later| later.exists()) {
-        fs::remove_dir_all(&later).with_context(|| format!("cannot remove {}", later.display()))?;
-    }
+    let source = Source { train, samples: config.samples, is_copied: config.source.is_given() };
+    let run = rounds::resume("ei", &config.run, &config, dir, round, source)?;
     Ok(Setup { initial, policy, run, numbers: state.numbers, config })
-}
-
-/// The nested run that trains the policy of a round.
-fn part_of_round(round: usize) -> String {
-    format!("rounds/{round}")
-}
-
-fn checkpoint(run: &Run, policy: &Policy, reason: Reason, numbers: EiNumbers) -> Result<PathBuf> {
-    let state = TrainerState { numbers, optimizer: BTreeMap::new() };
-    run.checkpoint(numbers.round, reason, &policy.model, &policy.tokenizer, &state, |_| Ok(()))
 }
 
 /// Why no sample of a round was kept, and what to do.

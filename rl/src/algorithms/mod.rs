@@ -10,6 +10,7 @@ pub mod orm;
 pub mod ppo;
 pub mod pretrain;
 pub mod rcrl;
+mod rounds;
 pub mod sft;
 pub mod start;
 

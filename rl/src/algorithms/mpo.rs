@@ -13,11 +13,12 @@ use crate::{
     algorithms::dpo,
     algorithms::final_table::FinalTable,
     algorithms::ppo,
+    algorithms::rounds::checkpoint,
     algorithms::start::{check_prompts, policy, reward_model},
     cli::args::RunArgs,
     run,
     run::metrics::Metrics,
-    run::{Reason, Run, TrainerState},
+    run::{Reason, Run},
     sampling::pairs::{MadePairs, Pair, make_pairs, read_pairs},
     sampling::problems::Problems,
     training::resume,
@@ -30,7 +31,7 @@ use eval::{Policy, RewardModel, encode_prompts, greedy_accuracy, resolve_checkpo
 use model::Device;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     path::{Path, PathBuf},
 };
 
@@ -95,7 +96,7 @@ pub fn train(config: &MpoConfig, init: &Path, orm: &Path, problems: &Problems, d
         metrics.put("validation/maj@1", accuracy);
         metrics.put_memory(device);
         run.log(&metrics)?;
-        checkpoint(&run, &policy, Reason::of(true, is_best), numbers)?;
+        checkpoint(&run, &policy, Reason::of(true, is_best), number, numbers)?;
     }
     table.evaluate_best_and_last(&run, initial_report.as_ref(), &prompting, &prompting)?;
     Ok(write_final_report::<MpoConfig>(&run))
@@ -246,7 +247,7 @@ fn set_up(config: &MpoConfig, init: &Path, orm: &Path, problems: &Problems, devi
     run::start::check_initial_report(run_args, eval, "mpo", &config, Some(init))?;
     let Some(dir) = &run_args.resume else {
         let run = run::start::create_or_resume(run_args, "mpo", &config.dpo.data, &config, 0)?;
-        checkpoint(&run, &initial, Reason::Evaluated, MpoNumbers::default())?;
+        checkpoint(&run, &initial, Reason::Evaluated, 0, MpoNumbers::default())?;
         return Ok(Setup { initial, reward_model, run, numbers: MpoNumbers::default(), config });
     };
     let (_, state) = resume::load_checkpoint::<MpoNumbers>(run_args, dir, None, device)?;
@@ -261,11 +262,6 @@ fn set_up(config: &MpoConfig, init: &Path, orm: &Path, problems: &Problems, devi
         run::remove_unstarted(&dir.join(later.folder()))?;
     }
     Ok(Setup { initial, reward_model, run, numbers: state.numbers, config })
-}
-
-fn checkpoint(run: &Run, policy: &Policy, reason: Reason, numbers: MpoNumbers) -> Result<PathBuf> {
-    let state = TrainerState { numbers, optimizer: BTreeMap::new() };
-    run.checkpoint(numbers.stage, reason, &policy.model, &policy.tokenizer, &state, |_| Ok(()))
 }
 
 #[cfg(test)]

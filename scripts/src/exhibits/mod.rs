@@ -2,16 +2,15 @@
 //! runs are done.
 
 mod claims;
+mod classes;
 mod differences;
 mod figures;
 mod methods;
-mod numbers;
 pub mod page;
 mod plot;
 mod rendered;
 mod reward_models;
 mod rounds;
-mod steps;
 
 use crate::{
     results::Size,
@@ -35,8 +34,7 @@ pub fn render(study: &Study, exhibit: &Exhibit, sizes: &[Size]) -> Result<Render
             Ok(table)
         }
         Kind::Rounds { rows } => rounds::rounds(title, rows, sizes),
-        Kind::Numbers { rows } => numbers::numbers(title, rows, sizes),
-        Kind::Steps { rows } => steps::steps(title, rows, sizes),
+        Kind::Classes { rows, by } => classes::classes(title, rows, *by, sizes),
         Kind::Differences { pairs, reranked } => {
             let of_run = |(other, runs): &(String, Vec<String>)| {
                 runs.iter().map(|run| (run.clone(), other.clone())).collect::<Vec<_>>()

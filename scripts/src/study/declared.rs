@@ -222,6 +222,16 @@ pub struct Exhibit {
     pub kind: Kind,
 }
 
+/// What the problems of an embedded benchmark are classed by.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassBy {
+    /// The largest number in question and answer.
+    Numbers,
+    /// The number of steps of the worked solution.
+    Steps,
+}
+
 /// What an exhibit shows of which runs.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
@@ -239,15 +249,12 @@ pub enum Kind {
         /// By start.
         rows: Vec<Row>,
     },
-    /// Metrics by the size of a problem's numbers.
-    Numbers {
+    /// Metrics of an embedded benchmark's problems by class.
+    Classes {
         /// In their order.
         rows: Vec<Row>,
-    },
-    /// Metrics by the number of a problem's steps.
-    Steps {
-        /// In their order.
-        rows: Vec<Row>,
+        /// What makes the classes.
+        by: ClassBy,
     },
     /// Differences of two runs.
     Differences {
@@ -365,9 +372,7 @@ impl Study {
         let of_rows = |rows: &'a [Row]| rows.iter().map(|(_, run)| run.as_str()).collect::<Vec<_>>();
         let named = match &exhibit.kind {
             Kind::Methods { rows, reward_models } => [of_rows(rows), of_rows(reward_models)].concat(),
-            Kind::Rounds { rows } | Kind::Numbers { rows } | Kind::Steps { rows } | Kind::Passes { rows } => {
-                of_rows(rows)
-            }
+            Kind::Rounds { rows } | Kind::Classes { rows, .. } | Kind::Passes { rows } => of_rows(rows),
             Kind::Curves(curves) => {
                 of_rows(&curves.rows).into_iter().chain(curves.begins_with.as_deref()).collect::<Vec<_>>()
             }

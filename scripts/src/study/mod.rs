@@ -19,7 +19,8 @@ mod words;
 
 pub use claim::{Among, Claim, Expect, MeasureName, Operand, Part, Says, Sum, Temperatures};
 pub use declared::{
-    Also, Checkpoint, Curves, Exhibit, Keeps, Kind, Profile, Reference, Row, Run, Scale, Setting, StandIn, Study,
+    Also, Checkpoint, ClassBy, Curves, Exhibit, Keeps, Kind, Profile, Reference, Row, Run, Scale, Setting, StandIn,
+    Study,
 };
 pub use setup::{Folder, Setup, SetupArgs};
 pub use steps::{Begins, Collect, Disk, Step};

@@ -13,13 +13,14 @@ use super::{
 };
 use crate::{
     algorithms::final_table::FinalTable,
+    algorithms::rounds::{self, Source, checkpoint, part_of_round},
     algorithms::start::{check_compatible, check_prompts, policy},
     run,
     run::metrics::Metrics,
-    run::{Reason, Run, SampleBlocks, TrainerState, checkpoint_name, last_folder, stops_after},
-    sampling::from_samples::{Rounds, check_copied},
+    run::{Reason, Run, checkpoint_name, last_folder, stops_after},
+    sampling::from_samples::Rounds,
     sampling::problems::Problems,
-    sampling::samples::{self, SamplingPhase},
+    sampling::samples::SamplingPhase,
     training::resume,
     training::supervised::{FitContext, FitNumbers},
     view::html::write_final_report,
@@ -30,8 +31,6 @@ use eval::{Policy, Sample, encode_prompts, greedy_accuracy};
 use model::Device;
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -99,7 +98,7 @@ pub(super) fn train(config: &DpoConfig, init: &Path, problems: &Problems, device
             eprintln!("dpo round {round}  samples {sampled}  pairs {pairs}  validation maj@1 {accuracy:.3}  {curve}");
         }
         run.log(&metrics)?;
-        checkpoint(&run, &policy, Reason::of(true, is_best), numbers)?;
+        checkpoint(&run, &policy, Reason::of(true, is_best), round, numbers)?;
         if stops_after(&config.run, round) && round < config.rounds {
             return Err(run.interruption());
         }
@@ -190,7 +189,7 @@ fn set_up(config: &DpoConfig, init: &Path, problems: &Problems, device: &Device)
     run::start::check_initial_report(&config.run, &config.eval, "dpo", &config, Some(init))?;
     let Some(dir) = &config.run.resume else {
         let run = run::start::create_or_resume(&config.run, "dpo", &config.data, &config, 0)?;
-        checkpoint(&run, &initial, Reason::Evaluated, RoundNumbers::default())?;
+        checkpoint(&run, &initial, Reason::Evaluated, 0, RoundNumbers::default())?;
         return Ok(Setup { policy: initial.clone(), initial, run, numbers: RoundNumbers::default(), config });
     };
     let (policy, state) = resume::load_checkpoint::<RoundNumbers>(&config.run, dir, None, device)?;
@@ -199,31 +198,7 @@ fn set_up(config: &DpoConfig, init: &Path, problems: &Problems, device: &Device)
     let from = dir.join("checkpoints").join(checkpoint_name(round));
     let under_way = dir.join(part_of_round(round + 1));
     resume::load_checkpoint_of_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
-    let run = match round == 0 && config.sampling.source.is_given() {
-        true => {
-            check_copied(dir, train)?;
-            Run::resume_keeping_samples(dir, round, SampleBlocks::ALL)?
-        }
-        false => {
-            let k = config.sampling.samples;
-            samples::check_sampled(dir, round + 1, train, k)?;
-            Run::resume_keeping_samples(dir, round, samples::blocks(train.len(), k))?
-        }
-    };
-    let run = run::start::complete_resume(run, &config.run, "dpo", &config)?;
-    // A run that is resumed from an earlier checkpoint makes later rounds again.
-    for later in (round + 2..).map(|later| dir.join(part_of_round(later))).take_while(|later| later.exists()) {
-        fs::remove_dir_all(&later).with_context(|| format!("cannot remove {}", later.display()))?;
-    }
+    let source = Source { train, samples: config.sampling.samples, is_copied: config.sampling.source.is_given() };
+    let run = rounds::resume("dpo", &config.run, &config, dir, round, source)?;
     Ok(Setup { initial, policy, run, numbers: state.numbers, config })
-}
-
-/// The nested run that trains the policy of a round.
-fn part_of_round(round: usize) -> String {
-    format!("rounds/{round}")
-}
-
-fn checkpoint(run: &Run, policy: &Policy, reason: Reason, numbers: RoundNumbers) -> Result<PathBuf> {
-    let state = TrainerState { numbers, optimizer: BTreeMap::new() };
-    run.checkpoint(numbers.round, reason, &policy.model, &policy.tokenizer, &state, |_| Ok(()))
 }
