@@ -6,7 +6,7 @@ questions, and prints one table of criteria with what was measured (docs/benchma
 what is there already is not made again.
 
     cargo build --workspace --release --bins --examples
-    scripts/benchmark_criteria.py --benchmark synthetic-2 --model nano --seed 0 --out /tmp/criteria
+    scripts/benchmark_criteria.py --benchmark synthetic --model nano --seed 0 --out /tmp/criteria
 """
 
 import argparse
@@ -30,7 +30,7 @@ SPREAD = (0.3, 0.95)
 def main():
     """Runs what is missing and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--benchmark", default="synthetic-2")
+    parser.add_argument("--benchmark", default="synthetic")
     parser.add_argument("--model", default="nano")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pretrain-steps", type=int, default=4000, help="optimiser steps of the base model")

@@ -12,7 +12,7 @@ fn main() -> anyhow::Result<()> {
     let number =
         |index: usize, default: usize| arguments.get(index).map_or(default, |text| text.parse().expect("a number"));
     let benchmark = arguments.first().map_or(Ok(Benchmark::synthetic()), |name| name.parse::<Benchmark>())?;
-    let generator = benchmark.generator().context("give an embedded benchmark: synthetic or synthetic-2")?;
+    let generator = benchmark.generator().context("give an embedded benchmark: synthetic or synthetic-1")?;
     let split = arguments
         .get(1)
         .map_or(Split::Test, |text| Split::from_str(text, true).expect("train, validation, test or test-unseen"));

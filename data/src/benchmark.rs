@@ -24,7 +24,7 @@ use spec::{AnswerSpec, DataSpec, FieldText, Fields, Files, PromptSpec, Spec};
 /// The built-in benchmarks: name and description.
 const BUILT_IN: [(&str, &str); 4] = [
     ("synthetic", include_str!("../benchmarks/synthetic.toml")),
-    ("synthetic-2", include_str!("../benchmarks/synthetic-2.toml")),
+    ("synthetic-1", include_str!("../benchmarks/synthetic-1.toml")),
     ("gsm8k", include_str!("../benchmarks/gsm8k.toml")),
     ("svamp", include_str!("../benchmarks/svamp.toml")),
 ];

@@ -12,7 +12,7 @@ use crate::benchmark::{Benchmark, PlainFiles};
 /// Benchmark, and where its files lie.
 #[derive(Args, Clone, Debug, PartialEq, Serialize)]
 pub struct BenchmarkArgs {
-    /// Benchmark: synthetic, synthetic-2, gsm8k, svamp, or a description FILE.toml of your own (docs/benchmarks.md)
+    /// Benchmark: synthetic, synthetic-1, gsm8k, svamp, or a description FILE.toml of your own (docs/benchmarks.md)
     #[arg(long, value_name = "NAME", default_value = "synthetic")]
     #[serde(skip_serializing_if = "Benchmark::is_of_files")]
     pub benchmark: Benchmark,

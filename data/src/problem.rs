@@ -40,7 +40,7 @@ pub enum Split {
     Validation,
     /// Test problems, for reported results.
     Test,
-    /// Test problems with combinations of steps that do not occur in training; `synthetic` and `synthetic-2` only.
+    /// Test problems with combinations of steps that do not occur in training; `synthetic` and `synthetic-1` only.
     TestUnseen,
 }
 

@@ -7,7 +7,7 @@
 //! them; `corpus` makes documents of many formats from the same drafts.
 //!
 //! There are two versions, which share all of that. What differs is data: the tables, weights and sizes of [`Settings`].
-//! `first` is the benchmark `synthetic`, `second` is `synthetic-2`.
+//! `second` is the benchmark `synthetic`, `first` is `synthetic-1`.
 
 mod compress;
 mod corpus;
@@ -44,9 +44,9 @@ pub struct Version {
     unseen: OnceLock<Vec<Draft>>,
 }
 
-/// The benchmark `synthetic`.
+/// The benchmark `synthetic-1`.
 pub static FIRST: Version = Version::new(first::SETTINGS);
-/// The benchmark `synthetic-2`.
+/// The benchmark `synthetic`.
 pub static SECOND: Version = Version::new(second::SETTINGS);
 
 impl Version {

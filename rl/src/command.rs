@@ -179,12 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn the_pretraining_steps_depend_on_the_size_unless_they_are_given() {
-        let steps = |line: &str| match parse(line.split(' ').map(OsString::from).collect()).unwrap() {
-            Command::Train(Algorithm::Pretrain(config)) => config.fit.steps,
+    fn the_learning_rate_of_pretraining_depends_on_the_size_and_its_steps_do_not() {
+        let of = |line: &str| match parse(line.split(' ').map(OsString::from).collect()).unwrap() {
+            Command::Train(Algorithm::Pretrain(config)) => (config.fit.learning_rate, config.fit.steps),
             _ => unreachable!("no other command is parsed"),
         };
-        assert_eq!(["rl pretrain", "rl pretrain --model medium"].map(steps), [Some(2000), Some(4000)]);
-        assert_eq!(steps("rl pretrain --model medium --steps 7"), Some(7));
+        let found = ["rl pretrain", "rl pretrain --model medium", "rl pretrain --model medium --steps 7"].map(of);
+        assert_eq!(found, [(2e-3, Some(4000)), (1.2e-3, Some(4000)), (1.2e-3, Some(7))]);
     }
 }

@@ -31,7 +31,7 @@ fn kept_pairs_are_new_and_are_trained_on_with_the_other_problems() {
     let questions: BTreeSet<&str> = problems.iter().map(|problem| problem.question.as_str()).collect();
     assert_eq!(questions.len(), problems.len());
     for split in [Split::Train, Split::Validation, Split::Test, Split::TestUnseen] {
-        for known in Benchmark::synthetic().load(split, &DataOptions::default()).unwrap() {
+        for known in common::BENCHMARK.parse::<Benchmark>().unwrap().load(split, &DataOptions::default()).unwrap() {
             assert!(!questions.contains(known.question.as_str()), "{}", known.question);
         }
     }

@@ -146,6 +146,39 @@ fn a_run_that_died_while_it_sampled_resumes_from_its_last_checkpoint() {
 }
 
 #[test]
+fn unsolved_questions_are_sampled_more_from_the_second_round_on_and_such_a_run_resumes() {
+    let folder = tempfile::tempdir().unwrap();
+    let flags = ["--samples=2", "--unsolved-samples=6", "--temperature=1.5", "--rounds=2", "--patience=2"];
+    let straight = run_ei(&folder.path().join("straight"), &flags).unwrap();
+    let drawn = samples(&straight);
+    let of_round = |round: usize| drawn.iter().filter(move |sample| sample.step == Some(round));
+    let count = |round: usize, id: &str| of_round(round).filter(|sample| sample.id == id).count();
+    let solved: BTreeSet<&str> = of_round(1).filter(|sample| sample.correct).map(|sample| sample.id.as_str()).collect();
+    assert!(!solved.is_empty() && solved.len() < PROBLEMS, "{solved:?}");
+    for problem in problems() {
+        let of_second = if solved.contains(problem.id.as_str()) { 2 } else { 6 };
+        assert_eq!((count(1, &problem.id), count(2, &problem.id)), (2, of_second), "{}", problem.id);
+    }
+    let completions: BTreeSet<&str> = of_round(2).map(|sample| sample.completion.as_str()).collect();
+    assert!(completions.len() > PROBLEMS, "more samples are other samples");
+    assert_eq!(metrics(&straight)[1]["samples"], drawn.len());
+    // Stopped in the second round, after its samples or among them.
+    for cut in [0, 100] {
+        let dir = folder.path().join(format!("stopped-{cut}"));
+        run_ei(&dir, &[flags.as_slice(), &["--rounds=1"]].concat()).unwrap();
+        let on = ["ei", &format!("--resume={}", dir.display()), "--quiet", "--rounds=2"];
+        common::run(&[on.as_slice(), &["--stop-after=3"]].concat()).unwrap_err();
+        assert_eq!((metrics(&dir).len(), samples(&dir).len()), (1, drawn.len()));
+        let text = fs::read_to_string(dir.join("samples.jsonl")).unwrap();
+        fs::write(dir.join("samples.jsonl"), &text[..text.len() - cut]).unwrap();
+        common::run(&on).unwrap();
+        assert_same_run(&dir, &straight);
+    }
+    let error = run_ei(&folder.path().join("odd"), &["--samples=2", "--unsolved-samples=5"]).unwrap_err().to_string();
+    assert!(error.contains("--unsolved-samples 5 is no multiple of --samples 2"), "{error}");
+}
+
+#[test]
 fn samples_of_another_runs_first_round_replace_those_of_round_one() {
     let folder = tempfile::tempdir().unwrap();
     let first = run_ei(&folder.path().join("first"), &["--rounds=1"]).unwrap();

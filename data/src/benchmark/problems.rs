@@ -31,8 +31,8 @@ pub(super) fn load(benchmark: &Benchmark, split: Split, options: &DataOptions) -
         Some(Validation::Files(_)) => 0,
     };
     match (spec.data.reader, split) {
-        (Reader::Synthetic, _) => Ok(synthetic::FIRST.problems(split)),
-        (Reader::Synthetic2, _) => Ok(synthetic::SECOND.problems(split)),
+        (Reader::Synthetic, _) => Ok(synthetic::SECOND.problems(split)),
+        (Reader::Synthetic1, _) => Ok(synthetic::FIRST.problems(split)),
         (Reader::Svamp, Split::Test) => svamp::read_test(&options.data_folder()?),
         (Reader::Svamp, _) => {
             let folder = options.data_folder()?;
@@ -118,7 +118,7 @@ pub(super) fn unreadable(benchmark: &Benchmark, split: Split, options: &DataOpti
 pub(super) fn splits(benchmark: &Benchmark) -> Vec<Split> {
     let data = &benchmark.spec.data;
     match data.reader {
-        Reader::Synthetic | Reader::Synthetic2 => vec![Split::Train, Split::Validation, Split::Test, Split::TestUnseen],
+        Reader::Synthetic | Reader::Synthetic1 => vec![Split::Train, Split::Validation, Split::Test, Split::TestUnseen],
         Reader::Svamp => vec![Split::Train, Split::Validation, Split::Test],
         Reader::Rows => {
             let has_validation = match &data.validation {

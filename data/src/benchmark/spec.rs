@@ -47,9 +47,9 @@ pub(super) enum Reader {
     Rows,
     /// The embedded problems.
     Synthetic,
-    /// The second version of the embedded problems.
-    #[serde(rename = "synthetic-2")]
-    Synthetic2,
+    /// The first version of the embedded problems.
+    #[serde(rename = "synthetic-1")]
+    Synthetic1,
     /// SVAMP, MAWPS and ASDiv-A as published.
     Svamp,
 }
@@ -58,8 +58,8 @@ impl Reader {
     /// What generates the problems, where no files are read.
     pub(super) fn generator(self) -> Option<&'static synthetic::Version> {
         match self {
-            Self::Synthetic => Some(&synthetic::FIRST),
-            Self::Synthetic2 => Some(&synthetic::SECOND),
+            Self::Synthetic => Some(&synthetic::SECOND),
+            Self::Synthetic1 => Some(&synthetic::FIRST),
             Self::Rows | Self::Svamp => None,
         }
     }

@@ -36,7 +36,8 @@ fn the_built_in_descriptions_are_read_and_named_by_themselves() {
         assert_eq!(Spec::parse(text).unwrap().name.as_deref(), Some(name));
         assert_eq!((benchmark.to_string(), serde_json::to_value(&benchmark).unwrap()), (name.into(), name.into()));
     }
-    assert_eq!(Benchmark::synthetic().max_new_tokens(), 112);
+    assert_eq!(Benchmark::synthetic().max_new_tokens(), 256);
+    assert_eq!("synthetic-1".parse::<Benchmark>().unwrap().max_new_tokens(), 112);
     assert_eq!(Benchmark::gsm8k().max_new_tokens(), 256);
 }
 
@@ -217,7 +218,7 @@ fn files_without_a_description_are_a_benchmark_too() {
 #[test]
 fn an_argument_that_is_no_benchmark_is_refused() {
     let error = |text: &str| format!("{:#}", text.parse::<Benchmark>().unwrap_err());
-    assert!(error("math").contains("synthetic, synthetic-2, gsm8k, svamp, or the path of a description FILE.toml"));
+    assert!(error("math").contains("synthetic, synthetic-1, gsm8k, svamp, or the path of a description FILE.toml"));
     assert!(error("/no/such/file.toml").contains("/no/such/file.toml"));
     let folder = folder("name = \"gsm8k\"\n[data]\ntest = \"a\"\n[fields]\nanswer = \"a\"\n", &[]);
     assert!(error(&folder.path().join("own.toml").display().to_string()).contains("built-in"));

@@ -1,4 +1,4 @@
-//! The first version, `synthetic`: what makes a problem hard is how long the chain is, which operations to choose, and how
+//! The first version, `synthetic-1`: what makes a problem hard is how long the chain is, which operations to choose, and how
 //! large the numbers are. Some have middle numbers, which a model of this size sometimes gets right, and a quarter have
 //! large ones, which it rarely gets right even in many samples.
 //!
@@ -15,7 +15,7 @@ use super::words::OBJECTS;
 
 /// The first version.
 pub(super) const SETTINGS: Settings = Settings {
-    name: "synthetic",
+    name: "synthetic-1",
     train_problems: 6_000,
     reference_problems: 6_000,
     validation_problems: 400,

@@ -1,4 +1,4 @@
-//! The second version, `synthetic-2`: what makes a problem hard is to read how its quantities are related and to choose the
+//! The second version, `synthetic`: what makes a problem hard is to read how its quantities are related and to choose the
 //! facts that the question needs, over one to eight steps. The numbers are small enough to be calculated rightly after
 //! pretraining, so a wrong answer is a wrong step and not a wrong sum.
 //!
@@ -15,7 +15,7 @@ use super::settings::{CorpusSettings, Drill, NeedlessFacts, Seeds, Settings};
 
 /// The second version.
 pub(super) const SETTINGS: Settings = Settings {
-    name: "synthetic-2",
+    name: "synthetic",
     train_problems: 6_000,
     reference_problems: 1_200,
     validation_problems: 400,

@@ -19,6 +19,7 @@ use crate::{
     algorithms::start::{self, check_prompts},
     run,
     run::metrics::Metrics,
+    run::read::json_lines,
     run::stops_after,
     run::{Reason, Run, checkpoint_name, last_folder},
     sampling::from_samples::Rounds,
@@ -35,6 +36,7 @@ use eval::{Policy, Sample, greedy_accuracy};
 use model::{Device, Finish};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -83,16 +85,17 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
     }
     let filter = Filter::of(&config, device)?;
     let mut pool = Pool::new(train, config.start, config.deduplicate);
-    let Written { earlier, mut this_round } = refill(&mut pool, &filter, &run, numbers.round)?;
-    let mut sampled = earlier;
+    let Written { earlier: mut sampled, mut solved, mut this_round } = refill(&mut pool, &filter, &run, numbers.round)?;
     let mut curve = Vec::new();
     while numbers.round < config.rounds && numbers.rounds_since_best < config.patience {
         let round = numbers.round + 1;
         let mut metrics = Metrics::for_step(round);
         let sampling_prompt = if round == 1 { &first_prompting } else { &prompting };
         let written = std::mem::take(&mut this_round);
-        let samples = sample(&policy, train, round, sampling_prompt, written, &config, &mut run, &mut metrics)?;
+        let questions = config.questions(train, round, &solved);
+        let samples = sample(&policy, &questions, round, sampling_prompt, written, &config, &mut run, &mut metrics)?;
         sampled += samples.len();
+        solved.extend(solved_by(&samples));
         metrics.put_count("samples", sampled);
         let stats = add_to_pool(&samples, &filter, &mut pool, round, &config)?;
         stats.write(&mut metrics);
@@ -127,6 +130,8 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
 struct Written {
     /// Number of those of earlier rounds.
     earlier: usize,
+    /// The questions that those have solved.
+    solved: BTreeSet<String>,
     /// Those of the round that was interrupted.
     this_round: Vec<Sample>,
 }
@@ -142,7 +147,12 @@ fn refill(pool: &mut Pool<'_>, filter: &Filter, run: &Run, rounds: usize) -> Res
             pool.add(sample);
         }
     }
-    Ok(Written { earlier: earlier.len(), this_round })
+    Ok(Written { earlier: earlier.len(), solved: solved_by(&earlier).collect(), this_round })
+}
+
+/// The questions with a correct sample.
+fn solved_by(samples: &[Sample]) -> impl Iterator<Item = String> {
+    samples.iter().filter(|sample| sample.correct).map(|sample| sample.id.clone())
 }
 
 /// The samples of a round: those that are written, and those that are missing; in round 1 from `--from-samples` if it is given.
@@ -263,7 +273,16 @@ fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, devi
     let under_way = dir.join(part_of_round(round + 1));
     resume::load_checkpoint_of_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
     run::start::check_initial_report(&config.run, &config.eval, "ei", &config, None)?;
-    let source = Source { train, samples: config.samples, is_copied: config.source.is_given() };
+    // The last line may be cut.
+    let mut solved = BTreeSet::new();
+    json_lines(&dir.join("samples.jsonl"), |_, sample: Sample| {
+        if sample.correct && sample.step.is_some_and(|step| step <= round) {
+            solved.insert(sample.id);
+        }
+        Ok(())
+    })?;
+    let questions = config.questions(train, round + 1, &solved);
+    let source = Source { train: &questions, samples: config.samples, is_copied: config.source.is_given() };
     let run = rounds::resume("ei", &config.run, &config, dir, round, source)?;
     Ok(Setup { initial, policy, run, numbers: state.numbers, config })
 }

@@ -52,17 +52,17 @@ pub struct PretrainConfig {
 }
 
 impl Configuration for PretrainConfig {
-    /// The larger sizes want a smaller learning rate and more text. The numbers of `small` are scaled from those of `medium`, not measured.
+    /// The larger sizes want a smaller learning rate. That of `small` is scaled from that of `medium`, not measured.
     fn defaults(kind: ModelKind) -> Self {
         let mut config: Self = declared();
-        let (learning_rate, steps) = match kind {
-            ModelKind::Size(ModelSize::Nano) => (3e-3, 2000),
-            ModelKind::Size(ModelSize::Tiny) | ModelKind::Published { .. } => (2e-3, 2000),
-            ModelKind::Size(ModelSize::Medium) => (1.2e-3, 4000),
-            ModelKind::Size(ModelSize::Small) => (8e-4, 4000),
+        let learning_rate = match kind {
+            ModelKind::Size(ModelSize::Nano) => 3e-3,
+            ModelKind::Size(ModelSize::Tiny) | ModelKind::Published { .. } => 2e-3,
+            ModelKind::Size(ModelSize::Medium) => 1.2e-3,
+            ModelKind::Size(ModelSize::Small) => 8e-4,
         };
         let fit =
-            FitArgs { learning_rate, steps: Some(steps), batch_size: 4, warm_up: 60, weight_decay: 0.05, ..config.fit };
+            FitArgs { learning_rate, steps: Some(4000), batch_size: 4, warm_up: 60, weight_decay: 0.05, ..config.fit };
         config.run.compute.micro_batch = 2;
         Self { fit, ..config }
     }

@@ -124,11 +124,11 @@ pub struct DataArgs {
     #[arg(long, value_enum, default_value_t)]
     pub svamp_solutions: SvampSolutions,
     /// Additional training problems in GSM8K's format, such as `rl augment` writes; appended to the benchmark's own
-    #[arg(long, add = FixedOnResume::OnceLabelled, add = FlagEffect::unless("benchmark", &["synthetic", "synthetic-2"]).or_given("train").in_command("pretrain"), value_name = "FILE")]
+    #[arg(long, add = FixedOnResume::OnceLabelled, add = FlagEffect::unless("benchmark", &["synthetic", "synthetic-1"]).or_given("train").in_command("pretrain"), value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub extra: Option<PathBuf>,
     /// Use only the first N problems of a split
-    #[arg(long, add = InSummary, add = FixedOnResume::OnceLabelled, add = FlagEffect::unless("benchmark", &["synthetic", "synthetic-2"]).or_given("train").in_command("pretrain"), value_name = "N", value_parser = positive)]
+    #[arg(long, add = InSummary, add = FixedOnResume::OnceLabelled, add = FlagEffect::unless("benchmark", &["synthetic", "synthetic-1"]).or_given("train").in_command("pretrain"), value_name = "N", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
     /// Format of the prompt
@@ -139,12 +139,12 @@ pub struct DataArgs {
     #[arg(long, value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_format: Option<AnswerFormat>,
-    /// Maximum number of tokens per completion [default: the benchmark's own: 112 for synthetic, 256 for the others]
+    /// Maximum number of tokens per completion [default: the benchmark's own: 112 for synthetic-1, 256 for the others]
     #[arg(long, help_heading = "Sampling", add = FlagEffect::not_in("pretrain"), value_name = "N", value_parser = positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
     /// Write the result after `<<expression=` with a calculator, as 36>> after <<12*3=, in the place of sampled tokens, in training and
-    /// in evaluations; what it writes is never trained on [default: the benchmark's own: true for synthetic-2, false for the others]
+    /// in evaluations; what it writes is never trained on [default: the benchmark's own: true for synthetic, false for the others]
     #[arg(long, help_heading = "Sampling", add = InSummary, add = FlagEffect::not_in("pretrain"), value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calculator: Option<bool>,

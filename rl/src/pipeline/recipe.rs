@@ -374,10 +374,12 @@ mod tests {
         let different: std::collections::BTreeSet<&String> = names.iter().collect();
         assert_eq!(different.len(), names.len(), "{names:?}");
         // A calculator takes part in the samples of a reward model.
-        assert_eq!(made(Kind::Orm, &["--calculator"]).0, "runs/orm-synthetic-tiny-seed0-calculator");
-        assert_eq!(made(Kind::Orm, &["--calculator"]).2.calculator, Some(true));
-        assert_eq!(made(Kind::Orm, &["--calculator=false"]).0, made(Kind::Orm, &[]).0);
-        assert_eq!(made(Kind::Sft, &["--calculator"]).0, "runs/sft-synthetic-tiny-seed0");
+        let first = "--benchmark=synthetic-1";
+        assert_eq!(made(Kind::Orm, &[first, "--calculator"]).0, "runs/orm-synthetic-1-tiny-seed0-calculator");
+        assert_eq!(made(Kind::Orm, &["--calculator=false"]).0, "runs/orm-synthetic-tiny-seed0-no-calculator");
+        assert_eq!(made(Kind::Orm, &["--calculator=false"]).2.calculator, Some(false));
+        assert_eq!(made(Kind::Orm, &["--calculator"]).0, made(Kind::Orm, &[]).0);
+        assert_eq!(made(Kind::Sft, &["--calculator=false"]).0, "runs/sft-synthetic-tiny-seed0");
         // Flags that change only the cost make the same model.
         assert_eq!(made(Kind::Sft, &["--gradient-checkpointing"]).0, made(Kind::Sft, &[]).0);
     }

@@ -129,11 +129,11 @@ mod tests {
 
     #[test]
     fn what_is_learnt_from_are_the_training_problems_with_a_solution() {
-        let some = problems(&["--benchmark=synthetic-2"]);
+        let some = problems(&["--benchmark=synthetic"]);
         let (train, solved) = (some.train().unwrap(), some.solved().unwrap());
         assert_eq!((train.len(), solved.len()), (6_000, 1_200));
         assert_eq!(solved, &train[..1_200]);
-        let all = problems(&["--benchmark=synthetic", "--limit=10"]);
+        let all = problems(&["--benchmark=synthetic-1", "--limit=10"]);
         assert_eq!(all.solved().unwrap(), all.train().unwrap());
     }
 }

@@ -105,8 +105,8 @@ pub enum MeasureName {
     Early,
     /// What later rounds add.
     AfterTwoRounds,
-    /// Right chains of calculations in the first round.
-    Distinct,
+    /// Between the calculation traces of right solutions, in the first round.
+    TraceDistance,
 }
 
 /// Where a sum has to lie; `study.toml` has the list.

@@ -51,8 +51,8 @@ pub struct Study {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Profile {
-    /// Seeds 0 to this, exclusive.
-    pub seeds: Option<u64>,
+    /// How many seeds there are, from 0 on.
+    pub seeds: Option<Seeds>,
     /// Sizes of model.
     pub sizes: Option<Vec<String>>,
     /// What sizes are called that are given by path.
@@ -71,6 +71,26 @@ pub struct Profile {
     /// Flags and numbers that runs refer to in braces.
     #[serde(flatten)]
     pub settings: BTreeMap<String, Setting>,
+}
+
+/// How many seeds there are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Seeds {
+    /// Of every size.
+    All(u64),
+    /// By size.
+    BySize(BTreeMap<String, u64>),
+}
+
+impl Seeds {
+    /// Those of a size; none where the size is not named.
+    pub fn of(&self, size: &str) -> u64 {
+        match self {
+            Self::All(count) => *count,
+            Self::BySize(counts) => counts.get(size).copied().unwrap_or(0),
+        }
+    }
 }
 
 /// Flags or a number.

@@ -2,12 +2,12 @@
 //! Independent of what is already there.
 
 use super::{
-    declared::{Also, Exhibit, Keeps, Profile, Run, Study},
+    declared::{Also, Exhibit, Keeps, Profile, Run, Seeds, Study},
     words::Words,
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use std::{collections::BTreeSet, ops::Range, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// Benchmarks that are read from files.
 const FROM_FILES: [&str; 2] = ["gsm8k", "svamp"];
@@ -300,10 +300,10 @@ fn folders(study: &Study, profile: &Profile, args: &SetupArgs, out: &str) -> Res
         sizes.truncate(1);
     }
     ensure!(sizes.len() > 1 || !args.large_only, "--large-only needs --init-large");
-    let seeds: Range<u64> = match args.seed {
-        Some(seed) => seed..seed + 1,
-        None => 0..args.seeds.or(profile.seeds).or(of_study.seeds).unwrap_or(1),
-    };
+    let declared = args.seeds.map(Seeds::All).or_else(|| profile.seeds.clone()).or_else(|| of_study.seeds.clone());
+    let declared = declared.unwrap_or(Seeds::All(1));
+    let seeds_of = |size: &str| args.seed.map_or_else(|| 0..declared.of(size), |seed| seed..seed + 1);
+    let last = sizes.iter().map(|size| seeds_of(size).end).max().unwrap_or(0);
     let stand_in = profile.stand_in.last().map(|stand_in| format!("{out}/{}", stand_in.name));
     let is_wanted = |place: usize| !(args.small_only && place == 1 || args.large_only && place == 0);
     let folder = |seed: u64, (place, size): (usize, &String)| Folder {
@@ -313,9 +313,11 @@ fn folders(study: &Study, profile: &Profile, args: &SetupArgs, out: &str) -> Res
         dir: format!("{out}/{size}-seed{seed}"),
         is_smaller: place == 0,
     };
-    let of_seed =
-        |seed| sizes.iter().enumerate().filter(|(place, _)| is_wanted(*place)).map(move |size| folder(seed, size));
-    Ok(seeds.flat_map(of_seed).collect())
+    let of_seed = |seed: u64| {
+        let sizes = sizes.iter().enumerate().filter(move |(_, size)| seeds_of(size).contains(&seed));
+        sizes.filter(|(place, _)| is_wanted(*place)).map(move |size| folder(seed, size))
+    };
+    Ok((0..last).flat_map(of_seed).collect())
 }
 
 /// What names in braces stand for, wherever the folder.

@@ -17,11 +17,15 @@ use crate::{
 };
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use data::Prompting;
+use data::{Problem, Prompting};
 use eval::{RewardModel, Sample, check_samples, external::CheckerArgs};
 use model::{Device, Finish, ScoreKind};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// The default of `--shots`.
 const SHOTS: usize = 2;
@@ -69,6 +73,11 @@ pub struct EiConfig {
     /// Solutions sampled per question and round; the paper uses 96
     #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
     pub samples: usize,
+    /// Solutions sampled per round of each question that no earlier round has solved, a multiple of --samples: hard questions are a larger
+    /// part of the examples then [default: as many as of the others]
+    #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "K", value_parser = crate::cli::args::positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unsolved_samples: Option<usize>,
     /// Sampling temperature
     #[arg(long, add = InSummary, help_heading = "Sampling", default_value_t = 1.0, value_parser = crate::cli::args::temperature)]
     pub temperature: f64,
@@ -174,6 +183,22 @@ impl EiConfig {
         self.data.prompting(if self.start == Start::Base { self.shots } else { 0 })
     }
 
+    /// The questions of a round, those that have been solved so far being named: each as often as `samples` of it are drawn.
+    pub(super) fn questions<'a>(
+        &self,
+        train: &'a [Problem],
+        round: usize,
+        solved: &BTreeSet<String>,
+    ) -> Cow<'a, [Problem]> {
+        let times = self.unsolved_samples.unwrap_or(self.samples) / self.samples;
+        if round == 1 || times == 1 {
+            return Cow::Borrowed(train);
+        }
+        let unsolved: Vec<&Problem> = train.iter().filter(|problem| !solved.contains(&problem.id)).collect();
+        let again = (1..times).flat_map(|_| unsolved.iter().copied());
+        Cow::Owned(train.iter().chain(again).cloned().collect())
+    }
+
     /// The base model, if a flag names it; with --start base it is the model of --init.
     pub fn given_base(&self) -> Option<&Path> {
         self.base.as_deref().or(self.init.init.as_deref().filter(|_| self.start == Start::Base))
@@ -188,6 +213,12 @@ pub fn check(config: &EiConfig, problems: &Problems, device: &Device) -> Result<
     ensure!(
         config.samples == 1 || config.temperature > 0.0,
         "--temperature 0 would sample {} equal solutions: give a temperature above 0",
+        config.samples
+    );
+    let of_unsolved = config.unsolved_samples.unwrap_or(config.samples);
+    ensure!(
+        of_unsolved.is_multiple_of(config.samples),
+        "--unsolved-samples {of_unsolved} is no multiple of --samples {}",
         config.samples
     );
     config.init.check_base(config.given_base(), "the base model that each round is fine-tuned from")?;

@@ -23,8 +23,8 @@ pub enum Measure {
     Early,
     /// What evaluations after the second round add to the best maj@1 on validation until then.
     AfterTwoRounds,
-    /// Distinct correct calculation traces per question, among the samples of the first round.
-    Distinct,
+    /// Mean edit distance between the calculation traces of two correct solutions of a question, among the samples of the first round.
+    TraceDistance,
 }
 
 /// What a number counts.
@@ -36,8 +36,8 @@ pub enum Unit {
     Samples,
     /// Rounds.
     Rounds,
-    /// Solutions a question.
-    Solutions,
+    /// An edit distance, as a share of the length.
+    Distance,
 }
 
 /// A run has converged at the first evaluation with this share of the gain of its best one over its start.
@@ -52,7 +52,7 @@ impl Measure {
             Self::Test(_) | Self::Fall | Self::Early | Self::AfterTwoRounds => Unit::Share,
             Self::Samples | Self::KnownSamples => Unit::Samples,
             Self::Rounds => Unit::Rounds,
-            Self::Distinct => Unit::Solutions,
+            Self::TraceDistance => Unit::Distance,
         }
     }
 
@@ -85,7 +85,7 @@ impl Measure {
             Self::Rounds => "rounds".into(),
             Self::Early => "early maj@1".into(),
             Self::AfterTwoRounds => "what later rounds add".into(),
-            Self::Distinct => "distinct solutions".into(),
+            Self::TraceDistance => "distance of traces".into(),
         }
     }
 
@@ -129,8 +129,8 @@ impl Measure {
                 let [later, until] = after_two_rounds(&evaluations(run)).ok_or_else(|| still_rising(name, seed))?;
                 return Ok(of_evaluations(run, &[(1.0, later), (-1.0, until)]));
             }
-            Self::Distinct => {
-                let first = run.evaluations.first().and_then(|at| at.get("diversity/distinct_traces"));
+            Self::TraceDistance => {
+                let first = run.evaluations.first().and_then(|at| at.get("diversity/trace_distance"));
                 first.copied().ok_or_else(|| lacks("diversity"))?
             }
         };

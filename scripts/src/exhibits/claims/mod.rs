@@ -335,7 +335,8 @@ fn figure(unit: Unit, cell: Cell) -> String {
     let Cell { mean, half_width, .. } = cell;
     let text = match unit {
         Unit::Share => format!("{:.1} ± {:.1}", 100.0 * mean, 100.0 * half_width),
-        Unit::Rounds | Unit::Solutions => format!("{mean:.2} ± {half_width:.2}"),
+        Unit::Rounds => format!("{mean:.2} ± {half_width:.2}"),
+        Unit::Distance => format!("{mean:.3} ± {half_width:.3}"),
         Unit::Samples => powers(cell, 0),
     };
     text.replace('-', "−")
@@ -345,7 +346,7 @@ fn signed(unit: Unit, cell: Cell) -> String {
     let plus = if cell.mean < 0.0 { "" } else { "+" };
     match unit {
         Unit::Samples => powers(cell, 2),
-        Unit::Share | Unit::Rounds | Unit::Solutions => format!("{plus}{}", figure(unit, cell)),
+        Unit::Share | Unit::Rounds | Unit::Distance => format!("{plus}{}", figure(unit, cell)),
     }
 }
 
@@ -361,7 +362,7 @@ fn csv_row(number: usize, row: &Row) -> String {
         Unit::Share => "share",
         Unit::Samples => "log10 samples",
         Unit::Rounds => "rounds",
-        Unit::Solutions => "solutions",
+        Unit::Distance => "distance",
     };
     let difference = finding.difference.map_or([String::new(), String::new(), "0".into()], |cell| {
         [format!("{:.5}", cell.mean), format!("{:.5}", cell.half_width), cell.seeds.to_string()]

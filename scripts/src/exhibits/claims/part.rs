@@ -82,7 +82,7 @@ fn measure(name: MeasureName, size: &Size) -> Measure {
         MeasureName::Rounds => Measure::Rounds,
         MeasureName::Early => Measure::Early,
         MeasureName::AfterTwoRounds => Measure::AfterTwoRounds,
-        MeasureName::Distinct => Measure::Distinct,
+        MeasureName::TraceDistance => Measure::TraceDistance,
     }
 }
 
