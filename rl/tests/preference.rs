@@ -314,8 +314,9 @@ fn kto_trains_on_correct_and_wrong_completions_and_resumes() {
 fn a_mistake_of_preference_optimisation_is_named_before_anything_is_made() {
     let place = place();
     let dpo = |more: &[&'static str]| -> Vec<&'static str> {
-        let flags = ["dpo", "--init=model", "--out=run", "--quiet", "--device=cpu", "--limit=4", "--test-problems=0"];
-        [flags.as_slice(), more].concat()
+        let place = ["dpo", "--init=model", "--out=run", "--quiet", "--device=cpu"];
+        let problems = ["--benchmark=synthetic-1", "--limit=4", "--test-problems=0"];
+        [place.as_slice(), &problems, more].concat()
     };
     let pair = |chosen: &str, rejected: &str| {
         serde_json::json!({"question": "1 + 1?", "chosen": chosen, "rejected": rejected}).to_string()
