@@ -187,12 +187,11 @@ impl Setup {
     fn evaluate(&self, folder: &Folder, run: &Run, disk: &mut Disk, steps: &mut Vec<Step>) -> Result<Vec<[String; 2]>> {
         let usual = Some(&self.study.reference.reward_model).filter(|_| !run.ablation);
         let reward_model = run.reward_model.as_ref().or(usual);
-        if reward_model.is_some() {
-            // Others are among what the run needs.
-            self.train(folder, self.study.run(&self.study.reference.reward_model), disk, steps)?;
+        if let Some(name) = reward_model {
+            self.train(folder, self.study.run(name), disk, steps)?;
         }
         let report = |name: &str, extension: &str| format!("{}/reports/{name}.{extension}", folder.dir);
-        let files = |extensions: [&str; 2]| extensions.map(|extension| report(&run.name, extension));
+        let files = |name: &str, extensions: [&str; 2]| extensions.map(|extension| report(name, extension));
         let others_use_samples = self.study.runs.iter().any(|other| other.samples_of.as_ref() == Some(&run.name));
         let samples = match &run.samples_of {
             _ if others_use_samples => {
@@ -209,13 +208,17 @@ impl Setup {
         };
         let reward_model = reward_model.map(|name| vec!["--orm".into(), folder.run(name)]).unwrap_or_default();
         let many = [reward_model, samples, self.expand("--samples {report-samples}")?].concat();
-        let mut evaluations = vec![(many, files(["json", "by-question.json"]), self.expand("{report}")?)];
+        let mut evaluations = vec![(many, files(&run.name, ["json", "by-question.json"]), self.expand("{report}")?)];
         let single = self.expand("{single}")?;
-        if !single.is_empty() {
-            evaluations.push((Vec::new(), files(["single.json", "single.by-question.json"]), single));
+        // Whose samples are evaluated again has a second report already.
+        let of_single = |name: &str| files(name, ["single.json", "single.by-question.json"]);
+        let known = run.samples_of.as_ref().map(|name| of_single(name)).filter(|files| disk.has(&files[0]));
+        if !single.is_empty() && known.is_none() {
+            evaluations.push((Vec::new(), of_single(&run.name), single));
         }
         let mut reports = Vec::new();
         for (first, files, own) in evaluations {
+            disk.make(files[0].clone());
             let written = ["--out", &files[0], "--by-question", &files[1]].map(Into::into).to_vec();
             let rest = self.expand(&run.report)?;
             let arguments = [first, self.benchmark_flags.clone(), written, own, self.flags.clone(), rest].concat();
@@ -228,6 +231,7 @@ impl Setup {
             });
             reports.push(files);
         }
+        reports.extend(known);
         Ok(reports)
     }
 }

@@ -31,10 +31,10 @@ fn results(flags: &str) -> Vec<&'static str> {
 #[test]
 fn every_profile_has_commands_for_all_of_its_runs() {
     for (flags, count) in [
-        ("--profile smoke", 38),
-        ("--profile cpu", 232),
-        ("--profile cpu --benchmark svamp --data-dir D --init-small m", 20),
-        ("--profile gpu --init-small m --init-large l --seeds 1", 58),
+        ("--profile smoke", 43),
+        ("--profile cpu", 420),
+        ("--profile cpu --benchmark svamp --data-dir D --init-small m", 19),
+        ("--profile gpu --init-small m --init-large l --seeds 1", 62),
     ] {
         let results = plan(flags).iter().filter(|command| command.starts_with("collect ")).count();
         assert_eq!(results, count, "{flags}");
@@ -45,41 +45,43 @@ fn every_profile_has_commands_for_all_of_its_runs() {
 fn what_a_run_needs_is_done_first_and_once_and_its_own_flags_come_last() {
     let commands = plan("--profile cpu --only ppo-sparse-orm --seed 1 --small-only --out o -- --quiet");
     let of_rl: Vec<&str> = commands.iter().filter_map(|command| command.split(' ').nth(1)).collect();
-    assert_eq!(of_rl[..5], ["pretrain", "sft", "orm", "ppo", "run"]);
+    assert_eq!(of_rl[..7], ["pretrain", "sft", "orm", "ppo", "ei", "orm", "run"]);
     assert_eq!(
         commands[3],
-        "rl ppo --seed 1 --model nano --benchmark synthetic --eval-problems 400 --test-problems 100 --test-samples 1 \
-         --out o/nano-seed1/ppo-sparse-orm --quiet --init o/nano-seed1/sft --eval-every 4 --reward sparse-orm --orm o/nano-seed1/orm"
-    );
-    assert_eq!(
-        commands[4],
-        "eval run --checkpoint o/nano-seed1/ppo-sparse-orm --orm o/nano-seed1/orm --samples 96 --benchmark synthetic \
-         --out o/nano-seed1/reports/ppo-sparse-orm.json --by-question o/nano-seed1/reports/ppo-sparse-orm.by-question.json \
-         --limit 400 --max-new-tokens 112 --quiet"
-    );
-    assert_eq!(
-        commands[5],
-        "eval run --checkpoint o/nano-seed1/ppo-sparse-orm --benchmark synthetic --out o/nano-seed1/reports/ppo-sparse-orm.single.json \
-         --by-question o/nano-seed1/reports/ppo-sparse-orm.single.by-question.json --samples 16 --limit 1000 --max-new-tokens 112 --quiet"
+        "rl ppo --seed 1 --model nano --benchmark synthetic --limit 2400 --eval-problems 400 --test-problems 100 --test-samples 1 \
+         --out o/nano-seed1/ppo-sparse-orm --quiet --init o/nano-seed1/sft --eval-every 12 --reward sparse-orm --orm o/nano-seed1/orm"
     );
     assert_eq!(
         commands[6],
+        "eval run --checkpoint o/nano-seed1/ppo-sparse-orm --orm o/nano-seed1/orm-ei --samples 96 --benchmark synthetic \
+         --out o/nano-seed1/reports/ppo-sparse-orm.json --by-question o/nano-seed1/reports/ppo-sparse-orm.by-question.json \
+         --limit 100 --quiet"
+    );
+    assert_eq!(
+        commands[7],
+        "eval run --checkpoint o/nano-seed1/ppo-sparse-orm --benchmark synthetic --out o/nano-seed1/reports/ppo-sparse-orm.single.json \
+         --by-question o/nano-seed1/reports/ppo-sparse-orm.single.by-question.json --samples 16 --limit 1000 --quiet"
+    );
+    assert_eq!(
+        commands[8],
         "collect --report o/nano-seed1/reports/ppo-sparse-orm.json \
          --by-question o/nano-seed1/reports/ppo-sparse-orm.by-question.json \
          --single o/nano-seed1/reports/ppo-sparse-orm.single.json \
          --single-by-question o/nano-seed1/reports/ppo-sparse-orm.single.by-question.json \
          --run o/nano-seed1/ppo-sparse-orm --model nano --seed 1 --out o/nano-seed1/results/ppo-sparse-orm.json"
     );
-    assert_eq!(commands.len(), 7);
+    assert_eq!(commands.len(), 9);
 }
 
 #[test]
 fn a_published_model_takes_the_place_of_the_base() {
     let commands = plan("--profile gpu --init-small hf:a/b --seed 0 --only base --out o");
-    assert!(commands[0].starts_with("rl sft --seed 0 --benchmark synthetic"), "{}", commands[0]);
-    assert!(commands[0].contains("--init hf:a/b --batch-size 128"), "{}", commands[0]);
-    assert!(commands[2].starts_with("eval run --checkpoint hf:a/b --orm o/small-model-seed0/orm"), "{}", commands[2]);
-    assert!(commands[3].starts_with("collect --report") && !commands[3].contains("--run"), "{}", commands[3]);
+    assert!(commands[0].starts_with("rl ei --seed 0 --benchmark synthetic"), "{}", commands[0]);
+    assert!(commands[0].contains("--init hf:a/b --base hf:a/b --start base"), "{}", commands[0]);
+    let first = commands.iter().position(|command| command.starts_with("eval")).unwrap();
+    let [evaluates, collects] = [&commands[first], &commands[first + 1]];
+    assert!(evaluates.starts_with("eval run --checkpoint hf:a/b --orm o/small-model-seed0/orm-base"), "{evaluates}");
+    assert!(collects.starts_with("collect --report") && !collects.contains("--run"), "{collects}");
 }
 
 #[test]
@@ -87,7 +89,7 @@ fn a_table_has_the_runs_that_it_shows_and_ablations_are_of_the_smaller_size() {
     let table_6 = ["ppo", "ppo-plr", "ppo-backtracking"];
     assert_eq!(results("--only table-6 --seed 0 --small-only"), table_6);
     assert_eq!(results("--only table-2 --seed 0 --large-only").len(), 6);
-    assert_eq!(results("--only table-1 --seed 0 --large-only").len(), 14);
+    assert_eq!(results("--only table-1 --seed 0 --large-only").len(), 13);
     let of_claims = results("--only claims --seed 0 --small-only");
     assert!(of_claims.contains(&"ppo-base-cold") && !of_claims.contains(&"ppo-base-hot"), "{of_claims:?}");
 }

@@ -55,7 +55,7 @@ pub struct MpoConfig {
     #[arg(long, help_heading = "Second stage: PPO", value_name = "N", default_value_t = 128, value_parser = crate::cli::args::positive)]
     pub ppo_mini_batch: usize,
     /// Peak learning rate of PPO's policy
-    #[arg(long, help_heading = "Second stage: PPO", default_value_t = 2e-4, value_parser = crate::cli::args::at_least_0::<f64>)]
+    #[arg(long, help_heading = "Second stage: PPO", default_value_t = 1.5e-4, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub ppo_learning_rate: f64,
     /// Peak learning rate of PPO's critic
     #[arg(long, help_heading = "Second stage: PPO", default_value_t = 2e-3, value_parser = crate::cli::args::at_least_0::<f64>)]

@@ -48,7 +48,7 @@ pub struct PpoConfig {
     #[serde(flatten)]
     pub eval: EvalArgs,
     /// PPO steps; each samples, then makes --ppo-epochs passes of updates
-    #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "N", default_value_t = 36, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "N", default_value_t = 60, value_parser = crate::cli::args::positive)]
     pub steps: usize,
     /// Questions per step
     #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
@@ -88,7 +88,7 @@ pub struct PpoConfig {
     #[arg(long, help_heading = "Optimisation", value_name = "N", default_value_t = 128, value_parser = crate::cli::args::positive)]
     pub mini_batch: usize,
     /// Peak learning rate
-    #[arg(long, add = InSummary, help_heading = "Optimisation", default_value_t = 2e-4, value_parser = crate::cli::args::at_least_0::<f64>)]
+    #[arg(long, add = InSummary, help_heading = "Optimisation", default_value_t = 1.5e-4, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub learning_rate: f64,
     /// Peak learning rate of the critic
     #[arg(long, help_heading = "Optimisation", add = CRITIC_ONLY, default_value_t = 2e-3, value_parser = crate::cli::args::at_least_0::<f64>)]
