@@ -3,7 +3,8 @@
 //! A step samples K solutions of some questions, rewards them, computes log-probabilities and values with policy,
 //! reference and critic in one pass without gradients, and then makes several passes over them with the clipped losses
 //! of `objective/loss.rs`. Where we deviate from the paper: small models are fine-tuned in full (unless `--lora-rank` says
-//! otherwise) at a larger learning rate; only the critic is trained in the first steps; λ is 1, not 0.95, because
+//! otherwise) at a larger learning rate; only the critic is trained in the first steps; questions whose samples
+//! all have the same reward are left out of the updates (`--filter-groups=false` keeps them); λ is 1, not 0.95, because
 //! solutions are short; the critic's branch is one block of four, not four of thirty-two. Losses are means over the
 //! tokens of an update, also with `--advantage group`, where GRPO takes the mean of each sample first. Where
 //! `--mini-batch` does not divide the samples of a step, the loss of the rest is multiplied by its share of a
@@ -198,17 +199,31 @@ impl Trainer {
         metrics: &mut Metrics,
     ) -> Result<Vec<f64>> {
         let started = Instant::now();
-        let StepAdvantages { advantages, returns, mean_abs } = compute_advantages(rollouts, beta, config);
+        let StepAdvantages { advantages: mut all, returns, mean_abs } = compute_advantages(rollouts, beta, config);
+        let used = if config.filter_groups {
+            of_mixed_groups(rollouts, config.samples)
+        } else {
+            (0..rollouts.len()).collect()
+        };
+        if config.filter_groups {
+            metrics.put("groups/used", used.len() as f64 / rollouts.len() as f64);
+        }
+        let mut advantages: Vec<Vec<f32>> = used.iter().map(|&place| std::mem::take(&mut all[place])).collect();
+        if config.has_critic() {
+            whiten(&mut advantages);
+        }
         let rates = Rates::of_step(step, config);
         let mut stats = UpdateStats::default();
         let mut skipped = 0;
         for epoch in 0..config.ppo_epochs {
             let key = Key::new(config.run.seed, Purpose::Shuffle).with(step as u64).with(epoch as u64);
-            for mini_batch in permutation(rollouts.len(), key).chunks(config.mini_batch) {
-                let rows: Vec<UpdateRow<'_>> = mini_batch
-                    .iter()
-                    .map(|&i| UpdateRow { rollout: &rollouts[i], advantages: &advantages[i], returns: &returns[i] })
-                    .collect();
+            for mini_batch in permutation(used.len(), key).chunks(config.mini_batch) {
+                let row = |&i: &usize| UpdateRow {
+                    rollout: &rollouts[used[i]],
+                    advantages: &advantages[i],
+                    returns: &returns[used[i]],
+                };
+                let rows: Vec<UpdateRow<'_>> = mini_batch.iter().map(row).collect();
                 let update = self.update_on_mini_batch(&rows, &rates, config);
                 if stats.updates == 0 {
                     check_first_ratio(&update, self.has_short_products(config))?;
@@ -356,16 +371,23 @@ struct StepAdvantages {
     mean_abs: Vec<f64>,
 }
 
-/// Advantages and returns of every rollout, with the KL penalty in its rewards. Advantages of a critic are whitened.
+/// Rollouts of the questions whose samples differ in reward; all of them where there is no such question.
+fn of_mixed_groups(rollouts: &[Rollout], samples: usize) -> Vec<usize> {
+    let reward = |rollout: &Rollout| rollout.sampled.rewards.iter().sum::<f32>();
+    let is_mixed = |group: &[Rollout]| group.iter().any(|rollout| reward(rollout) != reward(&group[0]));
+    let groups = (0..).step_by(samples).zip(rollouts.chunks(samples));
+    let mixed: Vec<usize> =
+        groups.filter(|(_, group)| is_mixed(group)).flat_map(|(first, group)| first..first + group.len()).collect();
+    if mixed.is_empty() { (0..rollouts.len()).collect() } else { mixed }
+}
+
+/// Advantages and returns of every rollout, with the KL penalty in its rewards. Advantages of a critic are not whitened yet.
 fn compute_advantages(rollouts: &[Rollout], beta: f64, config: &PpoConfig) -> StepAdvantages {
     // The samples of a question are adjacent.
     let rows = rollouts.chunks(config.samples).flat_map(|samples| question_advantages(samples, beta, config));
-    let (mut advantages, returns): (Vec<Vec<f32>>, Vec<Vec<f32>>) =
+    let (advantages, returns): (Vec<Vec<f32>>, Vec<Vec<f32>>) =
         rows.map(|RowAdvantages { advantages, returns }| (advantages, returns)).unzip();
     let mean_abs = advantages.chunks(config.samples).map(mean_absolute).collect();
-    if config.has_critic() {
-        whiten(&mut advantages);
-    }
     StepAdvantages { advantages, returns, mean_abs }
 }
 

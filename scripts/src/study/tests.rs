@@ -49,7 +49,8 @@ fn what_a_run_needs_is_done_first_and_once_and_its_own_flags_come_last() {
     assert_eq!(
         commands[3],
         "rl ppo --seed 1 --model nano --benchmark synthetic --limit 2400 --eval-problems 400 --test-problems 100 --test-samples 1 \
-         --out o/nano-seed1/ppo-sparse-orm --quiet --init o/nano-seed1/sft --eval-every 12 --reward sparse-orm --orm o/nano-seed1/orm"
+         --out o/nano-seed1/ppo-sparse-orm --quiet --init o/nano-seed1/sft --filter-groups=false \
+         --mini-batch 128 --steps 60 --eval-every 12 --reward sparse-orm --orm o/nano-seed1/orm"
     );
     assert_eq!(
         commands[6],

@@ -48,7 +48,7 @@ pub struct PpoConfig {
     #[serde(flatten)]
     pub eval: EvalArgs,
     /// PPO steps; each samples, then makes --ppo-epochs passes of updates
-    #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "N", default_value_t = 60, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "N", default_value_t = 100, value_parser = crate::cli::args::positive)]
     pub steps: usize,
     /// Questions per step
     #[arg(long, add = InSummary, help_heading = "Sampling", value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
@@ -81,11 +81,15 @@ pub struct PpoConfig {
     /// How advantages are estimated: with a critic, or relative to the other samples of the question
     #[arg(long, help_heading = "Objective", add = FixedOnResume::Value, value_enum, default_value_t)]
     pub advantage: AdvantageKind,
+    /// Update on the questions alone whose samples differ in reward: those that are all right or all wrong do not say which of their
+    /// samples is the better one (DAPO's dynamic sampling, Yu et al. 2025, arXiv 2503.14476, without other questions in their place)
+    #[arg(long, help_heading = "Objective", action = clap::ArgAction::Set, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true)]
+    pub filter_groups: bool,
     /// Passes (epochs) over the samples of a step
     #[arg(long, help_heading = "Optimisation", value_name = "N", default_value_t = 2, value_parser = crate::cli::args::positive)]
     pub ppo_epochs: usize,
     /// Samples per optimiser step; a smaller rest at the end of a pass has a proportionally smaller weight
-    #[arg(long, help_heading = "Optimisation", value_name = "N", default_value_t = 128, value_parser = crate::cli::args::positive)]
+    #[arg(long, help_heading = "Optimisation", value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
     pub mini_batch: usize,
     /// Peak learning rate
     #[arg(long, add = InSummary, help_heading = "Optimisation", default_value_t = 1.5e-4, value_parser = crate::cli::args::at_least_0::<f64>)]

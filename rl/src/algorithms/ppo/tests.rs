@@ -105,6 +105,27 @@ fn an_update_on_samples_of_the_policy_itself_passes_the_checks() {
 }
 
 #[test]
+fn an_update_on_filtered_groups_is_one_on_the_questions_whose_samples_differ() {
+    let updated = |filter: bool, change: fn(&mut Vec<Rollout>)| {
+        let mut begun = begun();
+        begun.config.filter_groups = filter;
+        change(&mut begun.rollouts);
+        let metrics = serde_json::to_value(update(&mut begun).unwrap()).unwrap();
+        (weights(&begun.trainer), metrics["groups/used"].as_f64())
+    };
+    let all = |_: &mut Vec<Rollout>| ();
+    // The samples of the first question differ, those of the second are both wrong.
+    let (filtered, share) = updated(true, all);
+    assert_eq!(share, Some(0.5));
+    assert_eq!(filtered, updated(false, |rollouts| rollouts.truncate(2)).0);
+    let (unfiltered, share) = updated(false, all);
+    assert!(share.is_none() && filtered != unfiltered);
+    // Where no question is left, all are used.
+    let none = |rollouts: &mut Vec<Rollout>| *rollouts[0].sampled.rewards.last_mut().unwrap() = 0.0;
+    assert_eq!(updated(true, none), (updated(false, none).0, Some(1.0)));
+}
+
+#[test]
 fn a_ratio_that_is_not_1_before_any_update_ends_the_run() {
     let message = |change: fn(&mut Rollout)| {
         let mut begun = begun();
