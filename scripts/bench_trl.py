@@ -3,8 +3,8 @@
     cargo build -p rl --release
     python scripts/bench_trl.py CHECKPOINT [--rl target/release/rl] [--trl-python PYTHON] [--threads 1,2] [--pairs 3]
 
-CHECKPOINT is one that `rl sft` has left (RUN/checkpoints/step-N). A step is a rollout of 256 samples, 4 of each of 64
-questions of the embedded benchmark, at most 112 tokens each; one pass over them by policy, critic and reference; and 4 epochs
+CHECKPOINT is one that `rl sft --benchmark synthetic-1` has left (RUN/checkpoints/step-N). A step is a rollout of 256 samples, 4 of each of 64
+questions of `synthetic-1`, which has no calculator, at most 112 tokens each; one pass over them by policy, critic and reference; and 4 epochs
 of 4 optimiser steps of 64 samples. Our rewards are those of `--reward sparse`; TRL's reward model here is one that computes
 nothing. Both have critics: ours is a copy of the top blocks, TRL's a copy of the whole model.
 
@@ -60,6 +60,7 @@ def ours(rl, checkpoint, threads, folder):
     """Tokens a sample, wall and CPU seconds a step, peak memory; leaves the prompts in `prompts.json`."""
     run = folder / "run"
     flags = f"--steps {STEPS} --questions {QUESTIONS} --samples {SAMPLES} --ppo-epochs {EPOCHS} --mini-batch {MINI_BATCH}"
+    flags += " --benchmark synthetic-1 --filter-groups=false"
     flags += f" --temperature {TEMPERATURE} --max-new-tokens {NEW_TOKENS} --eval-every 1000 --eval-problems 1"
     flags += f" --test-problems 1 --test-samples 1 --threads {threads} --quiet --init {checkpoint} --out {run}"
     subprocess.run([rl, "ppo", *flags.split()], check=True, capture_output=True)

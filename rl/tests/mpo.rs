@@ -117,5 +117,5 @@ fn a_mistake_is_named_before_anything_is_made_and_a_dry_run_shows_both_stages() 
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{printed}");
     let [dpo, ppo] = ["# rl dpo --dry-run", "# rl ppo --dry-run"].map(|part| printed.find(part).unwrap());
-    assert!(dpo < ppo && printed.contains("# samples in all        9216"), "{printed}");
+    assert!(dpo < ppo && printed.contains("# samples in all        25600"), "{printed}");
 }

@@ -43,7 +43,7 @@ pub struct MpoConfig {
     #[arg(long, add = FixedOnResume::Value, help_heading = "Objective", value_enum, default_value_t)]
     pub ppo_reference: PpoReference,
     /// Steps of PPO
-    #[arg(long, add = InSummary, help_heading = "Second stage: PPO", value_name = "N", default_value_t = 36, value_parser = crate::cli::args::positive)]
+    #[arg(long, add = InSummary, help_heading = "Second stage: PPO", value_name = "N", default_value_t = 100, value_parser = crate::cli::args::positive)]
     pub ppo_steps: usize,
     /// Questions per step of PPO
     #[arg(long, help_heading = "Second stage: PPO", value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
@@ -52,7 +52,7 @@ pub struct MpoConfig {
     #[arg(long, help_heading = "Second stage: PPO", value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
     pub ppo_samples: usize,
     /// Samples per optimiser step of PPO
-    #[arg(long, help_heading = "Second stage: PPO", value_name = "N", default_value_t = 128, value_parser = crate::cli::args::positive)]
+    #[arg(long, help_heading = "Second stage: PPO", value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
     pub ppo_mini_batch: usize,
     /// Peak learning rate of PPO's policy
     #[arg(long, help_heading = "Second stage: PPO", default_value_t = 1.5e-4, value_parser = crate::cli::args::at_least_0::<f64>)]
