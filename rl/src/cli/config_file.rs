@@ -2,6 +2,7 @@
 //!
 //! A key is the name of a flag. So an unknown key, a wrong type or a value out of range get clap's own message.
 
+use super::effect::InOlderRuns;
 use anyhow::{Result, anyhow, bail, ensure};
 use std::{
     ffi::OsString,
@@ -21,18 +22,33 @@ pub fn expand(arguments: Vec<OsString>, program: &clap::Command) -> Result<Vec<O
         return Ok(arguments);
     };
     let arguments = with_run_of_checkpoint(arguments)?;
+    let mut older = Vec::new();
     let file = match (value_of(&arguments, "--config"), value_of(&arguments, "--resume")) {
         (Some(_), Some(_)) => {
             bail!("--config and --resume exclude each other: a run resumes with its own configuration")
         }
         (Some(file), None) => PathBuf::from(file),
-        (None, Some(run)) => configuration_of_run(Path::new(&run), subcommand.get_name())?,
+        (None, Some(run)) => {
+            let file = configuration_of_run(Path::new(&run), subcommand.get_name())?;
+            older = in_older_runs(subcommand);
+            file
+        }
         (None, None) => return Ok(arguments),
     };
     let mut expanded = arguments[..2].to_vec();
+    expanded.extend(older);
     expanded.extend(flags(&file, subcommand)?);
     expanded.extend_from_slice(&arguments[2..]);
     Ok(expanded)
+}
+
+/// Flags as runs have them that are older than the flags; the file of a run that has them wins.
+fn in_older_runs(subcommand: &clap::Command) -> Vec<OsString> {
+    let flag = |argument: &clap::Arg| {
+        let InOlderRuns(value) = argument.get::<InOlderRuns>()?;
+        Some(format!("--{}={value}", argument.get_long()?).into())
+    };
+    subcommand.get_arguments().filter_map(flag).collect()
 }
 
 /// `--resume RUN/checkpoints/STEP` as `--resume RUN`, with the name of the checkpoint.
@@ -144,6 +160,8 @@ mod tests {
             .arg(Arg::new("steps").long("steps"))
             .arg(Arg::new("learning_rate").long("learning-rate"))
             .arg(Arg::new("config").long("config"))
+            .args(["resume", "out"].map(|name| Arg::new(name).long(name)))
+            .arg(Arg::new("filter").long("filter").default_value("true").add(InOlderRuns("false")))
             .arg(Arg::new("tensorboard").long("tensorboard").action(ArgAction::SetTrue));
         Command::new("rl").subcommand(ppo)
     }
@@ -184,6 +202,20 @@ mod tests {
         assert_eq!(rewritten(&["--resume", run.to_str().unwrap()]), [Some(run), None]);
         let missing = vec!["rl".into(), "ppo".into(), format!("{}3", joined.trim_end_matches('/')).into()];
         assert!(with_run_of_checkpoint(missing).unwrap_err().to_string().contains("step-0000023 does not exist"));
+    }
+
+    #[test]
+    fn a_resumed_run_that_is_older_than_a_flag_does_what_it_did_and_one_that_has_it_as_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let filters = |config: &str, flag: &str| {
+            std::fs::write(folder.path().join("config.toml"), config).unwrap();
+            let arguments = ["rl", "ppo", flag, folder.path().to_str().unwrap()].map(OsString::from).to_vec();
+            let matches = program().try_get_matches_from(expand(arguments, &program()).unwrap()).unwrap();
+            matches.subcommand_matches("ppo").unwrap().get_one::<String>("filter").unwrap().clone()
+        };
+        assert_eq!(filters("# rl ppo\nsteps = 9\n", "--resume"), "false");
+        assert_eq!(filters("# rl ppo\nfilter = true\n", "--resume"), "true");
+        assert_eq!(filters("# rl ppo\nsteps = 9\n", "--out"), "true", "a new run has the default");
     }
 
     #[test]

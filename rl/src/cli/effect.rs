@@ -107,6 +107,13 @@ pub enum FixedOnResume {
 
 impl ArgExt for FixedOnResume {}
 
+/// The value of a flag in a run that is older than the flag, whose `config.toml` does not have it: `#[arg(long, add = InOlderRuns("false"))]`,
+/// where the default has changed what a run does.
+#[derive(Clone, Copy, Debug)]
+pub struct InOlderRuns(pub &'static str);
+
+impl ArgExt for InOlderRuns {}
+
 /// A flag that the one-line summary of a run shows: `#[arg(long, add = InSummary)]`.
 #[derive(Clone, Copy, Debug)]
 pub struct InSummary;

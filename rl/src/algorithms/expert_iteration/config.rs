@@ -183,7 +183,8 @@ impl EiConfig {
         self.data.prompting(if self.start == Start::Base { self.shots } else { 0 })
     }
 
-    /// The questions of a round, those that have been solved so far being named: each as often as `samples` of it are drawn.
+    /// The questions of a round, `solved` being those that earlier rounds have solved. `samples` solutions are drawn of each entry, so
+    /// unsolved questions stand in it several times with `--unsolved-samples`.
     pub(super) fn questions<'a>(
         &self,
         train: &'a [Problem],

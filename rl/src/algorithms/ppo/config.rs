@@ -3,7 +3,7 @@
 use crate::{
     cli::args::{DataArgs, EvalArgs, InitArgs, RunArgs},
     cli::defaults::{Configuration, ModelKind, declared},
-    cli::effect::{FixedOnResume, FlagEffect, InSummary},
+    cli::effect::{FixedOnResume, FlagEffect, InOlderRuns, InSummary},
     objective::advantage::AdvantageKind,
     objective::reward::{OrmScore, RewardArgs, RewardKind},
     run,
@@ -83,7 +83,7 @@ pub struct PpoConfig {
     pub advantage: AdvantageKind,
     /// Update on the questions alone whose samples differ in reward: those that are all right or all wrong do not say which of their
     /// samples is the better one (DAPO's dynamic sampling, Yu et al. 2025, arXiv 2503.14476, without other questions in their place)
-    #[arg(long, help_heading = "Objective", action = clap::ArgAction::Set, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true)]
+    #[arg(long, add = InOlderRuns("false"), help_heading = "Objective", action = clap::ArgAction::Set, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true)]
     pub filter_groups: bool,
     /// Passes (epochs) over the samples of a step
     #[arg(long, help_heading = "Optimisation", value_name = "N", default_value_t = 2, value_parser = crate::cli::args::positive)]
