@@ -273,14 +273,16 @@ fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, devi
     let under_way = dir.join(part_of_round(round + 1));
     resume::load_checkpoint_of_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
     run::start::check_initial_report(&config.run, &config.eval, "ei", &config, None)?;
-    // The last line may be cut.
     let mut solved = BTreeSet::new();
-    json_lines(&dir.join("samples.jsonl"), |_, sample: Sample| {
-        if sample.correct && sample.step.is_some_and(|step| step <= round) {
-            solved.insert(sample.id);
-        }
-        Ok(())
-    })?;
+    if config.unsolved_samples.is_some() {
+        // The last line may be cut.
+        json_lines(&dir.join("samples.jsonl"), |_, sample: Sample| {
+            if sample.correct && sample.step.is_some_and(|step| step <= round) {
+                solved.insert(sample.id);
+            }
+            Ok(())
+        })?;
+    }
     let questions = config.questions(train, round + 1, &solved);
     let source = Source { train: &questions, samples: config.samples, is_copied: config.source.is_given() };
     let run = rounds::resume("ei", &config.run, &config, dir, round, source)?;
