@@ -110,6 +110,7 @@ impl ModelConfig {
     /// A fresh model of a named size over a vocabulary of `vocab_size` ids, tied embeddings.
     pub fn of_size(size: ModelSize, vocab_size: usize, eos_token_id: u32) -> Self {
         let (hidden_size, num_hidden_layers, heads, intermediate_size) = match size {
+            ModelSize::Pico => (64, 4, 2, 176),
             ModelSize::Nano => (96, 4, 3, 256),
             ModelSize::Tiny => (128, 4, 4, 344),
             ModelSize::Medium => (192, 6, 6, 512),

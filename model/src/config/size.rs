@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelSize {
-    /// Width 96, 4 layers, 3 heads, feed-forward 256: 0.5 million parameters with 512 tokens. Stands for the paper's 7B.
+    /// Width 64, 4 layers, 2 heads, feed-forward 176: 0.2 million parameters with 512 tokens. Stands for the paper's 7B.
+    Pico,
+    /// Width 96, 4 layers, 3 heads, feed-forward 256: 0.5 million parameters.
     Nano,
     /// Width 128, 4 layers, 4 heads, feed-forward 344: 0.9 million parameters. Stands for the paper's 13B.
     Tiny,
@@ -22,11 +24,12 @@ impl std::str::FromStr for ModelSize {
 
     fn from_str(text: &str) -> Result<Self> {
         match text {
+            "pico" => Ok(Self::Pico),
             "nano" => Ok(Self::Nano),
             "tiny" => Ok(Self::Tiny),
             "medium" => Ok(Self::Medium),
             "small" => Ok(Self::Small),
-            _ => anyhow::bail!("unknown size {text}; known are nano, tiny, medium, small"),
+            _ => anyhow::bail!("unknown size {text}; known are pico, nano, tiny, medium, small"),
         }
     }
 }
@@ -34,6 +37,7 @@ impl std::str::FromStr for ModelSize {
 impl std::fmt::Display for ModelSize {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
+            Self::Pico => "pico",
             Self::Nano => "nano",
             Self::Tiny => "tiny",
             Self::Medium => "medium",

@@ -183,7 +183,7 @@ fn what_cannot_be_computed_is_refused_and_named() {
 
 #[test]
 fn sizes_have_names_that_parse() {
-    for size in [ModelSize::Nano, ModelSize::Tiny, ModelSize::Medium, ModelSize::Small] {
+    for size in [ModelSize::Pico, ModelSize::Nano, ModelSize::Tiny, ModelSize::Medium, ModelSize::Small] {
         assert_eq!(size.to_string().parse::<ModelSize>().unwrap(), size);
     }
     assert!("huge".parse::<ModelSize>().is_err());

@@ -52,17 +52,19 @@ pub struct PretrainConfig {
 }
 
 impl Configuration for PretrainConfig {
-    /// The larger sizes want a smaller learning rate. That of `small` is scaled from that of `medium`, not measured.
+    /// The larger sizes want a smaller learning rate, and the smallest more steps. The rate of `small` is scaled from that of `medium`, not
+    /// measured.
     fn defaults(kind: ModelKind) -> Self {
         let mut config: Self = declared();
         let learning_rate = match kind {
-            ModelKind::Size(ModelSize::Nano) => 3e-3,
+            ModelKind::Size(ModelSize::Pico | ModelSize::Nano) => 3e-3,
             ModelKind::Size(ModelSize::Tiny) | ModelKind::Published { .. } => 2e-3,
             ModelKind::Size(ModelSize::Medium) => 1.2e-3,
             ModelKind::Size(ModelSize::Small) => 8e-4,
         };
+        let steps = if kind == ModelKind::Size(ModelSize::Pico) { 8000 } else { 4000 };
         let fit =
-            FitArgs { learning_rate, steps: Some(4000), batch_size: 4, warm_up: 60, weight_decay: 0.05, ..config.fit };
+            FitArgs { learning_rate, steps: Some(steps), batch_size: 4, warm_up: 60, weight_decay: 0.05, ..config.fit };
         config.run.compute.micro_batch = 2;
         Self { fit, ..config }
     }

@@ -88,7 +88,7 @@ pub(crate) const EVAL_EVERY: usize = 150;
 /// that of Dettmers et al. (2023, arXiv 2305.14314, models of 7 and 13 billion parameters).
 pub(crate) fn fine_tuning(fit: &mut FitArgs, run: &mut RunArgs, kind: ModelKind) {
     fit.learning_rate = match kind {
-        ModelKind::Size(ModelSize::Nano) => 2.5e-3,
+        ModelKind::Size(ModelSize::Pico | ModelSize::Nano) => 2.5e-3,
         ModelKind::Size(ModelSize::Tiny) => 1.5e-3,
         ModelKind::Size(ModelSize::Medium) => 8e-4,
         ModelKind::Size(ModelSize::Small) => 5e-4,

@@ -391,7 +391,7 @@ pub fn temperature(text: &str) -> Result<f64, String> {
 
 /// The sizes that have a name.
 pub fn model_size() -> impl TypedValueParser<Value = ModelSize> {
-    parsed(&["nano", "tiny", "medium", "small"])
+    parsed(&["pico", "nano", "tiny", "medium", "small"])
 }
 
 /// The names of `--device`.

@@ -15,7 +15,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 /// The named sizes, in the order of the help.
-const SIZES: [ModelSize; 4] = [ModelSize::Nano, ModelSize::Tiny, ModelSize::Medium, ModelSize::Small];
+const SIZES: [ModelSize; 5] = [ModelSize::Pico, ModelSize::Nano, ModelSize::Tiny, ModelSize::Medium, ModelSize::Small];
 
 impl Defaults {
     /// Flags whose default depends on the size of the model made on demand.

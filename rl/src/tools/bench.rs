@@ -19,7 +19,7 @@ const VOCABULARY: usize = 512;
 /// Flags of `rl bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// Model to time: nano, tiny, medium, small or a config.json (random weights), or a checkpoint
+    /// Model to time: pico, nano, tiny, medium, small or a config.json (random weights), or a checkpoint
     #[arg(long, default_value = "tiny", value_name = "SIZE|PATH")]
     pub model: String,
     /// Rows per training step

@@ -32,7 +32,7 @@ struct Simulated {
 }
 
 const SEEDS: usize = 12;
-/// Deviations that give about those of `docs/results/cpu-synthetic`, `nano`, maj@1: 2.7 points of a seed in all its runs, 13 points of a run
+/// Deviations that give about those of `docs/results/cpu-synthetic-1`, `nano`, maj@1: 2.7 points of a seed in all its runs, 13 points of a run
 /// with a question; the product p (1 − p) of a question is 0.10 in the mean, and 0.1 of log-odds one point.
 const OF_QUESTIONS: f64 = 4.0;
 const OF_SEEDS: f64 = 0.28;

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// Sizes of model, from small to large; others stand last.
-const SIZES: [&str; 6] = ["nano", "tiny", "medium", "small", "small-model", "large-model"];
+const SIZES: [&str; 7] = ["pico", "nano", "tiny", "medium", "small", "small-model", "large-model"];
 
 /// The runs of one size and seed by their names.
 #[derive(Clone, Debug)]

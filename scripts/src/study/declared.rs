@@ -174,6 +174,8 @@ pub struct Run {
     /// Of the smaller size alone.
     #[serde(default)]
     pub ablation: bool,
+    /// How many seeds have it, where these are fewer than those of the profile.
+    pub seeds: Option<u64>,
 }
 
 /// Which checkpoint of a run is evaluated.

@@ -32,7 +32,7 @@ pub struct SetupArgs {
     /// The folder of the study; default runs/reproduce-PROFILE-BENCHMARK, followed by the name of --init-small
     #[arg(long, value_name = "DIR")]
     pub out: Option<String>,
-    /// Seeds 0 to N - 1; default 8 of nano and 4 of tiny with the profile cpu, 4 with gpu, 1 with smoke and with --init-small.
+    /// Seeds 0 to N - 1; default 8 of pico and 4 of tiny with the profile cpu, 4 with gpu, 1 with smoke and with --init-small.
     /// Verdicts on claims begin with four
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: Option<u64>,
@@ -242,7 +242,8 @@ impl Setup {
         let with_ablations = folder.is_smaller && self.benchmark != WITHOUT_ABLATIONS;
         let of_profile = |run: &&Run| run.profiles.as_ref().is_none_or(|profiles| profiles.contains(&self.budget));
         let runs = self.study.runs.iter().filter(|run| run.keeps != Keeps::Nothing).filter(of_profile);
-        runs.filter(move |run| with_ablations || !run.ablation)
+        let has_seed = |run: &&Run| run.seeds.is_none_or(|seeds| folder.seed < seeds);
+        runs.filter(has_seed).filter(move |run| with_ablations || !run.ablation)
     }
 
     /// The exhibits that this part of the study has.

@@ -48,28 +48,28 @@ fn what_a_run_needs_is_done_first_and_once_and_its_own_flags_come_last() {
     assert_eq!(of_rl[..7], ["pretrain", "sft", "orm", "ppo", "ei", "orm", "run"]);
     assert_eq!(
         commands[3],
-        "rl ppo --seed 1 --model nano --benchmark synthetic --limit 2400 --eval-problems 400 --test-problems 100 --test-samples 1 \
-         --out o/nano-seed1/ppo-sparse-orm --quiet --init o/nano-seed1/sft --filter-groups=false \
-         --mini-batch 128 --steps 60 --eval-every 12 --reward sparse-orm --orm o/nano-seed1/orm"
+        "rl ppo --seed 1 --model pico --benchmark synthetic --limit 2400 --rollout-batch 32 --eval-problems 400 --test-problems 100 --test-samples 1 \
+         --out o/pico-seed1/ppo-sparse-orm --quiet --init o/pico-seed1/sft \
+         --steps 72 --eval-every 12 --reward sparse-orm --orm o/pico-seed1/orm"
     );
     assert_eq!(
         commands[6],
-        "eval run --checkpoint o/nano-seed1/ppo-sparse-orm --orm o/nano-seed1/orm-ei --samples 96 --benchmark synthetic \
-         --out o/nano-seed1/reports/ppo-sparse-orm.json --by-question o/nano-seed1/reports/ppo-sparse-orm.by-question.json \
-         --limit 100 --quiet"
+        "eval run --checkpoint o/pico-seed1/ppo-sparse-orm --orm o/pico-seed1/orm-ei --samples 96 --benchmark synthetic \
+         --out o/pico-seed1/reports/ppo-sparse-orm.json --by-question o/pico-seed1/reports/ppo-sparse-orm.by-question.json \
+         --limit 100 --rollout-batch 32 --quiet"
     );
     assert_eq!(
         commands[7],
-        "eval run --checkpoint o/nano-seed1/ppo-sparse-orm --benchmark synthetic --out o/nano-seed1/reports/ppo-sparse-orm.single.json \
-         --by-question o/nano-seed1/reports/ppo-sparse-orm.single.by-question.json --samples 16 --limit 1000 --quiet"
+        "eval run --checkpoint o/pico-seed1/ppo-sparse-orm --benchmark synthetic --out o/pico-seed1/reports/ppo-sparse-orm.single.json \
+         --by-question o/pico-seed1/reports/ppo-sparse-orm.single.by-question.json --samples 16 --limit 1000 --rollout-batch 32 --quiet"
     );
     assert_eq!(
         commands[8],
-        "collect --report o/nano-seed1/reports/ppo-sparse-orm.json \
-         --by-question o/nano-seed1/reports/ppo-sparse-orm.by-question.json \
-         --single o/nano-seed1/reports/ppo-sparse-orm.single.json \
-         --single-by-question o/nano-seed1/reports/ppo-sparse-orm.single.by-question.json \
-         --run o/nano-seed1/ppo-sparse-orm --model nano --seed 1 --out o/nano-seed1/results/ppo-sparse-orm.json"
+        "collect --report o/pico-seed1/reports/ppo-sparse-orm.json \
+         --by-question o/pico-seed1/reports/ppo-sparse-orm.by-question.json \
+         --single o/pico-seed1/reports/ppo-sparse-orm.single.json \
+         --single-by-question o/pico-seed1/reports/ppo-sparse-orm.single.by-question.json \
+         --run o/pico-seed1/ppo-sparse-orm --model pico --seed 1 --out o/pico-seed1/results/ppo-sparse-orm.json"
     );
     assert_eq!(commands.len(), 9);
 }
@@ -139,7 +139,7 @@ fn a_description_has_the_tables_that_need_no_benchmark_of_their_own() {
 #[test]
 fn a_finished_run_is_skipped_and_an_interrupted_one_goes_on_from_its_checkpoint() {
     let out = tempfile::tempdir().unwrap();
-    let dir = out.path().join("nano-seed0");
+    let dir = out.path().join("pico-seed0");
     let write = |path: &str, text: &str| {
         let path = dir.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
