@@ -64,7 +64,7 @@ impl ReferenceSteps {
 }
 
 /// The part of a completion before its first answer.
-fn before_answer(completion: &str) -> &str {
+pub(crate) fn before_answer(completion: &str) -> &str {
     let own = own_part(completion);
     let mut start = 0;
     for line in own.split_inclusive('\n') {

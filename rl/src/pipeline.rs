@@ -7,6 +7,7 @@ mod recipe;
 use crate::{
     algorithms::{
         Algorithm,
+        ares::{self, AresConfig},
         augment::{self, AugmentConfig},
         dpo::{self, DpoConfig},
         expert_iteration::{self, EiConfig},
@@ -40,6 +41,7 @@ pub fn run(algorithm: &Algorithm) -> Result<Option<PathBuf>> {
         Algorithm::Ppo(config) => ppo(config, &config.run.device()?),
         Algorithm::Dpo(config) => dpo(config, &config.run.device()?),
         Algorithm::Mpo(config) => mpo(config, &config.dpo.run.device()?),
+        Algorithm::Ares(config) => ares(config, &config.run.device()?),
         Algorithm::Rcrl(config) => rcrl(config, &config.run.device()?),
         Algorithm::Augment(config) => augment(config, &config.run.device()?),
     }
@@ -120,6 +122,24 @@ fn mpo(config: &MpoConfig, device: &Device) -> Result<Option<PathBuf>> {
     let named = config.dpo.init.init.as_deref();
     let (init, orm) = (models.sft(named)?, models.orm(config.orm.as_deref(), named)?);
     mpo::train(config, &init, &orm, &problems, device).map(Some)
+}
+
+/// `rl ares`: starts from an SFT model, with a reward model if that is the teacher.
+fn ares(config: &AresConfig, device: &Device) -> Result<Option<PathBuf>> {
+    let problems = Problems::new(&config.data);
+    ares::check(config, &problems)?;
+    if config.run.dry_run {
+        return ares::dry_run(config, &problems, device).map(|()| None);
+    }
+    let _lock = ares::lock_run(config)?;
+    let models = Models { problems: &problems, run: &config.run, size: config.init.model, device };
+    let named = config.init.init.as_deref();
+    let init = models.sft(named)?;
+    let orm = match config.teacher {
+        ares::Teacher::Orm => Some(models.orm(config.orm.as_deref(), named)?),
+        _ => None,
+    };
+    ares::train(config, &init, orm.as_deref(), &problems, device).map(Some)
 }
 
 /// `rl rcrl`: fine-tunes a base on samples of an SFT model, or of another policy.

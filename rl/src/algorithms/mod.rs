@@ -1,6 +1,7 @@
 //! The algorithms, one file each, all with the same skeleton: configuration, `train`, an update. Each receives its
 //! starting models; none depends on how these are made. [`Algorithm`] lists them.
 
+pub mod ares;
 pub mod augment;
 pub mod dpo;
 pub mod expert_iteration;
@@ -18,6 +19,7 @@ use crate::cli::{
     args::{DataArgs, RunArgs},
     defaults::{Configuration, Defaults},
 };
+use ares::AresConfig;
 use augment::AugmentConfig;
 use clap::Subcommand;
 use dpo::DpoConfig;
@@ -48,6 +50,8 @@ pub enum Algorithm {
     Dpo(DpoConfig),
     /// Improve a policy by mixed preference optimisation: DPO on pairs that a reward model finds easy, then PPO on the questions of hard ones
     Mpo(MpoConfig),
+    /// Improve a policy by ARES: PPO with a score for each line and SFT on corrected samples, in turn
+    Ares(AresConfig),
     /// Improve a policy by return-conditioned RL: train on good and bad samples behind labels, sample behind the good
     /// label
     Rcrl(RcrlConfig),
@@ -64,6 +68,7 @@ pub(crate) const DEFAULTS: &[Defaults] = &[
     Defaults::new::<PpoConfig>("ppo"),
     Defaults::new::<DpoConfig>("dpo"),
     Defaults::new::<MpoConfig>("mpo"),
+    Defaults::new::<AresConfig>("ares"),
     Defaults::new::<RcrlConfig>("rcrl"),
     Defaults::new::<AugmentConfig>("augment"),
 ];
@@ -79,6 +84,7 @@ impl Algorithm {
             Self::Ppo(config) => config.run_mut(),
             Self::Dpo(config) => config.run_mut(),
             Self::Mpo(config) => config.run_mut(),
+            Self::Ares(config) => config.run_mut(),
             Self::Rcrl(config) => config.run_mut(),
             Self::Augment(config) => config.run_mut(),
         }
@@ -94,6 +100,7 @@ impl Algorithm {
             Self::Ppo(config) => config.data_mut(),
             Self::Dpo(config) => config.data_mut(),
             Self::Mpo(config) => config.data_mut(),
+            Self::Ares(config) => config.data_mut(),
             Self::Rcrl(config) => config.data_mut(),
             Self::Augment(config) => config.data_mut(),
         }
@@ -112,6 +119,7 @@ impl Algorithm {
             Self::Ppo(config) => of(config),
             Self::Dpo(config) => of(config),
             Self::Mpo(config) => of(config),
+            Self::Ares(config) => of(config),
             Self::Rcrl(config) => of(config),
             Self::Augment(config) => of(config),
         }
@@ -127,6 +135,7 @@ impl Algorithm {
             Self::Ppo(config) => config.init.model,
             Self::Dpo(config) => config.init.model,
             Self::Mpo(config) => config.dpo.init.model,
+            Self::Ares(config) => config.init.model,
             Self::Rcrl(config) => config.init.model,
             Self::Augment(config) => config.init.model,
         }

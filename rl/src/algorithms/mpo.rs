@@ -15,7 +15,6 @@ use crate::{
     algorithms::ppo,
     algorithms::rounds::checkpoint,
     algorithms::start::{check_prompts, policy, reward_model},
-    cli::args::RunArgs,
     run,
     run::metrics::Metrics,
     run::{Reason, Run},
@@ -69,7 +68,7 @@ pub fn train(config: &MpoConfig, init: &Path, orm: &Path, problems: &Problems, d
             1 => init.to_path_buf(),
             _ => resolve_checkpoint(&run.dir().join(config.order.stages()[0].folder()))?,
         };
-        let of_stage = stage_run(run_args, &run.dir().join(stage.folder()))?;
+        let of_stage = run::start::stage(run_args, &run.dir().join(stage.folder()))?;
         let made = match stage {
             Stage::Dpo => dpo::train(&config.dpo_stage(of_stage, &split.easy), &from, problems, device),
             Stage::Ppo => {
@@ -100,16 +99,6 @@ pub fn train(config: &MpoConfig, init: &Path, orm: &Path, problems: &Problems, d
     }
     table.evaluate_best_and_last(&run, initial_report.as_ref(), &prompting, &prompting)?;
     Ok(write_final_report::<MpoConfig>(&run))
-}
-
-/// The arguments of a stage, which is begun or resumed. The table is that of the whole.
-fn stage_run(whole: &RunArgs, dir: &Path) -> Result<RunArgs> {
-    let is_begun = dir.join("checkpoints/index.json").is_file();
-    if !is_begun {
-        run::remove_unstarted(dir)?;
-    }
-    let (out, resume) = if is_begun { (None, Some(dir.to_path_buf())) } else { (Some(dir.to_path_buf()), None) };
-    Ok(RunArgs { out, resume, resume_from: None, ..whole.clone() })
 }
 
 /// Pairs by how far apart the reward model rates them.

@@ -18,6 +18,7 @@ mod checks;
 mod config;
 pub mod diagnostics;
 mod schedules;
+mod stage;
 mod start;
 
 use crate::{
@@ -56,6 +57,7 @@ use schedules::{Rates, next_beta};
 use start::{CURRICULUM, PpoNumbers, Start, Trainer, start};
 
 pub use config::{PpoConfig, check, dry_run, lock_run};
+pub use stage::{PpoStageArgs, Whole};
 
 /// Trains, evaluates before and after on the test split, and writes a run directory; returns its path. The reference of the KL penalty is
 /// `reference`, or `init` where none is given.

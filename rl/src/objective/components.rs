@@ -4,7 +4,7 @@ use crate::objective::{
     reward::{OrmScore, Response, RewardArgs, RewardKind, task_rewards},
     weights::{Component, RewardWeights, WeightArgs},
 };
-use data::Tokenizer;
+use data::{Tokenizer, checked_lines};
 use eval::{
     Sample,
     external::{Reward, line_ends},
@@ -69,6 +69,25 @@ fn component_rewards(
             Reward::Whole(value) => on_last(*value as f32),
             Reward::Lines(values) => on_lines(tokenizer, response.tokens, sample, values),
         },
+        Component::CheckedLines => {
+            // Lines that were given count as said, and have no score.
+            let lines = checked_lines(response.problem, &sample.completion, sample.correct);
+            let given = sample.completion.floor_char_boundary(sample.given);
+            let score =
+                |end: usize| lines.iter().find(|line| line.end == given + end).map_or(0.0, |line| line.kind.score());
+            let scores: Vec<f64> =
+                line_ends(&sample.completion[given..]).into_iter().map(|end| f64::from(score(end))).collect();
+            on_lines(tokenizer, response.tokens, sample, &scores)
+        }
+        Component::OrmLines => {
+            let places = line_places(tokenizer, response.tokens, sample);
+            let scores: Vec<f64> = places.into_iter().map(|place| f64::from(response.scores[place])).collect();
+            on_lines(tokenizer, response.tokens, sample, &scores)
+        }
+        Component::Lines => {
+            let lines = line_places(tokenizer, response.tokens, sample).len();
+            on_lines(tokenizer, response.tokens, sample, &vec![1.0; lines])
+        }
     }
 }
 
@@ -93,15 +112,21 @@ fn unit(reward: RewardKind) -> RewardArgs {
 /// If there are not as many numbers as lines.
 fn on_lines(tokenizer: &Tokenizer, tokens: &[u32], sample: &Sample, values: &[f64]) -> Vec<f32> {
     let mut rewards = vec![0.0; tokens.len()];
+    let places = line_places(tokenizer, tokens, sample);
+    assert_eq!(places.len(), values.len(), "one reward per line");
+    places.into_iter().zip(values).for_each(|(place, &value)| rewards[place] += value as f32);
+    rewards
+}
+
+/// The token that ends each written line that is not blank; of the last line, the last token.
+fn line_places(tokenizer: &Tokenizer, tokens: &[u32], sample: &Sample) -> Vec<usize> {
     let written = &sample.completion[sample.completion.floor_char_boundary(sample.given)..];
     let ends = line_ends(written);
-    assert_eq!(ends.len(), values.len(), "one reward per line");
-    for (line, (&end, &value)) in ends.iter().zip(values).enumerate() {
-        let is_last = line + 1 == ends.len();
-        let place = if is_last { tokens.len() - 1 } else { tokenizer.token_reaching(tokens, end) };
-        rewards[place] += value as f32;
-    }
-    rewards
+    let place = |(line, &end): (usize, &usize)| match line + 1 == ends.len() {
+        true => tokens.len() - 1,
+        false => tokenizer.token_reaching(tokens, end),
+    };
+    ends.iter().enumerate().map(place).collect()
 }
 
 #[cfg(test)]
@@ -175,7 +200,7 @@ mod tests {
         let (all, tokens) = weighted(weights, "", TEXT, Some(&external));
         let count = tokens.len() as f32;
         let expected = [2.0, 0.5, 10.0 * 0.01 * count, -0.125 * count, 0.25, 1.0];
-        assert_eq!(all.sums.iter().map(|(component, _)| *component).collect::<Vec<_>>(), Component::ALL);
+        assert_eq!(all.sums.iter().map(|(component, _)| *component).collect::<Vec<_>>(), Component::ALL[..6]);
         assert!(all.sums.iter().zip(expected).all(|((_, sum), wanted)| (sum - wanted).abs() < 1e-5), "{:?}", all.sums);
         let total: f32 = all.rewards.iter().sum();
         assert!((total - expected.iter().sum::<f32>()).abs() < 1e-5, "{total}");
@@ -195,6 +220,29 @@ mod tests {
         assert_eq!(text(paid[1]), " 6*4 = <<6*4=24>>24 nuts.\n\n24-3 = <<24-3=21>>21");
         assert_eq!(paid[2], tokens.len() - 1);
         assert_eq!(all.sums, [(Component::External, 1.5)]);
+    }
+
+    #[test]
+    fn lines_are_rewarded_by_the_checker_and_by_the_reward_model_and_have_a_price() {
+        let text = " 6*4 = <<6*4=24>>24 nuts.\nSo far.\n24+3 = <<24+3=27>>27\n#### 27";
+        let (all, tokens) = weighted("checked-lines=1,lines=-0.5", "", text, None);
+        let paid: Vec<usize> = (0..tokens.len()).filter(|&place| all.rewards[place] != 0.0).collect();
+        // The answer counts as right in these tests; "So far." is neutral.
+        assert_eq!(paid.iter().map(|&place| all.rewards[place]).collect::<Vec<_>>(), [0.5, -0.5, 0.5]);
+        assert_eq!(all.sums, [(Component::CheckedLines, 2.5), (Component::Lines, -2.0)]);
+        let of_lines =
+            |place: usize| all.rewards[place] != 0.0 || tokenizer().decode(&tokens[..=place]).ends_with("far.");
+        let scores: f32 =
+            (0..tokens.len()).filter(|&place| of_lines(place)).map(|place| 0.01 * (place + 1) as f32).sum();
+        let (of_model, _) = weighted("orm-lines=2", "", text, None);
+        assert!((of_model.sums[0].1 - 2.0 * scores).abs() < 1e-5, "{:?} {scores}", of_model.sums);
+    }
+
+    #[test]
+    fn a_line_that_was_given_counts_as_said() {
+        let line = "6*4 = <<6*4=24>>24 nuts.\n";
+        let (all, _) = weighted("checked-lines=1", line, &format!("{line}24-3 = <<24-3=21>>21\n#### 21"), None);
+        assert_eq!(all.sums, [(Component::CheckedLines, 2.0)]);
     }
 
     #[test]

@@ -79,7 +79,12 @@ pub enum OrmScore {
 impl RewardArgs {
     /// Whether a reward model is needed.
     pub fn needs_reward_model(&self) -> bool {
-        self.reward.needs_reward_model() || self.weights.has(Component::Orm)
+        self.reward.needs_reward_model() || self.weights.has(Component::Orm) || self.scores_unfinished()
+    }
+
+    /// Whether a reward model has to score unfinished solutions.
+    pub fn scores_unfinished(&self) -> bool {
+        self.reward == RewardKind::DenseOrm || self.weights.has(Component::OrmLines)
     }
 
     /// Refuses a reward model that is not used, and flags that contradict each other.

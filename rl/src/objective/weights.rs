@@ -11,7 +11,8 @@ use std::{fmt, str::FromStr};
 pub struct WeightArgs {
     /// Reward as a weighted sum, in place of --reward, as in answer=1,external=0.5,length=-0.001. Names: answer (1 if correct), dense
     /// (share of intermediate results), orm (the reward model's probability), length (tokens), format (1 if an answer can be read),
-    /// external [default: external=1 with --reward-command or --reward-url]
+    /// external; and for each line checked-lines (1 if it works out a result of the reference, 0.5 if it calculates nothing, else 0),
+    /// orm-lines (the reward model's probability after it), lines (1) [default: external=1 with --reward-command or --reward-url]
     #[arg(long, value_name = "NAME=WEIGHT,…", allow_hyphen_values = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reward_weights: Option<RewardWeights>,
@@ -49,11 +50,27 @@ pub enum Component {
     Format,
     /// What a command or an endpoint says: on the last token, or on the token that ends each line.
     External,
+    /// What a checker says of each line, from 0 to 1 ([`data::checked_lines`]), on the token that ends the line.
+    CheckedLines,
+    /// The reward model's probability after each line, on the token that ends the line.
+    OrmLines,
+    /// 1 on the token that ends each line; with a negative weight the price of a line.
+    Lines,
 }
 
 impl Component {
     /// All of them, in the order of their metrics.
-    pub const ALL: [Self; 6] = [Self::Answer, Self::Dense, Self::Orm, Self::Length, Self::Format, Self::External];
+    pub const ALL: [Self; 9] = [
+        Self::Answer,
+        Self::Dense,
+        Self::Orm,
+        Self::Length,
+        Self::Format,
+        Self::External,
+        Self::CheckedLines,
+        Self::OrmLines,
+        Self::Lines,
+    ];
 
     /// Its name in `--reward-weights`, and in the metric `reward/NAME`.
     pub fn name(self) -> &'static str {
@@ -64,6 +81,9 @@ impl Component {
             Self::Length => "length",
             Self::Format => "format",
             Self::External => "external",
+            Self::CheckedLines => "checked-lines",
+            Self::OrmLines => "orm-lines",
+            Self::Lines => "lines",
         }
     }
 }
@@ -124,7 +144,10 @@ mod tests {
     #[test]
     fn a_name_that_is_unknown_or_given_twice_and_a_weight_that_is_no_number_are_refused() {
         for (text, said) in [
-            ("helpful=1", "there is no reward \"helpful\": the names are answer, dense, orm, length, format, external"),
+            (
+                "helpful=1",
+                "there is no reward \"helpful\": the names are answer, dense, orm, length, format, external, checked-lines, orm-lines, lines",
+            ),
             ("answer=1,answer=2", "answer has two weights"),
             ("answer=much", "the weight of answer is not a finite number"),
             ("answer=inf", "the weight of answer is not a finite number"),

@@ -171,3 +171,15 @@ pub fn complete_resume(run: Run, args: &RunArgs, command: &str, config: &impl Se
     run.keep_configuration(command, config)?;
     run.with_tensorboard(args.tensorboard)
 }
+/// The flags of a run that is a stage of another, in a folder of its own: it is begun, or resumed if it was begun.
+///
+/// # Errors
+/// A folder that cannot be read or removed.
+pub fn stage(whole: &RunArgs, dir: &Path) -> Result<RunArgs> {
+    let is_begun = dir.join("checkpoints/index.json").is_file();
+    if !is_begun {
+        super::remove_unstarted(dir)?;
+    }
+    let (out, resume) = if is_begun { (None, Some(dir.to_path_buf())) } else { (Some(dir.to_path_buf()), None) };
+    Ok(RunArgs { out, resume, resume_from: None, ..whole.clone() })
+}

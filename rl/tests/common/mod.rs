@@ -217,17 +217,26 @@ pub fn run_mpo(orm: &Path, out: &Path, more: &[&str]) -> Result<PathBuf> {
     let (init, orm) = (format!("--init={}", start_with_steps().display()), format!("--orm={}", orm.display()));
     let own =
         ["--batch-size=6", "--samples=8", "--temperature=1.3", "--max-new-tokens=64", "--held-out=0", &init, &orm];
-    let of_ppo = [
-        "--ppo-steps=3",
-        "--ppo-questions=2",
-        "--ppo-samples=4",
-        "--ppo-mini-batch=4",
-        "--ppo-eval-every=2",
-        "--ppo-value-warm-up=1",
-        "--ppo-learning-rate=2e-3",
-    ];
-    run_small("mpo", out, &[own.as_slice(), &of_ppo].concat(), more)
+    run_small("mpo", out, &[own.as_slice(), &STAGE_OF_PPO].concat(), more)
 }
+
+/// [`run`] of a small `rl ares` from [`start_with_steps`] into `out`.
+pub fn run_ares(out: &Path, more: &[&str]) -> Result<PathBuf> {
+    let init = format!("--init={}", start_with_steps().display());
+    let own = ["--batch-size=6", "--samples=2", "--temperature=1.3", "--max-new-tokens=64", &init];
+    run_small("ares", out, &[own.as_slice(), &STAGE_OF_PPO].concat(), more)
+}
+
+/// A small stage of PPO.
+const STAGE_OF_PPO: [&str; 7] = [
+    "--ppo-steps=3",
+    "--ppo-questions=2",
+    "--ppo-samples=4",
+    "--ppo-mini-batch=4",
+    "--ppo-eval-every=2",
+    "--ppo-value-warm-up=1",
+    "--ppo-learning-rate=2e-3",
+];
 
 /// [`run`] of a small `rl augment` from [`start_with_steps`] into `out`.
 pub fn run_augment(out: &Path, more: &[&str]) -> Result<PathBuf> {

@@ -2,7 +2,7 @@
 
 use crate::{
     algorithms::dpo::{self, DpoConfig},
-    algorithms::ppo::{self, PpoConfig},
+    algorithms::ppo::{self, PpoConfig, PpoStageArgs, Whole},
     cli::args::{DataArgs, RunArgs},
     cli::defaults::{Configuration, ModelKind, declared},
     cli::effect::{FixedOnResume, FlagEffect, InSummary},
@@ -42,36 +42,10 @@ pub struct MpoConfig {
     /// Reference of PPO
     #[arg(long, add = FixedOnResume::Value, help_heading = "Objective", value_enum, default_value_t)]
     pub ppo_reference: PpoReference,
-    /// Steps of PPO
-    #[arg(long, add = InSummary, help_heading = "Second stage: PPO", value_name = "N", default_value_t = 100, value_parser = crate::cli::args::positive)]
-    pub ppo_steps: usize,
-    /// Questions per step of PPO
-    #[arg(long, help_heading = "Second stage: PPO", value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
-    pub ppo_questions: usize,
-    /// Solutions sampled per question of a step of PPO
-    #[arg(long, help_heading = "Second stage: PPO", value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
-    pub ppo_samples: usize,
-    /// Samples per optimiser step of PPO
-    #[arg(long, help_heading = "Second stage: PPO", value_name = "N", default_value_t = 64, value_parser = crate::cli::args::positive)]
-    pub ppo_mini_batch: usize,
-    /// Peak learning rate of PPO's policy
-    #[arg(long, help_heading = "Second stage: PPO", default_value_t = 1.5e-4, value_parser = crate::cli::args::at_least_0::<f64>)]
-    pub ppo_learning_rate: f64,
-    /// Peak learning rate of PPO's critic
-    #[arg(long, help_heading = "Second stage: PPO", default_value_t = 2e-3, value_parser = crate::cli::args::at_least_0::<f64>)]
-    pub ppo_value_learning_rate: f64,
-    /// First steps of PPO in which only the critic is trained
-    #[arg(long, help_heading = "Second stage: PPO", value_name = "N", default_value_t = 3)]
-    pub ppo_value_warm_up: usize,
-    /// β of PPO: weight of the KL penalty
-    #[arg(long, help_heading = "Second stage: PPO", default_value_t = 0.05, value_parser = crate::cli::args::at_least_0::<f64>)]
-    pub ppo_kl_coefficient: f64,
-    /// Reward of a correct answer in PPO, beside the reward model's probability; 0, as in the paper, for that alone
-    #[arg(long, help_heading = "Second stage: PPO", default_value_t = 0.0, value_parser = crate::cli::args::at_least_0::<f32>)]
-    pub ppo_answer_weight: f32,
-    /// Steps of PPO between two evaluations on the validation split
-    #[arg(long, help_heading = "Second stage: PPO", value_name = "N", default_value_t = 10, value_parser = crate::cli::args::positive)]
-    pub ppo_eval_every: usize,
+    /// The stage of PPO.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub ppo: PpoStageArgs,
 }
 
 /// A stage.
@@ -128,13 +102,8 @@ pub enum PpoReference {
 impl Configuration for MpoConfig {
     /// Those of `rl dpo` and `rl ppo`.
     fn defaults(kind: ModelKind) -> Self {
-        let (declared, ppo): (Self, _) = (declared(), PpoConfig::defaults(kind));
-        Self {
-            dpo: DpoConfig::defaults(kind),
-            ppo_learning_rate: ppo.learning_rate,
-            ppo_value_learning_rate: ppo.value_learning_rate,
-            ..declared
-        }
+        let declared: Self = declared();
+        Self { dpo: DpoConfig::defaults(kind), ppo: declared.ppo.clone().for_model(kind), ..declared }
     }
 
     fn trained(&self) -> Option<&Path> {
@@ -165,25 +134,9 @@ impl MpoConfig {
     /// The stage of PPO, with the reward model `orm`.
     pub(super) fn ppo_stage(&self, run: RunArgs, orm: &Path) -> PpoConfig {
         let DpoConfig { data, init, lora, eval, .. } = self.dpo.clone();
-        let mut config = PpoConfig {
-            run,
-            data,
-            init,
-            lora,
-            eval,
-            steps: self.ppo_steps,
-            questions: self.ppo_questions,
-            samples: self.ppo_samples,
-            mini_batch: self.ppo_mini_batch,
-            learning_rate: self.ppo_learning_rate,
-            value_learning_rate: self.ppo_value_learning_rate,
-            value_warm_up: self.ppo_value_warm_up,
-            kl_coefficient: self.ppo_kl_coefficient,
-            ..declared()
-        };
-        (config.eval.test_problems, config.eval.eval_every) = (0, self.ppo_eval_every);
+        let mut config = self.ppo.config(Whole { run, data, init, lora, eval });
         (config.reward.reward, config.reward.orm) = (RewardKind::SparseOrm, Some(orm.to_path_buf()));
-        config.reward.answer_weight = self.ppo_answer_weight;
+        config.reward.answer_weight = self.ppo.ppo_answer_weight;
         config
     }
 

@@ -318,7 +318,7 @@ pub fn check(config: &PpoConfig, problems: &Problems) -> Result<()> {
 
 /// Refuses a reward model whose score is not what the reward needs. Without `--orm`, one is made whose score is a probability.
 fn check_reward_model(args: &RewardArgs) -> Result<()> {
-    let (is_dense, is_pessimistic) = (args.reward == RewardKind::DenseOrm, args.orm_pessimism > 0.0);
+    let (is_dense, is_pessimistic) = (args.scores_unfinished(), args.orm_pessimism > 0.0);
     ensure!(!is_pessimistic || !is_dense, "--orm-pessimism is for whole solutions: give --reward sparse-orm");
     let Some(path) = &args.orm else {
         ensure!(
@@ -336,7 +336,8 @@ fn check_reward_model(args: &RewardArgs) -> Result<()> {
     if kind.score == ScoreKind::Relative {
         ensure!(
             !is_dense,
-            "--reward dense-orm needs probabilities of unfinished solutions, and {} has learnt to compare finished ones: give --reward sparse-orm",
+            "{} needs probabilities of unfinished solutions, and {} has learnt to compare finished ones: give --reward sparse-orm",
+            if args.reward == RewardKind::DenseOrm { "--reward dense-orm" } else { "orm-lines" },
             path.display()
         );
         ensure!(
