@@ -107,7 +107,8 @@ for line in sys.stdin:
     let problems = synthetic::FIRST.problems(Split::Train);
     let references: Vec<&str> = problems.iter().map(|problem| problem.solution.as_str()).collect();
     assert!(corrections(&dir, 1).iter().all(|(_, solution)| references.contains(&solution.as_str())));
-    let corrector = r##"--corrector-command=while read -r line; do printf '%s\n' '{"solution":"Nothing.\n#### 0"}'; done"##;
+    let corrector =
+        r##"--corrector-command=while read -r line; do printf '%s\n' '{"solution":"Nothing.\n#### 0"}'; done"##;
     let dir = run_ares(&folder.path().join("corrector"), &["--alternations=1", corrector]).unwrap();
     assert!(corrections(&dir, 1).iter().all(|(_, solution)| solution == "Nothing.\n#### 0"));
 }
