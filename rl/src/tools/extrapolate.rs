@@ -33,6 +33,9 @@ pub struct ExtrapolateArgs {
     /// Number format of the weights
     #[arg(long, value_enum, default_value = "f32")]
     pub out_dtype: Dtype,
+    /// Do not print how good each α is
+    #[arg(long)]
+    pub quiet: bool,
     /// Benchmark and problems.
     #[command(flatten)]
     pub data: DataArgs,
@@ -64,18 +67,19 @@ pub fn run(args: &ExtrapolateArgs) -> Result<()> {
     problems.truncate(args.eval_problems);
     ensure!(!problems.is_empty(), "there are no validation problems to choose an α by: give one --alpha");
     let sampling = args.compute.sampling(&data, data.prompting(0)?, 1, 0.0, &device);
-    print_line("| α | maj@1 on validation |\n| --- | --- |")?;
+    let print = |line: &str| if args.quiet { Ok(()) } else { print_line(line) };
+    print("| α | maj@1 on validation |\n| --- | --- |")?;
     let mut best: Option<(f64, f64)> = None;
     for &alpha in &args.alpha {
         let (accuracy, _) = greedy_accuracy(&policy(alpha)?, &problems, &sampling)?;
-        print_line(&format!("| {alpha} | {accuracy:.3} |"))?;
+        print(&format!("| {alpha} | {accuracy:.3} |"))?;
         // Of equally good ones the first is kept.
         if best.is_none_or(|(_, so_far)| accuracy > so_far) {
             best = Some((alpha, accuracy));
         }
     }
     let (alpha, _) = best.expect("there is at least one α");
-    print_line(&format!("\nα = {alpha} is best of {} validation problems", problems.len()))?;
+    print(&format!("\nα = {alpha} is best of {} validation problems", problems.len()))?;
     export::write(&policy(alpha)?, &args.out, args.out_dtype)
 }
 

@@ -168,6 +168,9 @@ pub struct Run {
     /// Which checkpoint is evaluated.
     #[serde(default)]
     pub checkpoint: Checkpoint,
+    /// What the command leaves.
+    #[serde(default)]
+    pub leaves: Leaves,
     /// What is kept as a result.
     #[serde(default)]
     pub keeps: Keeps,
@@ -187,6 +190,17 @@ pub enum Checkpoint {
     Best,
     /// The one at the end.
     Last,
+}
+
+/// What a command of `rl` leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Leaves {
+    /// A run directory.
+    #[default]
+    Run,
+    /// A folder with a model, and no costs or curves: it has trained nothing.
+    Model,
 }
 
 /// What is kept of a run as a result.

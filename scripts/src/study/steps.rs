@@ -1,7 +1,7 @@
 //! The commands that a run and its evaluation take, given what is already there. Independent of how they are executed.
 
 use super::{
-    declared::{Checkpoint, Keeps, Run, StandIn},
+    declared::{Checkpoint, Keeps, Leaves, Run, StandIn},
     setup::{Folder, Setup},
 };
 use anyhow::{Context, Result};
@@ -118,7 +118,8 @@ impl Setup {
         };
         let of = run.costs_of.as_ref().or(run.of.as_ref()).unwrap_or(&run.name);
         let (model, seed, out) = (folder.size.clone(), folder.seed, folder.result(&run.name));
-        let directory = Some(folder.run(of)).filter(|path| disk.has(path));
+        let is_run = self.study.run(of).leaves == Leaves::Run;
+        let directory = Some(folder.run(of)).filter(|path| is_run && disk.has(path));
         disk.make(out.clone());
         steps.push(Step::Collect(Collect { model, seed, reports, run: directory, out }));
         Ok(steps)
@@ -164,10 +165,12 @@ impl Setup {
         path: &str,
         own: Vec<String>,
     ) -> Result<Vec<String>> {
-        let seed = vec!["--seed".into(), folder.seed.to_string()];
-        let model = match folder.init {
-            Some(_) => Vec::new(),
-            None => vec!["--model".into(), folder.size.clone()],
+        let (seed, model) = match (run.leaves, &folder.init) {
+            (Leaves::Model, _) => Default::default(),
+            (Leaves::Run, Some(_)) => (vec!["--seed".into(), folder.seed.to_string()], Vec::new()),
+            (Leaves::Run, None) => {
+                (vec!["--seed".into(), folder.seed.to_string()], vec!["--model".into(), folder.size.clone()])
+            }
         };
         let of_command = self.study.commands.get(command).map(String::as_str).unwrap_or_default();
         let out = vec!["--out".into(), path.into()];

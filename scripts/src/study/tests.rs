@@ -31,10 +31,10 @@ fn results(flags: &str) -> Vec<&'static str> {
 #[test]
 fn every_profile_has_commands_for_all_of_its_runs() {
     for (flags, count) in [
-        ("--profile smoke", 43),
-        ("--profile cpu", 380),
+        ("--profile smoke", 55),
+        ("--profile cpu", 476),
         ("--profile cpu --benchmark svamp --data-dir D --init-small m", 19),
-        ("--profile gpu --init-small m --init-large l --seeds 1", 62),
+        ("--profile gpu --init-small m --init-large l --seeds 1", 86),
     ] {
         let results = plan(flags).iter().filter(|command| command.starts_with("collect ")).count();
         assert_eq!(results, count, "{flags}");

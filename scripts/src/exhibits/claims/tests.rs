@@ -136,13 +136,13 @@ fn the_seeds_variance_is_that_of_all_comparable_runs_and_a_run_that_varies_more_
 #[test]
 fn a_claim_whose_premise_is_refuted_is_about_nothing_and_one_whose_premise_is_open_is_open() {
     let of_longer = |pass: f64| {
-        let scores = [("sft-4", 0.30), ("sft", 0.30), ("ei", 0.40), ("ppo", 0.40), ("sft-16", 0.45)];
+        let scores = [("sft-4", 0.30), ("sft", 0.30), ("ei", 0.40), ("ppo", 0.40), ("sft-8", 0.45)];
         let owned = scores.map(|(name, score)| (name, [score; 4]));
         let mut size = size("tiny", &owned.each_ref().map(|(name, scores)| (*name, &scores[..])));
         let pass_at_8 = Metric { kind: MetricKind::Pass, k: 8 };
         for of_seed in &mut size.by_seed {
             for (name, run) in &mut of_seed.runs {
-                let value = if name == "sft-16" { pass } else { 0.7 };
+                let value = if name == "sft-8" { pass } else { 0.7 };
                 let estimate = eval::Estimate { value, ci95: [value - 0.005, value + 0.005] };
                 run.test.as_mut().unwrap().metrics.insert(pass_at_8, estimate);
             }
@@ -157,7 +157,7 @@ fn a_claim_whose_premise_is_refuted_is_about_nothing_and_one_whose_premise_is_op
     assert_eq!((verdict, count.as_str()), (NoPremise, "5, 0, 0"));
     assert!(page.markdown.contains("## Claim 5: premise does not hold"), "{}", page.markdown);
     assert!(page.csv.contains("5,premise: longer SFT lowers pass@K,tiny"), "{}", page.csv);
-    let three = size_of(3, "tiny", &[("sft-4", &[0.3; 3]), ("sft-16", &[0.3; 3])]);
+    let three = size_of(3, "tiny", &[("sft-4", &[0.3; 3]), ("sft-8", &[0.3; 3])]);
     assert_eq!(found(5, &[three]).of(&["tiny".to_string()]), Some(CannotTell));
 }
 
