@@ -51,6 +51,7 @@ fn ppo_and_sft_take_turns_and_sft_learns_samples_whose_lines_are_all_right() {
             assert_eq!(data::gold_answer(solution).unwrap(), problem.answer, "{solution}");
         }
         let line = &metrics(&dir)[round - 1];
+        assert_eq!(line["samples"].as_f64(), Some((round * (3 * 2 * 4 + of_round)) as f64));
         assert_eq!(line["round/corrections"].as_f64(), Some(corrected.len() as f64));
         for name in ["ppo/maj@1", "ppo/repeated", "ppo/truncated", "validation/maj@1", "validation/truncated"] {
             assert!(line[name].is_number(), "{name}: {line:?}");

@@ -38,6 +38,8 @@ fn dpo_trains_on_the_easy_pairs_and_ppo_samples_the_questions_of_the_hard_ones_f
     let hard: BTreeSet<&str> = hard.iter().map(|pair| pair.question.as_str()).collect();
     let sampled = read_samples(&dir.join("ppo/samples.jsonl")).unwrap();
     assert_eq!(sampled.len(), 3 * 2 * 4);
+    let of_pairs = read_samples(&dir.join("samples.jsonl")).unwrap().len();
+    assert_eq!([0, 1].map(|stage| number(&dir, stage, "samples")), [of_pairs, of_pairs + 24].map(|count| count as f64));
     assert!(sampled.iter().all(|sample| hard.contains(sample.question.as_str())));
     // A stage is a run of its own command; the second one starts from the best checkpoint of the first, and refers to it.
     let text = std::fs::read_to_string(dir.join("ppo/config.toml")).unwrap();

@@ -109,7 +109,7 @@ pub fn train(
         let corrections = teacher.of(&config).corrections(&ppo_policy, corrected_problems, &samples)?;
         ensure!(!corrections.is_empty(), "none of {} samples of round {round} was corrected", samples.len());
         write_corrections(&folder.join("corrections.jsonl"), &corrections)?;
-        metrics.put_count("samples", samples.len() * round);
+        metrics.put_count("samples", (config.ppo.drawn() + samples.len()) * round);
         metrics.put_count("round/corrections", corrections.len());
         drop(ppo_policy);
 

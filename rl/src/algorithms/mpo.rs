@@ -62,6 +62,8 @@ pub fn train(config: &MpoConfig, init: &Path, orm: &Path, problems: &Problems, d
     }
     let split = split_pairs(&config, &initial, &reward_model, problems, &mut run, device)?;
     drop((initial, reward_model));
+    // None with --pairs.
+    let of_pairs = eval::read_samples(&run.dir().join("samples.jsonl"))?.len();
     for (number, stage) in (1..).zip(config.order.stages()).skip(numbers.stage) {
         // The first stage starts from the first model, the second one from what the first has made.
         let from = match number {
@@ -92,6 +94,8 @@ pub fn train(config: &MpoConfig, init: &Path, orm: &Path, problems: &Problems, d
         for (name, value) in [("pairs/easy", split.easy_count), ("pairs/hard", split.hard.len())] {
             metrics.put_count(name, value);
         }
+        let has_sampled = config.order.stages()[..number].contains(&Stage::Ppo);
+        metrics.put_count("samples", of_pairs + if has_sampled { config.ppo.drawn() } else { 0 });
         metrics.put("validation/maj@1", accuracy);
         metrics.put_memory(device);
         run.log(&metrics)?;

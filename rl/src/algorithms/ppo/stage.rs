@@ -67,6 +67,11 @@ impl PpoStageArgs {
         Self { ppo_learning_rate: learning_rate, ppo_value_learning_rate: value_learning_rate, ..self }
     }
 
+    /// Samples that the stage draws.
+    pub fn drawn(&self) -> usize {
+        self.ppo_steps * self.ppo_questions * self.ppo_samples
+    }
+
     /// A run of PPO with these flags, without a final table. Its reward is the caller's to set.
     pub fn config(&self, Whole { run, data, init, lora, eval }: Whole) -> PpoConfig {
         PpoConfig {
