@@ -160,9 +160,12 @@ mod tests {
             Command::Train(Algorithm::Pretrain(config)) => config.fit.learning_rate,
             _ => unreachable!("no other command is parsed"),
         };
-        assert_eq!(["rl sft", "rl sft --model medium", "rl ei --model small"].map(rate), [1.5e-3, 8e-4, 5e-4]);
-        assert_eq!(["rl sft --model nano", "rl pretrain --model nano"].map(rate), [2.5e-3, 3e-3]);
-        assert_eq!(["rl pretrain", "rl pretrain --model medium"].map(rate), [2e-3, 1.2e-3]);
+        assert_eq!(
+            ["rl sft --model tiny", "rl sft --model medium", "rl ei --model small"].map(rate),
+            [1.5e-3, 8e-4, 5e-4]
+        );
+        assert_eq!(["rl sft", "rl pretrain --model nano"].map(rate), [2.5e-3, 3e-3]);
+        assert_eq!(["rl pretrain --model tiny", "rl pretrain --model medium"].map(rate), [2e-3, 1.2e-3]);
         assert_eq!(rate("rl sft --learning-rate 0.1 --model medium"), 0.1);
     }
 
@@ -179,12 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn the_learning_rate_of_pretraining_depends_on_the_size_and_its_steps_do_not() {
+    fn the_learning_rate_and_the_steps_of_pretraining_depend_on_the_size() {
         let of = |line: &str| match parse(line.split(' ').map(OsString::from).collect()).unwrap() {
             Command::Train(Algorithm::Pretrain(config)) => (config.fit.learning_rate, config.fit.steps),
             _ => unreachable!("no other command is parsed"),
         };
         let found = ["rl pretrain", "rl pretrain --model medium", "rl pretrain --model medium --steps 7"].map(of);
-        assert_eq!(found, [(2e-3, Some(4000)), (1.2e-3, Some(4000)), (1.2e-3, Some(7))]);
+        assert_eq!(found, [(3e-3, Some(8000)), (1.2e-3, Some(4000)), (1.2e-3, Some(7))]);
     }
 }

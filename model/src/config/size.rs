@@ -4,10 +4,12 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 /// The sizes that have a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelSize {
-    /// Width 64, 4 layers, 2 heads, feed-forward 176: 0.2 million parameters with 512 tokens. Stands for the paper's 7B.
+    /// Width 64, 4 layers, 2 heads, feed-forward 176: 0.2 million parameters with 512 tokens. Stands for the paper's 7B, and
+    /// is what commands make where nothing is said.
+    #[default]
     Pico,
     /// Width 96, 4 layers, 3 heads, feed-forward 256: 0.5 million parameters.
     Nano,

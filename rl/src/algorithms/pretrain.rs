@@ -38,7 +38,7 @@ pub struct PretrainConfig {
     #[serde(flatten)]
     pub fit: FitArgs,
     /// Size of the model
-    #[arg(long, add = InSummary, help_heading = "Model", add = FixedOnResume::Value, default_value = "tiny", value_parser = crate::cli::args::model_size())]
+    #[arg(long, add = InSummary, help_heading = "Model", add = FixedOnResume::Value, default_value_t, value_parser = crate::cli::args::model_size())]
     pub model: ModelSize,
     /// Size of the byte-level vocabulary
     #[arg(long, help_heading = "Model", add = FixedOnResume::Value, value_name = "V", default_value_t = VOCABULARY, value_parser = crate::cli::args::positive)]

@@ -160,7 +160,7 @@ pub struct InitArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
     /// Size of the model that is made if --init is not given
-    #[arg(long, add = InSummary, add = FixedOnResume::Value, default_value = "tiny", value_parser = model_size())]
+    #[arg(long, add = InSummary, add = FixedOnResume::Value, default_value_t, value_parser = model_size())]
     pub model: ModelSize,
 }
 

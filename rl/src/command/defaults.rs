@@ -20,14 +20,14 @@ const SIZES: [ModelSize; 5] = [ModelSize::Pico, ModelSize::Nano, ModelSize::Tiny
 impl Defaults {
     /// Flags whose default depends on the size of the model made on demand.
     fn by_size(&self) -> Vec<String> {
-        let tiny = (self.of)(ModelKind::Size(ModelSize::Tiny));
-        differing(&tiny, SIZES.map(|size| (self.of)(ModelKind::Size(size))))
+        let made = (self.of)(ModelKind::Size(ModelSize::default()));
+        differing(&made, SIZES.map(|size| (self.of)(ModelKind::Size(size))))
     }
 
     /// Flags with another default for a published model.
     fn by_publication(&self) -> Vec<String> {
-        let tiny = (self.of)(ModelKind::Size(ModelSize::Tiny));
-        differing(&tiny, [false, true].map(|adapters| (self.of)(ModelKind::Published { adapters })))
+        let made = (self.of)(ModelKind::Size(ModelSize::default()));
+        differing(&made, [false, true].map(|adapters| (self.of)(ModelKind::Published { adapters })))
     }
 
     fn text(&self, kind: ModelKind, key: &str) -> String {
@@ -38,7 +38,7 @@ impl Defaults {
     /// help.
     fn apply(&self, mut command: clap::Command, kind: Option<ModelKind>) -> clap::Command {
         let declared = (self.declared)();
-        for (key, value) in (self.of)(kind.unwrap_or(ModelKind::Size(ModelSize::Tiny))) {
+        for (key, value) in (self.of)(kind.unwrap_or(ModelKind::Size(ModelSize::default()))) {
             if declared.get(&key) != Some(&value) {
                 command = command.mut_arg(key, |argument| argument.default_value(text(&value)));
             }
@@ -48,9 +48,9 @@ impl Defaults {
         }
         for key in self.by_size() {
             let of_size = |size: ModelSize| (size.to_string(), self.text(ModelKind::Size(size), &key));
-            let tiny = of_size(ModelSize::Tiny).1;
+            let made = of_size(ModelSize::default()).1;
             let others: Vec<(String, String)> =
-                SIZES.map(of_size).into_iter().filter(|(_, value)| *value != tiny).collect();
+                SIZES.map(of_size).into_iter().filter(|(_, value)| *value != made).collect();
             let more: Vec<String> = others.iter().map(|(size, value)| format!("{value} for size {size}")).collect();
             let more = format!("; {}", more.join(", "));
             let of_model = format!("; it sets the default of --{}", key.replace('_', "-"));
@@ -102,7 +102,7 @@ impl Trained {
     /// # Errors
     /// A model that cannot be read.
     pub(super) fn read(path: &Path, adapters: bool) -> Result<Self> {
-        let shape = dry_run::shape(Some(path), ModelSize::Tiny)?;
+        let shape = dry_run::shape(Some(path), ModelSize::default())?;
         let kind = size_of(&shape).map_or(ModelKind::Published { adapters }, ModelKind::Size);
         Ok(Self { kind, path: Some(path.display().to_string()) })
     }
@@ -241,7 +241,8 @@ mod tests {
             rate.why.clone()
         };
         let Command::Train(algorithm) = &mut command else { unreachable!("it trains") };
-        let why = algorithm.run_args_mut().resolved.iter().map(why).collect();
+        let resolved = algorithm.run_args_mut().resolved.iter().filter(|flag| flag.flag.ends_with("rate"));
+        let why = resolved.map(why).collect();
         (rates, why)
     }
 
@@ -250,12 +251,13 @@ mod tests {
         let models = models();
         for (line, expected) in [
             // Models made on demand, and models of the named sizes.
-            ("sft", &[1.5e-3][..]),
+            ("sft", &[2.5e-3][..]),
+            ("sft --model tiny", &[1.5e-3]),
             ("sft --model nano", &[2.5e-3]),
             ("sft --init=@nano --model nano", &[2.5e-3]),
             ("sft --init=@tiny", &[1.5e-3]),
             ("sft --init=@tiny --lora-rank 8", &[1.5e-3]),
-            ("ppo", &[1.5e-4, 2e-3]),
+            ("ppo", &[3e-4, 2e-3]),
             ("ppo --init=@nano --model nano", &[1.5e-4, 2e-3]),
             ("orm --init=@tiny", &[5e-4]),
             ("ei --init=@nano --base=@nano --model nano", &[2.5e-3]),

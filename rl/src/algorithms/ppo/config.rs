@@ -17,7 +17,7 @@ use crate::{
 use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use eval::{RewardModelKind, check_samples, resolve_checkpoint};
-use model::{Device, ScoreKind};
+use model::{Device, ModelSize, ScoreKind};
 use serde::Serialize;
 use std::path::Path;
 
@@ -171,11 +171,13 @@ impl Configuration for PpoConfig {
     fn defaults(kind: ModelKind) -> Self {
         let config: Self = declared();
         let (learning_rate, value_learning_rate) = match kind {
+            ModelKind::Size(ModelSize::Pico) => (3e-4, config.value_learning_rate),
             ModelKind::Size(_) => (config.learning_rate, config.value_learning_rate),
             ModelKind::Published { adapters: false } => (1e-6, 1e-5),
             ModelKind::Published { adapters: true } => (1e-5, 1e-5),
         };
-        Self { learning_rate, value_learning_rate, ..config }
+        let steps = if kind == ModelKind::Size(ModelSize::Pico) { 200 } else { config.steps };
+        Self { learning_rate, value_learning_rate, steps, ..config }
     }
 
     fn trained(&self) -> Option<&Path> {
