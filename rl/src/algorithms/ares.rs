@@ -105,12 +105,8 @@ pub fn train(
             label: &format!("ares round {round}"),
             quiet: config.run.quiet,
         };
-        let samples = phase.sample(&ppo_policy, std::mem::take(&mut this_round), &mut run, &mut metrics)?;
-        let corrections = teacher.of(&config).corrections(&ppo_policy, corrected_problems, &samples)?;
-        ensure!(!corrections.is_empty(), "none of {} samples of round {round} was corrected", samples.len());
-        write_corrections(&folder.join("corrections.jsonl"), &corrections)?;
-        metrics.put_count("samples", (config.ppo.drawn() + samples.len()) * round);
-        metrics.put_count("round/corrections", corrections.len());
+        let written = std::mem::take(&mut this_round);
+        let corrections = corrections(&phase, &ppo_policy, written, &teacher.of(&config), &mut run, &mut metrics)?;
         drop(ppo_policy);
 
         let stage = run::start::stage(&config.run, &folder.join("sft"))?;
@@ -132,6 +128,25 @@ pub fn train(
     }
     table.evaluate_best_and_last(&run, initial_report.as_ref(), &prompting, &prompting)?;
     Ok(write_final_report::<AresConfig>(&run))
+}
+
+/// Samples of a policy, corrected, and written beside the stages of their round.
+fn corrections(
+    phase: &SamplingPhase<'_>,
+    policy: &Policy,
+    written: Vec<Sample>,
+    teacher: &LineTeacher<'_>,
+    run: &mut Run,
+    metrics: &mut Metrics,
+) -> Result<Vec<Problem>> {
+    let round = phase.step;
+    let samples = phase.sample(policy, written, run, metrics)?;
+    let corrections = teacher.corrections(policy, phase.problems, &samples)?;
+    ensure!(!corrections.is_empty(), "none of {} samples of round {round} was corrected", samples.len());
+    write_corrections(&run.dir().join(part_of_round(round)).join("corrections.jsonl"), &corrections)?;
+    metrics.put_count("samples", (teacher.config.ppo.drawn() + samples.len()) * round);
+    metrics.put_count("round/corrections", corrections.len());
+    Ok(corrections)
 }
 
 /// What a stage has made; an error says which stage it was, and how to go on.

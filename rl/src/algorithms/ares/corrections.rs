@@ -131,7 +131,7 @@ impl LineTeacher<'_> {
     /// The numbers of the external reward.
     fn scores_from_outside(&self, pairs: &[(&Problem, &Sample)]) -> Result<Vec<Vec<f32>>> {
         let client = self.client.context("--teacher external has no --reward-command or --reward-url")?;
-        let rewards = client.rewards(pairs.iter().map(|pair| item(pair)))?;
+        let rewards = client.rewards(pairs.iter().map(item))?;
         let of_reward = |(reward, (problem, _)): (Reward, &(&Problem, &Sample))| match reward {
             Reward::Lines(values) => Ok(values.into_iter().map(|value| value as f32).collect()),
             _ => bail!("--teacher external needs a number for each line, and has none for a sample of {}", problem.id),
