@@ -590,3 +590,26 @@ fn an_extrapolated_model_lies_beyond_the_second_one_and_the_best_of_several_is_w
     assert!(chosen == second || chosen == first);
     assert!(format!("{:#}", extrapolate("beyond", "0.5").unwrap_err()).contains("exists already"));
 }
+
+#[test]
+fn ppo_scores_the_samples_of_mixed_groups_alone_and_writes_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let init = format!("--init={}", common::start_with_steps().display());
+    let flags = ["--questions=8", "--samples=4", "--temperature=1.3", "--max-new-tokens=64", "--steps=3", &init];
+    for (name, more) in [("filtered", &[][..]), ("replay", &["--curriculum=plr"])] {
+        let dir = run_ppo(&folder.path().join(name), &[flags.as_slice(), more].concat()).unwrap();
+        let rows = metrics(&dir);
+        let samples = eval::read_samples(&dir.join("samples.jsonl")).unwrap();
+        assert_eq!(samples.len(), 3 * 8 * 4);
+        for (step, row) in rows.iter().enumerate() {
+            let of_step = &samples[step * 32..][..32];
+            let is_mixed = |group: &&[Sample]| group.iter().any(|sample| sample.correct != group[0].correct);
+            let mixed = of_step.chunks(4).filter(is_mixed).count();
+            let share = if mixed == 0 { 1.0 } else { mixed as f64 / 8.0 };
+            assert_eq!(row["groups/used"].as_f64(), Some(share), "step {step}");
+            let right = of_step.iter().filter(|sample| sample.correct).count();
+            assert_eq!(row["accuracy"].as_f64(), Some(right as f64 / 32.0), "step {step}");
+        }
+        assert!(rows.iter().any(|row| row["groups/used"].as_f64().unwrap() < 1.0), "nothing was filtered");
+    }
+}

@@ -31,7 +31,7 @@ use crate::{
     run::{Reason, Run, TrainerState},
     sampling::curriculum::{CurriculumKind, solution_prefix},
     sampling::problems::Problems,
-    sampling::rollout::{Query, Rollout, log_probs_pass, sample_completions},
+    sampling::rollout::{Query, Rollout, Sampled, log_probs_pass, sample_completions},
     training::batch::{Row, flat, micro_batches, pad, padding_share, response_tokens},
     training::optim::gradients,
     training::order::permutation,
@@ -42,9 +42,10 @@ use anyhow::{Result, ensure};
 use burn::{optim::GradientsParams, tensor::Tensor};
 use data::Problem;
 use eval::external::{RewardClient, RewardFailure};
-use eval::{Policy, RewardModel, greedy_accuracy};
+use eval::{Policy, RewardModel, Sample, greedy_accuracy};
 use model::{ActorCritic, Device, Dtype, Key, Purpose, ScoreKind, merged, save_value_branch, score_with_values};
 use std::{
+    collections::HashSet,
     fs,
     ops::Range,
     path::{Path, PathBuf},
@@ -89,7 +90,8 @@ pub fn train(
         let (args, seed) = (&config.curriculum, config.run.seed);
         let chosen_before = trainer.curriculum.clone();
         let questions = trainer.curriculum.choose(args, train.len(), config.questions, step, seed);
-        let (rollouts, rollout_stats) = match trainer.collect_rollouts(train, &questions, step, &config, &mut metrics) {
+        let collected = trainer.collect_rollouts(train, &questions, step, &config, &mut metrics);
+        let Collected { samples, rollouts, stats: rollout_stats } = match collected {
             // The reward comes from outside, and may come again when the run is resumed.
             Err(error) if error.is::<RewardFailure>() => {
                 trainer.curriculum = chosen_before;
@@ -98,12 +100,12 @@ pub fn train(
             }
             collected => collected?,
         };
-        numbers.samples += rollouts.len();
+        numbers.samples += samples.len();
         metrics.put_count("samples", numbers.samples);
-        run.write_samples(rollouts.iter().map(|rollout| &rollout.sampled.sample))?;
+        run.write_samples(&samples)?;
         let mean_abs_advantages = trainer.update(&rollouts, step, numbers.beta, &config, &mut metrics)?;
         trainer.curriculum.update(args, &questions, &mean_abs_advantages, rollout_stats.accuracy, step);
-        numbers.beta = next_beta(numbers.beta, rollout_stats.kl_per_completion, rollouts.len(), &config);
+        numbers.beta = next_beta(numbers.beta, rollout_stats.kl_per_completion, samples.len(), &config);
         numbers.step = step + 1;
         metrics.put("time/step_s", started.elapsed().as_secs_f64());
         metrics.put_memory(device);
@@ -136,7 +138,8 @@ pub fn train(
 }
 
 impl Trainer {
-    /// Samples completions of the chosen questions, rewards them and computes their log-probabilities and values.
+    /// Samples completions of the chosen questions, rewards them and computes log-probabilities and values of those that the step updates on,
+    /// or of all of them where a curriculum scores questions by their advantages.
     fn collect_rollouts(
         &self,
         problems: &[Problem],
@@ -144,7 +147,7 @@ impl Trainer {
         step: usize,
         config: &PpoConfig,
         metrics: &mut Metrics,
-    ) -> Result<(Vec<Rollout>, RolloutStats)> {
+    ) -> Result<Collected> {
         let started = Instant::now();
         let line_count = |text: &str| data::steps(text).len();
         let query = |&index: &usize| {
@@ -168,15 +171,28 @@ impl Trainer {
             metrics.put("curriculum/given", in_prefixes as f64 / all.max(1) as f64);
         }
         let sampling_s = started.elapsed().as_secs_f64();
+        let samples: Vec<Sample> = sampled.iter().map(|sampled| sampled.sample.clone()).collect();
+        let (mut kept, mut left_out) = (sampled, Vec::new());
+        if config.filter_groups {
+            let mixed = mixed_groups(kept.iter(), config.samples);
+            metrics.put("groups/used", mixed.len() as f64 / kept.len() as f64);
+            if config.curriculum.curriculum != CurriculumKind::Plr {
+                let is_mixed: HashSet<usize> = mixed.into_iter().collect();
+                let (of_mixed, rest): (Vec<_>, Vec<_>) =
+                    kept.into_iter().enumerate().partition(|(place, _)| is_mixed.contains(place));
+                let alone = |part: Vec<(usize, Sampled)>| part.into_iter().map(|(_, sampled)| sampled).collect();
+                (kept, left_out) = (alone(of_mixed), alone(rest));
+            }
+        }
         let rollouts = log_probs_pass(
-            sampled,
+            kept,
             &self.model,
             &self.reference,
             config.temperature,
             config.run.compute.micro_batch,
             self.gradients.threads,
         );
-        let stats = RolloutStats::new(&rollouts, config.reward.answer_weight);
+        let stats = RolloutStats::new(&rollouts, &left_out, config.reward.answer_weight);
         let score = self.rollout.reward_model.as_ref().map_or(ScoreKind::Logit, RewardModel::kind);
         stats.write(metrics, score);
         check_divergence(
@@ -188,7 +204,7 @@ impl Trainer {
         metrics.put("time/rollout_s", sampling_s);
         metrics.put("time/log_probs_s", started.elapsed().as_secs_f64() - sampling_s);
         metrics.put("rollout/tokens_per_s", speed.new_tokens as f64 / sampling_s);
-        Ok((rollouts, stats))
+        Ok(Collected { samples, rollouts, stats })
     }
 
     /// Makes several passes over the rollouts of a step; returns the mean absolute advantage of each question.
@@ -203,13 +219,10 @@ impl Trainer {
         let started = Instant::now();
         let StepAdvantages { advantages: mut all, returns, mean_abs } = compute_advantages(rollouts, beta, config);
         let used = if config.filter_groups {
-            of_mixed_groups(rollouts, config.samples)
+            mixed_groups(rollouts.iter().map(|rollout| &rollout.sampled), config.samples)
         } else {
             (0..rollouts.len()).collect()
         };
-        if config.filter_groups {
-            metrics.put("groups/used", used.len() as f64 / rollouts.len() as f64);
-        }
         let mut advantages: Vec<Vec<f32>> = used.iter().map(|&place| std::mem::take(&mut all[place])).collect();
         if config.has_critic() {
             whiten(&mut advantages);
@@ -344,6 +357,15 @@ impl Losses {
     }
 }
 
+/// What a step has sampled.
+struct Collected {
+    /// All samples, in their order.
+    samples: Vec<Sample>,
+    /// Those that have log-probabilities.
+    rollouts: Vec<Rollout>,
+    stats: RolloutStats,
+}
+
 /// A rollout with its advantages and returns.
 struct UpdateRow<'a> {
     rollout: &'a Rollout,
@@ -373,14 +395,14 @@ struct StepAdvantages {
     mean_abs: Vec<f64>,
 }
 
-/// Rollouts of the questions whose samples differ in reward; all of them where there is no such question.
-fn of_mixed_groups(rollouts: &[Rollout], samples: usize) -> Vec<usize> {
-    let reward = |rollout: &Rollout| rollout.sampled.rewards.iter().sum::<f32>();
-    let is_mixed = |group: &[Rollout]| group.iter().any(|rollout| reward(rollout) != reward(&group[0]));
-    let groups = (0..).step_by(samples).zip(rollouts.chunks(samples));
+/// The places of completions of questions whose `samples` completions differ in reward; all places where there is no such question.
+fn mixed_groups<'a>(completions: impl Iterator<Item = &'a Sampled>, samples: usize) -> Vec<usize> {
+    let rewards: Vec<f32> = completions.map(|sampled| sampled.rewards.iter().sum()).collect();
+    let is_mixed = |group: &[f32]| group.iter().any(|reward| *reward != group[0]);
+    let groups = (0..).step_by(samples).zip(rewards.chunks(samples));
     let mixed: Vec<usize> =
         groups.filter(|(_, group)| is_mixed(group)).flat_map(|(first, group)| first..first + group.len()).collect();
-    if mixed.is_empty() { (0..rollouts.len()).collect() } else { mixed }
+    if mixed.is_empty() { (0..rewards.len()).collect() } else { mixed }
 }
 
 /// Advantages and returns of every rollout, with the KL penalty in its rewards. Advantages of a critic are not whitened yet.

@@ -82,7 +82,8 @@ pub struct PpoConfig {
     #[arg(long, help_heading = "Objective", add = FixedOnResume::Value, value_enum, default_value_t)]
     pub advantage: AdvantageKind,
     /// Update on the questions alone whose samples differ in reward: those that are all right or all wrong do not say which of their
-    /// samples is the better one (DAPO's dynamic sampling, Yu et al. 2025, arXiv 2503.14476, without other questions in their place)
+    /// samples is the better one (DAPO's dynamic sampling, Yu et al. 2025, arXiv 2503.14476, without other questions in their place). Metrics of
+    /// the KL divergence and the entropy are of these questions too
     #[arg(long, add = InOlderRuns("false"), help_heading = "Objective", action = clap::ArgAction::Set, value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = true)]
     pub filter_groups: bool,
     /// Passes (epochs) over the samples of a step

@@ -3,7 +3,7 @@
 use crate::{
     objective::weights::Component,
     run::metrics::Metrics,
-    sampling::rollout::Rollout,
+    sampling::rollout::{Rollout, Sampled},
     training::batch::{Row, response_tokens},
 };
 use burn::tensor::Tensor;
@@ -24,7 +24,7 @@ pub struct RolloutStats {
     pub no_opinion: Option<f64>,
     /// Share of right samples.
     pub accuracy: f64,
-    /// KL(π || π_ref) per token, by the estimator k1.
+    /// KL(π || π_ref) per token, by the estimator k1. It, what follows of the divergence, and the entropy are those of the rollouts alone.
     pub k1: f64,
     /// The same by the estimator k3, which is not negative.
     pub k3: f64,
@@ -43,22 +43,24 @@ pub struct RolloutStats {
 }
 
 impl RolloutStats {
-    /// The statistics of at least one rollout; a right answer earns `answer_weight`.
-    pub fn new(rollouts: &[Rollout], answer_weight: f32) -> Self {
-        let samples = rollouts.len() as f64;
-        let tokens = response_tokens(rollouts) as f64;
-        let share = |test: &dyn Fn(&Rollout) -> bool| rollouts.iter().filter(|r| test(r)).count() as f64 / samples;
-        let rewards: f64 = rollouts.iter().flat_map(|r| &r.sampled.rewards).map(|&x| f64::from(x)).sum();
-        let accuracy = share(&|r| r.sampled.sample.correct);
-        let scores: Vec<f64> = rollouts.iter().filter_map(|r| r.sampled.reward_model_score).map(f64::from).collect();
+    /// The statistics of at least one rollout, and of samples that were left out of the updates without log-probabilities; a right answer
+    /// earns `answer_weight`.
+    pub fn new(rollouts: &[Rollout], left_out: &[Sampled], answer_weight: f32) -> Self {
+        let all: Vec<&Sampled> = rollouts.iter().map(|rollout| &rollout.sampled).chain(left_out).collect();
+        let samples = all.len() as f64;
+        let tokens: usize = all.iter().map(|sampled| sampled.response_len()).sum();
+        let share = |test: &dyn Fn(&Sampled) -> bool| all.iter().filter(|s| test(s)).count() as f64 / samples;
+        let rewards: f64 = all.iter().flat_map(|s| &s.rewards).map(|&x| f64::from(x)).sum();
+        let accuracy = share(&|s| s.sample.correct);
+        let scores: Vec<f64> = all.iter().filter_map(|s| s.reward_model_score).map(f64::from).collect();
         let KlEstimates { k1, k3 } = KlEstimates::of(rollouts);
         Self {
             reward: rewards / samples,
             answer_reward: f64::from(answer_weight) * accuracy,
-            components: Component::ALL.map(|component| component_mean(rollouts, component)),
-            no_opinion: rollouts
+            components: Component::ALL.map(|component| component_mean(&all, component)),
+            no_opinion: all
                 .iter()
-                .map(|r| r.sampled.parts.no_opinion.map(|none| f64::from(u8::from(none))))
+                .map(|s| s.parts.no_opinion.map(|none| f64::from(u8::from(none))))
                 .sum::<Option<f64>>()
                 .map(|count| count / samples),
             reward_model_score: (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / samples),
@@ -66,11 +68,12 @@ impl RolloutStats {
             k1,
             k3,
             kl_per_completion: kl_per_completion(rollouts),
-            entropy: rollouts.iter().flat_map(|r| &r.entropies).map(|&x| f64::from(x)).sum::<f64>() / tokens,
-            mean_length: tokens / samples,
-            max_length: rollouts.iter().map(Row::response_len).max().unwrap_or(0),
-            truncated: share(&|r| r.sampled.sample.finish == Finish::Length),
-            unparsable: share(&|r| r.sampled.sample.answer.is_none()),
+            entropy: rollouts.iter().flat_map(|r| &r.entropies).map(|&x| f64::from(x)).sum::<f64>()
+                / response_tokens(rollouts) as f64,
+            mean_length: tokens as f64 / samples,
+            max_length: all.iter().map(|sampled| sampled.response_len()).max().unwrap_or(0),
+            truncated: share(&|s| s.sample.finish == Finish::Length),
+            unparsable: share(&|s| s.sample.answer.is_none()),
         }
     }
 
@@ -113,12 +116,11 @@ impl RolloutStats {
 }
 
 /// The mean of a component of the reward over samples; `None` if it is not one.
-fn component_mean(rollouts: &[Rollout], component: Component) -> Option<f64> {
-    let sum_of = |rollout: &Rollout| {
-        let sums = &rollout.sampled.parts.sums;
-        sums.iter().find(|(name, _)| *name == component).map(|(_, sum)| f64::from(*sum))
+fn component_mean(all: &[&Sampled], component: Component) -> Option<f64> {
+    let sum_of = |sampled: &&Sampled| {
+        sampled.parts.sums.iter().find(|(name, _)| *name == component).map(|(_, sum)| f64::from(*sum))
     };
-    rollouts.iter().map(sum_of).sum::<Option<f64>>().map(|sum| sum / rollouts.len() as f64)
+    all.iter().map(sum_of).sum::<Option<f64>>().map(|sum| sum / all.len() as f64)
 }
 
 /// Two estimates of KL(π || π_ref) per token, in nats, from samples of π (Schulman 2020, "Approximating KL divergence"); ρ = π_ref / π.

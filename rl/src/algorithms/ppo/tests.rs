@@ -72,7 +72,7 @@ fn begun() -> Begun {
 
 fn collect(trainer: &Trainer, step: usize, config: &PpoConfig) -> Result<Vec<Rollout>> {
     let problems = Problems::new(&config.data);
-    Ok(trainer.collect_rollouts(problems.train()?, &[0, 1], step, config, &mut Metrics::for_step(step + 1))?.0)
+    Ok(trainer.collect_rollouts(problems.train()?, &[0, 1], step, config, &mut Metrics::for_step(step + 1))?.rollouts)
 }
 
 fn update(begun: &mut Begun) -> Result<Metrics> {
@@ -110,19 +110,30 @@ fn an_update_on_filtered_groups_is_one_on_the_questions_whose_samples_differ() {
         let mut begun = begun();
         begun.config.filter_groups = filter;
         change(&mut begun.rollouts);
-        let metrics = serde_json::to_value(update(&mut begun).unwrap()).unwrap();
-        (weights(&begun.trainer), metrics["groups/used"].as_f64())
+        update(&mut begun).unwrap();
+        weights(&begun.trainer)
     };
     let all = |_: &mut Vec<Rollout>| ();
     // The samples of the first question differ, those of the second are both wrong.
-    let (filtered, share) = updated(true, all);
-    assert_eq!(share, Some(0.5));
-    assert_eq!(filtered, updated(false, |rollouts| rollouts.truncate(2)).0);
-    let (unfiltered, share) = updated(false, all);
-    assert!(share.is_none() && filtered != unfiltered);
+    let filtered = updated(true, all);
+    assert_eq!(filtered, updated(false, |rollouts| rollouts.truncate(2)));
+    assert_ne!(filtered, updated(false, all));
     // Where no question is left, all are used.
     let none = |rollouts: &mut Vec<Rollout>| *rollouts[0].sampled.rewards.last_mut().unwrap() = 0.0;
-    assert_eq!(updated(true, none), (updated(false, none).0, Some(1.0)));
+    assert_eq!(updated(true, none), updated(false, none));
+}
+
+#[test]
+fn groups_are_mixed_whose_completions_differ_in_their_sum_of_rewards() {
+    let Begun { rollouts, .. } = begun();
+    let of = |rewards: [[f32; 2]; 4]| {
+        let mut sampled: Vec<Sampled> = rollouts.iter().map(|rollout| rollout.sampled.clone()).collect();
+        sampled.iter_mut().zip(rewards).for_each(|(sampled, rewards)| sampled.rewards = rewards.to_vec());
+        mixed_groups(sampled.iter(), 2)
+    };
+    assert_eq!(of([[0.0, 1.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.5]]), [2, 3]);
+    assert_eq!(of([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]), [0, 1]);
+    assert_eq!(of([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [1.0, 0.0]]), [0, 1, 2, 3], "no group is mixed");
 }
 
 #[test]

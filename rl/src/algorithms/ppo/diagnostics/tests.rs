@@ -72,7 +72,7 @@ fn the_divergence_is_a_mean_over_tokens_and_never_negative_as_k3() {
 #[test]
 fn rollout_statistics_are_shares_of_samples_or_means_over_tokens() {
     let mut metrics = Metrics::default();
-    RolloutStats::new(&rollouts(), 1.0).write(&mut metrics, ScoreKind::Logit);
+    RolloutStats::new(&rollouts(), &[], 1.0).write(&mut metrics, ScoreKind::Logit);
     let metrics = serde_json::to_value(metrics).unwrap();
     for (name, expected) in [
         ("reward/mean", 0.625),
