@@ -50,7 +50,7 @@ fn what_a_run_needs_is_done_first_and_once_and_its_own_flags_come_last() {
         commands[3],
         "rl ppo --seed 1 --model pico --benchmark synthetic --limit 2400 --rollout-batch 32 --eval-problems 400 --test-problems 100 --test-samples 1 \
          --out o/pico-seed1/ppo-sparse-orm --quiet --init o/pico-seed1/sft \
-         --steps 60 --eval-every 12 --reward sparse-orm --orm o/pico-seed1/orm"
+         --steps 100 --eval-every 20 --reward sparse-orm --orm o/pico-seed1/orm"
     );
     assert_eq!(
         commands[6],
