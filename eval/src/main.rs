@@ -193,6 +193,7 @@ fn run(mut args: RunArgs) -> Result<()> {
         temperature: args.temperature,
         max_new_tokens: args.max_new_tokens.map_or_else(|| max_new_tokens(benchmark), usize::from),
         rows: args.rollout_batch.into(),
+        streams: None,
         threads: model::streams(args.threads.map(usize::from), &device),
         prompting: Prompting { format: benchmark.prompt_format(args.prompt_style), shots, goal: args.goal },
         answer_format: format,

@@ -77,8 +77,15 @@ fn prompt_logits_and_log_probabilities_are_those_of_transformers() {
 fn the_likeliest_tokens_are_those_of_transformers() {
     let policy = policy();
     let reference = reference();
-    let config =
-        GenerateConfig { max_new_tokens: 24, temperature: 0.0, stops: Vec::new(), giver: None, rows: 1, threads: 1 };
+    let config = GenerateConfig {
+        max_new_tokens: 24,
+        temperature: 0.0,
+        stops: Vec::new(),
+        giver: None,
+        rows: 1,
+        streams: None,
+        threads: 1,
+    };
     let keys = vec![vec![Key::new(0, Purpose::Generate)]];
     let (completions, _) = generate(&policy.model, &[reference.input_ids], &keys, &config, &|_| ());
     assert_eq!(completions[0][0].tokens, reference.greedy_24_ids);

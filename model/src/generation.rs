@@ -42,7 +42,7 @@ pub fn generate_each(
     each: &(dyn Fn(usize, usize, &Completion) + Sync),
 ) -> (Vec<Vec<Completion>>, GenerateStats) {
     assert_eq!(prompts.len(), keys.len(), "one list of keys a prompt");
-    let streams = plan(prompts, keys, config.rows.max(1));
+    let streams = plan(prompts, keys, config.rows.max(1), config.streams);
     let done = parallel_map(
         &streams,
         config.threads,

@@ -60,6 +60,7 @@ fn config(temperature: f64, rows: usize, threads: usize) -> GenerateConfig {
         stops: vec![vec![0], vec![5], vec![17]],
         giver: None,
         rows,
+        streams: None,
         threads,
     }
 }

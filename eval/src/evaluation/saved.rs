@@ -123,6 +123,7 @@ mod tests {
             temperature: 0.9,
             max_new_tokens: 6,
             rows: 4,
+            streams: None,
             threads: 1,
             prompting,
             answer_format,

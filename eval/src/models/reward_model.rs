@@ -282,6 +282,7 @@ pub(crate) mod tests {
             temperature: 1.0,
             max_new_tokens: 8,
             rows: 2,
+            streams: None,
             threads: 1,
             prompting: Prompting::default(),
             calculator: false,

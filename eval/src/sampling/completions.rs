@@ -17,7 +17,9 @@ pub struct SampleConfig {
     pub max_new_tokens: usize,
     /// Maximum number of rows per batch.
     pub rows: usize,
-    /// Number of batches that are sampled at the same time.
+    /// Streams that rows are shared among, as [`GenerateConfig::streams`].
+    pub streams: Option<usize>,
+    /// Number of streams that are sampled at the same time.
     pub threads: usize,
     /// The prompt configuration.
     pub prompting: Prompting,
@@ -141,6 +143,7 @@ fn run(
         stops,
         giver: giver(policy, &config.prompting, config.calculator),
         rows: config.rows,
+        streams: config.streams,
         threads: config.threads,
     };
     generate_each(&policy.model, prompts, &keys, &generate_config, ended, each)

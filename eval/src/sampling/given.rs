@@ -168,6 +168,7 @@ mod tests {
                 temperature: 1.0,
                 max_new_tokens: 48,
                 rows,
+                streams: None,
                 threads,
                 prompting: Prompting::default(),
                 answer_format: AnswerFormat::default(),

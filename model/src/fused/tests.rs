@@ -98,7 +98,8 @@ fn completions_are_those_of_the_plain_forms() {
         // places.
         for (rows, giver) in [(120, None), (5, None), (120, Some(giver.clone())), (5, Some(giver))] {
             let stops = vec![vec![3], vec![11], vec![17]];
-            let config = GenerateConfig { max_new_tokens: 40, temperature: 0.8, stops, giver, rows, threads: 1 };
+            let config =
+                GenerateConfig { max_new_tokens: 40, temperature: 0.8, stops, giver, rows, streams: None, threads: 1 };
             let generate = || crate::generate(&model, &prompts, &keys, &config, &|_| ()).0;
             let (fused, plain) = (generate(), plainly(generate));
             for (fused, plain) in fused.iter().flatten().zip(plain.iter().flatten()) {

@@ -25,18 +25,20 @@ pub(super) struct Row {
 /// Batches of rows per stream, if there are many: the last rows of a stream run in small batches.
 const BATCHES_PER_STREAM: usize = 4;
 
-/// Streams that there are at least, where there are as many batches: what threads share among them. The number of threads itself
-/// decides nothing, since it must not change a result.
+/// Streams that there are at least, where there are as many batches and nothing else is asked for: what threads share among them. The number
+/// of threads itself decides nothing, since it must not change a result.
 const STREAMS: usize = 4;
 
-/// Prompts by length, so that a batch has little padding, cut into streams of which at most `rows` rows are written together.
-pub(super) fn plan(prompts: &[Vec<u32>], keys: &[Vec<Key>], rows: usize) -> Vec<Vec<Row>> {
+/// Prompts by length, so that a batch has little padding, cut into streams of which at most `rows` rows are written together. There are at
+/// least as many `streams` as are asked for, where there are as many rows.
+pub(super) fn plan(prompts: &[Vec<u32>], keys: &[Vec<Key>], rows: usize, streams: Option<usize>) -> Vec<Vec<Row>> {
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|&prompt| prompts[prompt].len());
     let all: Vec<Row> =
         order.iter().flat_map(|&prompt| (0..keys[prompt].len()).map(move |sample| Row { prompt, sample })).collect();
     let batches = all.len().div_ceil(rows);
-    let streams = batches.div_ceil(BATCHES_PER_STREAM).max(batches.min(STREAMS)).max(1);
+    let at_least = streams.map_or(batches.min(STREAMS), |streams| streams.min(all.len()));
+    let streams = batches.div_ceil(BATCHES_PER_STREAM).max(at_least).max(1);
     all.chunks(all.len().div_ceil(streams).max(1)).map(<[Row]>::to_vec).collect()
 }
 

@@ -16,7 +16,10 @@ pub struct GenerateConfig {
     pub giver: Option<Giver>,
     /// Most rows that are written together. Changes speed and memory, not the random numbers.
     pub rows: usize,
-    /// Such batches worked on at once.
+    /// Streams that the rows are shared among, as many as there are rows at most: so many threads have work. `None`: four, where there are
+    /// as many batches. Changes results by rounding alone.
+    pub streams: Option<usize>,
+    /// Streams worked on at once. Changes no result.
     pub threads: usize,
 }
 

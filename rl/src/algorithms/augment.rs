@@ -142,7 +142,12 @@ fn set_up(config: &AugmentConfig, base: &Path, init: &Path, problems: &Problems,
         Some(dir) => {
             resume::load_checkpoint::<AugmentNumbers>(&config.run, dir, None, device)?;
             resume::load_checkpoint_of_part::<FitNumbers>(&dir.join(BACKWARD), None, device)?;
-            run::start::complete_resume(config.sampling.resume(dir, 0, train)?, &config.run, "augment", &config)?
+            run::start::complete_resume(
+                config.sampling.resume(dir, 0, train, &config.run.compute)?,
+                &config.run,
+                "augment",
+                &config,
+            )?
         }
     };
     Ok(Setup { config, forward, base, run })
@@ -222,6 +227,7 @@ fn write_questions(
         label: "write questions",
         unit: "questions",
         per_line: 1,
+        sampling: &sampling,
         quiet: config.run.quiet,
     };
     let belongs = |place: usize, line: &QuestionLine| line.solution == solutions[place].0;
@@ -268,8 +274,15 @@ fn verify(forward: &Policy, pairs: Vec<Pair>, config: &AugmentConfig, run: &Run,
     let fits = |pair: &Pair| eval::encode_prompts(forward, &[problem(pair)], &sampling.prompting).is_ok();
     let pairs: Vec<Pair> = pairs.into_iter().filter(fits).collect();
     let problems: Vec<Problem> = pairs.iter().map(problem).collect();
-    let work =
-        ChunkedWork { run, file: VERIFIED, label: "verify", unit: "answers", per_line: k, quiet: config.run.quiet };
+    let work = ChunkedWork {
+        run,
+        file: VERIFIED,
+        label: "verify",
+        unit: "answers",
+        per_line: k,
+        sampling: &sampling,
+        quiet: config.run.quiet,
+    };
     let belongs = |place: usize, line: &Verified| {
         let Pair { question, solution, .. } = &pairs[place];
         line.question == *question && line.solution == *solution && line.of == k

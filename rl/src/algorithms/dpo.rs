@@ -109,7 +109,7 @@ fn set_up(config: &DpoConfig, init: &Path, problems: &Problems, device: &Device)
     let step = state.numbers.step;
     let run = match &config.pairs {
         Some(_) => Run::resume(dir, step)?,
-        None => config.sampling.resume(dir, step, problems.train()?)?,
+        None => config.sampling.resume(dir, step, problems.train()?, &config.run.compute)?,
     };
     let run = run::start::complete_resume(run, &config.run, "dpo", &config)?;
     config.run.compute.checker = config.checker.start(config.data.benchmark())?;

@@ -247,7 +247,7 @@ fn set_up(config: &MpoConfig, init: &Path, orm: &Path, problems: &Problems, devi
     let stage = state.numbers.stage;
     let run = match &config.dpo.pairs {
         Some(_) => Run::resume(dir, stage)?,
-        None => config.dpo.sampling.resume(dir, stage, train)?,
+        None => config.dpo.sampling.resume(dir, stage, train, &config.dpo.run.compute)?,
     };
     let run = run::start::complete_resume(run, run_args, "mpo", &config)?;
     // A run that is resumed from an earlier checkpoint makes later stages again.

@@ -218,7 +218,7 @@ fn set_up(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems, de
     check_prompts(&learner, &problem_sets, &config.data.prompting(0)?)?;
     run::start::check_initial_report(&config.run, &config.eval, "rcrl", &config, None)?;
     let step = state.numbers.step;
-    let run = config.sampling.resume(dir, step, train)?;
+    let run = config.sampling.resume(dir, step, train, &config.run.compute)?;
     let run = run::start::complete_resume(run, &config.run, "rcrl", &config)?;
     Ok(Setup { config, sampler, learner, run, resumed: (step > 0).then_some(state) })
 }

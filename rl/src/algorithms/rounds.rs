@@ -65,7 +65,7 @@ pub(super) fn resume(
         SampleBlocks::ALL
     } else {
         samples::check_sampled(dir, round + 1, train, samples)?;
-        samples::blocks(train.len(), samples)
+        samples::blocks(train.len(), samples, &args.compute)
     };
     let run = Run::resume_keeping_samples(dir, round, blocks)?;
     let run = run::start::complete_resume(run, args, command, config)?;

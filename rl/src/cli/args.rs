@@ -98,6 +98,10 @@ pub struct ComputeArgs {
     /// Rows sampled at the same time; changes only speed and memory
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
     pub rollout_batch: usize,
+    /// Streams that samples are shared among, so that as many threads have work [default: 4, where there are as many batches]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rollout_streams: Option<usize>,
     /// Device to compute on, among the compiled backends
     #[arg(long, default_value = "auto", value_parser = device_kind())]
     pub device: DeviceKind,
@@ -235,6 +239,7 @@ impl ComputeArgs {
             temperature,
             max_new_tokens: data.max_new_tokens(),
             rows: self.rollout_batch,
+            streams: self.rollout_streams,
             threads: model::streams(self.threads, device),
             prompting,
             answer_format: data.answer_format(),

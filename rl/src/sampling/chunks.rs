@@ -9,15 +9,20 @@ use crate::{
     view::progress::Progress,
 };
 use anyhow::{Context, Result, ensure};
+use eval::SampleConfig;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{ops::Range, path::Path};
 
-/// Rows sampled and written per chunk; an interrupt can lose one chunk.
+/// Rows sampled and written per chunk at least; an interrupt can lose one chunk.
 const CHUNK_ROWS: usize = 1024;
 
-/// Number of questions or prefixes per chunk, with `samples` samples each.
-pub(crate) fn chunk(samples: usize) -> usize {
-    CHUNK_ROWS.div_ceil(samples)
+/// Batches of a chunk for each stream of `--rollout-streams`: a stream that has its last rows left would sample them alone otherwise.
+const BATCHES_PER_STREAM: usize = 2;
+
+/// Number of questions or prefixes per chunk, with `samples` samples each: as many as give all streams batches of `rows` rows.
+pub(crate) fn chunk(samples: usize, rows: usize, streams: Option<usize>) -> usize {
+    let of_streams = streams.unwrap_or(0) * rows * BATCHES_PER_STREAM;
+    CHUNK_ROWS.max(of_streams).div_ceil(samples)
 }
 
 /// How work is done in chunks.
@@ -32,11 +37,17 @@ pub struct ChunkedWork<'a> {
     pub unit: &'static str,
     /// Units (sampled rows) per line of the file.
     pub per_line: usize,
+    /// How rows are sampled; the size of a chunk follows from its streams and batches.
+    pub sampling: &'a SampleConfig,
     /// Whether to hide the progress bar.
     pub quiet: bool,
 }
 
 impl ChunkedWork<'_> {
+    fn lines_of_chunk(&self) -> usize {
+        chunk(self.per_line, self.sampling.rows, self.sampling.streams)
+    }
+
     /// All lines, in order: those of the file, then those that `make` computes for the items of each chunk. `belongs`
     /// checks that a line of the file belongs to its item.
     ///
@@ -49,7 +60,7 @@ impl ChunkedWork<'_> {
         mut make: impl FnMut(Range<usize>, &Progress) -> Result<Vec<L>>,
     ) -> Result<Vec<L>> {
         let path = self.run.dir().join(self.file);
-        let mut lines: Vec<L> = taken_up(&path, chunk(self.per_line), total)?;
+        let mut lines: Vec<L> = taken_up(&path, self.lines_of_chunk(), total)?;
         ensure!(
             lines.len() <= total && lines.iter().enumerate().all(|(place, line)| belongs(place, line)),
             "{} holds other work than this run would do now: the configuration or the problems of the run have changed",
@@ -62,7 +73,7 @@ impl ChunkedWork<'_> {
             if crate::run::interrupted() {
                 return Err(self.run.interruption());
             }
-            let places = lines.len()..total.min(lines.len() + chunk(self.per_line));
+            let places = lines.len()..total.min(lines.len() + self.lines_of_chunk());
             let made = make(places, &progress).map_err(|error| self.run.with_resume(error))?;
             for line in &made {
                 append_line(&mut file, line).with_context(|| format!("cannot write {}", path.display()))?;
@@ -93,12 +104,25 @@ fn taken_up<L: Serialize + DeserializeOwned>(path: &Path, chunk: usize, total: u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{algorithms::pretrain::PretrainConfig, cli::defaults::declared};
+    use data::Prompting;
+    use model::Device;
     use std::{cell::RefCell, fs};
+
+    #[test]
+    fn a_chunk_has_two_batches_for_each_stream_that_is_asked_for_and_1024_rows_at_least() {
+        assert_eq!([chunk(1, 128, None), chunk(4, 128, None), chunk(4, 128, Some(2))], [1024, 256, 256]);
+        assert_eq!([chunk(1, 128, Some(16)), chunk(3, 128, Some(16))], [4096, 1366]);
+    }
 
     fn squares(run: &Run, total: usize, made: &RefCell<Vec<usize>>) -> Result<Vec<[usize; 2]>> {
         // Two lines per chunk.
         let per_line = CHUNK_ROWS / 2;
-        let work = ChunkedWork { run, file: "squares.jsonl", label: "square", unit: "numbers", per_line, quiet: true };
+        let PretrainConfig { run: flags, data, .. } = declared();
+        let prompting = Prompting::bare(data.prompt_format());
+        let sampling = &flags.compute.sampling(&data, prompting, 1, 1.0, &Device::default());
+        let (file, label, unit) = ("squares.jsonl", "square", "numbers");
+        let work = ChunkedWork { run, file, label, unit, per_line, sampling, quiet: true };
         let belongs = |place: usize, [number, _]: &[usize; 2]| *number == place;
         work.lines(total, belongs, |places, _| {
             made.borrow_mut().extend(places.clone());

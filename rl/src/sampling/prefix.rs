@@ -250,6 +250,7 @@ fn complete(
         label: "complete prefixes",
         unit: "completions",
         per_line: k,
+        sampling: completing.sampling,
         quiet: completing.quiet,
     };
     let belongs = |place: usize, line: &PrefixCount| {

@@ -4,7 +4,7 @@
 //! chunks, so its batches are the same as those of an uninterrupted run.
 
 use crate::{
-    cli::args::{DataArgs, RunArgs},
+    cli::args::{ComputeArgs, DataArgs, RunArgs},
     cli::effect::{FlagEffect, InSummary},
     run::metrics::Metrics,
     run::read::json_lines,
@@ -113,13 +113,13 @@ impl SamplingArgs {
     ///
     /// # Errors
     /// If the directory is not a run, or its samples do not match the flags.
-    pub fn resume(&self, dir: &Path, step: usize, problems: &[Problem]) -> Result<Run> {
+    pub fn resume(&self, dir: &Path, step: usize, problems: &[Problem], compute: &ComputeArgs) -> Result<Run> {
         if self.source.is_given() {
             check_copied(dir, problems)?;
             return Run::resume_keeping_samples(dir, step, SampleBlocks::ALL);
         }
         check_sampled(dir, 1, problems, self.samples)?;
-        Run::resume_keeping_samples(dir, step, blocks(problems.len(), self.samples))
+        Run::resume_keeping_samples(dir, step, blocks(problems.len(), self.samples, compute))
     }
 
     /// Samples what is missing of step 1, or copies it from the file; returns all samples.
@@ -170,8 +170,9 @@ pub struct SamplingPhase<'a> {
 }
 
 /// Blocks in which the samples of so many questions are written, for [`Run::resume_keeping_samples`].
-pub fn blocks(questions: usize, samples: usize) -> SampleBlocks {
-    SampleBlocks { lines: chunk(samples) * samples, total: questions * samples }
+pub fn blocks(questions: usize, samples: usize, compute: &ComputeArgs) -> SampleBlocks {
+    let questions_of_chunk = chunk(samples, compute.rollout_batch, compute.rollout_streams);
+    SampleBlocks { lines: questions_of_chunk * samples, total: questions * samples }
 }
 
 impl SamplingPhase<'_> {
@@ -192,11 +193,12 @@ impl SamplingPhase<'_> {
         let k = self.sampling.samples;
         let progress = Progress::new(self.problems.len() * k, self.label, "samples", self.quiet);
         progress.start_at(samples.len());
-        for first in (samples.len().div_ceil(k)..self.problems.len()).step_by(chunk(k)) {
+        let of_chunk = chunk(k, self.sampling.rows, self.sampling.streams);
+        for first in (samples.len().div_ceil(k)..self.problems.len()).step_by(of_chunk) {
             if crate::run::interrupted() {
                 return Err(run.interruption());
             }
-            let chunk = &self.problems[first..self.problems.len().min(first + chunk(k))];
+            let chunk = &self.problems[first..self.problems.len().min(first + of_chunk)];
             let key = |problem: usize, sample: usize| {
                 let of_step = Key::new(self.seed, Purpose::Rollout).with(self.step as u64);
                 of_step.with((first + problem) as u64).with(sample as u64)

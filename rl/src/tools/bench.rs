@@ -148,8 +148,15 @@ fn rollout(model: &Transformer, args: &BenchArgs, threads: usize) -> Timing {
     let key = |p: usize, k: usize| Key::new(0, Purpose::Generate).with(p as u64).with(k as u64);
     let keys: Vec<Vec<Key>> = (0..args.prompts).map(|p| (0..args.samples).map(|k| key(p, k)).collect()).collect();
     let rows = args.compute.rollout_batch.min((args.prompts * args.samples).div_ceil(threads));
-    let config =
-        GenerateConfig { max_new_tokens: args.new_tokens, temperature: 1.0, stops, giver: None, rows, threads };
+    let config = GenerateConfig {
+        max_new_tokens: args.new_tokens,
+        temperature: 1.0,
+        stops,
+        giver: None,
+        rows,
+        streams: None,
+        threads,
+    };
     let mut stats = GenerateStats::default();
     let (median_s, cpu_s) =
         median_seconds(args.repeats, || stats = model::generate(model, &prompts, &keys, &config, &|_| ()).1);

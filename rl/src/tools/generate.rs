@@ -83,6 +83,7 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         max_new_tokens: args.max_new_tokens,
         temperature: args.temperature,
         rows: args.compute.rollout_batch,
+        streams: None,
         threads: args.compute.threads(&device),
         prompting,
         answer_format: AnswerFormat::default(),

@@ -277,8 +277,15 @@ fn completions(device: &Device, temperature: f64) -> Vec<f32> {
     let keys: Vec<Vec<Key>> = (0..prompts.len() as u64)
         .map(|prompt| (0..4).map(|sample| Key::new(3, Purpose::Rollout).with(prompt).with(sample)).collect())
         .collect();
-    let config =
-        GenerateConfig { max_new_tokens: 12, temperature, stops: vec![vec![11]], giver: None, rows: 16, threads: 1 };
+    let config = GenerateConfig {
+        max_new_tokens: 12,
+        temperature,
+        stops: vec![vec![11]],
+        giver: None,
+        rows: 16,
+        streams: None,
+        threads: 1,
+    };
     let (completions, _) = generate(&model(device), &prompts, &keys, &config, &|_| ());
     // The same number for each, so that a shorter completion does not shift the others.
     let padded = |completion: &Completion| {

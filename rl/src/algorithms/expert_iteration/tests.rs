@@ -16,6 +16,7 @@ fn a_right_solution_with_a_false_calculation_is_kept_unless_calculations_are_req
             temperature: 0.0,
             max_new_tokens: 1,
             rows: 1,
+            streams: None,
             threads: 1,
             prompting: data::Prompting::default(),
             answer_format: data::AnswerFormat::default(),

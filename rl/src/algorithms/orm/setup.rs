@@ -53,7 +53,7 @@ pub(super) fn set_up(config: &OrmConfig, init: &Path, problems: &[Problem], devi
         Ok((model, state))
     })?;
     let step = state.numbers.step;
-    let run = config.sampling.resume(dir, step, problems)?;
+    let run = config.sampling.resume(dir, step, problems, &config.run.compute)?;
     let run = run::start::complete_resume(run, &config.run, "orm", &config)?;
     Ok(Setup { config, policy, model, run, resumed: (step > 0).then_some(state) })
 }

@@ -47,6 +47,7 @@ fn config(policy: &Policy) -> RolloutConfig {
             temperature: 1.0,
             max_new_tokens: 99,
             rows: 8,
+            streams: None,
             threads: 1,
             prompting,
             answer_format: AnswerFormat::Gsm8k,
