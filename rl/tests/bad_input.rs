@@ -290,16 +290,16 @@ fn no_model_is_made_for_flags_that_are_refused() {
 #[test]
 fn a_model_that_was_made_for_other_problems_is_refused() {
     let place = place();
-    place.write("runs/sft-synthetic-tiny-seed0/finished", "some other problems");
-    place.fails(&["ppo"], &["runs/sft-synthetic-tiny-seed0", "other problems", "--init"]);
-    let out = format!("--out={}", place.path("runs/base-svamp-tiny-seed0").display());
+    place.write("runs/sft-synthetic-pico-seed0/finished", "some other problems");
+    place.fails(&["ppo"], &["runs/sft-synthetic-pico-seed0", "other problems", "--init"]);
+    let out = format!("--out={}", place.path("runs/base-svamp-pico-seed0").display());
     let [benchmark, data] =
         ["--benchmark=svamp", concat!("--data-dir=", env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures")];
     let flags = [&out, benchmark, data, "--quiet", "--device=cpu", "--context=32", "--steps=2", "--stop-after=1"];
     run(&[&["pretrain"], flags.as_slice()].concat()).unwrap_err();
     place.fails(
         &["sft", benchmark, data, "--svamp-solutions=language"],
-        &["runs/base-svamp-tiny-seed0", "other problems", "--init"],
+        &["runs/base-svamp-pico-seed0", "other problems", "--init"],
     );
 }
 

@@ -402,7 +402,7 @@ fn a_dry_run_says_which_learning_rate_it_takes_and_why() {
     assert!(given.contains("# learning-rate         1e-3: given"), "{given}");
     let made = printed(&["ppo", "--dry-run"]);
     assert!(
-        made.contains("# value-learning-rate   0.002: the default for --model tiny, which this command makes"),
+        made.contains("# value-learning-rate   0.002: the default for --model pico, which this command makes"),
         "{made}"
     );
     let run = place.run(&sft(&["--test-problems=0", "--eval-problems=1"]));

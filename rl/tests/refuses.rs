@@ -282,15 +282,15 @@ fn a_model_that_another_process_makes_is_waited_for() {
     let place = place();
     let data = concat!("--data-dir=", env!("CARGO_MANIFEST_DIR"), "/../data/tests/fixtures");
     fs::create_dir(place.path("runs")).unwrap();
-    let _lock = rl::run::lock::Lock::try_lock(&place.path("runs/.base-svamp-tiny-seed0.lock")).unwrap().unwrap();
+    let _lock = rl::run::lock::Lock::try_lock(&place.path("runs/.base-svamp-pico-seed0.lock")).unwrap().unwrap();
     let mut command = place.command(&["sft", "--benchmark=svamp", data, "--quiet", "--device=cpu"]);
     let waiting = Running(command.stderr(fs::File::create(place.path("stderr")).unwrap()).spawn().unwrap());
     let stderr = || fs::read_to_string(place.path("stderr")).unwrap();
     let waited = Instant::now();
-    while !stderr().contains("another process is making runs/base-svamp-tiny-seed0: waiting for it") {
+    while !stderr().contains("another process is making runs/base-svamp-pico-seed0: waiting for it") {
         assert!(waited.elapsed().as_secs() < 60, "{}", stderr());
         thread::sleep(Duration::from_millis(20));
     }
-    assert!(!place.path("runs/base-svamp-tiny-seed0").exists());
+    assert!(!place.path("runs/base-svamp-pico-seed0").exists());
     drop(waiting);
 }
