@@ -33,7 +33,7 @@ def main():
     parser.add_argument("--benchmark", default="synthetic")
     parser.add_argument("--model", default="nano")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pretrain-steps", type=int, default=4000, help="optimiser steps of the base model")
+    parser.add_argument("--pretrain-steps", type=int, help="optimiser steps of the base model; default: as many as its size has")
     parser.add_argument("--passes", default="1,4,16,48", help="passes over the reference problems, with commas")
     parser.add_argument("--main", type=int, default=4, help="the number of passes whose model RL starts from")
     parser.add_argument("--problems", type=int, default=300, help="test questions")
@@ -45,7 +45,8 @@ def main():
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     steps = steps_by_question(args)
-    pretrain = ["pretrain", "--benchmark", args.benchmark, "--model", args.model, "--steps", args.pretrain_steps]
+    pretrain = ["pretrain", "--benchmark", args.benchmark, "--model", args.model]
+    pretrain += [] if args.pretrain_steps is None else ["--steps", args.pretrain_steps]
     base = trained(args, "base", pretrain)
     reports = {}
     for passes in [int(text) for text in args.passes.split(",")]:
