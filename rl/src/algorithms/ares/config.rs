@@ -71,7 +71,7 @@ pub struct AresConfig {
     #[command(flatten)]
     #[serde(flatten)]
     pub external: ExternalArgs,
-    /// A line with a lower score is corrected, and all that follow it; the checker's own lines are right or not
+    /// The first line with a lower score is corrected, and all that follow it
     #[arg(long, add = FlagEffect::with("teacher", &["orm", "external"]), help_heading = "Objective", value_name = "SCORE", default_value_t = 0.5, value_parser = crate::cli::args::share::<f32>)]
     pub correct_below: f32,
     /// Program that corrects solutions, in the place of the reference: it reads a JSON object a line, as an external reward's items, and
