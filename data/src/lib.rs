@@ -36,7 +36,7 @@ pub use extra::read_problems;
 pub use flags::BenchmarkArgs;
 pub use goal::{Conditioning, Goal};
 pub use labelled::encode_with_goals;
-pub use line_scores::{CheckedLine, LineKind, checked_lines, corrected};
+pub use line_scores::{CheckedLine, LineKind, checked_lines, corrected, non_blank_lines};
 pub use problem::{DataOptions, Problem, Split, SvampSolutions, gold_answer};
 pub use prompt::{
     Example, NEXT_QUESTIONS, PromptFormat, PromptStyle, Prompting, SHOT_END, completion_text, encode_calculated,

@@ -96,7 +96,7 @@ pub fn corrected(problem: &Problem, completion: &str, kinds: &[LineKind]) -> Str
 }
 
 /// The lines of a text that are not blank, each with the byte offset of its beginning, without its line break.
-fn non_blank_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub fn non_blank_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut next = 0;
     text.split_inclusive('\n')
         .map(move |line| {

@@ -114,13 +114,7 @@ impl std::error::Error for RewardFailure {}
 
 /// Where each line of a text that is not blank ends, in bytes, before its line break.
 pub fn line_ends(text: &str) -> Vec<usize> {
-    let mut end = 0;
-    let ends = text.split_inclusive('\n').filter_map(|line| {
-        end += line.len();
-        let break_len = line.len() - line.trim_end_matches(['\n', '\r']).len();
-        (!line.trim().is_empty()).then_some(end - break_len)
-    });
-    ends.collect()
+    data::non_blank_lines(text).map(|(start, line)| start + line.len()).collect()
 }
 
 impl Job {

@@ -112,8 +112,10 @@ impl RewardModel {
     /// trained on comparisons, a number that is 0 for the mean feature of the solutions it was fitted on. With pessimism, its share of the
     /// uncertainty is taken off the head's number first.
     ///
+    /// A row without a completion has no score.
+    ///
     /// # Panics
-    /// If a row has no completion, or is longer than the model's context; if there is pessimism and no covariance.
+    /// If a row is longer than the model's context; if there is pessimism and no covariance.
     pub fn scores(&self, rows: &[Example], at_once: usize, threads: usize) -> Vec<Vec<f32>> {
         let (writer, weights) = match &self.likelihood {
             None => (None, Weights::HEAD),
@@ -128,7 +130,12 @@ impl RewardModel {
             ScoreKind::Relative => (weights.logit(signal) - zero) as f32,
         };
         let of_row = |signals: Vec<Signal>| signals.into_iter().map(score).collect();
-        self.signals(writer, rows, at_once, threads).into_iter().map(of_row).collect()
+        let has_completion = |row: &&Example| row.tokens.len() > row.prompt_len;
+        let completed: Vec<Example> = rows.iter().filter(has_completion).cloned().collect();
+        let mut scores = self.signals(writer, &completed, at_once, threads).into_iter().map(of_row);
+        let scores_of =
+            |row| if has_completion(&row) { scores.next().expect("every row was scored") } else { Vec::new() };
+        rows.iter().map(scores_of).collect()
     }
 
     /// The head's number for a feature.

@@ -8,7 +8,7 @@ use crate::{
     training::batch::{Row, micro_batches, pad},
 };
 use anyhow::{Result, ensure};
-use data::{Example, Problem, Prompting, Tokenizer, encode_prefix, encode_written};
+use data::{Problem, Prompting, Tokenizer, encode_prefix, encode_written};
 use eval::{
     Policy, RewardModel, Sample, SampleConfig, complete_prompts_each, encode_prompts,
     external::{Item, Phase, RewardClient},
@@ -259,11 +259,8 @@ fn reward_model_scores(
             rows.push(row);
         }
     }
-    let is_empty = |row: &Example| row.tokens.len() == row.prompt_len;
-    let scored: Vec<Example> = rows.iter().filter(|row| !is_empty(row)).cloned().collect();
-    let mut scores_of_rows = reward_model.scores(&scored, config.sampling.rows, config.sampling.threads).into_iter();
-    let parts = rows.iter().zip(positions).map(|(row, (prefix_len, positions))| {
-        let of_row = if is_empty(row) { Vec::new() } else { scores_of_rows.next().expect("every row was scored") };
+    let scores_of_rows = reward_model.scores(&rows, config.sampling.rows, config.sampling.threads);
+    let parts = scores_of_rows.into_iter().zip(positions).map(|(of_row, (prefix_len, positions))| {
         let mut scores: Vec<f32> =
             positions.iter().map(|&position| of_row.get(position).copied().unwrap_or(0.0)).collect();
         let of_completion = scores.split_off(prefix_len);

@@ -2,7 +2,7 @@
 
 use super::config::{AresConfig, Teacher};
 use anyhow::{Context, Result, bail, ensure};
-use data::{LineKind, Problem, Prompting, checked_lines, corrected, encode_written};
+use data::{Example, LineKind, Problem, Prompting, checked_lines, corrected, encode_written, non_blank_lines};
 use eval::{
     Policy, RewardModel, Sample,
     external::{Item, Reward, RewardClient, line_ends},
@@ -114,18 +114,14 @@ impl LineTeacher<'_> {
             row.tokens.truncate(context);
             rows.push(row);
         }
-        let is_empty = |row: &data::Example| row.tokens.len() == row.prompt_len;
-        let scored: Vec<_> = rows.iter().filter(|row| !is_empty(row)).cloned().collect();
         let compute = &self.config.run.compute;
-        let mut scores =
-            model.scores(&scored, compute.rollout_batch, compute.threads(&policy.model.device())).into_iter();
-        let of_row = |(row, (_, sample)): (&data::Example, &(&Problem, &Sample))| {
-            let of_tokens = if is_empty(row) { Vec::new() } else { scores.next().expect("every row was scored") };
+        let scores = model.scores(&rows, compute.rollout_batch, compute.threads(&policy.model.device()));
+        let of_row = |((row, of_tokens), (_, sample)): ((&Example, Vec<f32>), &(&Problem, &Sample))| {
             let place = |end: usize| tokenizer.token_reaching(&row.tokens[row.prompt_len..], end);
             let of_line = |end: usize| of_tokens.get(place(end)).or(of_tokens.last()).copied().unwrap_or(0.0);
             line_ends(&sample.completion).into_iter().map(of_line).collect()
         };
-        Ok(rows.iter().zip(pairs).map(of_row).collect())
+        Ok(rows.iter().zip(scores).zip(pairs).map(of_row).collect())
     }
 
     /// The numbers of the external reward.
@@ -145,20 +141,19 @@ fn item((problem, sample): &(&Problem, &Sample)) -> Item {
 }
 
 fn has_repeated_line(completion: &str) -> bool {
-    kinds_of_scores(completion, &vec![1.0; line_ends(completion).len()], 0.0).contains(&LineKind::Repeated)
+    let mut said = HashSet::new();
+    non_blank_lines(completion).any(|(_, line)| !said.insert(line.trim()))
 }
 
 /// Lines that say what an earlier one said are repeated, others are wrong with a score below the bound.
 fn kinds_of_scores(completion: &str, scores: &[f32], below: f32) -> Vec<LineKind> {
     let mut said = HashSet::new();
-    let mut start = 0;
-    let lines = line_ends(completion).into_iter().map(|end| completion[std::mem::replace(&mut start, end)..end].trim());
-    let kind = |(line, &score): (&str, &f32)| match () {
-        () if !said.insert(line.to_string()) => LineKind::Repeated,
+    let kind = |((_, line), &score): ((usize, &str), &f32)| match () {
+        () if !said.insert(line.trim().to_string()) => LineKind::Repeated,
         () if score < below => LineKind::Wrong,
         () => LineKind::Right,
     };
-    lines.zip(scores).map(kind).collect()
+    non_blank_lines(completion).zip(scores).map(kind).collect()
 }
 
 /// What a program makes of the samples, one line of its output for each line of its input.

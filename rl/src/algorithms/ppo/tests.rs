@@ -1,6 +1,6 @@
 //! Tests of the checks that stop a run of PPO.
 
-use super::*;
+use super::{advantages::question_advantages, *};
 use crate::{
     algorithms::Algorithm,
     command::{Command, parse},
