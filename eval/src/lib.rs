@@ -10,13 +10,13 @@ mod reports;
 mod sampling;
 
 pub use evaluation::{
-    evaluate::{Evaluation, evaluate, greedy_accuracy},
+    evaluate::{Evaluation, evaluate, evaluate_part, greedy_accuracy},
     saved::evaluate_saved,
     score::{self, ScoreArgs},
 };
 pub use io::{
     palette::PALETTE,
-    terminal,
+    parts, terminal,
     whole_files::{CONDITIONING, check_outputs, data_inputs, rename_synced, write_whole},
 };
 pub use metrics::{
@@ -46,4 +46,5 @@ pub use sampling::{
     graded::{check, sample_graded},
     sample::{self, Sample, ending, grade, read_samples},
     scores::score,
+    work::sampling_work,
 };

@@ -5,8 +5,9 @@ use clap::{Args, Parser, Subcommand};
 use data::{AnswerFormat, Benchmark, BenchmarkArgs, DataOptions, Goal, PromptStyle, Prompting, Split};
 use eval::{
     About, CompareArgs, Diversity, Policy, RewardModel, RewardModelKind, Sample, SampleConfig, ScoreArgs,
-    check_outputs, check_samples, compare, data_inputs, diversity_table, evaluate, evaluate_saved,
+    check_outputs, check_samples, compare, data_inputs, diversity_table, evaluate, evaluate_part, evaluate_saved,
     external::CheckerArgs,
+    parts::PartArgs,
     read_samples, resolve_checkpoint, score, table,
     terminal::{fail, log_to_stderr},
     warn_of_unreadable, write_whole,
@@ -64,7 +65,7 @@ struct RunArgs {
     #[arg(long, value_enum, default_value_t = Split::Test)]
     split: Split,
     /// Reward model (a run of `rl orm`) that scores the samples: adds rerank@K
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, conflicts_with = "part", value_name = "PATH")]
     orm: Option<PathBuf>,
     /// F: how much of the reward model's uncertainty about a sample is taken off its score: reranks by score - F ‖φ - v‖. φ are the features of
     /// the sample and v their mean over the solutions that the reward model was fitted on; needs a run of `rl orm --objective pairwise`,
@@ -107,18 +108,22 @@ struct RunArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Write the report as JSON
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, conflicts_with = "part", value_name = "FILE")]
     out: Option<PathBuf>,
     /// Write the score of each problem by every metric, in their order, as JSON: the input of `eval compare`
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, conflicts_with = "part", value_name = "FILE")]
     by_question: Option<PathBuf>,
     /// Score the samples of an earlier `eval run --save-samples` with the same policy and flags instead of sampling, with another
-    /// --orm for example; the first K of each problem. The checkpoint is not read then
-    #[arg(long, value_name = "FILE")]
+    /// --orm for example, or those of --part by a pattern such as 'parts/*.jsonl'; the first K of each problem. The checkpoint is not read
+    /// then
+    #[arg(long, conflicts_with = "part", value_name = "FILE")]
     from_samples: Option<PathBuf>,
     /// Write every sample, one JSON object per line; the greedy ones are marked
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, conflicts_with = "part", value_name = "FILE")]
     save_samples: Option<PathBuf>,
+    /// Which part of the sampling this process makes.
+    #[command(flatten)]
+    share: PartArgs,
     /// Rows sampled at the same time; changes only speed and memory
     #[arg(long, value_name = "N", default_value = "128")]
     rollout_batch: NonZeroUsize,
@@ -200,6 +205,14 @@ fn run(mut args: RunArgs) -> Result<()> {
         calculator: args.calculator.unwrap_or_else(|| benchmark.calculator()),
         checker: args.checker.start(benchmark)?,
     };
+    if let (Some(part), Source::Policy(policy)) = (args.share.part, &source) {
+        let bar = bar(part.range(problems.len(), 1).len() * config.drawn(), args.quiet);
+        let ended = |samples: usize| bar.inc(samples as u64);
+        let (file, made) = evaluate_part(policy, &problems, &config, args.seed, (part, &args.share.parts), &ended)?;
+        bar.finish_and_clear();
+        let line = format!("part {part}: the samples of {made} problems in {}", file.display());
+        return writeln!(std::io::stdout(), "{line}").context("cannot print the report");
+    }
     let scored = if reward_model.is_some() { config.samples } else { 0 };
     let drawn = if args.from_samples.is_none() { config.drawn() } else { 0 };
     let bar = bar(problems.len() * (drawn + scored), args.quiet);

@@ -5,3 +5,4 @@ pub(crate) mod given;
 pub(crate) mod graded;
 pub mod sample;
 pub(crate) mod scores;
+pub(crate) mod work;

@@ -14,6 +14,7 @@
 //! | K | samples of one prompt |
 //! | S | slots of a key/value cache |
 
+mod checksum;
 mod config;
 mod device;
 mod dtype;
@@ -32,6 +33,7 @@ mod random;
 mod score;
 mod transformer;
 
+pub use checksum::checksum;
 pub use config::{EosTokenId, Llama3Scaling, ModelConfig, ModelSize, RopeParameters, RopeScaling};
 pub use device::{Device, DeviceKind, choose_device, device_memory_bytes, has_bf16, streams, threads, uses_tf32};
 pub use dtype::Dtype;

@@ -23,7 +23,7 @@ use crate::{
     sampling::problems::Problems,
 };
 use anyhow::{Context, Result, ensure};
-use eval::resolve_checkpoint;
+use eval::{parts::Part, resolve_checkpoint};
 use model::{Device, ModelSize};
 use recipe::{Kind, Recipe};
 use std::path::{Path, PathBuf};
@@ -86,14 +86,19 @@ fn expert_iteration(config: &EiConfig, device: &Device) -> Result<Option<PathBuf
     if config.run.dry_run {
         return expert_iteration::dry_run(config, &problems, device).map(|()| None);
     }
-    let _lock = expert_iteration::lock_run(config)?;
     let models = Models { problems: &problems, run: &config.run, size: config.init.model, device };
-    let base = models.base(config.given_base())?;
-    let init = match (config.start, &config.init.init) {
-        (expert_iteration::Start::Sft, init) => models.sft(init.as_deref())?,
-        (expert_iteration::Start::Base, Some(init)) => resolve_checkpoint(init)?,
-        (expert_iteration::Start::Base, None) => base.clone(),
+    let init = |base: &dyn Fn() -> Result<PathBuf>| match (config.start, &config.init.init) {
+        (expert_iteration::Start::Sft, init) => models.sft(init.as_deref()),
+        (expert_iteration::Start::Base, Some(init)) => resolve_checkpoint(init),
+        (expert_iteration::Start::Base, None) => base(),
     };
+    if let Some(part) = config.source.share.part {
+        let init = init(&|| models.base(config.given_base()))?;
+        return expert_iteration::make_part(config, part, &init, &problems, device).map(|()| None);
+    }
+    let _lock = expert_iteration::lock_run(config)?;
+    let base = models.base(config.given_base())?;
+    let init = init(&|| Ok(base.clone()))?;
     expert_iteration::train(config, &base, &init, &problems, device).map(Some)
 }
 
@@ -104,10 +109,19 @@ fn dpo(config: &DpoConfig, device: &Device) -> Result<Option<PathBuf>> {
     if config.run.dry_run {
         return dpo::dry_run(config, &problems, device).map(|()| None);
     }
-    let _lock = dpo::lock_run(config)?;
     let models = Models { problems: &problems, run: &config.run, size: config.init.model, device };
+    if let Some(part) = config.sampling.source.share.part {
+        return dpo_part(config, part, &models).map(|()| None);
+    }
+    let _lock = dpo::lock_run(config)?;
     let init = models.sft(config.init.init.as_deref())?;
     dpo::train(config, &init, &problems, device).map(Some)
+}
+
+/// A part of the samples that pairs are made of.
+fn dpo_part(config: &DpoConfig, part: Part, models: &Models<'_>) -> Result<()> {
+    let init = models.sft(config.init.init.as_deref())?;
+    dpo::make_part(config, part, &init, models.problems, models.device)
 }
 
 /// `rl mpo`: starts from an SFT model, with a reward model.
@@ -117,8 +131,11 @@ fn mpo(config: &MpoConfig, device: &Device) -> Result<Option<PathBuf>> {
     if config.dpo.run.dry_run {
         return mpo::dry_run(config, &problems, device).map(|()| None);
     }
-    let _lock = mpo::lock_run(config)?;
     let models = Models { problems: &problems, run: &config.dpo.run, size: config.dpo.init.model, device };
+    if let Some(part) = config.dpo.sampling.source.share.part {
+        return dpo_part(&config.dpo, part, &models).map(|()| None);
+    }
+    let _lock = mpo::lock_run(config)?;
     let named = config.dpo.init.init.as_deref();
     let (init, orm) = (models.sft(named)?, models.orm(config.orm.as_deref(), named)?);
     mpo::train(config, &init, &orm, &problems, device).map(Some)
@@ -149,8 +166,12 @@ fn rcrl(config: &RcrlConfig, device: &Device) -> Result<Option<PathBuf>> {
     if config.run.dry_run {
         return rcrl::dry_run(config, &problems, device).map(|()| None);
     }
-    let _lock = rcrl::lock_run(config)?;
     let models = Models { problems: &problems, run: &config.run, size: config.init.model, device };
+    if let Some(part) = config.sampling.source.share.part {
+        let init = models.sft(config.init.init.as_deref())?;
+        return rcrl::make_part(config, part, &init, &problems, device).map(|()| None);
+    }
+    let _lock = rcrl::lock_run(config)?;
     let (base, init) = (models.base(config.base.as_deref())?, models.sft(config.init.init.as_deref())?);
     rcrl::train(config, &base, &init, &problems, device).map(Some)
 }
@@ -162,8 +183,12 @@ fn augment(config: &AugmentConfig, device: &Device) -> Result<Option<PathBuf>> {
     if config.run.dry_run {
         return augment::dry_run(config, &problems, device).map(|()| None);
     }
-    let _lock = augment::lock_run(config)?;
     let models = Models { problems: &problems, run: &config.run, size: config.init.model, device };
+    if let Some(part) = config.sampling.source.share.part {
+        let init = models.sft(config.init.init.as_deref())?;
+        return augment::make_part(config, part, &init, &problems, device).map(|()| None);
+    }
+    let _lock = augment::lock_run(config)?;
     let (base, init) = (models.base(config.base.as_deref())?, models.sft(config.init.init.as_deref())?);
     augment::train(config, &base, &init, &problems, device).map(Some)
 }
@@ -195,8 +220,12 @@ fn orm_on(config: &OrmConfig, problems: &Problems, device: &Device) -> Result<Op
     if config.run.dry_run {
         return orm::dry_run(config, problems, device).map(|()| None);
     }
-    let _lock = orm::lock_run(config)?;
     let models = Models { problems, run: &config.run, size: config.init.model, device };
+    if let Some(part) = config.sampling.source.share.part {
+        let init = models.sft(config.init.init.as_deref())?;
+        return orm::make_part(config, part, &init, problems, device).map(|()| None);
+    }
+    let _lock = orm::lock_run(config)?;
     orm::train(config, &models.sft(config.init.init.as_deref())?, problems, device).map(Some)
 }
 

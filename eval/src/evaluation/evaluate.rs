@@ -2,18 +2,29 @@
 
 use crate::{
     external::Checker,
+    io::parts::{Part, PartFile},
     metrics::Graded,
     models::{policy::Policy, reward_model::RewardModel},
     reports::{
         compare::{ByQuestion, Questions},
         report::{About, Report, by_question},
     },
-    sampling::{completions::SampleConfig, graded::sample_graded, sample::Sample, scores::score},
+    sampling::{
+        completions::{SampleConfig, encode_prompts},
+        graded::sample_graded,
+        sample::Sample,
+        scores::score,
+        work::sampling_work,
+    },
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
 use data::Problem;
 use model::{Finish, Key, Purpose};
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    iter,
+    path::{Path, PathBuf},
+};
 
 /// Samples that a reward model scores between two updates of the progress bar.
 const SCORED_AT_ONCE: usize = 1024;
@@ -57,8 +68,28 @@ pub fn evaluate(
     reward_model: Option<&RewardModel>,
     ended: &(dyn Fn(usize) + Sync),
 ) -> Result<Evaluation> {
-    let key =
-        |problem: usize, sample: usize| Key::new(seed, Purpose::Evaluation).with(problem as u64).with(sample as u64);
+    let Sampled { greedy, samples } = sample_all(policy, problems, 0, config, seed, ended)?;
+    evaluation_of(greedy, samples, about, config, reward_model, ended)
+}
+
+/// What an evaluation draws for some problems.
+struct Sampled {
+    greedy: Vec<Sample>,
+    samples: Vec<Vec<Sample>>,
+}
+
+/// Draws for problems of which the first is number `first` of the evaluation.
+fn sample_all(
+    policy: &Policy,
+    problems: &[Problem],
+    first: usize,
+    config: &SampleConfig,
+    seed: u64,
+    ended: &(dyn Fn(usize) + Sync),
+) -> Result<Sampled> {
+    let key = |problem: usize, sample: usize| {
+        Key::new(seed, Purpose::Evaluation).with((first + problem) as u64).with(sample as u64)
+    };
     let graded = |config: &SampleConfig| -> Result<Vec<Vec<Sample>>> {
         Ok(sample_graded(policy, problems, config, key, ended)?.0)
     };
@@ -69,7 +100,40 @@ pub fn evaluate(
         _ => graded(config)?,
     };
     let greedy = greedy.into_iter().map(|sample| Sample { greedy: true, ..sample }).collect();
-    evaluation_of(greedy, samples, about, config, reward_model, ended)
+    Ok(Sampled { greedy, samples })
+}
+
+/// Samples between two writes of a part.
+const SAMPLES_OF_BLOCK: usize = 1024;
+
+/// Draws what [`evaluate`] draws for one part of the problems, into a file that [`evaluate_saved`](crate::evaluate_saved) reads together
+/// with the other parts; returns where it is, and of how many problems.
+///
+/// # Errors
+/// As [`sample_graded`]; a part of other work in its place; a full disk.
+pub fn evaluate_part(
+    policy: &Policy,
+    problems: &[Problem],
+    config: &SampleConfig,
+    seed: u64,
+    (part, folder): (Part, &Path),
+    ended: &(dyn Fn(usize) + Sync),
+) -> Result<(PathBuf, usize)> {
+    let lines_of_problem = 1 + config.samples;
+    let of_block = SAMPLES_OF_BLOCK.div_ceil(lines_of_problem);
+    let range = part.range(problems.len(), of_block);
+    let prompts = encode_prompts(policy, problems, &config.prompting)?;
+    let work = sampling_work(policy, &problems.iter().collect::<Vec<_>>(), &prompts, config, (seed, 0));
+    let mut file = PartFile::open(folder, part, range.len() * lines_of_problem, of_block * lines_of_problem, work)?;
+    let done = file.lines() / lines_of_problem;
+    ended(done * config.drawn());
+    for first in (range.start + done..range.end).step_by(of_block) {
+        let block = &problems[first..range.end.min(first + of_block)];
+        let drawn = sample_all(policy, block, first, config, seed, ended)
+            .with_context(|| format!("the same command resumes {}", file.path().display()))?;
+        file.write(drawn.greedy.iter().zip(&drawn.samples).flat_map(|(greedy, row)| iter::once(greedy).chain(row)))?;
+    }
+    Ok((file.path().to_path_buf(), range.len()))
 }
 
 /// The evaluation of greedy samples and K samples per problem, after the reward model has scored the latter.

@@ -83,7 +83,7 @@ pub fn evaluate_saved(
 mod tests {
     use super::*;
     use crate::{
-        evaluate,
+        evaluate, evaluate_part,
         policy::Policy,
         reward_model::tests::{policy, reward_model},
     };
@@ -139,6 +139,25 @@ mod tests {
         reward_model: Option<&RewardModel>,
     ) -> Evaluation {
         evaluate(policy, problems, about(), &config(samples), 1, reward_model, &|_| ()).unwrap()
+    }
+
+    #[test]
+    fn parts_of_an_evaluation_are_together_what_one_process_draws() {
+        let (policy, problems) = (policy(), Vec::from_iter((0..300).map(problem)));
+        let folder = tempfile::tempdir().unwrap();
+        for (samples, seed) in [(4, 1), (1, 1), (9, 1)] {
+            let folder = folder.path().join(samples.to_string());
+            let part = |text: &str| {
+                let config = config(samples);
+                let part = (text.parse().unwrap(), folder.as_path());
+                evaluate_part(&policy, &problems, &config, seed, part, &|_| ()).unwrap().1
+            };
+            assert_eq!(["1/3", "2/3", "3/3", "3/3"].map(part)[..3].iter().sum::<usize>(), 300);
+            let pattern = folder.join("part-*");
+            let gathered = evaluate_saved(&pattern, &problems, about(), &config(samples), None, &|_| ()).unwrap();
+            let new = sampled(&policy, &problems, samples, None);
+            assert_eq!((gathered.report, gathered.greedy, gathered.samples), (new.report, new.greedy, new.samples));
+        }
     }
 
     #[test]

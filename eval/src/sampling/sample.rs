@@ -2,11 +2,11 @@
 
 use crate::{
     external::{Checker, Item, Reward},
+    io::parts::gather,
     metrics::Graded,
     models::policy::Policy,
 };
-use anyhow::{Context, Result};
-use data::text::from_json_object;
+use anyhow::Result;
 use data::{Answer, AnswerFormat, AnswerKind, Ending, Problem};
 use model::{Completion, Finish};
 use serde::{Deserialize, Serialize};
@@ -78,15 +78,12 @@ pub fn grade(policy: &Policy, problem: &Problem, completion: &Completion, format
     }
 }
 
-/// Reads a `samples.jsonl`, of this program or another.
+/// Reads a `samples.jsonl`, of this program or another, or all parts of some sampling by a pattern.
 ///
 /// # Errors
-/// A missing file; a line that is not a sample, by its number.
+/// As [`gather`].
 pub fn read_samples(path: &Path) -> Result<Vec<Sample>> {
-    let sample = |(index, line): (usize, &str)| {
-        from_json_object(line).with_context(|| format!("{}, line {}: not a sample", path.display(), index + 1))
-    };
-    data::read_text(path)?.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(sample).collect()
+    Ok(gather(path, "a sample")?.lines)
 }
 
 fn is_zero(count: &usize) -> bool {

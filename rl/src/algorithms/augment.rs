@@ -26,7 +26,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use data::{Answer, Example, Problem, Split, encode_reversed, encode_reversed_prompt};
-use eval::{Policy, SampleConfig, complete, complete_prompts, ending};
+use eval::{Policy, SampleConfig, complete, complete_prompts, ending, parts::Part};
 use model::{Completion, Device, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -115,6 +115,15 @@ pub fn train(
         run.dir().join(FILE).display()
     ))?;
     Ok(write_final_report::<AugmentConfig>(&run))
+}
+
+/// Makes the part of the solutions that `--part` names.
+///
+/// # Errors
+/// As [`train`], and of a part of other work in its place.
+pub fn make_part(config: &AugmentConfig, part: Part, init: &Path, problems: &Problems, device: &Device) -> Result<()> {
+    let forward = start::policy(init, device)?;
+    config.sampling.sample_part(part, &forward, problems.train()?, (&config.data, &config.run))
 }
 
 struct Setup {

@@ -25,9 +25,9 @@ use crate::{
     training::supervised::{CheckpointInfo, FitContext, FitNumbers, checkpoint},
     view::html::write_final_report,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use data::Prompting;
-use eval::{Policy, encode_prompts};
+use eval::{Policy, encode_prompts, parts::Part};
 use model::Device;
 use std::path::{Path, PathBuf};
 
@@ -63,6 +63,17 @@ pub fn train(config: &DpoConfig, init: &Path, problems: &Problems, device: &Devi
     optimise((policy, &reference), &data, validation, &config, &context, &mut run, resumed)?;
     table.evaluate_best(&run, initial_report.as_ref(), &prompting)?;
     Ok(write_final_report::<DpoConfig>(&run))
+}
+
+/// Makes the part of the samples that `--part` names.
+///
+/// # Errors
+/// As [`train`], and of a part of other work in its place; `--pairs`, which takes the place of samples.
+pub fn make_part(config: &DpoConfig, part: Part, init: &Path, problems: &Problems, device: &Device) -> Result<()> {
+    ensure!(config.pairs.is_none(), "--part {part} has nothing to sample: --pairs gives the pairs");
+    let mut config = config.clone();
+    config.run.compute.checker = config.checker.start(config.data.benchmark())?;
+    config.sampling.sample_part(part, &policy(init, device)?, problems.train()?, (&config.data, &config.run))
 }
 
 struct Setup {

@@ -32,10 +32,11 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use data::{Problem, Prompting};
-use eval::{Policy, Sample, greedy_accuracy};
+use eval::{Policy, Sample, greedy_accuracy, parts::Part};
 use model::{Device, Finish};
 use serde::{Deserialize, Serialize};
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     path::{Path, PathBuf},
     time::Instant,
@@ -167,14 +168,59 @@ fn sample(
     run: &mut Run,
     metrics: &mut Metrics,
 ) -> Result<Vec<Sample>> {
-    if let Some(file) = config.source.from_samples.as_ref().filter(|_| round == 1) {
+    if let (Some(file), true) = (&config.source.from_samples, config.source.round()? == Some(round)) {
         let grading = (&config.data.answer_format(), config.run.compute.checker.as_ref());
-        return config.source.take(file, problems, grading, Rounds::First, written, run);
+        return config.source.take(file, problems, grading, (Rounds::First, round), written, run);
     }
-    let (compute, device) = (&config.run.compute, policy.model.device());
-    let sampling = &compute.sampling(&config.data, prompting.clone(), config.samples, config.temperature, &device);
+    let sampling = &config.sampling(prompting, policy);
     let (seed, quiet, label) = (config.run.seed, config.run.quiet, &format!("ei round {round}"));
     SamplingPhase { problems, sampling, step: round, seed, label, quiet }.sample(policy, written, run, metrics)
+}
+
+/// Makes the part of the samples of a round that `--part` names: of round 1, or with `--resume` of the round after the last checkpoint of
+/// that run, which is only read.
+///
+/// # Errors
+/// As [`train`], and of a part of other work in its place.
+pub fn make_part(config: &EiConfig, part: Part, init: &Path, problems: &Problems, device: &Device) -> Result<()> {
+    let mut config = config.clone();
+    config.run.compute.checker = config.checker.start(config.data.benchmark())?;
+    let train = problems.train()?;
+    let (policy, round, prompting, questions) = match &config.run.resume {
+        None => {
+            ensure!(
+                !config.source.is_given(),
+                "--part {part} has nothing to sample: --from-samples gives the samples of round 1; --resume samples those of a later one"
+            );
+            (start::policy(init, device)?, 1, config.first_prompting()?, Cow::Borrowed(train))
+        }
+        Some(dir) => {
+            let (policy, state) = resume::load_checkpoint::<EiNumbers>(&config.run, dir, None, device)?;
+            let round = state.numbers.round + 1;
+            let prompting = if round == 1 { config.first_prompting()? } else { config.data.prompting(0)? };
+            let solved = solved_before(dir, round, &config)?;
+            (policy, round, prompting, config.questions(train, round, &solved))
+        }
+    };
+    let sampling = &config.sampling(&prompting, &policy);
+    let (seed, quiet, label) = (config.run.seed, config.run.quiet, &format!("ei round {round}"));
+    let phase = SamplingPhase { problems: &questions, sampling, step: round, seed, label, quiet };
+    phase.sample_part(&policy, part, &config.source.share.parts)
+}
+
+/// The questions that rounds before this one have solved, if the round depends on them.
+fn solved_before(dir: &Path, round: usize, config: &EiConfig) -> Result<BTreeSet<String>> {
+    let mut solved = BTreeSet::new();
+    if config.unsolved_samples.is_some() {
+        // The last line may be cut.
+        json_lines(&dir.join("samples.jsonl"), |_, sample: Sample| {
+            if sample.correct && sample.step.is_some_and(|step| step < round) {
+                solved.insert(sample.id);
+            }
+            Ok(())
+        })?;
+    }
+    Ok(solved)
 }
 
 /// Adds the samples of a round that pass the filter to the pool.
@@ -273,18 +319,10 @@ fn set_up(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, devi
     let under_way = dir.join(part_of_round(round + 1));
     resume::load_checkpoint_of_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
     run::start::check_initial_report(&config.run, &config.eval, "ei", &config, None)?;
-    let mut solved = BTreeSet::new();
-    if config.unsolved_samples.is_some() {
-        // The last line may be cut.
-        json_lines(&dir.join("samples.jsonl"), |_, sample: Sample| {
-            if sample.correct && sample.step.is_some_and(|step| step <= round) {
-                solved.insert(sample.id);
-            }
-            Ok(())
-        })?;
-    }
+    let solved = solved_before(dir, round + 1, &config)?;
     let questions = config.questions(train, round + 1, &solved);
-    let source = Source { train: &questions, samples: config.samples, is_copied: config.source.is_given() };
+    let is_copied = config.source.round()? == Some(round + 1);
+    let source = Source { train: &questions, samples: config.samples, is_copied };
     let run = rounds::resume("ei", &config.run, &config, dir, round, source)?;
     Ok(Setup { initial, policy, run, numbers: state.numbers, config })
 }

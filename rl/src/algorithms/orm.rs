@@ -22,10 +22,11 @@ mod report;
 mod setup;
 
 use crate::{
-    algorithms::start::likelihood_model,
+    algorithms::start::{self, likelihood_model},
     objective::loss::{binary_cross_entropy, negative_log_likelihood},
     run::Run,
     sampling::deduplicate::{Deduplicator, FirstPerQuestion},
+    sampling::from_samples::Rounds,
     sampling::prefix::{self, CompletionConfig, Labels, PrefixedSample},
     sampling::problems::Problems,
     sampling::samples::TrainingSamples,
@@ -37,7 +38,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
 use data::{Problem, Prompting};
-use eval::{LabelCheck, Policy, RankingCounts, RewardModel, Sample, resolve_checkpoint};
+use eval::{LabelCheck, Policy, RankingCounts, RewardModel, Sample, parts::Part, resolve_checkpoint};
 use model::{Device, Key, Purpose, RewardNetwork, Transformer};
 use std::{
     collections::BTreeSet,
@@ -161,6 +162,26 @@ pub fn train(config: &OrmConfig, init: &Path, problems: &Problems, device: &Devi
     }
     report::write_and_print(&run, &report, &examples.text())?;
     Ok(write_final_report::<OrmConfig>(&run))
+}
+
+/// Makes the part of the samples that `--part` names, or with `--from-samples` and `--labels steps` of the completions of their prefixes.
+///
+/// # Errors
+/// As [`train`], and of a part of other work in its place.
+pub fn make_part(config: &OrmConfig, part: Part, init: &Path, problems: &Problems, device: &Device) -> Result<()> {
+    let mut config = config.clone();
+    config.run.compute.checker = config.checker.start(config.data.benchmark())?;
+    let (policy, problems) = (start::policy(init, device)?, problems.train()?);
+    let Some(file) = &config.sampling.source.from_samples else {
+        return config.sampling.sample_part(part, &policy, problems, (&config.data, &config.run));
+    };
+    let grading = (&config.data.answer_format(), config.run.compute.checker.as_ref());
+    let samples = config.sampling.source.graded(file, problems, grading, Rounds::All)?;
+    let held_out = held_out(problems, config.held_out, config.run.seed);
+    let training = samples.iter().filter(|sample| !held_out.contains(sample.id.as_str())).collect();
+    let flags = (&config.sampling, &config.data, &config.run);
+    let training = training_samples(training, &config);
+    config.prefixes.count_part((part, config.labels), &policy, problems, &training, flags)
 }
 
 /// The ids of the held-out questions: a share of all, chosen by the seed.

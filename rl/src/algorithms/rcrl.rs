@@ -18,6 +18,7 @@ use crate::{
     run,
     run::lock::Lock,
     run::{Reason, Run, TrainerState, read_state},
+    sampling::from_samples::Rounds,
     sampling::prefix::{Counts, Labels, PrefixArgs, PrefixedSample},
     sampling::problems::Problems,
     sampling::samples::{SamplingArgs, TrainingSamples, check_differ},
@@ -32,7 +33,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use clap::Args;
 use data::{Conditioning, Example, Goal, Prompting, encode_with_goals, steps};
-use eval::{Policy, Sample, check_samples, external::CheckerArgs};
+use eval::{Policy, Sample, check_samples, external::CheckerArgs, parts::Part};
 use model::{Device, Finish, Key, Purpose};
 use serde::Serialize;
 use std::{
@@ -169,6 +170,24 @@ pub fn train(config: &RcrlConfig, base: &Path, init: &Path, problems: &Problems,
     let bad = Prompting { goal: Goal::Bad, ..good.clone() };
     table.evaluate_best_with_prompts(&run, initial_report.as_ref(), &[("after", &good), ("bad", &bad)])?;
     Ok(write_final_report::<RcrlConfig>(&run))
+}
+
+/// Makes the part of the samples that `--part` names, or with `--from-samples` of the completions of their prefixes.
+///
+/// # Errors
+/// As [`train`], and of a part of other work in its place.
+pub fn make_part(config: &RcrlConfig, part: Part, init: &Path, problems: &Problems, device: &Device) -> Result<()> {
+    let mut config = config.clone();
+    config.run.compute.checker = config.checker.start(config.data.benchmark())?;
+    let (sampler, train) = (start::policy(init, device)?, problems.train()?);
+    let Some(file) = &config.sampling.source.from_samples else {
+        return config.sampling.sample_part(part, &sampler, train, (&config.data, &config.run));
+    };
+    let grading = (&config.data.answer_format(), config.run.compute.checker.as_ref());
+    let samples = config.sampling.source.graded(file, train, grading, Rounds::All)?;
+    let chosen = mixture(&samples, config.right_per_wrong, config.run.seed)?;
+    let flags = (&config.sampling, &config.data, &config.run);
+    config.prefixes.count_part((part, config.labels), &sampler, train, &chosen, flags)
 }
 
 struct Setup {

@@ -24,7 +24,7 @@ pub(super) struct Source<'a> {
     pub(super) train: &'a [Problem],
     /// Samples of each of them.
     pub(super) samples: usize,
-    /// Whether those of round 1 are copied from a file.
+    /// Whether those of the round that goes on are copied from a file.
     pub(super) is_copied: bool,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn resume(
     round: usize,
     Source { train, samples, is_copied }: Source<'_>,
 ) -> Result<Run> {
-    let blocks = if round == 0 && is_copied {
+    let blocks = if is_copied {
         check_copied(dir, train)?;
         SampleBlocks::ALL
     } else {

@@ -8,7 +8,11 @@ use crate::{
 use anyhow::{Result, ensure};
 use clap::Args;
 use data::{AnswerFormat, Problem};
-use eval::{Sample, external::Checker};
+use eval::{
+    Sample,
+    external::Checker,
+    parts::{PartArgs, work_of_parts},
+};
 use serde::Serialize;
 use std::{
     collections::{HashMap, HashSet},
@@ -20,8 +24,8 @@ use std::{
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(next_help_heading = "Sampling")]
 pub struct FromSamplesArgs {
-    /// Read the solutions from the samples.jsonl of another run instead of sampling; `rl ei` reads those of the other
-    /// run's first round, as its own round 1
+    /// Read the solutions from the samples.jsonl of another run instead of sampling, or from the files of --part by a pattern such as
+    /// 'parts/*.jsonl'; `rl ei` reads those of the other run's first round, as its own round 1
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_samples: Option<PathBuf>,
@@ -29,6 +33,10 @@ pub struct FromSamplesArgs {
     #[arg(long, value_name = "K", value_parser = crate::cli::args::positive)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_samples_per_question: Option<usize>,
+    /// Which part of the sampling this process makes.
+    #[command(flatten)]
+    #[serde(skip)]
+    pub share: PartArgs,
 }
 
 /// Which samples of a file are used, if they belong to several steps or rounds.
@@ -82,23 +90,56 @@ impl FromSamplesArgs {
         }
     }
 
-    /// Copies the file's samples of these problems, graded again, by a checker if there is one, into step 1 of the run, unless the run
-    /// has them already.
+    /// The round of a run that the samples are for: that of the parts which they are read from, else the first; `None` where they are
+    /// sampled.
     ///
     /// # Errors
-    /// A file that is missing or malformed, or holds no sample of them; an external reward that fails; a full disk.
+    /// A file that cannot be read.
+    pub fn round(&self) -> Result<Option<usize>> {
+        let Some(file) = &self.from_samples else { return Ok(None) };
+        // A resumed run that has copied the samples does not need the file.
+        let work = work_of_parts(file).unwrap_or_default().unwrap_or_default();
+        let step = work.get("step").and_then(serde_json::Value::as_u64);
+        Ok(Some(step.map_or(1, |step| step as usize)))
+    }
+
+    /// Copies the file's samples of these problems, as [`FromSamplesArgs::graded`], into a step of the run, unless the run has them already.
+    ///
+    /// # Errors
+    /// As that; a full disk.
     pub fn take(
         &self,
         file: &Path,
         problems: &[Problem],
-        (format, checker): (&AnswerFormat, Option<&Checker>),
-        of: Rounds,
+        grading: (&AnswerFormat, Option<&Checker>),
+        (of, step): (Rounds, usize),
         had: Vec<Sample>,
         run: &mut Run,
     ) -> Result<Vec<Sample>> {
         if !had.is_empty() {
             return Ok(had);
         }
+        let samples = self.graded(file, problems, grading, of)?;
+        let samples: Vec<Sample> = samples.into_iter().map(|sample| Sample { step: Some(step), ..sample }).collect();
+        if step == 1 {
+            run.write_samples_whole(&samples)?;
+        } else {
+            run.write_samples(&samples)?;
+        }
+        Ok(samples)
+    }
+
+    /// The file's samples of these problems, as of step 1, graded again, by a checker if there is one.
+    ///
+    /// # Errors
+    /// A file that is missing or malformed, or holds no sample of them; an external reward that fails.
+    pub fn graded(
+        &self,
+        file: &Path,
+        problems: &[Problem],
+        (format, checker): (&AnswerFormat, Option<&Checker>),
+        of: Rounds,
+    ) -> Result<Vec<Sample>> {
         let mut samples = self.read(file, problems, format, of)?;
         if let Some(checker) = checker {
             let by_id: HashMap<&str, &Problem> =
@@ -106,7 +147,6 @@ impl FromSamplesArgs {
             let of_sample = |sample: &Sample| *by_id.get(sample.id.as_str()).expect("only samples of these are read");
             eval::check(checker, samples.iter_mut().map(|sample| (of_sample(sample), sample)))?;
         }
-        run.write_samples_whole(&samples)?;
         Ok(samples)
     }
 

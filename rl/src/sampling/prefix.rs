@@ -7,9 +7,9 @@ use crate::{
     cli::args::{DataArgs, RunArgs},
     cli::effect::{FixedOnResume, FlagEffect},
     run::Run,
-    run::read::json_lines,
-    sampling::chunks::ChunkedWork,
+    sampling::chunks::{ChunkedWork, chunk},
     sampling::samples::SamplingArgs,
+    view::progress::{Progress, print_line},
 };
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -17,12 +17,15 @@ use data::{Example, Problem, Prompting, Tokenizer, encode_written, prefix_ends};
 use eval::{
     Policy, Sample, SampleConfig, check_samples, complete_prompts_each, ending,
     external::{Checker, Item},
+    parts::{Part, PartFile, gather},
+    sampling_work,
 };
 use model::{Completion, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, HashSet},
     fs,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -31,6 +34,9 @@ pub const FILE: &str = "prefixes.jsonl";
 
 /// The run's copy of the file of `--from-prefixes`, so that a resumed run does not need the original.
 const COPY: &str = "from-prefixes.jsonl";
+
+/// Label of the progress bar.
+const LABEL: &str = "complete prefixes";
 
 /// A sample as token ids, with the positions of the tokens that end its step prefixes; the last is the whole solution.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,8 +70,8 @@ pub struct PrefixArgs {
     /// Completions sampled per prefix, for --labels steps
     #[arg(long, add = FixedOnResume::OnceLabelled, add = FlagEffect::with("labels", &["steps"]).or_given("check-labels"), value_name = "K", default_value_t = 4, value_parser = crate::cli::args::positive)]
     pub completions: usize,
-    /// Read completion counts from the prefixes.jsonl of another run, and complete only the prefixes that are missing
-    /// there
+    /// Read completion counts from the prefixes.jsonl of another run, or from the files of --part by a pattern such as 'parts/*.jsonl', and
+    /// complete only the prefixes that are missing there
     #[arg(long, add = FixedOnResume::OnceLabelled, add = FlagEffect::with("labels", &["steps"]), value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from_prefixes: Option<PathBuf>,
@@ -114,6 +120,27 @@ impl PrefixArgs {
         let sampling = sampling.config(self.completions, data, run_args, &policy.model.device())?;
         let completing = CompletionConfig { sampling: &sampling, seed: run_args.seed, quiet: run_args.quiet };
         count(policy, problems, samples, self.from_prefixes.as_deref(), &completing, run)
+    }
+
+    /// Samples a part of the completions that [`PrefixArgs::counts`] samples.
+    ///
+    /// # Errors
+    /// As [`count_part`]; labels by outcome, which need none.
+    pub fn count_part(
+        &self,
+        (part, labels): (Part, Labels),
+        policy: &Policy,
+        problems: &[Problem],
+        samples: &[&Sample],
+        (sampling, data, run): (&SamplingArgs, &DataArgs, &RunArgs),
+    ) -> Result<()> {
+        ensure!(
+            labels == Labels::Steps,
+            "--part {part} has nothing to sample: --from-samples gives the samples, and --labels outcome needs no completions"
+        );
+        let config = sampling.config(self.completions, data, run, &policy.model.device())?;
+        let completing = CompletionConfig { sampling: &config, seed: run.seed, quiet: run.quiet };
+        count_part(policy, problems, samples, &completing, (part, &sampling.source.share.parts))
     }
 }
 
@@ -203,29 +230,59 @@ pub fn count(
     completing: &CompletionConfig<'_>,
     run: &Run,
 ) -> Result<(Counts, usize)> {
-    let by_id: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
     let mut counts = from.map_or(Ok(Counts::new()), |file| read_copied(file, run))?;
     let k = completing.sampling.samples;
     if let Some((from, (_, of))) = from.zip(counts.values().find(|(_, of)| *of != k)) {
         bail!("{} has prefixes with {of} completions, and --completions is {k}: they must agree", from.display());
     }
-    let mut seen = HashSet::new();
-    let mut wanted: Vec<PrefixToComplete<'_>> = Vec::new();
-    for sample in samples {
-        let Some(prefixed) = PrefixedSample::of(&policy.tokenizer, &completing.sampling.prompting, sample)? else {
-            continue;
-        };
-        for &end in prefixed.unfinished() {
-            let key = (sample.id.clone(), prefixed.text(&policy.tokenizer, end));
-            let has_room = end + 1 < policy.model.config.max_position_embeddings;
-            if has_room && !counts.contains_key(&key) && seen.insert(key.clone()) {
-                let prompt = prefixed.example.tokens[..=end].to_vec();
-                wanted.push(PrefixToComplete { problem: by_id[sample.id.as_str()], prompt, text: key.1 });
-            }
-        }
+    let work = Completing { policy, wanted: wanted(policy, problems, samples, &counts, completing)?, completing };
+    let chunked = ChunkedWork {
+        run,
+        file: FILE,
+        label: LABEL,
+        unit: "completions",
+        per_line: k,
+        sampling: completing.sampling,
+        quiet: completing.quiet,
+    };
+    let lines = chunked.lines(
+        work.wanted.len(),
+        |place, line| work.wanted[place].is_counted_by(line, k),
+        |places, progress| work.complete(places, progress),
+    )?;
+    counts.extend(lines.into_iter().map(|line| ((line.id, line.prefix), (line.right, line.of))));
+    Ok((counts, work.wanted.len() * k))
+}
+
+/// Counts the correct completions of a part of the prefixes that [`count`] completes, into a file of its own.
+///
+/// # Errors
+/// A full disk, an interrupt, a part of other work in its place.
+pub fn count_part(
+    policy: &Policy,
+    problems: &[Problem],
+    samples: &[&Sample],
+    completing: &CompletionConfig<'_>,
+    (part, folder): (Part, &Path),
+) -> Result<()> {
+    let CompletionConfig { sampling, seed, quiet } = completing;
+    let (k, of_chunk) = (sampling.samples, chunk(sampling.samples, sampling.rows, sampling.streams));
+    let work =
+        Completing { policy, wanted: wanted(policy, problems, samples, &Counts::new(), completing)?, completing };
+    let asked: Vec<&Problem> = work.wanted.iter().map(|wanted| wanted.problem).collect();
+    let prompts: Vec<Vec<u32>> = work.wanted.iter().map(|wanted| wanted.prompt.clone()).collect();
+    let places = part.range(work.wanted.len(), of_chunk);
+    let of_parts = sampling_work(policy, &asked, &prompts, sampling, (*seed, 1));
+    let mut file = PartFile::open(folder, part, places.len(), of_chunk, of_parts)?;
+    let progress = Progress::new(places.len() * k, LABEL, "completions", *quiet);
+    progress.start_at(file.lines() * k);
+    for first in (places.start + file.lines()..places.end).step_by(of_chunk) {
+        ensure!(!crate::run::interrupted(), "interrupted; the same command resumes {}", file.path().display());
+        let resumes = || format!("the same command resumes {}", file.path().display());
+        let lines = work.complete(first..places.end.min(first + of_chunk), &progress).with_context(resumes)?;
+        file.write(&lines)?;
     }
-    complete(policy, &wanted, completing, run, &mut counts)?;
-    Ok((counts, wanted.len() * completing.sampling.samples))
+    print_line(&format!("part {part}: {} prefixes, {k} completions each, in {}", file.lines(), file.path().display()))
 }
 
 /// A prefix to complete.
@@ -235,35 +292,56 @@ struct PrefixToComplete<'a> {
     text: String,
 }
 
-/// Completes prefixes in chunks, except those that an earlier part of the run has completed.
-fn complete(
+impl PrefixToComplete<'_> {
+    fn is_counted_by(&self, line: &PrefixCount, completions: usize) -> bool {
+        line.id == self.problem.id && line.prefix == self.text && line.of == completions
+    }
+}
+
+/// The unfinished prefixes of samples, each once, but those that are counted already.
+fn wanted<'a>(
     policy: &Policy,
-    wanted: &[PrefixToComplete<'_>],
+    problems: &'a [Problem],
+    samples: &[&Sample],
+    counted: &Counts,
     completing: &CompletionConfig<'_>,
-    run: &Run,
-    counts: &mut Counts,
-) -> Result<()> {
-    let k = completing.sampling.samples;
-    let work = ChunkedWork {
-        run,
-        file: FILE,
-        label: "complete prefixes",
-        unit: "completions",
-        per_line: k,
-        sampling: completing.sampling,
-        quiet: completing.quiet,
-    };
-    let belongs = |place: usize, line: &PrefixCount| {
-        let PrefixToComplete { problem, text, .. } = &wanted[place];
-        line.id == problem.id && line.prefix == *text && line.of == k
-    };
-    let lines = work.lines(wanted.len(), belongs, |places, progress| {
-        let (first, wanted) = (places.start, &wanted[places]);
+) -> Result<Vec<PrefixToComplete<'a>>> {
+    let by_id: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
+    let mut seen = HashSet::new();
+    let mut wanted: Vec<PrefixToComplete<'_>> = Vec::new();
+    for sample in samples {
+        let Some(prefixed) = PrefixedSample::of(&policy.tokenizer, &completing.sampling.prompting, sample)? else {
+            continue;
+        };
+        for &end in prefixed.unfinished() {
+            let key = (sample.id.clone(), prefixed.text(&policy.tokenizer, end));
+            let has_room = end + 1 < policy.model.config.max_position_embeddings;
+            if has_room && !counted.contains_key(&key) && seen.insert(key.clone()) {
+                let prompt = prefixed.example.tokens[..=end].to_vec();
+                wanted.push(PrefixToComplete { problem: by_id[sample.id.as_str()], prompt, text: key.1 });
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+/// Prefixes that are completed.
+struct Completing<'a> {
+    policy: &'a Policy,
+    wanted: Vec<PrefixToComplete<'a>>,
+    completing: &'a CompletionConfig<'a>,
+}
+
+impl Completing<'_> {
+    /// Completes the prefixes of some places, and counts the correct completions of each.
+    fn complete(&self, places: Range<usize>, progress: &Progress) -> Result<Vec<PrefixCount>> {
+        let Self { policy, completing: CompletionConfig { sampling, seed, .. }, .. } = self;
+        let (first, wanted, k) = (places.start, &self.wanted[places], sampling.samples);
         let prompts: Vec<Vec<u32>> = wanted.iter().map(|wanted| wanted.prompt.clone()).collect();
         let key = |prefix: usize, sample: usize| {
-            Key::new(completing.seed, Purpose::Prefixes).with((first + prefix) as u64).with(sample as u64)
+            Key::new(*seed, Purpose::Prefixes).with((first + prefix) as u64).with(sample as u64)
         };
-        let checker = completing.sampling.checker.as_ref();
+        let checker = sampling.checker.as_ref();
         let phase = checker.map(|checker| checker.client.phase(wanted.len() * k));
         let whole = |PrefixToComplete { text, .. }: &PrefixToComplete<'_>, completion: &Completion| {
             format!("{text}{}", policy.tokenizer.decode(&completion.tokens))
@@ -277,13 +355,13 @@ fn complete(
             }
         };
         let (completions, _) =
-            complete_prompts_each(policy, &prompts, completing.sampling, key, &|ended| progress.advance(ended), &each);
+            complete_prompts_each(policy, &prompts, sampling, key, &|ended| progress.advance(ended), &each);
         let mut rewards = phase.map(|phase| phase.finish()).transpose()?.into_iter().flatten();
         let mut is_right = |wanted: &PrefixToComplete<'_>, completion: &Completion| match checker.zip(rewards.next()) {
             Some((Checker { correct_if, .. }, reward)) => correct_if.holds(&reward),
             None => {
                 let (kind, text) = (wanted.problem.answer.kind(), whole(wanted, completion));
-                let answer = completing.sampling.answer_format.extract(kind, &text, ending(completion.finish));
+                let answer = sampling.answer_format.extract(kind, &text, ending(completion.finish));
                 answer.as_ref() == Some(&wanted.problem.answer)
             }
         };
@@ -293,30 +371,25 @@ fn complete(
             PrefixCount { id: problem.id.clone(), prefix: text.clone(), right, of: k }
         });
         Ok(counted.collect())
-    })?;
-    counts.extend(lines.into_iter().map(|line| ((line.id, line.prefix), (line.right, line.of))));
-    Ok(())
+    }
 }
 
-/// Reads the counts of another run's `prefixes.jsonl`.
+/// Reads the counts of another run's `prefixes.jsonl`, or of all parts of `--part`.
 ///
 /// # Errors
-/// A file that is missing or malformed.
+/// As [`gather`].
 fn read(path: &Path) -> Result<Counts> {
-    ensure!(path.is_file(), "cannot read {}: there is no such file", path.display());
-    let mut counts = Counts::new();
-    json_lines(path, |_, line: PrefixCount| {
-        counts.insert((line.id, line.prefix), (line.right, line.of));
-        Ok(())
-    })?;
-    Ok(counts)
+    let lines = gather::<PrefixCount>(path, "the count of a prefix")?.lines;
+    Ok(lines.into_iter().map(|line| ((line.id, line.prefix), (line.right, line.of))).collect())
 }
 
 /// Reads the counts of another run, of which this one keeps a copy.
 fn read_copied(path: &Path, run: &Run) -> Result<Counts> {
     let copy = run.dir().join(COPY);
     if !copy.is_file() {
-        eval::write_whole(&copy, fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)?;
+        let lines = gather::<PrefixCount>(path, "the count of a prefix")?.lines;
+        let text = lines.iter().map(|line| Ok(serde_json::to_string(line)? + "\n")).collect::<Result<String>>()?;
+        eval::write_whole(&copy, text)?;
     }
     read(&copy)
 }

@@ -11,15 +11,19 @@ use crate::{
     run::{Run, SampleBlocks},
     sampling::chunks::chunk,
     sampling::from_samples::{FromSamplesArgs, Rounds, check_copied},
-    view::progress::Progress,
+    view::progress::{Progress, print_line},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use data::{AnswerFormat, Problem};
-use eval::{Policy, Sample, SampleConfig, sample_graded};
+use eval::{
+    Policy, Sample, SampleConfig, encode_prompts,
+    parts::{Part, PartFile},
+    sample_graded, sampling_work,
+};
 use model::{Device, Key, Purpose};
 use serde::Serialize;
-use std::{path::Path, time::Instant};
+use std::{ops::Range, path::Path, time::Instant};
 
 /// Training solutions: sampled, or read from another run.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -138,7 +142,7 @@ impl SamplingArgs {
         let samples = match &self.source.from_samples {
             Some(file) => {
                 let grading = (&data.answer_format(), run_args.compute.checker.as_ref());
-                self.source.take(file, problems, grading, Rounds::All, written, run)?
+                self.source.take(file, problems, grading, (Rounds::All, 1), written, run)?
             }
             None => {
                 let sampling = &self.config(self.samples, data, run_args, device)?;
@@ -150,6 +154,26 @@ impl SamplingArgs {
         };
         let sampled = self.source.sampled(samples.len());
         Ok(TrainingSamples { samples, sampled })
+    }
+}
+
+impl SamplingArgs {
+    /// Samples a part of what [`SamplingArgs::training_samples`] samples.
+    ///
+    /// # Errors
+    /// As [`SamplingPhase::sample_part`]; a run to be resumed, which has begun to sample by itself.
+    pub fn sample_part(
+        &self,
+        part: Part,
+        policy: &Policy,
+        problems: &[Problem],
+        (data, run): (&DataArgs, &RunArgs),
+    ) -> Result<()> {
+        ensure!(!self.source.is_given(), "--part {part} has nothing to sample: --from-samples gives the samples");
+        ensure!(run.resume.is_none(), "--part {part} samples before a run begins: leave --resume out");
+        let sampling = &self.config(self.samples, data, run, &policy.model.device())?;
+        let phase = SamplingPhase { problems, sampling, step: 1, seed: run.seed, label: "sample", quiet: run.quiet };
+        phase.sample_part(policy, part, &self.source.share.parts)
     }
 }
 
@@ -189,35 +213,79 @@ impl SamplingPhase<'_> {
         metrics: &mut Metrics,
     ) -> Result<Vec<Sample>> {
         let started = Instant::now();
-        let mut new_tokens = 0;
         let k = self.sampling.samples;
         let progress = Progress::new(self.problems.len() * k, self.label, "samples", self.quiet);
         progress.start_at(samples.len());
-        let of_chunk = chunk(k, self.sampling.rows, self.sampling.streams);
-        for first in (samples.len().div_ceil(k)..self.problems.len()).step_by(of_chunk) {
+        let first = samples.len().div_ceil(k);
+        let mut new_tokens = 0;
+        for chunk in self.chunks(first..self.problems.len()) {
             if crate::run::interrupted() {
                 return Err(run.interruption());
             }
-            let chunk = &self.problems[first..self.problems.len().min(first + of_chunk)];
-            let key = |problem: usize, sample: usize| {
-                let of_step = Key::new(self.seed, Purpose::Rollout).with(self.step as u64);
-                of_step.with((first + problem) as u64).with(sample as u64)
-            };
-            let graded = sample_graded(policy, chunk, self.sampling, key, &|ended| progress.advance(ended));
-            let (graded, stats) = graded.map_err(|error| run.with_resume(error))?;
-            new_tokens += stats.new_tokens;
-            let is_checked = self.sampling.checker.is_some();
-            let start = samples.len();
-            samples.extend(graded.into_iter().flatten().map(|sample| {
-                let reward = if is_checked { sample.reward } else { Some(f64::from(u8::from(sample.correct))) };
-                Sample { step: Some(self.step), reward, ..sample }
-            }));
-            run.write_samples(&samples[start..])?;
+            let (new, tokens) = self.sample_chunk(policy, chunk, &progress).map_err(|error| run.with_resume(error))?;
+            new_tokens += tokens;
+            run.write_samples(&new)?;
+            samples.extend(new);
         }
         let seconds = started.elapsed().as_secs_f64();
         metrics.put("time/rollout_s", seconds);
         metrics.put("rollout/tokens_per_s", new_tokens as f64 / seconds);
         Ok(samples)
+    }
+
+    /// Samples one part of the questions into a file of its own.
+    ///
+    /// # Errors
+    /// As [`SamplingPhase::sample`]; a part of other work in its place.
+    pub fn sample_part(&self, policy: &Policy, part: Part, folder: &Path) -> Result<()> {
+        let k = self.sampling.samples;
+        let of_chunk = chunk(k, self.sampling.rows, self.sampling.streams);
+        let questions = part.range(self.problems.len(), of_chunk);
+        let prompts = encode_prompts(policy, self.problems, &self.sampling.prompting)?;
+        let asked: Vec<&Problem> = self.problems.iter().collect();
+        let work = sampling_work(policy, &asked, &prompts, self.sampling, (self.seed, self.step));
+        let mut file = PartFile::open(folder, part, questions.len() * k, of_chunk * k, work)?;
+        let progress = Progress::new(questions.len() * k, self.label, "samples", self.quiet);
+        progress.start_at(file.lines());
+        for chunk in self.chunks(questions.start + file.lines() / k..questions.end) {
+            ensure!(!crate::run::interrupted(), "interrupted; the same command resumes {}", file.path().display());
+            let resumes = || format!("the same command resumes {}", file.path().display());
+            let (new, _) = self.sample_chunk(policy, chunk, &progress).with_context(resumes)?;
+            file.write(&new)?;
+        }
+        print_line(&format!(
+            "part {part}: {} samples of {} questions in {}",
+            file.lines(),
+            questions.len(),
+            file.path().display()
+        ))
+    }
+
+    /// The questions of a range, chunk by chunk.
+    fn chunks(&self, questions: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let of_chunk = chunk(self.sampling.samples, self.sampling.rows, self.sampling.streams);
+        questions.clone().step_by(of_chunk).map(move |first| first..questions.end.min(first + of_chunk))
+    }
+
+    /// Samples of the questions of a chunk, and how many tokens they have.
+    fn sample_chunk(
+        &self,
+        policy: &Policy,
+        questions: Range<usize>,
+        progress: &Progress,
+    ) -> Result<(Vec<Sample>, usize)> {
+        let key = |problem: usize, sample: usize| {
+            let of_step = Key::new(self.seed, Purpose::Rollout).with(self.step as u64);
+            of_step.with((questions.start + problem) as u64).with(sample as u64)
+        };
+        let problems = &self.problems[questions.clone()];
+        let (graded, stats) = sample_graded(policy, problems, self.sampling, key, &|ended| progress.advance(ended))?;
+        let is_checked = self.sampling.checker.is_some();
+        let of_run = |sample: Sample| {
+            let reward = if is_checked { sample.reward } else { Some(f64::from(u8::from(sample.correct))) };
+            Sample { step: Some(self.step), reward, ..sample }
+        };
+        Ok((graded.into_iter().flatten().map(of_run).collect(), stats.new_tokens))
     }
 }
 

@@ -121,7 +121,7 @@ fn sample(
     let (compute, args, problems) = (&config.run.compute, &config.sampling, problems.train()?);
     if let Some(file) = args.source.from_samples.as_ref().filter(|_| round == 1) {
         let grading = (&config.data.answer_format(), compute.checker.as_ref());
-        return args.source.take(file, problems, grading, Rounds::All, written, run);
+        return args.source.take(file, problems, grading, (Rounds::All, 1), written, run);
     }
     let prompting = config.data.prompting(if round == 1 { args.shots } else { 0 })?;
     let device = policy.model.device();
@@ -198,7 +198,8 @@ fn set_up(config: &DpoConfig, init: &Path, problems: &Problems, device: &Device)
     let from = dir.join("checkpoints").join(checkpoint_name(round));
     let under_way = dir.join(part_of_round(round + 1));
     resume::load_checkpoint_of_part::<FitNumbers>(&under_way, config.lora.on(&from).as_ref(), device)?;
-    let source = Source { train, samples: config.sampling.samples, is_copied: config.sampling.source.is_given() };
+    let is_copied = round == 0 && config.sampling.source.is_given();
+    let source = Source { train, samples: config.sampling.samples, is_copied };
     let run = rounds::resume("dpo", &config.run, &config, dir, round, source)?;
     Ok(Setup { initial, policy, run, numbers: state.numbers, config })
 }

@@ -18,7 +18,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use data::{Problem, Prompting};
-use eval::{RewardModel, Sample, check_samples, external::CheckerArgs};
+use eval::{Policy, RewardModel, Sample, SampleConfig, check_samples, external::CheckerArgs};
 use model::{Device, Finish, ScoreKind};
 use serde::Serialize;
 use std::{
@@ -181,6 +181,12 @@ impl EiConfig {
     /// The prompt of round 1: with solved problems, if it samples from the base model.
     pub(super) fn first_prompting(&self) -> Result<Prompting> {
         self.data.prompting(if self.start == Start::Base { self.shots } else { 0 })
+    }
+
+    /// How a policy samples the solutions of a round.
+    pub(super) fn sampling(&self, prompting: &Prompting, policy: &Policy) -> SampleConfig {
+        let device = policy.model.device();
+        self.run.compute.sampling(&self.data, prompting.clone(), self.samples, self.temperature, &device)
     }
 
     /// The questions of a round, `solved` being those that earlier rounds have solved. `samples` solutions are drawn of each entry, so

@@ -177,7 +177,7 @@ impl Configuration for PpoConfig {
             ModelKind::Published { adapters: false } => (1e-6, 1e-5),
             ModelKind::Published { adapters: true } => (1e-5, 1e-5),
         };
-        let steps = if kind == ModelKind::Size(ModelSize::Pico) { 200 } else { config.steps };
+        let steps = if kind == ModelKind::Size(ModelSize::Pico) { 300 } else { config.steps };
         Self { learning_rate, value_learning_rate, steps, ..config }
     }
 
