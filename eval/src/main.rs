@@ -1,6 +1,6 @@
 //! The command `eval`: how good is a policy, or how good are completions from elsewhere.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Parser, Subcommand};
 use data::{AnswerFormat, Benchmark, BenchmarkArgs, DataOptions, Goal, PromptStyle, Prompting, Split};
 use eval::{
@@ -13,7 +13,7 @@ use eval::{
     warn_of_unreadable, write_whole,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use model::{Device, DeviceKind, Dtype};
+use model::{Device, DeviceKind, Dtype, ranks};
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -22,6 +22,7 @@ use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
+    thread,
 };
 
 /// Measure policies on grade-school mathematics.
@@ -149,17 +150,31 @@ enum Source<'a> {
 
 fn main() -> ExitCode {
     model::keep_pages();
+    // Lives until the end: without it, the other ranks would wait.
+    let _joined = ranks::join();
     log_to_stderr();
     let outcome = match Cli::parse().command {
         Command::Run(args) => run(args),
+        _ if ranks::ranks() > 1 => Err(anyhow!("this command works in one process: start it without mpirun or srun")),
         Command::Score(args) => score::run(&args),
         Command::Compare(args) => compare::run(&args),
         Command::Diversity(args) => diversity(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => fail_together(&error),
     }
+}
+
+/// Of several ranks with the same error, the first one prints it, and its end is that of all.
+fn fail_together(error: &anyhow::Error) -> ExitCode {
+    if !ranks::is_first() {
+        thread::sleep(ranks::ALONE);
+        eprint!("rank {}: ", ranks::rank());
+    }
+    let code = fail(error);
+    ranks::abort();
+    code
 }
 
 fn run(mut args: RunArgs) -> Result<()> {
@@ -223,6 +238,9 @@ fn run(mut args: RunArgs) -> Result<()> {
         Source::Policy(policy) => evaluate(policy, &problems, about, &config, args.seed, reward_model, &ended)?,
     };
     bar.finish_and_clear();
+    if !ranks::is_first() {
+        return Ok(());
+    }
     warn_of_unreadable(&evaluation.report);
     if let Some(path) = &args.out {
         write_whole(path, &serde_json::to_string_pretty(&evaluation.report)?)?;
@@ -303,7 +321,7 @@ fn lines<'a>(samples: impl Iterator<Item = &'a Sample>) -> Result<String> {
 }
 
 fn bar(samples: usize, quiet: bool) -> ProgressBar {
-    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let target = if quiet || !ranks::is_first() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     let bar = ProgressBar::with_draw_target(Some(samples as u64), target);
     let template = "evaluate [{bar:24}] {human_pos}/{human_len} samples · {per_sec} · {eta} left";
     bar.set_style(ProgressStyle::with_template(template).expect("the template is fixed").progress_chars("=> "));

@@ -10,7 +10,7 @@ mod types;
 
 pub use types::{Completion, Finish, GenerateConfig, GenerateStats, Given, Giver};
 
-use crate::{parallel::parallel_map, random::Key, transformer::Transformer};
+use crate::{parallel::parallel_map, random::Key, ranks, transformer::Transformer};
 use engine::{Stream, plan};
 
 /// Samples one completion for every key of every prompt.
@@ -43,16 +43,22 @@ pub fn generate_each(
 ) -> (Vec<Vec<Completion>>, GenerateStats) {
     assert_eq!(prompts.len(), keys.len(), "one list of keys a prompt");
     let streams = plan(prompts, keys, config.rows.max(1), config.streams);
+    // Other ranks see what a rank has written at the end.
+    let several = ranks::ranks() > 1;
+    let here: &(dyn Fn(usize, usize, &Completion) + Sync) = if several { &|_, _, _| () } else { each };
     let done = parallel_map(
         &streams,
         config.threads,
         || model.for_decoding(),
-        |model, _, rows| Stream::new(model, prompts, config, rows).run(keys, ended, each),
+        |model, _, rows| Stream::new(model, prompts, config, rows).run(keys, ended, here),
     );
     let mut completions: Vec<Vec<Option<Completion>>> = keys.iter().map(|keys| vec![None; keys.len()]).collect();
     let mut stats = GenerateStats::default();
     for (stream, (rows, of_stream)) in streams.iter().zip(done) {
         for (row, completion) in stream.iter().zip(rows) {
+            if several {
+                each(row.prompt, row.sample, &completion);
+            }
             completions[row.prompt][row.sample] = Some(completion);
         }
         stats.prompt_tokens += of_stream.prompt_tokens;

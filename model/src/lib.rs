@@ -30,6 +30,7 @@ mod padding;
 mod parallel;
 mod process;
 mod random;
+pub mod ranks;
 mod score;
 mod transformer;
 
@@ -53,7 +54,7 @@ pub use log_probs::{entropy, token_log_probs};
 pub use logits::{LOGITS_TOGETHER, output_entropy, output_log_probs};
 pub use lora::{LoraConfig, LoraTargets, merged, with_adapters};
 pub use padding::pad_right;
-pub use parallel::{parallel_for_each, parallel_map};
+pub use parallel::{parallel_here, parallel_map};
 pub use process::{cpu_seconds, keep_pages, peak_memory_bytes};
 pub use random::{Key, Purpose, uniform};
 pub use score::{Padded, Scored, score};

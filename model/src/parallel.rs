@@ -1,5 +1,7 @@
-//! Replicas on threads: parallelism over micro-batches on the CPU.
+//! Replicas on threads, and on ranks: parallelism over micro-batches on the CPU.
 
+use crate::ranks;
+use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -9,11 +11,11 @@ use std::{
 };
 
 /// Applies `work` to every item on up to `threads` threads; hands the results to `consume` on the calling thread, in the
-/// order of the items, as soon as they are there.
+/// order of the items, as soon as they are there. All items belong to this process.
 ///
 /// Each thread makes its own `state` once (a replica of a model, say). Which thread takes which item is a matter of
 /// timing; nothing else depends on it.
-pub fn parallel_for_each<S, T: Sync, R: Send>(
+pub fn parallel_here<S, T: Sync, R: Send>(
     items: &[T],
     threads: usize,
     state: impl Fn() -> S + Sync,
@@ -59,16 +61,25 @@ pub fn parallel_for_each<S, T: Sync, R: Send>(
     });
 }
 
-/// [`parallel_for_each`] with the results in a list.
-pub fn parallel_map<S, T: Sync, R: Send>(
+/// The results of `work` on every item, in the order of the items, on up to `threads` threads of each rank: every rank has all of them.
+pub fn parallel_map<S, T: Sync, R: Send + Serialize + DeserializeOwned>(
     items: &[T],
     threads: usize,
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, usize, &T) -> R + Sync,
 ) -> Vec<R> {
-    let mut results = Vec::with_capacity(items.len());
-    parallel_for_each(items, threads, state, work, |_, result| results.push(result));
-    results
+    let (rank, ranks) = (ranks::rank(), ranks::ranks());
+    let mine: Vec<usize> = (rank..items.len()).step_by(ranks).collect();
+    let mut results = Vec::with_capacity(mine.len());
+    let work = |state: &mut S, _, index: &usize| work(state, *index, &items[*index]);
+    parallel_here(&mine, threads, state, work, |_, result| results.push(result));
+    if ranks == 1 {
+        return results;
+    }
+    let mut of_ranks: Vec<_> = ranks::gather(results).into_iter().map(Vec::into_iter).collect();
+    (0..items.len())
+        .map(|index| of_ranks[index % ranks].next().expect("a rank has a result of each of its items"))
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! The program `rl`: parses the command line and runs the command.
 
-use rl::command::parse;
-use std::process::ExitCode;
+use model::ranks;
+use rl::{command::parse, run::ranks::of_rank};
+use std::{process::ExitCode, thread};
 
 fn main() -> ExitCode {
     model::keep_pages();
+    // Lives until the end: without it, the other ranks would wait.
+    let _joined = ranks::join();
     eval::terminal::log_to_stderr();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -13,18 +16,27 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let command = parse(std::env::args_os().collect())?;
+    let (command, _folder) = of_rank(parse(std::env::args_os().collect())?)?;
     if command.leaves_checkpoints() {
         rl::run::stop_on_interrupt()?;
     }
     command.execute().map(drop)
 }
 
-/// clap prints its own errors; they end with exit code 2.
+/// clap prints its own errors; they end with exit code 2. Of several ranks with the same error, the first one prints it, and its end is
+/// that of all.
 fn report(error: &anyhow::Error) -> ExitCode {
-    if let Some(error) = error.downcast_ref::<clap::Error>() {
-        let _ = error.print();
-        return ExitCode::from(error.exit_code() as u8);
+    if !ranks::is_first() {
+        thread::sleep(ranks::ALONE);
+        eprint!("rank {}: ", ranks::rank());
     }
-    eval::terminal::fail(error)
+    let code = match error.downcast_ref::<clap::Error>() {
+        Some(error) => {
+            let _ = error.print();
+            ExitCode::from(error.exit_code() as u8)
+        }
+        None => eval::terminal::fail(error),
+    };
+    ranks::abort();
+    code
 }

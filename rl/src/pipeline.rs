@@ -24,7 +24,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use eval::{parts::Part, resolve_checkpoint};
-use model::{Device, ModelSize};
+use model::{Device, ModelSize, ranks};
 use recipe::{Kind, Recipe};
 use std::path::{Path, PathBuf};
 
@@ -260,6 +260,12 @@ impl Models<'_> {
 
     /// The model in [`Recipe::dir`], made if it does not exist yet. An interrupted attempt is resumed.
     fn made_once(&self, kind: Kind) -> Result<PathBuf> {
+        // Several ranks would wait for each other: the first one makes it.
+        let made = ranks::from_first(|| self.made_here(kind).map_err(|error| format!("{error:#}")));
+        made.map_err(anyhow::Error::msg)
+    }
+
+    fn made_here(&self, kind: Kind) -> Result<PathBuf> {
         let data = kind.reads(self.problems.data());
         let own = (data != *self.problems.data()).then(|| Problems::new(&data));
         let problems = own.as_ref().unwrap_or(self.problems);

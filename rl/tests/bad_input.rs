@@ -155,7 +155,9 @@ fn flags_of_the_other_methods_are_checked_as_well() {
     place.write("samples.jsonl", b"\x1F\x8B\x08\0");
     place.fails(&orm(&["--from-samples=samples.jsonl"]), &["samples.jsonl is compressed with gzip", "gunzip"]);
     place.write("prefixes.jsonl", "{\"id\": \"a\", \"right\": 1, \"of\": 2}\n");
-    let missing = ["prefixes.jsonl, line 1: not the count of a prefix: the field \"prefix\" is missing; the fields are \"id\", \"of\", \"right\""];
+    let missing = [
+        "prefixes.jsonl, line 1: not the count of a prefix: the field \"prefix\" is missing; the fields are \"id\", \"of\", \"right\"",
+    ];
     place.fails(&orm(&["--labels=steps", "--from-prefixes=prefixes.jsonl"]), &missing);
     place.refuses_usage(&with("rcrl", &["--threshold=1.5"]), &["--threshold", "from 0 to 1"]);
     place.refuses_usage(&with("rcrl", &["--right-per-wrong=0"]), &["--right-per-wrong", "above 0"]);

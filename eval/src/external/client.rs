@@ -7,6 +7,7 @@ use super::{
     transport::{Bounds, Event},
 };
 use anyhow::{Result, bail};
+use model::ranks;
 use std::{
     fmt,
     ops::Range,
@@ -41,7 +42,7 @@ pub struct RewardClient(Arc<Inner>);
 struct Inner {
     source: Source,
     bounds: Bounds,
-    /// `None` only while it is dropped.
+    /// `None` while it is dropped, and on ranks that are not the first, which asks for all.
     events: Option<Sender<Event>>,
     /// The thread that owns a child process.
     owner: Option<JoinHandle<()>>,
@@ -83,19 +84,20 @@ impl RewardClient {
     pub fn start(source: Source, bounds: Bounds) -> Result<Self> {
         let who = source.to_string();
         let (events, owner) = match &source {
+            _ if !ranks::is_first() => (None, None),
             Source::Command { command, folder } => {
                 let (events, owner) = child::start(command, folder.as_deref(), who, bounds)?;
-                (events, Some(owner))
+                (Some(events), Some(owner))
             }
             Source::Url(url) => {
                 if !url.starts_with("http://") && !url.starts_with("https://") {
                     bail!("{url} is no address of an HTTP endpoint: it begins with http:// or https://");
                 }
-                (http::start(url, &who, bounds), None)
+                (Some(http::start(url, &who, bounds)), None)
             }
         };
         let [next, waited] = [0, 0].map(AtomicU64::new);
-        Ok(Self(Arc::new(Inner { source, bounds, events: Some(events), owner, next, waited })))
+        Ok(Self(Arc::new(Inner { source, bounds, events, owner, next, waited })))
     }
 
     /// What gives the rewards.
@@ -152,13 +154,13 @@ impl Phase<'_> {
         }
         let items = std::mem::take(&mut batch.items).into_iter().flatten().collect();
         drop(batches);
+        let Some(events) = &self.client.0.events else { return };
         let job = Job { id: self.first_id + number as u64, items, place: number, reply: self.reply.clone() };
-        let events = self.client.0.events.as_ref().expect("a client in use is not dropped");
         // Its owner ends with the client alone.
         let _ = events.send(Event::Job(job));
     }
 
-    /// Waits for the rewards of all completions, in their order.
+    /// Waits for the rewards of all completions, in their order. Several ranks have the same completions: the first of them asks.
     ///
     /// # Errors
     /// [`RewardFailure`]: a command or endpoint that ended, hung or answered nonsense, after all attempts.
@@ -166,6 +168,10 @@ impl Phase<'_> {
     /// # Panics
     /// If a completion is missing.
     pub fn finish(self) -> Result<Vec<Reward>> {
+        Ok(ranks::from_first(|| self.outcome())?)
+    }
+
+    fn outcome(self) -> Outcome {
         let started = Instant::now();
         let Self { client, completions, batches, replies, reply, .. } = self;
         drop(reply);

@@ -33,7 +33,7 @@ pub struct Item {
 }
 
 /// What an external reward says of a completion.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reward {
     /// No opinion (`null`).
     None,
@@ -44,7 +44,7 @@ pub enum Reward {
 }
 
 /// Why there is no reward. Its message names the command or endpoint, and the completion.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RewardFailure(pub String);
 
 /// The rewards of a batch, or why there are none.

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use data::text::from_json_object;
+use model::ranks;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use std::{
@@ -94,6 +95,10 @@ impl PartFile {
     /// # Errors
     /// A part of other work in its place, a file that another process writes, errors of the file system.
     pub fn open(folder: &Path, part: Part, lines: usize, block: usize, work: Map<String, Value>) -> Result<Self> {
+        ensure!(
+            ranks::ranks() == 1,
+            "--part works in one process: start it without mpirun, and without srun's several tasks"
+        );
         let path = folder.join(part.file());
         let header = Header { part: part.number, of: part.of, lines, work };
         let cannot_write = || format!("cannot write {}", path.display());

@@ -12,9 +12,11 @@ const FILTER: &str = "warn,model::device=info,cubecl_common=error";
 pub fn log_to_stderr() {
     let requested = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let requested = Some(requested).filter(|requested| !requested.is_empty());
+    // Of several ranks, the first one warns.
+    let usual = if model::ranks::is_first() { FILTER } else { "error" };
     let filter = requested.and_then(|requested| EnvFilter::try_new(format!("pliron=warn,{requested}")).ok());
     tracing_subscriber::fmt()
-        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(FILTER)))
+        .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(usual)))
         .with_writer(std::io::stderr)
         .without_time()
         .init();

@@ -34,7 +34,7 @@ pub struct Weights {
 }
 
 /// The inputs of the combined score, for a solution or a prefix.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Signal {
     /// The logit of the head.
     pub head: f32,

@@ -60,7 +60,7 @@ pub enum Given {
 }
 
 /// One sample of one prompt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Completion {
     /// What was written, the sequence that ended it included where there is one.
     pub tokens: Vec<u32>,
@@ -83,7 +83,7 @@ pub enum Finish {
 }
 
 /// What the work consisted of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerateStats {
     /// Tokens of prompts that were read, each prompt once for all its samples in a stream, padding not counted; and hidden given tokens.
     pub prompt_tokens: usize,

@@ -6,6 +6,7 @@ use super::{
     lines::{SampleBlocks, append_line, lines_up_to, open_for_append, remove_file_if_there, remove_if_there},
     lock::Lock,
     metrics::Metrics,
+    ranks,
     tensorboard::TensorBoard,
 };
 use crate::cli::config_file::PART_OF;
@@ -293,6 +294,7 @@ impl Run {
         state: &TrainerState<S>,
         more: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<PathBuf> {
+        ranks::check_same("the weights", step, model::checksum(model))?;
         let name = checkpoint_name(step);
         let parent = self.dir.join("checkpoints");
         let (unfinished, finished) = (parent.join(format!(".{name}")), parent.join(&name));

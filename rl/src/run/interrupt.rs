@@ -23,10 +23,15 @@ pub fn stop_on_interrupt() -> Result<()> {
 
 /// Whether a run is to stop after `step` steps: Ctrl-C, or `--stop-after`.
 pub fn stops_after(args: &RunArgs, step: usize) -> bool {
-    interrupted() || args.stop_after == Some(step)
+    interrupted() | (args.stop_after == Some(step))
 }
 
-/// Whether Ctrl-C was pressed.
+/// Whether Ctrl-C was pressed, on any rank. All ranks ask at the same time.
 pub fn interrupted() -> bool {
+    model::ranks::any(interrupted_here())
+}
+
+/// Whether Ctrl-C was pressed, whatever other ranks do.
+pub(super) fn interrupted_here() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }

@@ -65,7 +65,7 @@ impl Lock {
                 tracing::warn!("{what}");
                 has_warned = true;
             }
-            if super::interrupt::interrupted() {
+            if super::interrupt::interrupted_here() {
                 bail!("interrupted");
             }
             thread::sleep(RETRY_PAUSE);

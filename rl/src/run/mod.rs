@@ -9,6 +9,7 @@ mod interrupt;
 mod lines;
 pub mod lock;
 pub mod metrics;
+pub mod ranks;
 pub mod read;
 pub mod start;
 pub mod tensorboard;

@@ -1,5 +1,7 @@
 //! Gradients of a whole batch, their global norm, and the AdamW step. Independent of losses and data.
 
+mod shared;
+
 use crate::{
     cli::args::ComputeArgs,
     run::checkpoints::{HISTORY, check_history},
@@ -10,7 +12,8 @@ use burn::{
     optim::{AdamW, AdamWConfig, AdamWState, AdaptiveMomentumState, GradientsAccumulator, GradientsParams, Optimizer},
     tensor::{Tensor, TensorData},
 };
-use model::{AdamWStep, Device, HostTensor, HostTensors, Trainable, adamw, parallel_for_each, to_host};
+use model::{AdamWStep, Device, HostTensor, HostTensors, Trainable, adamw, parallel_here, ranks, to_host};
+use serde::{Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
 /// How gradients are computed; the choice changes them only by rounding.
@@ -42,29 +45,33 @@ pub struct Gradients<R> {
     pub reports: Vec<R>,
 }
 
-/// Sums the gradients of `loss` over micro-batches, on replicas of the model with a thread each.
+/// Sums the gradients of `loss` over micro-batches, on replicas of the model with a thread each, and on all ranks.
 ///
-/// The sum is taken in the order of the micro-batches, so it is the same for any number of threads. Nothing is divided
+/// The sum is taken in the order of the micro-batches, so it is the same for any number of threads and ranks. Nothing is divided
 /// here: a loss divides by the token count of the *whole* batch, so the split changes no result. The
 /// report of a loss is computed after the backward pass has started, so that an asynchronous device is not blocked.
-pub fn gradients<M: Trainable + Sync, T: Sync, R: Send, F: FnOnce() -> R>(
+pub fn gradients<M: Trainable + Sync, T: Sync, R: Send + Serialize + DeserializeOwned, F: FnOnce() -> R>(
     model: &M,
     micro_batches: &[T],
     computing: GradientOptions,
     loss: impl Fn(&M, &T) -> (Tensor<1>, F) + Sync,
 ) -> Gradients<R> {
+    let of_micro_batch = |model: &mut M, _, micro_batch: &T| {
+        // A replica with gradients has a graph of its own, which ends with it.
+        let (replica, tape) = model.replica(computing.checkpointing);
+        let (loss, report) = loss(&replica, micro_batch);
+        (tape.backward(&loss, &replica), report())
+    };
+    if ranks::ranks() > 1 {
+        return shared::gradients(model, micro_batches, computing.threads, of_micro_batch);
+    }
     let mut sum = GradientsAccumulator::new();
     let mut reports = Vec::with_capacity(micro_batches.len());
-    parallel_for_each(
+    parallel_here(
         micro_batches,
         computing.threads,
         || model.clone(),
-        |model, _, micro_batch| {
-            // A replica with gradients has a graph of its own, which ends with it.
-            let (replica, tape) = model.replica(computing.checkpointing);
-            let (loss, report) = loss(&replica, micro_batch);
-            (tape.backward(&loss, &replica), report())
-        },
+        of_micro_batch,
         |_, (params, report)| {
             sum.accumulate(model, params);
             reports.push(report);

@@ -57,11 +57,14 @@ impl Drop for Progress {
     }
 }
 
-/// Prints a line, or several, to standard output.
+/// Prints a line, or several, to standard output; of several ranks, the first one prints.
 ///
 /// # Errors
 /// If it cannot be written. A closed pipe, as with `| head`, is not an error.
 pub fn print_line(text: &str) -> Result<()> {
+    if !model::ranks::is_first() {
+        return Ok(());
+    }
     match writeln!(std::io::stdout(), "{text}") {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),

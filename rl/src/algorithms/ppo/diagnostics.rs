@@ -8,6 +8,7 @@ use crate::{
 };
 use burn::tensor::Tensor;
 use model::{Finish, ScoreKind, to_host_together};
+use serde::{Deserialize, Serialize};
 
 /// Statistics of the rollouts of a step, before the update. Means are over samples, unless stated otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -169,7 +170,7 @@ fn variance(values: &[f64]) -> f64 {
 }
 
 /// Sums over the response tokens of an update, or means over several updates.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct UpdateStats {
     /// Number of mini-batches.
     pub updates: usize,

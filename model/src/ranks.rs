@@ -1,0 +1,232 @@
+//! Processes that work together on one run: ranks of MPI (feature `mpi`), started by `mpirun` or `srun`. Every rank runs the same program
+//! on the same data. Work on items is shared, and all ranks receive all results, in the order of the items: whatever follows is the same in
+//! each of them, and does not depend on how many there are.
+//!
+//! All functions but [`rank`] and [`ranks`] are collective: every rank calls them, on its main thread, in the same order. Without the feature, or
+//! without a launcher, there is one rank, and nothing is sent.
+
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+/// Number of this process, and of all processes. Set once, at the start.
+static RANK: AtomicUsize = AtomicUsize::new(0);
+static RANKS: AtomicUsize = AtomicUsize::new(1);
+
+/// Whether the first rank works alone for the moment ([`from_first`]).
+static BY_ITSELF: AtomicBool = AtomicBool::new(false);
+
+/// After so long, an error that the first rank has not printed is that of one rank alone.
+pub const ALONE: Duration = Duration::from_secs(5);
+
+/// The connection to the other ranks, for as long as it lives.
+pub struct Joined {
+    #[cfg(feature = "mpi")]
+    _universe: mpi::environment::Universe,
+}
+
+/// Joins the ranks that a launcher has started; `None` where this process works by itself. To be called once, first of all.
+pub fn join() -> Option<Joined> {
+    #[cfg(feature = "mpi")]
+    {
+        // What Open MPI, MPICH and Slurm set for the processes that they start.
+        let is_launched =
+            ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"].iter().any(|name| std::env::var_os(name).is_some());
+        if !is_launched {
+            return None;
+        }
+        let (universe, _) = mpi::initialize_with_threading(mpi::Threading::Funneled)?;
+        let (rank, ranks) = transport::place();
+        RANK.store(rank, Ordering::Relaxed);
+        RANKS.store(ranks, Ordering::Relaxed);
+        Some(Joined { _universe: universe })
+    }
+    #[cfg(not(feature = "mpi"))]
+    None
+}
+
+/// The number of this process, from 0.
+pub fn rank() -> usize {
+    if BY_ITSELF.load(Ordering::Relaxed) { 0 } else { RANK.load(Ordering::Relaxed) }
+}
+
+/// How many processes work together; 1 without MPI.
+pub fn ranks() -> usize {
+    if BY_ITSELF.load(Ordering::Relaxed) { 1 } else { RANKS.load(Ordering::Relaxed) }
+}
+
+/// Whether this is the rank that writes files and prints.
+pub fn is_first() -> bool {
+    rank() == 0
+}
+
+/// What each rank has made, by rank.
+///
+/// # Panics
+/// If it is more than MPI can count, 2 GiB in all.
+pub fn gather<R: Serialize + DeserializeOwned>(mine: R) -> Vec<R> {
+    if ranks() == 1 {
+        return vec![mine];
+    }
+    let bytes = postcard::to_stdvec(&mine).expect("results are plain data");
+    transport::all_gather(&bytes).iter().map(|bytes| postcard::from_bytes(bytes).expect(SAME_PROGRAM)).collect()
+}
+
+/// What the first rank makes, while the others wait for it. It makes it by itself, as if there were no other rank.
+pub fn from_first<R: Serialize + DeserializeOwned>(make: impl FnOnce() -> R) -> R {
+    if ranks() == 1 {
+        return make();
+    }
+    let made = is_first().then(|| {
+        BY_ITSELF.store(true, Ordering::Relaxed);
+        let made = make();
+        BY_ITSELF.store(false, Ordering::Relaxed);
+        made
+    });
+    let mut bytes =
+        made.as_ref().map_or_else(Vec::new, |made| postcard::to_stdvec(made).expect("results are plain data"));
+    transport::broadcast(&mut bytes, 0);
+    made.unwrap_or_else(|| postcard::from_bytes(&bytes).expect(SAME_PROGRAM))
+}
+
+/// Whether it is true of any rank.
+pub fn any(here: bool) -> bool {
+    gather(here).contains(&true)
+}
+
+/// Ends all ranks at once, for a rank that cannot go on.
+pub fn abort() {
+    if RANKS.load(Ordering::Relaxed) > 1 {
+        transport::abort();
+    }
+}
+
+/// Takes part in a sum over items that is taken in the order of the items, whichever ranks hold them, as one process takes it. `order` are
+/// the ranks in the order of their items. Each adds its own, in their order, to what the ranks before it have summed, and passes it on slice
+/// by slice, so that all are busy. `sum` is what the first of them begins with; the last one has the whole sum then, the others a part of it.
+///
+/// # Panics
+/// If items differ in their lengths.
+pub fn add_in_order(sum: &mut [f32], items: &[Vec<f32>], order: &[usize]) {
+    let Some(place) = order.iter().position(|other| *other == rank()) else { return };
+    assert!(items.iter().all(|item| item.len() == sum.len()), "items of a sum have one length");
+    for first in (0..sum.len()).step_by(SLICE) {
+        let range = first..sum.len().min(first + SLICE);
+        let slice = &mut sum[range.clone()];
+        if place > 0 {
+            transport::receive(slice, order[place - 1]);
+        }
+        for item in items {
+            slice.iter_mut().zip(&item[range.clone()]).for_each(|(sum, value)| *sum += value);
+        }
+        if let Some(next) = order.get(place + 1) {
+            transport::send(slice, *next);
+        }
+    }
+}
+
+/// Gives all ranks what one of them has.
+pub fn broadcast(values: &mut [f32], from: usize) {
+    if ranks() > 1 {
+        values.chunks_mut(SLICE).for_each(|slice| transport::broadcast_values(slice, from));
+    }
+}
+
+/// Numbers sent at once.
+const SLICE: usize = 1 << 18;
+
+const SAME_PROGRAM: &str = "all ranks run the same program";
+
+#[cfg(feature = "mpi")]
+mod transport {
+    //! The calls of MPI.
+
+    use mpi::{datatype::PartitionMut, topology::SimpleCommunicator, traits::*};
+
+    fn world() -> SimpleCommunicator {
+        SimpleCommunicator::world()
+    }
+
+    pub fn place() -> (usize, usize) {
+        (world().rank() as usize, world().size() as usize)
+    }
+
+    pub fn all_gather(mine: &[u8]) -> Vec<Vec<u8>> {
+        let world = world();
+        let mut counts = vec![0u64; world.size() as usize];
+        world.all_gather_into(&(mine.len() as u64), &mut counts[..]);
+        let total: u64 = counts.iter().sum();
+        assert!(total < i32::MAX as u64, "ranks have {total} bytes to exchange at once, more than MPI can count");
+        if total == 0 {
+            return vec![Vec::new(); counts.len()];
+        }
+        let counts: Vec<i32> = counts.into_iter().map(|count| count as i32).collect();
+        let places: Vec<i32> = counts.iter().scan(0, |end, count| Some(std::mem::replace(end, *end + count))).collect();
+        let mut all = vec![0u8; total as usize];
+        world.all_gather_varcount_into(mine, &mut PartitionMut::new(&mut all[..], counts.clone(), &places[..]));
+        places
+            .iter()
+            .zip(counts)
+            .map(|(place, count)| all[*place as usize..(place + count) as usize].to_vec())
+            .collect()
+    }
+
+    pub fn broadcast(bytes: &mut Vec<u8>, from: usize) {
+        let root = world().process_at_rank(from as i32).rank();
+        let (world, mut length) = (world(), bytes.len() as u64);
+        world.process_at_rank(root).broadcast_into(&mut length);
+        bytes.resize(length as usize, 0);
+        for part in bytes.chunks_mut(1 << 30) {
+            world.process_at_rank(root).broadcast_into(part);
+        }
+    }
+
+    pub fn broadcast_values(values: &mut [f32], from: usize) {
+        world().process_at_rank(from as i32).broadcast_into(values);
+    }
+
+    pub fn send(values: &[f32], to: usize) {
+        world().process_at_rank(to as i32).send(values);
+    }
+
+    pub fn receive(values: &mut [f32], from: usize) {
+        world().process_at_rank(from as i32).receive_into(values);
+    }
+
+    pub fn abort() -> ! {
+        world().abort(1)
+    }
+}
+
+#[cfg(not(feature = "mpi"))]
+mod transport {
+    //! Never called: there is one rank.
+
+    const ONE: &str = "there is one rank without the feature mpi";
+
+    pub fn all_gather(_: &[u8]) -> Vec<Vec<u8>> {
+        unreachable!("{ONE}")
+    }
+
+    pub fn broadcast(_: &mut Vec<u8>, _: usize) {
+        unreachable!("{ONE}")
+    }
+
+    pub fn broadcast_values(_: &mut [f32], _: usize) {
+        unreachable!("{ONE}")
+    }
+
+    pub fn send(_: &[f32], _: usize) {
+        unreachable!("{ONE}")
+    }
+
+    pub fn receive(_: &mut [f32], _: usize) {
+        unreachable!("{ONE}")
+    }
+
+    pub fn abort() {
+        unreachable!("{ONE}")
+    }
+}
