@@ -43,6 +43,16 @@ for name in [*files, pathlib.Path("samples.jsonl")]:
 P
 }
 
+# Waits until a run has logged so many steps.
+reaches() {
+    for _ in $(seq 1200); do
+        if [ "$(wc -l 2>/dev/null <"$1/metrics.jsonl" || echo 0)" -ge "$2" ]; then return 0; fi
+        sleep 0.05
+    done
+    echo "$1 has not come to step $2" >&2
+    exit 1
+}
+
 step "Models"
 tiny="--model pico --benchmark synthetic --limit 120 --threads 1 --quiet"
 short="--eval-problems 12 --test-problems 12 --test-samples 2"
@@ -86,18 +96,27 @@ echo "eval run: 2 ranks are one process"
 [ "$mode" != --short ] || exit 0
 
 step "A rank is killed; the run is resumed with another number of ranks"
-long="${runs[ppo]/--steps 3/--steps 12}"
+long="${runs[ppo]/--steps 3/--steps 20}"
 eval "$rl $long --out $work/long" >/dev/null
 eval "${launcher[*]} -n 3 $rl $long --out $work/killed" >"$work/killed.log" 2>&1 &
 job=$!
-until [ -d "$work/killed/checkpoints/step-000004" ]; do sleep 0.05; done
-pkill -KILL -n -f -- "--out $work/killed"
+reaches "$work/killed" 4
+pkill -KILL -n -f -- "^$rl ppo .*--out $work/killed"
 before=$SECONDS
 if wait $job; then echo "the job has not noticed" >&2 && exit 1; fi
 echo "the job ended $((SECONDS - before)) s after SIGKILL of a rank"
 eval "${launcher[*]} -n 2 $rl ppo --resume $work/killed --quiet" >/dev/null
 same "$work/long" "$work/killed"
 echo "resumed with 2 ranks it is the run of one process"
+
+step "A rank hangs"
+eval "RL_RANK_TIMEOUT=4 ${launcher[*]} -n 3 $rl $long --out $work/hung" >"$work/hung.log" 2>&1 &
+job=$!
+reaches "$work/hung" 2
+pkill -STOP -o -f -- "^$rl ppo .*--out $work/hung"
+if wait $job; then echo "the job has not noticed" >&2 && exit 1; fi
+grep 'error: ranks \[[012]\] have not come' "$work/hung.log"
+pkill -KILL -f -- "--out $work/hung" || true
 [ "$mode" = --hosts ] || exit 0
 
 step "Three hosts: network namespaces with an address each"

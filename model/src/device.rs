@@ -66,7 +66,7 @@ pub enum DeviceKind {
     Wgpu,
 }
 
-/// The device of a kind, with the number type of products. A GPU is returned only after it has computed something.
+/// The device of a kind, with the number type of products. Of several ranks on a machine, each takes a CUDA GPU of its own. A GPU is returned only after it has computed something.
 ///
 /// # Errors
 /// If its backend is not compiled in, naming the feature that brings it; if it is and computes nothing, for want of a driver or
@@ -187,7 +187,7 @@ fn cpu() -> Option<tensor::Device> {
 
 fn cuda() -> Option<tensor::Device> {
     #[cfg(feature = "cuda")]
-    return Some(tensor::Device::cuda(0));
+    return Some(tensor::Device::cuda(crate::ranks::local_rank()));
     #[cfg(not(feature = "cuda"))]
     None
 }

@@ -55,7 +55,7 @@ pub use logits::{LOGITS_TOGETHER, output_entropy, output_log_probs};
 pub use lora::{LoraConfig, LoraTargets, merged, with_adapters};
 pub use padding::pad_right;
 pub use parallel::{parallel_here, parallel_map};
-pub use process::{cpu_seconds, keep_pages, peak_memory_bytes};
+pub use process::{cpu_features, cpu_seconds, keep_pages, peak_memory_bytes};
 pub use random::{Key, Purpose, uniform};
 pub use score::{Padded, Scored, score};
 pub use transformer::{

@@ -16,6 +16,23 @@ pub fn keep_pages() {
     }
 }
 
+/// What the processor can do of that which kernels are chosen by, in words: processors that agree in it compute the same bits.
+pub fn cpu_features() -> String {
+    let mut features = vec![std::env::consts::ARCH];
+    #[cfg(target_arch = "x86_64")]
+    for (name, is_there) in [
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512dq", is_x86_feature_detected!("avx512dq")),
+        ("avx512bw", is_x86_feature_detected!("avx512bw")),
+        ("avx512vl", is_x86_feature_detected!("avx512vl")),
+    ] {
+        features.extend(is_there.then_some(name));
+    }
+    features.join(" ")
+}
+
 /// CPU time of this process so far, all threads together, in seconds; `None` where the system does not report it.
 pub fn cpu_seconds() -> Option<f64> {
     #[cfg(unix)]

@@ -8,7 +8,8 @@
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Number of this process, and of all processes. Set once, at the start.
@@ -62,6 +63,13 @@ pub fn is_first() -> bool {
     rank() == 0
 }
 
+/// The number of this process among those of its machine, by which it chooses a GPU; 0 without a launcher.
+pub fn local_rank() -> usize {
+    let of_launcher = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"];
+    let set = of_launcher.iter().filter_map(|name| std::env::var(name).ok()?.parse().ok());
+    set.take(usize::from(RANKS.load(Ordering::Relaxed) > 1)).next().unwrap_or(0)
+}
+
 /// What each rank has made, by rank.
 ///
 /// # Panics
@@ -71,6 +79,7 @@ pub fn gather<R: Serialize + DeserializeOwned>(mine: R) -> Vec<R> {
         return vec![mine];
     }
     let bytes = postcard::to_stdvec(&mine).expect("results are plain data");
+    arrive();
     transport::all_gather(&bytes).iter().map(|bytes| postcard::from_bytes(bytes).expect(SAME_PROGRAM)).collect()
 }
 
@@ -116,6 +125,9 @@ pub fn add_in_order(sum: &mut [f32], items: &[Vec<f32>], order: &[usize]) {
         let range = first..sum.len().min(first + SLICE);
         let slice = &mut sum[range.clone()];
         if place > 0 {
+            // Who is near the beginning notices first.
+            let patience = timeout() + timeout() * place as u32 / 4;
+            wait_for(vec![order[place - 1]], patience, transport::has_sent);
             transport::receive(slice, order[place - 1]);
         }
         for item in items {
@@ -130,9 +142,63 @@ pub fn add_in_order(sum: &mut [f32], items: &[Vec<f32>], order: &[usize]) {
 /// Gives all ranks what one of them has.
 pub fn broadcast(values: &mut [f32], from: usize) {
     if ranks() > 1 {
+        arrive();
         values.chunks_mut(SLICE).for_each(|slice| transport::broadcast_values(slice, from));
     }
 }
+
+/// Waits until all ranks have come to where they work together, and names those that do not come. Without it, a process that hangs would let
+/// all others wait for ever and in silence. The first rank waits for all others, and they for its word.
+fn arrive() {
+    if is_first() {
+        let others: Vec<usize> = (1..ranks()).collect();
+        wait_for(others.clone(), timeout(), transport::has_notified);
+        others.iter().for_each(|rank| transport::notify(*rank));
+    } else {
+        transport::notify(0);
+        // The first rank notices others that hang before this one takes it for hung.
+        wait_for(vec![0], timeout() + timeout() / 2, transport::has_notified);
+    }
+}
+
+/// Waits until each of these ranks has come; ends the job after `timeout`.
+fn wait_for(mut missing: Vec<usize>, timeout: Duration, has_come: impl Fn(usize) -> bool) {
+    let started = Instant::now();
+    let mut warn_at = WARN_AFTER.min(timeout / 2);
+    loop {
+        missing.retain(|rank| !has_come(*rank));
+        let waited = started.elapsed();
+        if missing.is_empty() {
+            return;
+        }
+        if waited > timeout {
+            let seconds = waited.as_secs();
+            eprintln!(
+                "error: ranks {missing:?} have not come for {seconds} s, and are taken for hung ({TIMEOUT} sets how long); --resume goes on"
+            );
+            abort();
+        }
+        if waited > warn_at {
+            tracing::warn!("waiting for ranks {missing:?} for {} s", waited.as_secs());
+            warn_at *= 2;
+        }
+        // In the first moments the others are about to come.
+        if waited > Duration::from_millis(1) {
+            thread::sleep(Duration::from_micros(100));
+        }
+    }
+}
+
+/// How long the first rank waits for others.
+fn timeout() -> Duration {
+    let seconds = std::env::var(TIMEOUT).ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(1800))
+}
+
+/// The environment variable that sets for how many seconds the first rank waits for others before it ends the job.
+const TIMEOUT: &str = "RL_RANK_TIMEOUT";
+
+const WARN_AFTER: Duration = Duration::from_secs(60);
 
 /// Numbers sent at once.
 const SLICE: usize = 1 << 18;
@@ -188,11 +254,34 @@ mod transport {
     }
 
     pub fn send(values: &[f32], to: usize) {
-        world().process_at_rank(to as i32).send(values);
+        world().process_at_rank(to as i32).send_with_tag(values, SLICE_OF_SUM);
+    }
+
+    pub fn has_sent(from: usize) -> bool {
+        world().process_at_rank(from as i32).immediate_probe_with_tag(SLICE_OF_SUM).is_some()
     }
 
     pub fn receive(values: &mut [f32], from: usize) {
-        world().process_at_rank(from as i32).receive_into(values);
+        world().process_at_rank(from as i32).receive_into_with_tag(values, SLICE_OF_SUM);
+    }
+
+    /// Of messages that hold a part of a sum.
+    const SLICE_OF_SUM: i32 = 2;
+
+    /// Of messages that say no more than that their rank has come.
+    const WORD: i32 = 1;
+
+    pub fn notify(rank: usize) {
+        world().process_at_rank(rank as i32).send_with_tag(&0u8, WORD);
+    }
+
+    pub fn has_notified(rank: usize) -> bool {
+        let world = world();
+        let process = world.process_at_rank(rank as i32);
+        process.immediate_probe_with_tag(WORD).is_some_and(|_| {
+            let _: (u8, _) = process.receive_with_tag(WORD);
+            true
+        })
     }
 
     pub fn abort() -> ! {
@@ -222,7 +311,19 @@ mod transport {
         unreachable!("{ONE}")
     }
 
+    pub fn has_sent(_: usize) -> bool {
+        unreachable!("{ONE}")
+    }
+
     pub fn receive(_: &mut [f32], _: usize) {
+        unreachable!("{ONE}")
+    }
+
+    pub fn notify(_: usize) {
+        unreachable!("{ONE}")
+    }
+
+    pub fn has_notified(_: usize) -> bool {
         unreachable!("{ONE}")
     }
 

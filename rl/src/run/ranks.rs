@@ -36,6 +36,14 @@ pub fn of_rank(mut command: Command) -> Result<(Command, Option<TempDir>)> {
             Some(folder)
         }
     };
+    let features = ranks::gather(model::cpu_features());
+    if let Some(other) = features.iter().position(|other| *other != features[0]) {
+        tracing::warn!(
+            "the processors of ranks 0 and {other} differ ({} and {}): results may differ in their last digits, and the run ends if weights do",
+            features[0],
+            features[other]
+        );
+    }
     // The first rank changes a run only when all others have read it.
     ranks::gather(());
     Ok((command, folder))
