@@ -1,7 +1,7 @@
 #!/bin/bash
 # Checks that runs of several MPI ranks are those of one process, bit for bit: checkpoints, samples, metrics.
 #
-#     apt-get install openmpi-bin libopenmpi-dev libclang-dev
+#     apt-get install openmpi-bin libopenmpi-dev libclang-dev          # or mpich, with MPICC=mpicc.mpich and MPIRUN=mpirun.mpich
 #     cargo build --release --bins --features rl/mpi,eval/mpi && scripts/check_mpi.sh [--short | --hosts]
 #
 # --short: two ranks, four commands. --hosts, as root: three network namespaces as hosts as well, with one rank each. Without them: 2, 3 and
@@ -14,8 +14,8 @@ work=$(mktemp -d)
 mode=${1:-}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 # Open MPI has --oversubscribe, MPICH needs no permission.
-launcher=(mpirun)
-if mpirun --version 2>&1 | grep -q 'Open MPI'; then launcher+=(--oversubscribe --quiet); fi
+launcher=("${MPIRUN:-mpirun}")
+if "${launcher[0]}" --version 2>&1 | grep -q 'Open MPI'; then launcher+=(--oversubscribe --quiet); fi
 
 cleanup() {
     for host in h1 h2 h3; do ip netns del "rl-$host" 2>/dev/null || true; done
