@@ -5,7 +5,8 @@
 #     apt-get install slurm-wlm munge
 #     cargo build --release --bins && scripts/check_slurm.sh
 #
-# Leaves nothing behind. It takes two minutes.
+# Programs with --features rl/mpi (Open MPI) are also tried as ranks on the three nodes, in a job that is cancelled and submitted again.
+# Leaves nothing behind. It takes two minutes, and another one.
 set -eu
 cd "$(dirname "$0")/.."
 programs=${BIN:-$PWD/target/release}
@@ -116,7 +117,26 @@ echo "it was killed after step $(wc -l <"$work/shared/rounds/1/metrics.jsonl") o
 train=$(sbatch --parsable --output="$work/%j.out" "$work/parts.sh")
 wait_for "$train" "JobState=COMPLETED "
 cat "$work/$train.out"
-for file in samples.jsonl checkpoints/step-000001/model.safetensors; do
-    cmp "$work/one/$file" "$work/shared/$file"
-done
-echo "samples and weights are those of one process"
+same() {
+    for file in samples.jsonl checkpoints/step-000001/model.safetensors; do
+        cmp "$work/one/$file" "$1/$file"
+    done
+    echo "samples and weights are those of one process"
+}
+same "$work/shared"
+ldd "$programs/rl" | grep -q libmpi || exit 0
+
+step "Three ranks on three nodes; the job is cancelled and submitted again"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+sed -e "s|^RL=[^ ]*|RL=$programs/rl|" -e "s|^COMMAND=.*|COMMAND=(ei $flags)|" -e "s|^OUT=.*|OUT=$work/ranks|" \
+    -e 's|cpus-per-task=16|cpus-per-task=1|' scripts/slurm/mpi.sh >"$work/mpi.sh"
+ranks() { sbatch --parsable --nodes=3 --ntasks-per-node=1 --output="$work/%j.out" "$work/mpi.sh"; }
+job=$(ranks)
+await '[ -e "$work/ranks/samples.jsonl" ] && [ "$(wc -l <"$work/ranks/samples.jsonl")" -gt 1000 ]'
+scancel --signal=KILL --full "$job"
+wait_for "$job" "JobState=FAILED |JobState=CANCELLED |JobState=NODE_FAIL "
+echo "it was killed with $(wc -l <"$work/ranks/samples.jsonl") samples"
+job=$(ranks)
+wait_for "$job" "JobState=COMPLETED "
+cat "$work/$job.out"
+same "$work/ranks"

@@ -331,3 +331,24 @@ mod transport {
         unreachable!("{ONE}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_rank_has_all_and_a_sum_is_taken_in_the_order_of_its_items() {
+        assert_eq!((rank(), ranks(), is_first()), (0, 1, true));
+        assert_eq!(gather(vec![1.5_f32, f32::INFINITY]), [vec![1.5, f32::INFINITY]]);
+        assert_eq!((from_first(|| "made".to_string()), any(false), any(true)), ("made".to_string(), false, true));
+        // In another order the small ones would be lost.
+        let items = [1.0, 1.0, 1e8, -1e8].map(|value| vec![value; SLICE + 3]);
+        let mut sum = vec![-0.0; SLICE + 3];
+        add_in_order(&mut sum, &items, &[0]);
+        assert_eq!(sum, vec![(1.0_f32 + 1.0 + 1e8) - 1e8; SLICE + 3]);
+        let mut untouched = vec![7.0];
+        add_in_order(&mut untouched, &[vec![1.0]], &[1, 2]);
+        broadcast(&mut untouched, 0);
+        assert_eq!(untouched, [7.0]);
+    }
+}

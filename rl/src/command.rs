@@ -7,6 +7,7 @@ use crate::{
     cli::config_file,
     cli::effect::unused_flags,
     pipeline,
+    run::ranks,
     tools::bench,
     tools::check_data,
     tools::export,
@@ -16,10 +17,11 @@ use crate::{
     tools::verify,
     view::inspect,
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use defaults::Trained;
 use std::{ffi::OsString, path::PathBuf};
+use tempfile::TempDir;
 
 /// Teach language models to reason with reinforcement learning.
 #[derive(Parser, Debug)]
@@ -60,6 +62,23 @@ impl Command {
     /// Whether the command writes checkpoints, so that Ctrl-C stops after a step.
     pub fn leaves_checkpoints(&self) -> bool {
         matches!(self, Self::Train(_))
+    }
+
+    /// Makes it the command of this rank, if several work together; the folder that the rank keeps as long as it works.
+    ///
+    /// # Errors
+    /// A command for one process, and those of [`ranks::of_rank`].
+    pub fn of_rank(&mut self) -> Result<Option<TempDir>> {
+        match self {
+            Self::Train(algorithm) => ranks::of_rank(algorithm.run_args_mut()),
+            _ => {
+                ensure!(
+                    model::ranks::ranks() == 1,
+                    "this command works in one process: start it without mpirun or srun"
+                );
+                Ok(None)
+            }
+        }
     }
 
     /// Runs the command; the run directory that it leaves, if it leaves one.

@@ -1,7 +1,7 @@
 //! The program `rl`: parses the command line and runs the command.
 
 use model::ranks;
-use rl::{command::parse, run::ranks::of_rank};
+use rl::command::parse;
 use std::{process::ExitCode, thread};
 
 fn main() -> ExitCode {
@@ -16,7 +16,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
-    let (command, _folder) = of_rank(parse(std::env::args_os().collect())?)?;
+    let mut command = parse(std::env::args_os().collect())?;
+    let _folder = command.of_rank()?;
     if command.leaves_checkpoints() {
         rl::run::stop_on_interrupt()?;
     }

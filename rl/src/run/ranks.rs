@@ -1,24 +1,20 @@
 //! A run of several ranks. The first one alone writes the run directory. The others keep what they read back (checkpoints, samples) in a
 //! folder of their own, which they remove at the end.
 
-use crate::command::Command;
+use crate::cli::args::RunArgs;
 use anyhow::{Context, Result, ensure};
 use model::ranks;
 use std::{fs, path::Path};
 use tempfile::TempDir;
 
-/// The command of this rank, and the folder that it keeps as long as it works.
+/// Makes the flags of a run those of this rank; the folder that it keeps as long as it works.
 ///
 /// # Errors
-/// A command that does not train and has work for one process alone; a run to be resumed that this rank cannot read.
-pub fn of_rank(mut command: Command) -> Result<(Command, Option<TempDir>)> {
+/// A dry run; a run to be resumed that this rank cannot read.
+pub fn of_rank(args: &mut RunArgs) -> Result<Option<TempDir>> {
     if ranks::ranks() == 1 {
-        return Ok((command, None));
+        return Ok(None);
     }
-    let Command::Train(algorithm) = &mut command else {
-        anyhow::bail!("this command works in one process: start it without mpirun or srun");
-    };
-    let args = algorithm.run_args_mut();
     ensure!(!args.dry_run, "--dry-run works in one process: start it without mpirun or srun");
     let folder = match ranks::is_first() {
         true => None,
@@ -46,7 +42,7 @@ pub fn of_rank(mut command: Command) -> Result<(Command, Option<TempDir>)> {
     }
     // The first rank changes a run only when all others have read it.
     ranks::gather(());
-    Ok((command, folder))
+    Ok(folder)
 }
 
 /// Checks that something is the same in all ranks.
