@@ -151,8 +151,11 @@ enum Source<'a> {
 fn main() -> ExitCode {
     model::keep_pages();
     // Lives until the end: without it, the other ranks would wait.
-    let _joined = ranks::join();
+    let joined = ranks::join();
     log_to_stderr();
+    if let Err(error) = &joined {
+        return fail(error);
+    }
     let outcome = match Cli::parse().command {
         Command::Run(args) => run(args),
         _ if ranks::ranks() > 1 => Err(anyhow!("this command works in one process: start it without mpirun or srun")),

@@ -5,6 +5,7 @@
 //! All functions but [`rank`] and [`ranks`] are collective: every rank calls them, on its main thread, in the same order. Without the feature, or
 //! without a launcher, there is one rank, and nothing is sent.
 
+use anyhow::{Result, ensure};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -29,23 +30,37 @@ pub struct Joined {
 }
 
 /// Joins the ranks that a launcher has started; `None` where this process works by itself. To be called once, first of all.
-pub fn join() -> Option<Joined> {
+///
+/// # Errors
+/// A program that was built with the library of another launcher: each of its processes would take itself for the only one.
+pub fn join() -> Result<Option<Joined>> {
+    // What Open MPI, MPICH and Slurm set for the processes that they start.
+    let started = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"].iter().find_map(|name| std::env::var(name).ok()?.parse().ok());
+    let is_launched = started.is_some() || std::env::var_os("PMIX_RANK").is_some();
     #[cfg(feature = "mpi")]
     {
-        // What Open MPI, MPICH and Slurm set for the processes that they start.
-        let is_launched =
-            ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"].iter().any(|name| std::env::var_os(name).is_some());
         if !is_launched {
-            return None;
+            return Ok(None);
         }
-        let (universe, _) = mpi::initialize_with_threading(mpi::Threading::Funneled)?;
+        let Some((universe, _)) = mpi::initialize_with_threading(mpi::Threading::Funneled) else { return Ok(None) };
         let (rank, ranks) = transport::place();
+        ensure!(
+            started.is_none_or(|started: usize| started == ranks),
+            "the launcher has started {} processes, and MPI knows of {ranks}: the program was built with the library of another launcher",
+            started.unwrap_or_default()
+        );
         RANK.store(rank, Ordering::Relaxed);
         RANKS.store(ranks, Ordering::Relaxed);
-        Some(Joined { _universe: universe })
+        Ok(Some(Joined { _universe: universe }))
     }
     #[cfg(not(feature = "mpi"))]
-    None
+    {
+        ensure!(
+            !is_launched || started.is_none_or(|started: usize| started == 1),
+            "a launcher has started several processes, and the program was built without the feature mpi: each would be a run of its own"
+        );
+        Ok(None)
+    }
 }
 
 /// The number of this process, from 0.
@@ -338,6 +353,7 @@ mod tests {
 
     #[test]
     fn one_rank_has_all_and_a_sum_is_taken_in_the_order_of_its_items() {
+        assert!(join().unwrap().is_none());
         assert_eq!((rank(), ranks(), is_first()), (0, 1, true));
         assert_eq!(gather(vec![1.5_f32, f32::INFINITY]), [vec![1.5, f32::INFINITY]]);
         assert_eq!((from_first(|| "made".to_string()), any(false), any(true)), ("made".to_string(), false, true));

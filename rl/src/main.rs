@@ -7,8 +7,11 @@ use std::{process::ExitCode, thread};
 fn main() -> ExitCode {
     model::keep_pages();
     // Lives until the end: without it, the other ranks would wait.
-    let _joined = ranks::join();
+    let joined = ranks::join();
     eval::terminal::log_to_stderr();
+    if let Err(error) = &joined {
+        return report(error);
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report(&error),
