@@ -1,7 +1,7 @@
 #!/bin/bash
 # Checks that runs of several MPI ranks are those of one process, bit for bit: checkpoints, samples, metrics.
 #
-#     apt-get install openmpi-bin libopenmpi-dev libclang-dev          # or mpich, with MPICC=mpicc.mpich and MPIRUN=mpirun.mpich
+#     apt-get install openmpi-bin libopenmpi-dev clang libclang-dev          # or mpich, with MPICC=mpicc.mpich and MPIRUN=mpirun.mpich
 #     cargo build --release --bins --features rl/mpi,eval/mpi && scripts/check_mpi.sh [--short | --hosts]
 #
 # --short: two ranks, four commands. --hosts, as root: three network namespaces as hosts as well, with one rank each. Without them: 2, 3 and
