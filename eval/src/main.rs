@@ -9,7 +9,7 @@ use eval::{
     external::CheckerArgs,
     parts::PartArgs,
     read_samples, resolve_checkpoint, score, table,
-    terminal::{fail, log_to_stderr},
+    terminal::{end, fail, log_to_stderr},
     warn_of_unreadable, write_whole,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -22,7 +22,6 @@ use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
-    thread,
 };
 
 /// Measure policies on grade-school mathematics.
@@ -165,19 +164,8 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail_together(&error),
+        Err(error) => end(|| fail(&error)),
     }
-}
-
-/// Of several ranks with the same error, the first one prints it, and its end is that of all.
-fn fail_together(error: &anyhow::Error) -> ExitCode {
-    if !ranks::is_first() {
-        thread::sleep(ranks::ALONE);
-        eprint!("rank {}: ", ranks::rank());
-    }
-    let code = fail(error);
-    ranks::abort();
-    code
 }
 
 fn run(mut args: RunArgs) -> Result<()> {

@@ -20,9 +20,6 @@ static RANKS: AtomicUsize = AtomicUsize::new(1);
 /// Whether the first rank works alone for the moment ([`from_first`]).
 static BY_ITSELF: AtomicBool = AtomicBool::new(false);
 
-/// After so long, an error that the first rank has not printed is that of one rank alone.
-pub const ALONE: Duration = Duration::from_secs(5);
-
 /// The connection to the other ranks, for as long as it lives.
 pub struct Joined {
     #[cfg(feature = "mpi")]

@@ -2,7 +2,7 @@
 
 use model::ranks;
 use rl::command::parse;
-use std::{process::ExitCode, thread};
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
     model::keep_pages();
@@ -27,20 +27,13 @@ fn run() -> anyhow::Result<()> {
     command.execute().map(drop)
 }
 
-/// clap prints its own errors; they end with exit code 2. Of several ranks with the same error, the first one prints it, and its end is
-/// that of all.
+/// clap prints its own errors; they end with exit code 2.
 fn report(error: &anyhow::Error) -> ExitCode {
-    if !ranks::is_first() {
-        thread::sleep(ranks::ALONE);
-        eprint!("rank {}: ", ranks::rank());
-    }
-    let code = match error.downcast_ref::<clap::Error>() {
+    eval::terminal::end(|| match error.downcast_ref::<clap::Error>() {
         Some(error) => {
             let _ = error.print();
             ExitCode::from(error.exit_code() as u8)
         }
         None => eval::terminal::fail(error),
-    };
-    ranks::abort();
-    code
+    })
 }

@@ -1,6 +1,7 @@
 //! What both programs do at start and end: log to standard error, and end with one line that says what went wrong.
 
-use std::process::ExitCode;
+use model::ranks;
+use std::{process::ExitCode, thread, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 /// What is logged without `RUST_LOG`: warnings, and which of several devices was chosen. cubecl's own report of a missing driver is left
@@ -13,7 +14,7 @@ pub fn log_to_stderr() {
     let requested = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let requested = Some(requested).filter(|requested| !requested.is_empty());
     // Of several ranks, the first one warns.
-    let usual = if model::ranks::is_first() { FILTER } else { "error" };
+    let usual = if ranks::is_first() { FILTER } else { "error" };
     let filter = requested.and_then(|requested| EnvFilter::try_new(format!("pliron=warn,{requested}")).ok());
     tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new(usual)))
@@ -21,6 +22,20 @@ pub fn log_to_stderr() {
         .without_time()
         .init();
 }
+
+/// Prints an error and ends. Of several ranks with the same error, the first one prints it, and its end is that of all.
+pub fn end(print: impl FnOnce() -> ExitCode) -> ExitCode {
+    if !ranks::is_first() {
+        thread::sleep(ALONE);
+        eprint!("rank {}: ", ranks::rank());
+    }
+    let code = print();
+    ranks::abort();
+    code
+}
+
+/// After so long, an error that the first rank has not printed is that of one rank alone.
+const ALONE: Duration = Duration::from_secs(5);
 
 /// One `error:` line with its causes, and exit code 1.
 pub fn fail(error: &anyhow::Error) -> ExitCode {

@@ -26,7 +26,6 @@ use crate::{
     objective::loss::{binary_cross_entropy, negative_log_likelihood},
     run::Run,
     sampling::deduplicate::{Deduplicator, FirstPerQuestion},
-    sampling::from_samples::Rounds,
     sampling::prefix::{self, CompletionConfig, Labels, PrefixedSample},
     sampling::problems::Problems,
     sampling::samples::TrainingSamples,
@@ -172,16 +171,12 @@ pub fn make_part(config: &OrmConfig, part: Part, init: &Path, problems: &Problem
     let mut config = config.clone();
     config.run.compute.checker = config.checker.start(config.data.benchmark())?;
     let (policy, problems) = (start::policy(init, device)?, problems.train()?);
-    let Some(file) = &config.sampling.source.from_samples else {
-        return config.sampling.sample_part(part, &policy, problems, (&config.data, &config.run));
-    };
-    let grading = (&config.data.answer_format(), config.run.compute.checker.as_ref());
-    let samples = config.sampling.source.graded(file, problems, grading, Rounds::All)?;
-    let held_out = held_out(problems, config.held_out, config.run.seed);
-    let training = samples.iter().filter(|sample| !held_out.contains(sample.id.as_str())).collect();
     let flags = (&config.sampling, &config.data, &config.run);
-    let training = training_samples(training, &config);
-    config.prefixes.count_part((part, config.labels), &policy, problems, &training, flags)
+    config.prefixes.make_part((part, config.labels), &policy, problems, flags, |samples| {
+        let held_out = held_out(problems, config.held_out, config.run.seed);
+        let training = samples.iter().filter(|sample| !held_out.contains(sample.id.as_str())).collect();
+        Ok(training_samples(training, &config))
+    })
 }
 
 /// The ids of the held-out questions: a share of all, chosen by the seed.

@@ -18,7 +18,6 @@ use crate::{
     run,
     run::lock::Lock,
     run::{Reason, Run, TrainerState, read_state},
-    sampling::from_samples::Rounds,
     sampling::prefix::{Counts, Labels, PrefixArgs, PrefixedSample},
     sampling::problems::Problems,
     sampling::samples::{SamplingArgs, TrainingSamples, check_differ},
@@ -180,14 +179,10 @@ pub fn make_part(config: &RcrlConfig, part: Part, init: &Path, problems: &Proble
     let mut config = config.clone();
     config.run.compute.checker = config.checker.start(config.data.benchmark())?;
     let (sampler, train) = (start::policy(init, device)?, problems.train()?);
-    let Some(file) = &config.sampling.source.from_samples else {
-        return config.sampling.sample_part(part, &sampler, train, (&config.data, &config.run));
-    };
-    let grading = (&config.data.answer_format(), config.run.compute.checker.as_ref());
-    let samples = config.sampling.source.graded(file, train, grading, Rounds::All)?;
-    let chosen = mixture(&samples, config.right_per_wrong, config.run.seed)?;
     let flags = (&config.sampling, &config.data, &config.run);
-    config.prefixes.count_part((part, config.labels), &sampler, train, &chosen, flags)
+    config.prefixes.make_part((part, config.labels), &sampler, train, flags, |samples| {
+        mixture(samples, config.right_per_wrong, config.run.seed)
+    })
 }
 
 struct Setup {

@@ -8,6 +8,7 @@ use crate::{
     cli::effect::{FixedOnResume, FlagEffect},
     run::Run,
     sampling::chunks::{ChunkedWork, chunk},
+    sampling::from_samples::Rounds,
     sampling::samples::SamplingArgs,
     view::progress::{Progress, print_line},
 };
@@ -122,25 +123,31 @@ impl PrefixArgs {
         count(policy, problems, samples, self.from_prefixes.as_deref(), &completing, run)
     }
 
-    /// Samples a part of the completions that [`PrefixArgs::counts`] samples.
+    /// Samples a part of the solutions; with `--from-samples` a part of the completions that [`PrefixArgs::counts`] samples for those of the
+    /// file that `chosen` chooses.
     ///
     /// # Errors
-    /// As [`count_part`]; labels by outcome, which need none.
-    pub fn count_part(
+    /// As [`SamplingArgs::sample_part`] and [`count_part`]; labels by outcome, which need no completions.
+    pub fn make_part(
         &self,
         (part, labels): (Part, Labels),
         policy: &Policy,
         problems: &[Problem],
-        samples: &[&Sample],
         (sampling, data, run): (&SamplingArgs, &DataArgs, &RunArgs),
+        chosen: impl FnOnce(&[Sample]) -> Result<Vec<&Sample>>,
     ) -> Result<()> {
+        let Some(file) = &sampling.source.from_samples else {
+            return sampling.sample_part(part, policy, problems, (data, run));
+        };
         ensure!(
             labels == Labels::Steps,
             "--part {part} has nothing to sample: --from-samples gives the samples, and --labels outcome needs no completions"
         );
+        let grading = (&data.answer_format(), run.compute.checker.as_ref());
+        let samples = sampling.source.graded(file, problems, grading, Rounds::All)?;
         let config = sampling.config(self.completions, data, run, &policy.model.device())?;
         let completing = CompletionConfig { sampling: &config, seed: run.seed, quiet: run.quiet };
-        count_part(policy, problems, samples, &completing, (part, &sampling.source.share.parts))
+        count_part(policy, problems, &chosen(&samples)?, &completing, (part, &sampling.source.share.parts))
     }
 }
 
