@@ -138,10 +138,10 @@ pub fn train(config: &UnlikelihoodConfig, init: &Path, problems: &Problems, devi
         sampled: None,
     };
     let sampling = config.run.compute.sampling(&config.data, prompting.clone(), 1, 0.0, device);
-    let Policy { model, tokenizer, conditioning } = policy;
+    let Policy { model, tokenizer, conditioning, .. } = policy;
     let loss = |model: &Transformer, rows: &[&Graded], total| loss(model, rows, config.alpha, total);
     fit(model, &tokenizer, &examples, loss, &context, &mut run, resumed, |model| {
-        let policy = Policy { model: model.clone(), tokenizer: tokenizer.clone(), conditioning };
+        let policy = Policy { model: model.clone(), tokenizer: tokenizer.clone(), conditioning, adapter: None };
         let (accuracy, _) = greedy_accuracy(&policy, validation, &sampling)?;
         Ok(ValidationScore::new("validation/maj@1", accuracy))
     })?;

@@ -10,7 +10,10 @@ mod protocol;
 mod transport;
 
 pub use args::{CheckerArgs, ExternalArgs};
+pub(crate) use args::{address, retries, seconds};
 pub use checker::{Checker, Condition};
 pub use client::{Phase, RewardClient, Source};
+pub(crate) use protocol::excerpt;
 pub use protocol::{Item, Reward, RewardFailure, line_ends};
 pub use transport::Bounds;
+pub(crate) use transport::pause;

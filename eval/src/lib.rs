@@ -8,6 +8,7 @@ pub mod metrics;
 mod models;
 mod reports;
 mod sampling;
+pub mod servers;
 
 pub use evaluation::{
     evaluate::{Evaluation, evaluate, evaluate_part, greedy_accuracy},

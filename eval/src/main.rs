@@ -8,7 +8,9 @@ use eval::{
     check_outputs, check_samples, compare, data_inputs, diversity_table, evaluate, evaluate_part, evaluate_saved,
     external::CheckerArgs,
     parts::PartArgs,
-    read_samples, resolve_checkpoint, score, table,
+    read_samples, resolve_checkpoint, score,
+    servers::ServerArgs,
+    table,
     terminal::{end, fail, log_to_stderr},
     warn_of_unreadable, write_whole,
 };
@@ -124,7 +126,10 @@ struct RunArgs {
     /// Which part of the sampling this process makes.
     #[command(flatten)]
     share: PartArgs,
-    /// Rows sampled at the same time; changes only speed and memory
+    /// Inference servers that sample in place of this process.
+    #[command(flatten)]
+    servers: ServerArgs,
+    /// Rows sampled at the same time; changes only speed and memory. Of servers, rows for each of them
     #[arg(long, value_name = "N", default_value = "128")]
     rollout_batch: NonZeroUsize,
     /// Threads [default: all cores; 2 on a GPU]
@@ -210,6 +215,7 @@ fn run(mut args: RunArgs) -> Result<()> {
         answer_format: format,
         calculator: args.calculator.unwrap_or_else(|| benchmark.calculator()),
         checker: args.checker.start(benchmark)?,
+        servers: args.servers.start(false)?,
     };
     if let (Some(part), Source::Policy(policy)) = (args.share.part, &source) {
         let bar = bar(part.range(problems.len(), 1).len() * config.drawn(), args.quiet);

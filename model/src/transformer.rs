@@ -69,6 +69,20 @@ impl Transformer {
         Device::new(self.embedding.val().device(), self.config.compute_dtype)
     }
 
+    /// The same with an output matrix of its own, a copy of the embeddings where these are tied to it.
+    pub fn untied(&self) -> Self {
+        let output = self.output.clone().unwrap_or_else(|| {
+            let embedding = self.embedding.val();
+            let [rows, width] = embedding.dims();
+            // A copy in memory, so that the two are saved and trained apart.
+            let values = embedding.transpose().into_data();
+            debug_assert_eq!(values.shape().as_slice(), [width, rows]);
+            Param::from_data(values, &self.embedding.device())
+        });
+        let config = ModelConfig { tie_word_embeddings: false, ..self.config.clone() };
+        Self { output: Some(output), config, ..self.clone() }
+    }
+
     /// The same with its matrices in the type that products are computed in, so that a rollout does not convert them for every
     /// token. Not to be trained.
     pub(crate) fn for_decoding(&self) -> Self {

@@ -345,6 +345,7 @@ fn a_row_ends_with_the_first_stop_id_and_keeps_it_and_a_truncated_one_is_marked(
                 Some(end) => Completion {
                     tokens: completion.tokens[..=end].to_vec(),
                     log_probs: completion.log_probs[..=end].to_vec(),
+                    server_log_probs: None,
                     given: Vec::new(),
                     finish: Finish::Stop,
                 },

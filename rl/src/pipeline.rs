@@ -31,9 +31,14 @@ use std::path::{Path, PathBuf};
 /// Runs an algorithm on the device of its flags; the run directory, or `None` of a dry run.
 ///
 /// # Errors
-/// As the algorithm.
+/// As the algorithm; inference servers that cannot be used.
 pub fn run(algorithm: &Algorithm) -> Result<Option<PathBuf>> {
-    match algorithm {
+    let mut algorithm = algorithm.clone();
+    let run = algorithm.run_args_mut();
+    if !run.dry_run {
+        run.compute.servers = run.compute.rollout.start(true)?;
+    }
+    match &algorithm {
         Algorithm::Pretrain(config) => pretrain(config, &config.run.device()?),
         Algorithm::Sft(config) => sft(config, &config.run.device()?),
         Algorithm::Orm(config) => orm(config, &config.run.device()?),

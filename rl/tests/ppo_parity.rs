@@ -183,6 +183,7 @@ fn the_divergence_from_the_reference_policy_is_that_of_the_reference() {
             prompt_len: 1,
             given: Vec::new(),
             rewards: Vec::new(),
+            server_log_probs: None,
             reward_model_score: None,
             parts: RewardParts::default(),
             sample: Sample {

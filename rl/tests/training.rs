@@ -239,6 +239,7 @@ fn rollouts(temperature: f64, max_new_tokens: usize) -> Vec<Rollout> {
         answer_format: data::AnswerFormat::Gsm8k,
         calculator: false,
         checker: None,
+        servers: None,
     };
     let reward = RewardArgs {
         reward: RewardKind::Sparse,
@@ -389,6 +390,7 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
         answer_format: data::AnswerFormat::Gsm8k,
         calculator: false,
         checker: None,
+        servers: None,
     };
     let about = About {
         answer_format: data::AnswerFormat::Gsm8k,
@@ -529,6 +531,7 @@ fn with_the_calculator_every_result_is_right_whatever_the_policy_would_have_writ
             answer_format: data::AnswerFormat::Gsm8k,
             calculator,
             checker: None,
+            servers: None,
         };
         let key =
             |problem: usize, sample: usize| Key::new(5, Purpose::Rollout).with(problem as u64).with(sample as u64);

@@ -68,6 +68,7 @@ fn sft_learns_a_handful_of_problems_by_heart() {
         answer_format: data::AnswerFormat::Gsm8k,
         calculator: false,
         checker: None,
+        servers: None,
     };
     let (accuracy, samples) = greedy_accuracy(&policy, &training, &sampling).unwrap();
     assert_eq!(accuracy, 1.0, "{samples:#?}");
@@ -257,6 +258,7 @@ fn sure_and_right(run: &Path, data_dir: &Path, goal: Goal) -> (f64, f64) {
         answer_format: data::AnswerFormat::Gsm8k,
         calculator: false,
         checker: None,
+        servers: None,
     };
     let about = About {
         answer_format: data::AnswerFormat::Gsm8k,

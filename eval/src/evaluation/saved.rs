@@ -129,6 +129,7 @@ mod tests {
             answer_format,
             calculator: false,
             checker: None,
+            servers: None,
         }
     }
 

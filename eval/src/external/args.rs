@@ -101,12 +101,12 @@ impl CheckerArgs {
     }
 }
 
-fn address(text: &str) -> Result<String, String> {
+pub(crate) fn address(text: &str) -> Result<String, String> {
     let is_address = ["http://", "https://"].iter().any(|scheme| text.len() > scheme.len() && text.starts_with(scheme));
     if is_address { Ok(text.into()) } else { Err("give an address that begins with http:// or https://".into()) }
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|error: std::num::ParseFloatError| error.to_string())?;
     // A day, which no batch needs, keeps the sum with a time of day from overflow.
     if value > 0.0 && value <= 86_400.0 {
@@ -124,7 +124,7 @@ fn positive(text: &str) -> Result<usize, String> {
     }
 }
 
-fn retries(text: &str) -> Result<usize, String> {
+pub(crate) fn retries(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
         Ok(value) if value <= 1000 => Ok(value),
         Ok(_) => Err("give a whole number of at most 1000".into()),

@@ -4,6 +4,7 @@ use super::{
     protocol::{Job, Outcome, Reward, RewardFailure, excerpt, response},
     transport::{Bounds, Event, LARGEST_RESPONSE, pause},
 };
+use crate::io::http::agent;
 use std::{
     sync::{
         Arc, Mutex,
@@ -27,7 +28,7 @@ pub(super) fn start(url: &str, who: &str, bounds: Bounds) -> Sender<Event> {
     let failure = Arc::new(Mutex::new(None));
     for _ in 0..bounds.in_flight {
         let worker = Worker {
-            agent: agent(url, bounds),
+            agent: agent(url, bounds.timeout),
             url: url.into(),
             who: who.into(),
             bounds,
@@ -37,15 +38,6 @@ pub(super) fn start(url: &str, who: &str, bounds: Bounds) -> Sender<Event> {
         thread::spawn(move || worker.run(&received));
     }
     events
-}
-
-fn agent(url: &str, bounds: Bounds) -> Agent {
-    let host = url.split("://").nth(1).unwrap_or_default();
-    let is_here = ["localhost", "127.", "[::1]"].iter().any(|name| host.starts_with(name));
-    let config = Agent::config_builder().timeout_global(Some(bounds.timeout)).http_status_as_error(false);
-    // A proxy of the environment knows another machine by these names.
-    let config = if is_here { config.proxy(None) } else { config };
-    config.build().into()
 }
 
 struct Worker {

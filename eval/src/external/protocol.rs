@@ -238,7 +238,7 @@ fn quoted_numbers(text: &str) -> String {
 }
 
 /// The beginning of a text in quotation marks.
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let mut shown: String = text.chars().take(EXCERPT).collect();
     if shown.len() < text.len() {
         shown.push('…');

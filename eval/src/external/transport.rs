@@ -38,6 +38,6 @@ pub(super) enum Event {
 }
 
 /// How long to wait before a repeated attempt: a tenth of a second, doubled each time, at most 5 s.
-pub(super) fn pause(attempts: usize) -> Duration {
+pub(crate) fn pause(attempts: usize) -> Duration {
     Duration::from_millis(50).saturating_mul(1 << attempts.min(10)).min(Duration::from_secs(5))
 }

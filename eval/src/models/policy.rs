@@ -5,7 +5,10 @@ use crate::io::whole_files::CONDITIONING;
 use anyhow::{Context, Result, bail, ensure};
 use data::{Conditioning, GgufVocabulary, NEXT_QUESTIONS, PromptStyle, Prompting, SHOT_END, Tokenizer};
 use model::{Device, Gguf, REWARD_HEAD, Transformer};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// The folder of the trained adapters in a checkpoint.
+pub const ADAPTERS: &str = "adapters";
 
 /// A language model that reads and writes text.
 #[derive(Clone)]
@@ -16,6 +19,18 @@ pub struct Policy {
     pub tokenizer: Tokenizer,
     /// Where it expects a label of the wanted quality; `None` for all but the policies of `rl rcrl`.
     pub conditioning: Option<Conditioning>,
+    /// The LoRA adapter that its weights differ by from those of the model that a run started from, where it is known: an inference
+    /// server can take that in place of all weights.
+    pub adapter: Option<Adapter>,
+}
+
+/// A LoRA adapter whose product is already part of a policy's weights.
+#[derive(Clone, Debug)]
+pub enum Adapter {
+    /// The model with the adapter beside its weights.
+    Trained(Transformer),
+    /// A folder of PEFT.
+    Saved(PathBuf),
 }
 
 /// The language model of a checkpoint, be it a policy or the trunk of a reward model.
@@ -42,7 +57,8 @@ pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
         None => None,
         Some(text) => Some(serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?),
     };
-    let policy = Policy { model, tokenizer, conditioning };
+    let saved = Some(folder.join(ADAPTERS)).filter(|saved| saved.is_dir());
+    let policy = Policy { model, tokenizer, conditioning, adapter: saved.map(Adapter::Saved) };
     if let Some(end) = policy.tokenizer.turn_end().filter(|&end| !policy.configured_stop_ids().contains(&end)) {
         tracing::warn!(
             "the chat template in {} ends a message with {}, which no configuration names as an end-of-sequence token: samples end there too",

@@ -244,7 +244,12 @@ pub(crate) mod tests {
             intermediate_size: 24,
             ..ModelConfig::of_size(ModelSize::Tiny, tokenizer.vocab_size(), 0)
         };
-        Policy { model: Transformer::init(&config, 3, &Device::default()), tokenizer, conditioning: None }
+        Policy {
+            model: Transformer::init(&config, 3, &Device::default()),
+            tokenizer,
+            conditioning: None,
+            adapter: None,
+        }
     }
 
     /// A head that is not 0.
@@ -294,6 +299,7 @@ pub(crate) mod tests {
             prompting: Prompting::default(),
             calculator: false,
             checker: None,
+            servers: None,
         };
         let scored = |some: &mut [Sample]| {
             scores::score(&reward_model(), &mut some.iter_mut().collect::<Vec<_>>(), &config).unwrap();

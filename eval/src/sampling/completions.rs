@@ -1,7 +1,11 @@
 //! Completions of problems, drawn from a policy. Independent of answers.
 
 use super::given::giver;
-use crate::{external::Checker, models::policy::Policy};
+use crate::{
+    external::Checker,
+    models::policy::Policy,
+    servers::{Request, ServerFailure, Servers},
+};
 use anyhow::{Result, ensure};
 use data::{AnswerFormat, Problem, Prompting, encode_prompt};
 use model::{Completion, GenerateConfig, GenerateStats, Key, generate_each};
@@ -29,6 +33,8 @@ pub struct SampleConfig {
     pub answer_format: AnswerFormat,
     /// An external reward that decides whether a completion is correct, in place of its answer.
     pub checker: Option<Checker>,
+    /// Inference servers that sample in place of this process.
+    pub servers: Option<Servers>,
 }
 
 impl SampleConfig {
@@ -78,7 +84,7 @@ pub fn encode_prompts(policy: &Policy, problems: &[Problem], prompting: &Prompti
 /// samples that are done, for a progress bar.
 ///
 /// # Errors
-/// As [`encode_prompts`].
+/// As [`encode_prompts`] and [`complete_prompts`].
 pub fn complete(
     policy: &Policy,
     problems: &[Problem],
@@ -87,22 +93,29 @@ pub fn complete(
     ended: &(dyn Fn(usize) + Sync),
 ) -> Result<(Vec<Vec<Completion>>, GenerateStats)> {
     let prompts = encode_prompts(policy, problems, &config.prompting)?;
-    Ok(complete_prompts(policy, &prompts, config, key, ended))
+    let completed = complete_prompts(policy, &prompts, config, key, ended);
+    completed.map_err(|error| ServerFailure::named(error, |prompt| problems[prompt].id.clone()))
 }
 
 /// K completions of every prompt, which may end with a solution prefix; otherwise as [`complete`].
+///
+/// # Errors
+/// A [`ServerFailure`] and those of [`Servers`]; none without servers.
 pub fn complete_prompts(
     policy: &Policy,
     prompts: &[Vec<u32>],
     config: &SampleConfig,
     key: impl Fn(usize, usize) -> Key,
     ended: &(dyn Fn(usize) + Sync),
-) -> (Vec<Vec<Completion>>, GenerateStats) {
+) -> Result<(Vec<Vec<Completion>>, GenerateStats)> {
     complete_prompts_each(policy, prompts, config, key, ended, &|_, _, _| ())
 }
 
 /// As [`complete_prompts`]; `each` is called with prompt, sample and completion as soon as one has ended, in any order and from any
 /// thread.
+///
+/// # Errors
+/// As [`complete_prompts`].
 pub fn complete_prompts_each(
     policy: &Policy,
     prompts: &[Vec<u32>],
@@ -110,11 +123,14 @@ pub fn complete_prompts_each(
     key: impl Fn(usize, usize) -> Key,
     ended: &(dyn Fn(usize) + Sync),
     each: &(dyn Fn(usize, usize, &Completion) + Sync),
-) -> (Vec<Vec<Completion>>, GenerateStats) {
+) -> Result<(Vec<Vec<Completion>>, GenerateStats)> {
     run(policy, prompts, policy.stops(&config.prompting), config, key, ended, each)
 }
 
 /// As [`complete_prompts`], each completion to the first of these sequences.
+///
+/// # Errors
+/// As [`complete_prompts`].
 pub fn complete_until(
     policy: &Policy,
     prompts: &[Vec<u32>],
@@ -122,7 +138,7 @@ pub fn complete_until(
     config: &SampleConfig,
     key: impl Fn(usize, usize) -> Key,
     ended: &(dyn Fn(usize) + Sync),
-) -> (Vec<Vec<Completion>>, GenerateStats) {
+) -> Result<(Vec<Vec<Completion>>, GenerateStats)> {
     run(policy, prompts, stops, config, key, ended, &|_, _, _| ())
 }
 
@@ -134,17 +150,34 @@ fn run(
     key: impl Fn(usize, usize) -> Key,
     ended: &(dyn Fn(usize) + Sync),
     each: &(dyn Fn(usize, usize, &Completion) + Sync),
-) -> (Vec<Vec<Completion>>, GenerateStats) {
+) -> Result<(Vec<Vec<Completion>>, GenerateStats)> {
+    let giver = giver(policy, &config.prompting, config.calculator);
+    if let Some(servers) = config.servers.as_ref().filter(|_| !prompts.is_empty())
+        && servers.follow(policy, prompts)?
+    {
+        let longer = stops.iter().filter(|stop| stop.len() > 1);
+        let request = Request {
+            prompts,
+            samples: config.samples,
+            max_new_tokens: config.max_new_tokens,
+            temperature: config.temperature,
+            stop_texts: &longer.map(|stop| policy.tokenizer.decode(stop)).collect::<Vec<_>>(),
+            stops: &stops,
+            giver: giver.as_ref().map(|(giver, after)| (giver, after.as_slice())),
+            rows: config.rows,
+        };
+        return servers.complete(policy, &request, ended, each);
+    }
     let keys: Vec<Vec<Key>> =
         (0..prompts.len()).map(|problem| (0..config.samples).map(|sample| key(problem, sample)).collect()).collect();
     let generate_config = GenerateConfig {
         max_new_tokens: config.max_new_tokens,
         temperature: config.temperature,
         stops,
-        giver: giver(policy, &config.prompting, config.calculator),
+        giver: giver.map(|(giver, _)| giver),
         rows: config.rows,
         streams: config.streams,
         threads: config.threads,
     };
-    generate_each(&policy.model, prompts, &keys, &generate_config, ended, each)
+    Ok(generate_each(&policy.model, prompts, &keys, &generate_config, ended, each))
 }

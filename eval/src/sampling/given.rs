@@ -4,19 +4,22 @@
 use crate::models::policy::{Policy, behind};
 use data::{Conditioning, Prompting, Tokenizer, calculation_result};
 use model::{Given, Giver};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-/// What decides which tokens a policy is given; `None` where it is given none.
-pub(crate) fn giver(policy: &Policy, prompting: &Prompting, calculator: bool) -> Option<Giver> {
+/// What decides which tokens a policy is given, and after which tokens it may be given any; `None` where it is given none.
+pub(crate) fn giver(policy: &Policy, prompting: &Prompting, calculator: bool) -> Option<(Giver, Vec<u32>)> {
     let labels = (policy.conditioning == Some(Conditioning::Lines)).then(|| Labels::new(&policy.tokenizer, prompting));
     let calculator = calculator.then(|| Calculator::new(&policy.tokenizer));
     if labels.is_none() && calculator.is_none() {
         return None;
     }
-    Some(Giver::new(move |written| {
+    let after = [labels.as_ref().map(|labels| &labels.after), calculator.as_ref().map(|calculator| &calculator.equals)];
+    let after: BTreeSet<u32> = after.into_iter().flatten().flatten().copied().collect();
+    let giver = Giver::new(move |written| {
         let result = calculator.as_ref().and_then(|calculator| calculator.after(written));
         result.or_else(|| labels.as_ref()?.after(*written.last()?))
-    }))
+    });
+    Some((giver, after.into_iter().collect()))
 }
 
 /// A label after each line.
@@ -161,7 +164,12 @@ mod tests {
             intermediate_size: 24,
             ..ModelConfig::of_size(ModelSize::Tiny, tokenizer.vocab_size(), 0)
         };
-        let policy = Policy { model: Transformer::init(&config, 3, &Device::default()), tokenizer, conditioning: None };
+        let policy = Policy {
+            model: Transformer::init(&config, 3, &Device::default()),
+            tokenizer,
+            conditioning: None,
+            adapter: None,
+        };
         let completions = |calculator: bool, rows: usize, threads: usize| -> Vec<Completion> {
             let sampling = SampleConfig {
                 samples: 600,
@@ -174,6 +182,7 @@ mod tests {
                 answer_format: AnswerFormat::default(),
                 calculator,
                 checker: None,
+                servers: None,
             };
             let key = |_: usize, sample: usize| Key::new(1, Purpose::Generate).with(sample as u64);
             complete_prompts(&policy, &[vec![5, 6]], &sampling, key, &|_| ()).0.remove(0)

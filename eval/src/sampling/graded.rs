@@ -8,6 +8,7 @@ use super::{
 use crate::{
     external::{Checker, Item},
     models::policy::Policy,
+    servers::ServerFailure,
 };
 use anyhow::Result;
 use data::Problem;
@@ -17,7 +18,7 @@ use model::{Completion, GenerateStats, Key};
 /// and is correct if that fulfils the condition.
 ///
 /// # Errors
-/// As [`encode_prompts`]; an external reward that fails.
+/// As [`encode_prompts`]; an external reward that fails; servers that fail.
 pub fn sample_graded(
     policy: &Policy,
     problems: &[Problem],
@@ -33,7 +34,8 @@ pub fn sample_graded(
             phase.put(problem * config.samples + sample, sampled.item(&problems[problem]));
         }
     };
-    let (completions, stats) = complete_prompts_each(policy, &prompts, config, key, ended, &each);
+    let (completions, stats) = complete_prompts_each(policy, &prompts, config, key, ended, &each)
+        .map_err(|error| ServerFailure::named(error, |problem| problems[problem].id.clone()))?;
     let of_problem = |(problem, row): (&Problem, Vec<Completion>)| -> Vec<Sample> {
         row.iter().map(|completion| grade(policy, problem, completion, &config.answer_format)).collect()
     };

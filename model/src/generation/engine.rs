@@ -99,7 +99,13 @@ impl<'a> Stream<'a> {
         let most = model.config.max_position_embeddings - 1;
         let fits = |row: &Row| (1..=most).contains(&prompts[row.prompt].len());
         assert!(rows.iter().all(fits), "prompts of 1 to {most} tokens");
-        let empty = Completion { tokens: Vec::new(), log_probs: Vec::new(), given: Vec::new(), finish: Finish::Length };
+        let empty = Completion {
+            tokens: Vec::new(),
+            log_probs: Vec::new(),
+            server_log_probs: None,
+            given: Vec::new(),
+            finish: Finish::Length,
+        };
         Self {
             model,
             prompts,

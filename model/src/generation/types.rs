@@ -64,8 +64,12 @@ pub enum Given {
 pub struct Completion {
     /// What was written, the sequence that ended it included where there is one.
     pub tokens: Vec<u32>,
-    /// Natural log-probability of each chosen token under the full distribution at temperature 1; given tokens have none.
+    /// Natural log-probability of each chosen token under the full distribution at temperature 1; given tokens have none. Empty where an
+    /// inference server wrote the completion.
     pub log_probs: Vec<f32>,
+    /// Natural log-probability with which an inference server chose each chosen token, at the temperature of the sampling; `None` where
+    /// this program sampled, or the server gives none at that temperature.
+    pub server_log_probs: Option<Vec<f32>>,
     /// Places of the tokens that were given, rising; all others were chosen.
     pub given: Vec<Range<usize>>,
     /// Why it ended.

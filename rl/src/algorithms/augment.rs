@@ -193,7 +193,7 @@ fn train_backward_model(
     let model = fit(model, &tokenizer, &examples, likelihood_loss, &context, &mut part, resumed, |model| {
         Ok(ValidationScore::new("validation/negative_loss", -mean_loss(model, &validation, rows, threads)))
     })?;
-    Ok(Policy { model, tokenizer, conditioning: None })
+    Ok(Policy { model, tokenizer, conditioning: None, adapter: None })
 }
 
 /// Reversed training and validation pairs. Pairs that do not fit the model's context are left out, with a warning.
@@ -243,7 +243,7 @@ fn write_questions(
     let lines = work.lines(prompts.len(), belongs, |places, progress| {
         let (first, prompts, solutions) = (places.start, &prompts[places.clone()], &solutions[places]);
         let key = |place: usize, _: usize| Key::new(config.run.seed, Purpose::Questions).with((first + place) as u64);
-        let (completions, _) = complete_prompts(backward, prompts, &sampling, key, &|ended| progress.advance(ended));
+        let (completions, _) = complete_prompts(backward, prompts, &sampling, key, &|ended| progress.advance(ended))?;
         let line = |(solution, completions): (&&(String, Answer), Vec<Completion>)| {
             let whole = completions.into_iter().next().filter(|completion| completion.finish == Finish::Stop);
             let question = whole.map(|whole| backward.tokenizer.decode(&whole.tokens).trim().to_string());

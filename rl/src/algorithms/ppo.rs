@@ -24,7 +24,7 @@ mod start;
 
 use crate::{
     algorithms::final_table::FinalTable,
-    objective::advantage::whiten,
+    objective::advantage::{truncated_importance, whiten},
     objective::loss::{ppo_policy, ppo_value},
     run::metrics::Metrics,
     run::stops_after,
@@ -42,7 +42,7 @@ use anyhow::{Result, ensure};
 use burn::{optim::GradientsParams, tensor::Tensor};
 use data::Problem;
 use eval::external::{RewardClient, RewardFailure};
-use eval::{Policy, RewardModel, Sample, greedy_accuracy};
+use eval::{Policy, RewardModel, Sample, greedy_accuracy, policy::Adapter, servers::ServerFailure};
 use model::{ActorCritic, Device, Dtype, Key, Purpose, ScoreKind, merged, save_value_branch, score_with_values};
 use std::{
     collections::HashSet,
@@ -53,8 +53,8 @@ use std::{
 };
 
 use advantages::{StepAdvantages, compute_advantages, mixed_groups};
-use checks::{check_divergence, check_first_ratio};
-use diagnostics::{RolloutStats, UpdateStats};
+use checks::{check_divergence, check_first_ratio, check_server_log_probs};
+use diagnostics::{RolloutStats, ServerStats, UpdateStats};
 use schedules::{Rates, next_beta};
 use start::{CURRICULUM, PpoNumbers, Start, Trainer, start};
 
@@ -93,8 +93,8 @@ pub fn train(
         let questions = trainer.curriculum.choose(args, train.len(), config.questions, step, seed);
         let collected = trainer.collect_rollouts(train, &questions, step, &config, &mut metrics);
         let Collected { samples, rollouts, stats: rollout_stats } = match collected {
-            // The reward comes from outside, and may come again when the run is resumed.
-            Err(error) if error.is::<RewardFailure>() => {
+            // Rewards and samples that come from outside may come again when the run is resumed.
+            Err(error) if error.is::<RewardFailure>() || error.is::<ServerFailure>() => {
                 trainer.curriculum = chosen_before;
                 trainer.checkpoint(&run, Reason::of(false, false), numbers)?;
                 return Err(run.with_resume(error));
@@ -163,6 +163,9 @@ impl Trainer {
         let waited = || clients().map(RewardClient::waited).reduce(|one, other| one + other);
         let waited_before = waited();
         let (sampled, speed) = sample_completions(&self.policy(), &queries, step, &self.rollout)?;
+        if self.rollout.sampling.servers.is_some() {
+            check_server_log_probs(&sampled)?;
+        }
         if let (Some(before), Some(after)) = (waited_before, waited()) {
             metrics.put("time/reward_wait_s", (after - before).as_secs_f64());
         }
@@ -193,6 +196,9 @@ impl Trainer {
             config.run.compute.micro_batch,
             self.gradients.threads,
         );
+        if let Some(stats) = ServerStats::of(&rollouts, config.importance_clip()) {
+            stats.write(metrics);
+        }
         let stats = RolloutStats::new(&rollouts, &left_out, config.reward.answer_weight);
         let score = self.rollout.reward_model.as_ref().map_or(ScoreKind::Logit, RewardModel::kind);
         stats.write(metrics, score);
@@ -227,6 +233,14 @@ impl Trainer {
         let mut advantages: Vec<Vec<f32>> = used.iter().map(|&place| std::mem::take(&mut all[place])).collect();
         if config.has_critic() {
             whiten(&mut advantages);
+        }
+        for (row, &place) in advantages.iter_mut().zip(&used) {
+            let Rollout { sampled, log_probs, .. } = &rollouts[place];
+            // The surrogate is linear in the advantages: weights of the loss are weights of these.
+            if let Some(server_log_probs) = &sampled.server_log_probs {
+                let weights = truncated_importance(log_probs, server_log_probs, config.importance_clip());
+                row.iter_mut().zip(weights).for_each(|(advantage, weight)| *advantage *= weight);
+            }
         }
         let rates = Rates::of_step(step, config);
         let mut stats = UpdateStats::default();
@@ -294,7 +308,8 @@ impl Trainer {
     }
 
     fn policy(&self) -> Policy {
-        Policy { model: merged(&self.model.policy), tokenizer: self.tokenizer.clone(), conditioning: None }
+        let adapter = self.adapters.as_ref().map(|_| Adapter::Trained(self.model.policy.clone()));
+        Policy { model: merged(&self.model.policy), tokenizer: self.tokenizer.clone(), conditioning: None, adapter }
     }
 
     fn checkpoint(&self, run: &Run, reason: Reason, numbers: PpoNumbers) -> Result<PathBuf> {

@@ -187,13 +187,13 @@ pub(crate) fn fit_with_validation(
     resumed: Option<TrainerState<FitNumbers>>,
 ) -> Result<Policy> {
     let sampling = context.run_args.compute.sampling(data, data.prompting(0)?, 1, 0.0, context.device);
-    let Policy { model, tokenizer, conditioning } = policy;
+    let Policy { model, tokenizer, conditioning, .. } = policy;
     let model = fit(model, &tokenizer, examples, likelihood_loss, context, run, resumed, |model| {
-        let policy = Policy { model: model.clone(), tokenizer: tokenizer.clone(), conditioning };
+        let policy = Policy { model: model.clone(), tokenizer: tokenizer.clone(), conditioning, adapter: None };
         let (accuracy, _) = greedy_accuracy(&policy, validation, &sampling)?;
         Ok(ValidationScore::new("validation/maj@1", accuracy))
     })?;
-    Ok(Policy { model, tokenizer, conditioning })
+    Ok(Policy { model, tokenizer, conditioning, adapter: None })
 }
 
 /// Prints what a run would do and need.

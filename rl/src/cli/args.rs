@@ -11,7 +11,11 @@ use data::{
     AnswerFormat, Benchmark, BenchmarkArgs, DataOptions, Problem, PromptFormat, PromptStyle, Prompting, Split,
     SvampSolutions,
 };
-use eval::{SampleConfig, external::Checker};
+use eval::{
+    SampleConfig,
+    external::Checker,
+    servers::{ServerArgs, Servers},
+};
 use model::{DeviceKind, Dtype, ModelSize};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -114,6 +118,14 @@ pub struct ComputeArgs {
     #[arg(skip)]
     #[serde(skip)]
     pub checker: Option<Checker>,
+    /// Inference servers.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub rollout: ServerArgs,
+    /// The servers of [`ComputeArgs::rollout`], once a command has started.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub servers: Option<Servers>,
 }
 
 /// Benchmark, problems and prompt format.
@@ -245,6 +257,7 @@ impl ComputeArgs {
             answer_format: data.answer_format(),
             calculator: data.calculator(),
             checker: self.checker.clone(),
+            servers: self.servers.clone(),
         }
     }
 

@@ -105,6 +105,17 @@ pub fn whiten(rows: &mut [Vec<f32>]) {
     }
 }
 
+/// Truncated importance weights of tokens that a sampler μ chose in place of the policy that the advantages are of (Espeholt et al. 2018,
+/// arXiv 1802.01561, eq. 1, ρ with its bound): min(π_old(a_t | s_t) / μ(a_t | s_t), C). One per token; a surrogate loss is multiplied by
+/// them.
+///
+/// # Panics
+/// If the two lists differ in length.
+pub fn truncated_importance(log_probs: &[f32], sampler_log_probs: &[f32], clip: f32) -> Vec<f32> {
+    assert_eq!(log_probs.len(), sampler_log_probs.len(), "one log-probability of each token by policy and sampler");
+    log_probs.iter().zip(sampler_log_probs).map(|(policy, sampler)| (policy - sampler).exp().min(clip)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +167,18 @@ mod tests {
         {
             assert!((advantage - expected).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn importance_weights_make_a_samplers_mean_the_policys_up_to_the_bound() {
+        // Two tokens, of which the policy chooses the first with 0.6 and the sampler with 0.5.
+        let (policy, sampler) = ([0.6f32.ln(), 0.4f32.ln()], [0.5f32.ln(); 2]);
+        let weights = truncated_importance(&policy, &sampler, 2.0);
+        assert!((weights[0] - 1.2).abs() < 1e-6 && (weights[1] - 0.8).abs() < 1e-6);
+        let rewards = [1.0, 0.0];
+        let mean: f32 = weights.iter().zip(rewards).map(|(weight, reward)| 0.5 * weight * reward).sum();
+        assert!((mean - 0.6).abs() < 1e-6);
+        assert_eq!(truncated_importance(&policy, &sampler, 1.0)[0], 1.0);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use eval::{
     external::{Checker, Item},
     parts::{Part, PartFile, gather},
     sampling_work,
+    servers::ServerFailure,
 };
 use model::{Completion, Finish, Key, Purpose};
 use serde::{Deserialize, Serialize};
@@ -362,7 +363,8 @@ impl Completing<'_> {
             }
         };
         let (completions, _) =
-            complete_prompts_each(policy, &prompts, sampling, key, &|ended| progress.advance(ended), &each);
+            complete_prompts_each(policy, &prompts, sampling, key, &|ended| progress.advance(ended), &each)
+                .map_err(|error| ServerFailure::named(error, |prefix| wanted[prefix].problem.id.clone()))?;
         let mut rewards = phase.map(|phase| phase.finish()).transpose()?.into_iter().flatten();
         let mut is_right = |wanted: &PrefixToComplete<'_>, completion: &Completion| match checker.zip(rewards.next()) {
             Some((Checker { correct_if, .. }, reward)) => correct_if.holds(&reward),

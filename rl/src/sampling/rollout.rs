@@ -13,6 +13,7 @@ use eval::{
     Policy, RewardModel, Sample, SampleConfig, complete_prompts_each, encode_prompts,
     external::{Item, Phase, RewardClient},
     grade,
+    servers::ServerFailure,
 };
 use model::{
     ActorCritic, Completion, Finish, GenerateStats, Key, Purpose, Transformer, output_entropy, parallel_map, score,
@@ -31,6 +32,9 @@ pub struct Sampled {
     pub given: Vec<Range<usize>>,
     /// The environment's reward of each response token, without the KL penalty.
     pub rewards: Vec<f32>,
+    /// Log-probability of each response token by the inference server that chose it, at the sampling temperature; `None` where this process
+    /// sampled.
+    pub server_log_probs: Option<Vec<f32>>,
     /// The reward model's probability that the completion is right, if the reward needs one.
     pub reward_model_score: Option<f32>,
     /// The text, and whether it is right.
@@ -150,7 +154,8 @@ pub fn sample_completions(
             phase.put(query * k + sample, item(policy, &queries[query], &prefixes[query], completion));
         }
     };
-    let (completions, stats) = complete_prompts_each(policy, &prompts, &config.sampling, key, &|_| (), &each);
+    let (completions, stats) = complete_prompts_each(policy, &prompts, &config.sampling, key, &|_| (), &each)
+        .map_err(|error| ServerFailure::named(error, |query| queries[query].problem.id.clone()))?;
     let mut scores = reward_model_scores(policy, queries, &completions, config)?.into_iter();
     let finished = |phase: Option<Phase<'_>>| phase.map(Phase::finish).transpose();
     let (mut external, mut verdicts) =
@@ -160,6 +165,7 @@ pub fn sample_completions(
     {
         for completion in completions {
             let (tokens, given) = (completion.tokens.clone(), completion.given.clone());
+            let server_log_probs = completion.server_log_probs.clone();
             let whole = Completion {
                 tokens: [prefix_tokens.as_slice(), &tokens].concat(),
                 given: shifted(&given, prefix_tokens.len()),
@@ -195,6 +201,7 @@ pub fn sample_completions(
                 prompt_len: prompt.len(),
                 given: shifted(&given, prompt.len()),
                 rewards,
+                server_log_probs,
                 reward_model_score: scores.last().copied(),
                 sample,
                 parts,

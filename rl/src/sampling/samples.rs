@@ -20,6 +20,7 @@ use eval::{
     Policy, Sample, SampleConfig, encode_prompts,
     parts::{Part, PartFile},
     sample_graded, sampling_work,
+    servers::Servers,
 };
 use model::{Device, Key, Purpose};
 use serde::Serialize;
@@ -230,6 +231,9 @@ impl SamplingPhase<'_> {
         let seconds = started.elapsed().as_secs_f64();
         metrics.put("time/rollout_s", seconds);
         metrics.put("rollout/tokens_per_s", new_tokens as f64 / seconds);
+        if let Some(gap) = self.sampling.servers.as_ref().and_then(Servers::take_gap) {
+            metrics.put("server/gap", gap);
+        }
         Ok(samples)
     }
 

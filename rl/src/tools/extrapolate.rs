@@ -56,7 +56,7 @@ pub fn run(args: &ExtrapolateArgs) -> Result<()> {
     let conditioning = Policy::load(&to, &device)?.conditioning;
     let policy = |alpha: f64| -> Result<Policy> {
         let model = load_extrapolated_weights(&from, &to, alpha, &device)?;
-        Ok(Policy { model, tokenizer: tokenizer.clone(), conditioning })
+        Ok(Policy { model, tokenizer: tokenizer.clone(), conditioning, adapter: None })
     };
     if let [alpha] = args.alpha.as_slice() {
         return export::write(&policy(*alpha)?, &args.out, args.out_dtype);

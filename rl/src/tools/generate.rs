@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use data::{AnswerFormat, Goal, PromptStyle, Prompting, encode_prompt};
 use eval::{Policy, SampleConfig, check_samples, complete_until};
-use model::{Completion, Finish, Key, Purpose};
+use model::{Completion, Finish, Key, Purpose, Transformer, score, solutions, to_host};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -89,16 +89,22 @@ pub fn run(args: &GenerateArgs) -> Result<()> {
         answer_format: AnswerFormat::default(),
         calculator: false,
         checker: None,
+        servers: args.compute.rollout.start(false)?,
     };
     // A prompt that is not a question may continue with anything.
     let stops = match args.prompt.is_empty() && args.file.is_none() {
         true => policy.stops(&config.prompting),
         false => policy.stop_ids().into_iter().map(|id| vec![id]).collect(),
     };
-    let (completions, _) = complete_until(&policy, &encoded, stops, &config, key, &|_| ());
-    for (prompt, completions) in prompts.iter().zip(&completions) {
+    let (completions, _) = complete_until(&policy, &encoded, stops, &config, key, &|_| ())?;
+    for ((prompt, tokens), completions) in prompts.iter().zip(&encoded).zip(&completions) {
         for completion in completions {
-            print_line(&line(args.json, &policy, prompt, completion)?)?;
+            let written_by_server = completion.log_probs.len() < completion.tokens.len();
+            let log_probs = match args.json && written_by_server {
+                true => &log_probs(&policy.model, tokens, completion),
+                false => &completion.log_probs,
+            };
+            print_line(&line(args.json, &policy, prompt, completion, log_probs)?)?;
         }
     }
     Ok(())
@@ -129,11 +135,17 @@ fn prompts(args: &GenerateArgs, policy: &Policy, prompting: &Prompting) -> Resul
     Ok(prompts.into_iter().unzip())
 }
 
-fn line(json: bool, policy: &Policy, prompt: &str, completion: &Completion) -> Result<String> {
+/// Log-probability of each token of a completion that a server wrote, at temperature 1.
+fn log_probs(model: &Transformer, prompt: &[u32], completion: &Completion) -> Vec<f32> {
+    let tokens = [prompt, &*completion.tokens].concat();
+    to_host(score(model, &solutions(&[(&tokens, prompt.len())], &model.device()), 1.0).log_probs).values
+}
+
+fn line(json: bool, policy: &Policy, prompt: &str, completion: &Completion, log_probs: &[f32]) -> Result<String> {
     let text = policy.tokenizer.decode(&completion.tokens);
     if !json {
         return Ok(format!("{prompt}{text}\n"));
     }
-    let Completion { tokens, log_probs, finish, .. } = completion;
+    let Completion { tokens, finish, .. } = completion;
     Ok(serde_json::to_string(&Line { prompt, completion: text, tokens, log_probs, finish: *finish })?)
 }

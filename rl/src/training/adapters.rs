@@ -4,16 +4,13 @@
 use crate::cli::effect::{FixedOnResume, FlagEffect};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use eval::load_weights;
+use eval::{load_weights, policy::ADAPTERS};
 use model::{
     Device, LoraConfig, LoraTargets, ModelConfig, Transformer, adapters_config, load_adapters, save_adapters,
     with_adapters,
 };
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-
-/// The folder of the adapters in a checkpoint.
-const FOLDER: &str = "adapters";
 
 /// Flags of LoRA adapters, for models too large to train in full.
 #[derive(Args, Clone, Debug, Serialize)]
@@ -95,7 +92,7 @@ impl Adapters {
     /// # Errors
     /// If either cannot be read, they do not fit, or they differ from the flags.
     pub fn load(&self, checkpoint: &Path, device: &Device) -> Result<Transformer> {
-        let folder = checkpoint.join(FOLDER);
+        let folder = checkpoint.join(ADAPTERS);
         let found = adapters_config(&folder)?;
         ensure!(
             found == self.config,
@@ -110,6 +107,6 @@ impl Adapters {
     /// # Errors
     /// Errors of the file system.
     pub fn save(&self, checkpoint: &Path, model: &Transformer) -> Result<()> {
-        save_adapters(&checkpoint.join(FOLDER), model, &self.base.display().to_string())
+        save_adapters(&checkpoint.join(ADAPTERS), model, &self.base.display().to_string())
     }
 }

@@ -59,10 +59,10 @@ pub(super) fn optimise(
         (true, false) => tokenised(&of_training[..first(of_training.len())])?,
     };
     let sampling = config.run.compute.sampling(&config.data, config.data.prompting(0)?, 1, 0.0, context.device);
-    let Policy { model, tokenizer, conditioning } = policy;
+    let Policy { model, tokenizer, conditioning, .. } = policy;
     let mut is_warned = false;
     let evaluate = |model: &Transformer| {
-        let policy = Policy { model: model.clone(), tokenizer: tokenizer.clone(), conditioning };
+        let policy = Policy { model: model.clone(), tokenizer: tokenizer.clone(), conditioning, adapter: None };
         let (accuracy, _) = greedy_accuracy(&policy, validation, &sampling)?;
         let report = PairReport::of(&measured, &log_probs(model, &measured, threads));
         let gain = report.map_or(0.0, |report| report.chosen_gain);
@@ -96,7 +96,7 @@ pub(super) fn optimise(
             fit_prepared(model, &tokenizer, &training, prepare, loss, context, run, resumed, evaluate)?
         }
     };
-    Ok(Policy { model, tokenizer, conditioning })
+    Ok(Policy { model, tokenizer, conditioning, adapter: None })
 }
 
 /// The loss of some pairs, in a batch of `total` pairs; `[1]`.

@@ -1,6 +1,7 @@
 //! Checks that end a run of PPO whose policy, reference or log-probabilities cannot be right. Pure functions.
 
 use super::diagnostics::UpdateStats;
+use crate::sampling::rollout::Sampled;
 use anyhow::{Result, ensure};
 
 /// Tolerance of ratios around 1 before the first update: beyond it, the log-probs pass and the training pass disagree
@@ -38,6 +39,15 @@ pub(super) fn check_first_ratio(update: &UpdateStats, short_products: bool) -> R
     ensure!(
         distance.is_nan() || distance <= tolerance,
         "a probability ratio is {distance:.1e} away from 1 before any update: the training pass and the log-probs pass disagree about the policy"
+    );
+    Ok(())
+}
+
+/// Samples of inference servers have the log-probabilities that their importance weights are made of.
+pub(super) fn check_server_log_probs(sampled: &[Sampled]) -> Result<()> {
+    ensure!(
+        sampled.iter().all(|sampled| sampled.server_log_probs.is_some()),
+        "a server gives log-probabilities at temperature 1, and importance weights need those at --temperature: start vLLM with --logprobs-mode processed_logprobs, or sample at temperature 1"
     );
     Ok(())
 }

@@ -120,6 +120,10 @@ pub struct PpoConfig {
     /// ε: clip range of the probability ratio
     #[arg(long, help_heading = "Objective", default_value_t = 0.2, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub epsilon: f64,
+    /// C: largest importance weight π / μ of a token that an inference server μ chose in place of the policy π [default: 2]
+    #[arg(long, help_heading = "Objective", add = FlagEffect::if_given("rollout-server"), value_name = "C", value_parser = crate::cli::args::above_0::<f32>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub importance_clip: Option<f32>,
     /// Clip range of the critic's value around its old prediction
     #[arg(long, help_heading = "Objective", add = CRITIC_ONLY, default_value_t = 0.2, value_parser = crate::cli::args::at_least_0::<f64>)]
     pub value_clip: f64,
@@ -157,6 +161,11 @@ impl PpoConfig {
     /// Blocks of the critic's branch.
     pub(super) fn critic_layers(&self) -> usize {
         if self.has_critic() { self.value_layers } else { 0 }
+    }
+
+    /// The largest importance weight of a token that a server chose.
+    pub(super) fn importance_clip(&self) -> f32 {
+        self.importance_clip.unwrap_or(2.0)
     }
 
     /// Number of first steps in which only the critic is trained.

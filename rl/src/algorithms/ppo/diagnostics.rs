@@ -148,6 +148,46 @@ impl KlEstimates {
     }
 }
 
+/// How the policy π differs from the inference servers μ that chose the tokens, over those tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ServerStats {
+    /// Mean of |log π - log μ|, in nats.
+    pub gap: f64,
+    /// KL(μ || π) per token, by the estimator k3.
+    pub kl: f64,
+    /// Mean importance weight π / μ after its bound.
+    pub weight: f64,
+    /// Share of tokens whose importance weight is bounded.
+    pub clipped: f64,
+}
+
+impl ServerStats {
+    /// Of rollouts; `None` if no server chose a token of them. `clip`: the largest importance weight.
+    pub fn of(rollouts: &[Rollout], clip: f32) -> Option<Self> {
+        let log_ratios = |r: &Rollout| -> Vec<f64> {
+            let of_server = r.sampled.server_log_probs.iter().flatten();
+            r.log_probs.iter().zip(of_server).map(|(policy, server)| f64::from(policy - server)).collect()
+        };
+        let all: Vec<f64> = rollouts.iter().flat_map(log_ratios).collect();
+        let (count, clip) = (all.len() as f64, f64::from(clip));
+        let mean = |value: &dyn Fn(f64) -> f64| all.iter().map(|&x| value(x)).sum::<f64>() / count;
+        (!all.is_empty()).then(|| Self {
+            gap: mean(&f64::abs),
+            kl: mean(&|x| x.exp_m1() - x),
+            weight: mean(&|x| x.exp().min(clip)),
+            clipped: mean(&|x| f64::from(u8::from(x.exp() > clip))),
+        })
+    }
+
+    /// Adds them to the metrics of the step.
+    pub fn write(&self, metrics: &mut Metrics) {
+        metrics.put("server/gap", self.gap);
+        metrics.put("server/kl", self.kl);
+        metrics.put("importance/mean", self.weight);
+        metrics.put("importance/clipped", self.clipped);
+    }
+}
+
 /// Mean over completions of the summed log-ratio to the reference, in nats.
 pub fn kl_per_completion(rollouts: &[Rollout]) -> f64 {
     KlEstimates::of(rollouts).k1 * response_tokens(rollouts) as f64 / rollouts.len().max(1) as f64

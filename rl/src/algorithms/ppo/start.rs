@@ -13,8 +13,8 @@ use crate::{
     training::optim::Adam,
     training::optim::GradientOptions,
 };
-use anyhow::{Context, Result};
-use eval::{Policy, RewardModel, external::Checker};
+use anyhow::{Context, Result, ensure};
+use eval::{Policy, RewardModel, external::Checker, servers::WeightUpdate};
 use model::{ActorCritic, Device, Transformer, ValueBranch, load_value_branch};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -72,6 +72,17 @@ pub(super) fn start(
 ) -> Result<Start> {
     let mut config = PpoConfig { init: config.init.resolved(init), ..config.clone() };
     config.reward.orm = orm.map(Path::to_path_buf).or(config.reward.orm);
+    if let Some(servers) = &config.run.compute.servers {
+        let follows = match servers.update() {
+            WeightUpdate::Weights => true,
+            WeightUpdate::Adapter => config.lora.lora_rank.is_some(),
+            WeightUpdate::Fixed => false,
+        };
+        ensure!(
+            follows,
+            "the servers of --rollout-server would not follow the trained weights: --rollout-update weights, or adapter with --lora-rank (a server of llama.cpp keeps its model)"
+        );
+    }
     let gradients = GradientOptions::of(&config.run.compute, device);
     let initial = policy(init, device)?;
     let other = reference.map(|path| policy(path, device)).transpose()?;

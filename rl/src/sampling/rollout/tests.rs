@@ -28,7 +28,7 @@ fn policy() -> Policy {
         intermediate_size: 24,
         ..ModelConfig::of_size(ModelSize::Tiny, tokenizer.vocab_size(), 0)
     };
-    Policy { model: Transformer::init(&config, 3, &Device::default()), tokenizer, conditioning: None }
+    Policy { model: Transformer::init(&config, 3, &Device::default()), tokenizer, conditioning: None, adapter: None }
 }
 
 /// With a head that is not 0.
@@ -53,6 +53,7 @@ fn config(policy: &Policy) -> RolloutConfig {
             answer_format: AnswerFormat::Gsm8k,
             calculator: false,
             checker: None,
+            servers: None,
         },
         reward: <Flags as clap::Parser>::parse_from(["", "--reward=dense-orm"]).reward,
         reward_model: Some(RewardModel::new(model, policy.tokenizer.clone())),
@@ -64,8 +65,13 @@ fn config(policy: &Policy) -> RolloutConfig {
 fn scores(policy: &Policy, config: &RolloutConfig, tokens: &[u32], finish: Finish) -> Vec<f32> {
     let problem = problem();
     let queries = [Query { problem: &problem, index: 0, prefix: "" }];
-    let completion =
-        Completion { tokens: tokens.to_vec(), log_probs: vec![0.0; tokens.len()], given: Vec::new(), finish };
+    let completion = Completion {
+        tokens: tokens.to_vec(),
+        log_probs: vec![0.0; tokens.len()],
+        server_log_probs: None,
+        given: Vec::new(),
+        finish,
+    };
     reward_model_scores(policy, &queries, &[vec![completion]], config).unwrap().remove(0).1
 }
 
@@ -89,8 +95,13 @@ fn a_completion_has_the_score_that_reranking_gives_its_text_however_it_ends() {
     ] {
         let scores = scores(&policy, &config, &tokens, finish);
         assert_eq!(scores.len(), tokens.len(), "one per token");
-        let completion =
-            Completion { log_probs: vec![0.0; tokens.len()], given: Vec::new(), finish, tokens: tokens.clone() };
+        let completion = Completion {
+            log_probs: vec![0.0; tokens.len()],
+            server_log_probs: None,
+            given: Vec::new(),
+            finish,
+            tokens: tokens.clone(),
+        };
         let mut sample = grade(&policy, &problem(), &completion, &AnswerFormat::Gsm8k);
         let reward_model = config.reward_model.as_ref().unwrap();
         eval::score(reward_model, &mut [&mut sample], &config.sampling).unwrap();

@@ -20,6 +20,7 @@ fn rollout(log_probs: &[f32], ref_log_probs: &[f32], values: &[f32], reward: f32
             prompt_len: 2,
             given: Vec::new(),
             rewards,
+            server_log_probs: None,
             reward_model_score: None,
             parts: RewardParts::default(),
             sample: Sample {

@@ -1,0 +1,138 @@
+//! The folders through which weights get to servers, and the trial that shows whether they arrive. Asks no server.
+
+use super::probe::Gap;
+use crate::models::policy::{Adapter, Policy};
+use anyhow::{Context, Result};
+use model::{Transformer, merged, perturbed, perturbed_adapters, save_adapters, save_model};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process, time,
+};
+
+/// The name of the adapter on the servers.
+pub(super) const ADAPTER: &str = "rl-policy";
+
+/// How much trial weights change the log-probability of a token at least, in nats in the mean.
+const TRIAL_EFFECT: f64 = 1.0;
+
+/// How much of that effect a server may be off and still pass.
+pub(super) const TRIAL_SHARE: f64 = 0.25;
+
+/// Weights that a server can take.
+pub(super) enum Payload {
+    /// The whole model.
+    Model(Transformer),
+    /// An adapter of it.
+    Adapter(Adapter),
+}
+
+impl Payload {
+    /// What a policy sends: its adapter, if that is asked for and it has one, or the whole of it.
+    pub(super) fn of(policy: &Policy, adapter: bool) -> Option<Self> {
+        match adapter {
+            true => policy.adapter.clone().map(Self::Adapter),
+            false => Some(Self::Model(policy.model.clone())),
+        }
+    }
+
+    /// Writes it into a new folder, with the policy's tokenizer. A tied output matrix is written once more under its own name, for servers
+    /// of a model that has both.
+    fn write(&self, folder: &Path, policy: &Policy) -> Result<()> {
+        let _ = fs::remove_dir_all(folder);
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        match self {
+            Self::Model(model) => {
+                save_model(folder, &model.untied())?;
+                policy.tokenizer.save(folder)
+            }
+            Self::Adapter(Adapter::Trained(model)) => save_adapters(folder, model, ""),
+            Self::Adapter(Adapter::Saved(from)) => {
+                let files = fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
+                for file in files {
+                    let path = file?.path();
+                    fs::copy(&path, folder.join(path.file_name().unwrap_or_default()))
+                        .with_context(|| format!("cannot copy {}", path.display()))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Weights that make other log-probabilities than those of the policy, to see whether a server takes what it is sent.
+pub(super) struct Trial {
+    pub(super) payload: Payload,
+    /// The model that writes with them.
+    pub(super) model: Transformer,
+    /// How far its log-probabilities are from the policy's.
+    pub(super) effect: f64,
+}
+
+impl Trial {
+    /// Of what a policy sends; `None` of an adapter in a file, which is none that is being trained.
+    pub(super) fn of(policy: &Policy, payload: &Payload, prompts: &[&[u32]]) -> Option<Self> {
+        let with = |strength: f64| match payload {
+            Payload::Model(model) => {
+                let model = perturbed(model, strength);
+                Some((Payload::Model(model.clone()), model))
+            }
+            Payload::Adapter(Adapter::Trained(model)) => {
+                let trained = perturbed_adapters(model, strength);
+                let model = merged(&trained);
+                Some((Payload::Adapter(Adapter::Trained(trained)), model))
+            }
+            Payload::Adapter(Adapter::Saved(_)) => None,
+        };
+        let first = if matches!(payload, Payload::Adapter(_)) { 0.01 } else { 0.1 };
+        let mut strength = first;
+        loop {
+            let (payload, model) = with(strength)?;
+            let effect = Gap::between(&policy.model, &model, prompts).mean();
+            if effect >= TRIAL_EFFECT || strength > 100.0 * first {
+                return Some(Self { payload, model, effect });
+            }
+            strength *= 1.5;
+        }
+    }
+}
+
+/// A folder for the weights of this process, removed in the end.
+pub(super) struct WeightFolder {
+    path: PathBuf,
+    count: usize,
+    last: Option<PathBuf>,
+}
+
+impl WeightFolder {
+    /// A folder of this process in another one; nothing is made yet.
+    pub(super) fn within(parent: &Path) -> Self {
+        let now = time::SystemTime::now().duration_since(time::UNIX_EPOCH).unwrap_or_default();
+        let path = parent.join(format!("{}-{}", now.as_secs(), process::id()));
+        Self { path, count: 0, last: None }
+    }
+
+    /// Writes weights into a new folder and removes the one before the last; its full path.
+    pub(super) fn write(&mut self, payload: &Payload, policy: &Policy) -> Result<PathBuf> {
+        self.count += 1;
+        fs::create_dir_all(&self.path).with_context(|| format!("cannot make {}", self.path.display()))?;
+        let path = fs::canonicalize(&self.path)
+            .with_context(|| format!("cannot read {}", self.path.display()))?
+            .join(format!("{}", self.count));
+        payload.write(&path, policy)?;
+        if let Some(last) = self.last.replace(path.clone()) {
+            let _ = fs::remove_dir_all(last);
+        }
+        Ok(path)
+    }
+}
+
+impl Drop for WeightFolder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+        // The folder of the flag too, where this run has made it for itself alone.
+        if let Some(parent) = self.path.parent() {
+            let _ = fs::remove_dir(parent);
+        }
+    }
+}
