@@ -185,7 +185,7 @@ mod tests {
                 servers: None,
             };
             let key = |_: usize, sample: usize| Key::new(1, Purpose::Generate).with(sample as u64);
-            complete_prompts(&policy, &[vec![5, 6]], &sampling, key, &|_| ()).0.remove(0)
+            complete_prompts(&policy, &[vec![5, 6]], &sampling, key, &|_| ()).unwrap().0.remove(0)
         };
         let wrong = |completions: &[Completion]| -> (usize, usize) {
             let counted = completions.iter().filter(|completion| completion.tokens[0] != first_is_never_taken_back);

@@ -14,6 +14,8 @@ pub(super) struct Rules<'a> {
     pub(super) stops: &'a [Vec<u32>],
     /// What is given after chosen tokens.
     pub(super) giver: Option<&'a Giver>,
+    /// The only tokens after which something may be given: a server stops there.
+    pub(super) pauses: &'a [u32],
 }
 
 /// A completion under way.
@@ -54,6 +56,9 @@ impl<'a> Draft<'a> {
             if self.choose(token, log_prob) || self.left() == 0 {
                 return;
             }
+        }
+        if stopped && tokens.last().is_some_and(|last| self.rules.pauses.contains(last)) {
+            return;
         }
         // A text that ends a completion may be written in other tokens, and a server may have a shorter context.
         self.is_over = true;
@@ -116,7 +121,7 @@ mod tests {
 
     fn rules(giver: Option<&Giver>) -> Rules<'_> {
         const STOPS: &[Vec<u32>] = &[];
-        Rules { max_new_tokens: 8, context: 64, stops: STOPS, giver }
+        Rules { max_new_tokens: 8, context: 64, stops: STOPS, giver, pauses: &[3, 6, 9] }
     }
 
     #[test]
@@ -161,6 +166,8 @@ mod tests {
         draft.extend(&[7], &[-1.0], false);
         assert_eq!((draft.left(), draft.completion.finish), (0, Finish::Length));
         let mut draft = Draft::new(&[1], rules(None));
+        draft.extend(&[7, 9], &[-1.0, -1.0], true);
+        assert_eq!(draft.left(), 6, "it stopped where something might have been given");
         draft.extend(&[7], &[-1.0], true);
         assert_eq!((draft.left(), draft.completion.finish), (0, Finish::Stop));
     }

@@ -6,10 +6,10 @@ use super::{
     draft::{Draft, Rules},
     engine::{Ask, Engine, Written},
     probe::{Gap, Reading},
-    weights::{ADAPTER, Payload, TRIAL_SHARE, Trial, WeightFolder},
+    weights::{ADAPTER, Payload, Trial, WeightFolder},
 };
 use crate::{external::pause, models::policy::Policy};
-use anyhow::{Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail};
 use model::{Completion, GenerateStats, Giver, Transformer, checksum, parallel_map, ranks};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,8 +26,16 @@ use std::{
 
 /// Prompts of a probe, and most tokens that are written after each.
 const PROBE: (usize, usize) = (4, 32);
+/// How often a request of a probe is sent again after an error that may pass.
+const PROBE_RETRIES: usize = 3;
 /// The temperature of a probe, at which log-probabilities differ from those at temperature 1.
 const PROBE_TEMPERATURE: f64 = 0.7;
+/// Checksums from here on are those of adapters.
+const ADAPTERS_FROM: u64 = 1 << 32;
+/// How far the policy's log-probabilities are from those of a server with trial weights at least, in nats per token in the mean.
+const TRIAL_EFFECT: f64 = 0.5;
+/// How far those of the trial weights may be from the server's, as a share of that.
+const TRIAL_SHARE: f64 = 0.25;
 /// Most requests that a server has at a time.
 const MOST_REQUESTS: usize = 256;
 /// Completions of each server that are compared with the policy after each call.
@@ -69,8 +77,8 @@ struct Server {
 
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct Status {
-    /// Checksum of the weights that it has been seen to write with.
-    holds: Option<u32>,
+    /// [`Current::weights`] that it has been seen to write with.
+    holds: Option<u64>,
     /// Whether it has been seen to take weights.
     is_tried: bool,
     /// Whether its log-probabilities are those at temperature 1, whatever it samples at.
@@ -80,30 +88,31 @@ struct Status {
 /// The policy that servers sample from.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Current {
-    /// Checksum of its weights.
-    weights: u32,
+    /// Checksum of its weights, above 2³² where they are an adapter's: the same weights may lie at a server in two ways.
+    weights: u64,
     /// Where they lie, if they were written.
     folder: Option<PathBuf>,
     /// Whether that is an adapter.
     is_adapter: bool,
     /// Checksum of the weights that the servers were started with, once they are known.
-    started_with: Option<u32>,
+    started_with: Option<u64>,
 }
 
 /// No server gave a sample.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServerFailure {
     what: String,
-    /// Which prompt of the call.
-    prompt: usize,
+    /// Which prompt of the call, if it is known.
+    prompt: Option<usize>,
     question: Option<String>,
 }
 
 impl fmt::Display for ServerFailure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.question {
-            Some(question) => write!(formatter, "{}, asked for samples of {question}", self.what),
-            None => write!(formatter, "{}, asked for samples of prompt {}", self.what, self.prompt),
+        match (&self.question, self.prompt) {
+            (Some(question), _) => write!(formatter, "{}, asked for samples of {question}", self.what),
+            (None, Some(prompt)) => write!(formatter, "{}, asked for samples of prompt {prompt}", self.what),
+            (None, None) => formatter.write_str(&self.what),
         }
     }
 }
@@ -114,7 +123,7 @@ impl ServerFailure {
     /// An error of sampling with the name of the question, if it is a failure of servers.
     pub fn named(error: anyhow::Error, question: impl Fn(usize) -> String) -> anyhow::Error {
         match error.downcast::<Self>() {
-            Ok(failure) => Self { question: Some(question(failure.prompt)), ..failure }.into(),
+            Ok(failure) => Self { question: failure.prompt.map(question), ..failure }.into(),
             Err(error) => error,
         }
     }
@@ -189,11 +198,12 @@ impl Servers {
     /// are sampled in this process.
     ///
     /// # Errors
-    /// No server that takes them, a full disk.
+    /// A [`ServerFailure`] where no server can be reached; a server that does not take them, a full disk.
     pub(crate) fn follow(&self, policy: &Policy, prompts: &[Vec<u32>]) -> Result<bool> {
         let pool = &*self.0;
         let outcome = ranks::from_first(|| {
-            let followed = pool.follow(policy, prompts).map_err(|error| format!("{error:#}"));
+            let followed = pool.follow(policy, prompts);
+            let followed = followed.map_err(|error| (error.is::<ServerFailure>(), format!("{error:#}")));
             let statuses: Vec<Status> = pool.servers.iter().map(|server| *lock(&server.status)).collect();
             (followed, lock(&pool.current).clone(), statuses)
         });
@@ -202,7 +212,10 @@ impl Servers {
             *lock(&pool.current) = current;
             pool.servers.iter().zip(statuses).for_each(|(server, status)| *lock(&server.status) = status);
         }
-        followed.map_err(|error| anyhow!(error))
+        followed.map_err(|(is_passing, what)| match is_passing {
+            true => ServerFailure { what, prompt: None, question: None }.into(),
+            false => anyhow!(what),
+        })
     }
 
     /// Completions by the servers, which follow the policy. `each` is called with prompt, sample and completion as soon as one has ended.
@@ -249,7 +262,7 @@ impl Servers {
         let mut completions: Vec<Vec<Completion>> = request.prompts.iter().map(|_| Vec::new()).collect();
         let failure = items.iter().zip(&written).find_map(|(item, rows)| {
             let what = rows.as_ref().err().filter(|what| !what.is_empty())?;
-            Some(ServerFailure { what: what.clone(), prompt: item.prompt, question: None })
+            Some(ServerFailure { what: what.clone(), prompt: Some(item.prompt), question: None })
         });
         if let Some(failure) = failure {
             return Err(failure.into());
@@ -346,7 +359,8 @@ impl Server {
         let last = requests.len().saturating_sub(1);
         for (place, (path, body)) in requests.iter().enumerate() {
             match self.connection.post(path, body) {
-                Err(error) if place == last || error.is_lost => {
+                Err(error) if error.is_lost => return Err(error),
+                Err(error) if place == last => {
                     let advice = self.engine.advice(current.is_adapter);
                     return Err(Refusal { what: format!("{}; {advice}", error.what), ..error });
                 }
@@ -359,35 +373,32 @@ impl Server {
         Ok(())
     }
 
-    /// How far a server's log-probabilities are from those of a model: it writes some text, and both read it. Finds out at which
-    /// temperature they are.
-    fn probe(&self, current: &Current, model: &Transformer, prompts: &[&[u32]]) -> Result<(Gap, bool), Refusal> {
-        let name = self.model_name(current);
-        let salt = salt(current);
-        let write = |prompt: &&[u32]| {
-            let context = model.config.max_position_embeddings;
-            let ask = Ask {
-                prompt,
-                samples: 1,
-                max_tokens: PROBE.1.min(context.saturating_sub(prompt.len())).max(1),
-                temperature: PROBE_TEMPERATURE,
-                stop_ids: &[],
-                stop_texts: &[],
-                model: name,
-                salt: &salt,
+    /// Has it write something behind prompts.
+    fn sample(&self, current: &Current, context: usize, prompts: &[&[u32]]) -> Result<Vec<Reading>, Refusal> {
+        let (model, salt) = (self.model_name(current), &salt(current));
+        let write = |prompt: &[u32]| {
+            let max_tokens = PROBE.1.min(context.saturating_sub(prompt.len())).max(1);
+            let (samples, temperature) = (1, PROBE_TEMPERATURE);
+            let (stop_ids, stop_texts) = (&[], &[]);
+            let ask = Ask { prompt, samples, max_tokens, temperature, stop_ids, stop_texts, model, salt };
+            let mut attempts = 0;
+            let written = loop {
+                attempts += 1;
+                match self.write(&ask) {
+                    Ok(mut written) => break written.remove(0),
+                    Err(refusal) if refusal.is_lost || !refusal.is_passing || attempts > PROBE_RETRIES => {
+                        return Err(refusal);
+                    }
+                    Err(_) => thread::sleep(pause(attempts)),
+                }
             };
-            let written = self.write(&ask)?.remove(0);
             let tokens = [prompt, written.tokens.as_slice()].concat();
-            let chosen = (prompt.len()..tokens.len()).collect();
-            Ok(Reading { tokens, chosen, log_probs: written.log_probs })
+            Ok(Reading { chosen: (prompt.len()..tokens.len()).collect(), tokens, log_probs: written.log_probs })
         };
-        let written: Result<Vec<Reading>, Refusal> = thread::scope(|scope| {
+        thread::scope(|scope| {
             let threads: Vec<_> = prompts.iter().map(|prompt| scope.spawn(move || write(prompt))).collect();
             threads.into_iter().map(|thread| thread.join().expect("no request panics")).collect()
-        });
-        let readings = written?;
-        let [at_its_own, at_one] = [PROBE_TEMPERATURE, 1.0].map(|at| Gap::of(model, &readings, at));
-        Ok(if at_one.mean() < at_its_own.mean() { (at_one, true) } else { (at_its_own, false) })
+        })
     }
 
     fn model_name<'a>(&'a self, current: &Current) -> &'a str {
@@ -405,15 +416,15 @@ fn served_model(connection: &Connection) -> Result<String> {
 
 /// A text that differs for different weights.
 fn salt(current: &Current) -> String {
-    format!("weights-{:08x}", current.weights)
+    format!("weights-{:09x}", current.weights)
 }
 
 impl Pool {
     /// As [`Servers::follow`], on the first rank.
     fn follow(&self, policy: &Policy, prompts: &[Vec<u32>]) -> Result<bool> {
-        let weights = checksum(&policy.model);
-        let known = lock(&self.current).clone();
         let has_adapter = self.update == WeightUpdate::Adapter && policy.adapter.is_some();
+        let weights = u64::from(checksum(&policy.model)) + if has_adapter { ADAPTERS_FROM } else { 0 };
+        let known = lock(&self.current).clone();
         let starts = known.started_with.is_none_or(|first| first == weights);
         let (mut current, payload) = match self.update {
             WeightUpdate::Weights => (Current { weights, ..known }, Payload::of(policy, false)),
@@ -458,28 +469,35 @@ impl Pool {
         current: &Current,
         prompts: &[&[u32]],
     ) -> Result<()> {
-        let new: Vec<&Server> = servers.iter().filter(|server| !lock(&server.status).is_tried).copied().collect();
-        if new.is_empty() {
-            return Ok(());
-        }
-        let Some(Trial { payload, model, effect }) = Trial::of(policy, payload, prompts) else { return Ok(()) };
-        new.iter().for_each(|server| lock(&server.status).holds = None);
-        let folder = Some(lock(&self.folder).write(&payload, policy)?);
-        let trial = Current { folder, weights: checksum(&model), ..current.clone() };
-        let limit = self.settings.tolerance.max(TRIAL_SHARE * effect);
-        self.for_some(&new, |server| {
-            server.load(&trial)?;
-            let (gap, _) = server.probe(&trial, &model, prompts)?;
-            tracing::info!("{}: trial weights, {:.4} of {effect:.4} nats per token off", server.name(), gap.mean());
-            if gap.mean() > limit {
-                return Err(Refusal::lasting(format!(
-                    "did not take the weights that it was sent: its log-probabilities differ from theirs by {:.3} nats per token (trial weights, {effect:.2} from the policy's; the limit is {limit:.2})",
-                    gap.mean()
-                )));
+        let context = policy.model.config.max_position_embeddings;
+        for times in [1.0, 4.0, 16.0] {
+            let untried = |server: &&Server| !lock(&server.status).is_tried;
+            let new: Vec<&Server> = servers.iter().copied().filter(untried).collect();
+            if new.is_empty() {
+                return Ok(());
             }
-            lock(&server.status).is_tried = true;
-            Ok(())
-        })
+            new.iter().for_each(|server| lock(&server.status).holds = None);
+            let Some(Trial { payload, model }) = Trial::of(policy, payload, prompts, times) else { return Ok(()) };
+            let folder = Some(lock(&self.folder).write(&payload, policy)?);
+            let trial = Current { folder, weights: u64::from(checksum(&model)), ..current.clone() };
+            self.for_some(&new, |server| {
+                server.load(&trial)?;
+                let written = server.sample(&trial, context, prompts)?;
+                let gap = |model: &Transformer| closer(model, &written).0.mean();
+                let (of_trial, of_policy) = (gap(&model), gap(&policy.model));
+                tracing::info!("{}: {of_trial:.4} nats per token from trial weights, {of_policy:.4} from the policy", server.name());
+                if of_trial > self.settings.tolerance.max(TRIAL_SHARE * of_policy) {
+                    return Err(Refusal::lasting(format!(
+                        "did not take the weights that it was sent: its log-probabilities differ from theirs by {of_trial:.3} nats per token, and from the policy's by {of_policy:.3}"
+                    )));
+                }
+                // Of weights that write the same as the policy nothing can be seen: others are tried.
+                lock(&server.status).is_tried = of_policy >= TRIAL_EFFECT;
+                Ok(())
+            })?;
+        }
+        tracing::warn!("trial weights write the same as the policy: nothing shows whether the servers take weights");
+        Ok(())
     }
 
     /// Has a server take the current weights, and sees whether it writes with them.
@@ -492,7 +510,8 @@ impl Pool {
     ) -> Result<(), Refusal> {
         let current = lock(&self.current).clone();
         server.load(&current)?;
-        let (gap, is_raw) = server.probe(&current, model, prompts)?;
+        let written = server.sample(&current, model.config.max_position_embeddings, prompts)?;
+        let (gap, is_raw) = closer(model, &written);
         tracing::info!("{}: {}, {:.4} nats per token off", server.name(), salt(&current), gap.mean());
         self.check_gap(gap).map_err(Refusal::lasting)?;
         (status.holds, status.is_raw) = (Some(current.weights), is_raw);
@@ -526,7 +545,7 @@ impl Pool {
             for (server, outcome) in servers.iter().zip(outcomes) {
                 match outcome {
                     Ok(()) => {}
-                    Err(refusal) if refusal.is_lost => lost.push(format!("{} {}", server.name(), refusal.what)),
+                    Err(refusal) if refusal.is_passing => lost.push(format!("{} {}", server.name(), refusal.what)),
                     Err(refusal) => bail!("{} {}", server.name(), refusal.what),
                 }
             }
@@ -535,7 +554,9 @@ impl Pool {
                 return Ok(());
             }
             attempts += 1;
-            ensure!(attempts <= self.settings.retries, "{}", lost.join("; "));
+            if attempts > self.settings.retries {
+                return Err(ServerFailure { what: lost.join("; "), prompt: None, question: None }.into());
+            }
             thread::sleep(pause(attempts));
         }
     }
@@ -548,6 +569,7 @@ impl Pool {
             context: policy.model.config.max_position_embeddings,
             stops: request.stops,
             giver: request.giver.map(|(giver, _)| giver),
+            pauses: request.giver.map_or(&[], |(_, pauses)| pauses),
         };
         let single = request.stops.iter().filter(|stop| stop.len() == 1).map(|stop| stop[0]);
         let pauses = request.giver.iter().flat_map(|(_, pauses)| pauses.iter().copied());
@@ -648,6 +670,13 @@ impl Pool {
         }
         Ok(())
     }
+}
+
+/// How far the log-probabilities of a server are from those of a model, and whether they are at temperature 1 rather than at that of the
+/// probe: whichever is closer.
+fn closer(model: &Transformer, written: &[Reading]) -> (Gap, bool) {
+    let [at_its_own, at_one] = [PROBE_TEMPERATURE, 1.0].map(|at| Gap::of(model, written, at));
+    if at_one.mean() < at_its_own.mean() { (at_one, true) } else { (at_its_own, false) }
 }
 
 /// The prompts of a probe: few, and different ones.

@@ -13,12 +13,6 @@ use std::{
 /// The name of the adapter on the servers.
 pub(super) const ADAPTER: &str = "rl-policy";
 
-/// How much trial weights change the log-probability of a token at least, in nats in the mean.
-const TRIAL_EFFECT: f64 = 1.0;
-
-/// How much of that effect a server may be off and still pass.
-pub(super) const TRIAL_SHARE: f64 = 0.25;
-
 /// Weights that a server can take.
 pub(super) enum Payload {
     /// The whole model.
@@ -65,32 +59,30 @@ pub(super) struct Trial {
     pub(super) payload: Payload,
     /// The model that writes with them.
     pub(super) model: Transformer,
-    /// How far its log-probabilities are from the policy's.
-    pub(super) effect: f64,
 }
 
 impl Trial {
-    /// Of what a policy sends; `None` of an adapter in a file, which is none that is being trained.
-    pub(super) fn of(policy: &Policy, payload: &Payload, prompts: &[&[u32]]) -> Option<Self> {
+    /// Of what a policy sends, so different that the mean log-probability of a token of some texts changes by about 1 nat, or by `times` as
+    /// much; `None` of an adapter in a file, which is none that is being trained.
+    pub(super) fn of(policy: &Policy, payload: &Payload, texts: &[&[u32]], times: f64) -> Option<Self> {
         let with = |strength: f64| match payload {
             Payload::Model(model) => {
                 let model = perturbed(model, strength);
-                Some((Payload::Model(model.clone()), model))
+                Some(Self { payload: Payload::Model(model.clone()), model })
             }
             Payload::Adapter(Adapter::Trained(model)) => {
                 let trained = perturbed_adapters(model, strength);
                 let model = merged(&trained);
-                Some((Payload::Adapter(Adapter::Trained(trained)), model))
+                Some(Self { payload: Payload::Adapter(Adapter::Trained(trained)), model })
             }
             Payload::Adapter(Adapter::Saved(_)) => None,
         };
         let first = if matches!(payload, Payload::Adapter(_)) { 0.01 } else { 0.1 };
         let mut strength = first;
         loop {
-            let (payload, model) = with(strength)?;
-            let effect = Gap::between(&policy.model, &model, prompts).mean();
-            if effect >= TRIAL_EFFECT || strength > 100.0 * first {
-                return Some(Self { payload, model, effect });
+            let trial = with(strength)?;
+            if Gap::between(&policy.model, &trial.model, texts).mean() >= times || strength > 100.0 * first {
+                return Some(trial);
             }
             strength *= 1.5;
         }

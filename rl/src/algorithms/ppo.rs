@@ -26,6 +26,7 @@ use crate::{
     algorithms::final_table::FinalTable,
     objective::advantage::{truncated_importance, whiten},
     objective::loss::{ppo_policy, ppo_value},
+    run::comes_from_outside,
     run::metrics::Metrics,
     run::stops_after,
     run::{Reason, Run, TrainerState},
@@ -41,8 +42,8 @@ use crate::{
 use anyhow::{Result, ensure};
 use burn::{optim::GradientsParams, tensor::Tensor};
 use data::Problem;
-use eval::external::{RewardClient, RewardFailure};
-use eval::{Policy, RewardModel, Sample, greedy_accuracy, policy::Adapter, servers::ServerFailure};
+use eval::external::RewardClient;
+use eval::{Policy, RewardModel, Sample, greedy_accuracy, policy::Adapter};
 use model::{ActorCritic, Device, Dtype, Key, Purpose, ScoreKind, merged, save_value_branch, score_with_values};
 use std::{
     collections::HashSet,
@@ -94,7 +95,7 @@ pub fn train(
         let collected = trainer.collect_rollouts(train, &questions, step, &config, &mut metrics);
         let Collected { samples, rollouts, stats: rollout_stats } = match collected {
             // Rewards and samples that come from outside may come again when the run is resumed.
-            Err(error) if error.is::<RewardFailure>() || error.is::<ServerFailure>() => {
+            Err(error) if comes_from_outside(&error) => {
                 trainer.curriculum = chosen_before;
                 trainer.checkpoint(&run, Reason::of(false, false), numbers)?;
                 return Err(run.with_resume(error));

@@ -12,7 +12,7 @@ use super::{
 use crate::cli::config_file::PART_OF;
 use anyhow::{Context, Result};
 use data::Tokenizer;
-use eval::{CheckpointIndex, Report, Sample, external::RewardFailure, read_index};
+use eval::{CheckpointIndex, Report, Sample, external::RewardFailure, read_index, servers::ServerFailure};
 use model::{Transformer, save_model, write_tensors};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -43,6 +43,11 @@ pub const INITIAL_REPORT: &str = "before.json";
 const INTERRUPTED_CPU_SECONDS: &str = "interrupted-cpu-seconds";
 /// The file that is locked while a process writes into a run directory.
 const LOCK: &str = ".lock";
+
+/// Whether an error is the failure of an external reward or of an inference server: it may be gone when the run is resumed.
+pub fn comes_from_outside(error: &anyhow::Error) -> bool {
+    error.is::<RewardFailure>() || error.is::<ServerFailure>()
+}
 
 impl Run {
     /// Makes a new run directory with its `config.toml`.
@@ -226,9 +231,9 @@ impl Run {
         )
     }
 
-    /// An error with the checkpoint to resume from, if it is an external reward that failed; any other as it is.
+    /// An error with the checkpoint to resume from, if it [comes from outside](comes_from_outside); any other as it is.
     pub fn with_resume(&self, error: anyhow::Error) -> anyhow::Error {
-        if error.is::<RewardFailure>() { self.interruption().context(error) } else { error }
+        if comes_from_outside(&error) { self.interruption().context(error) } else { error }
     }
 
     /// Appends a line to `metrics.jsonl`, with the CPU time since the one before (`time/cpu_s`, all threads): the cost

@@ -15,7 +15,7 @@ pub mod start;
 pub mod tensorboard;
 
 pub use checkpoints::{Reason, TrainerState, checkpoint_name, last_folder, read_state};
-pub use directory::{INITIAL_REPORT, Run, has_configuration, lock, remove_unstarted};
+pub use directory::{INITIAL_REPORT, Run, comes_from_outside, has_configuration, lock, remove_unstarted};
 pub use folders::ensure_new;
 pub use interrupt::{interrupted, stop_on_interrupt, stops_after};
 pub use lines::SampleBlocks;

@@ -227,7 +227,8 @@ pub fn fit_prepared<M: Learner, E: Row + Clone + Sync>(
         let evaluates = (step + 1) % context.evaluate_every == 0 || step + 1 == steps;
         let mut is_best = false;
         if evaluates {
-            let validation = evaluate(&with_merged_adapters(&model, adapters.as_ref()))?;
+            let validation = evaluate(&with_merged_adapters(&model, adapters.as_ref()));
+            let validation = validation.map_err(|error| run.with_resume(error))?;
             validation.write(&mut metrics);
             scores.push(validation.score);
             is_best = numbers.add_score(validation.score);

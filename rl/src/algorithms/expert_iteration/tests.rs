@@ -12,6 +12,7 @@ fn a_right_solution_with_a_false_calculation_is_kept_unless_calculations_are_req
         let sampling = SampleConfig {
             calculator: false,
             checker: None,
+            servers: None,
             samples: 1,
             temperature: 0.0,
             max_new_tokens: 1,
