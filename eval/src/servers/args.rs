@@ -3,7 +3,7 @@
 use super::pool::{Servers, Settings};
 use crate::external::{address, retries, seconds};
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use serde::Serialize;
 use std::{path::PathBuf, time::Duration};
 
@@ -13,7 +13,7 @@ use std::{path::PathBuf, time::Duration};
 pub struct ServerArgs {
     /// Servers that sample in place of this process, with commas between: vLLM, SGLang or llama.cpp, started with the model of --init
     /// (docs/machines.md). Their samples cannot be repeated from --seed
-    #[arg(long, value_name = "URL,…", value_delimiter = ',', value_parser = address)]
+    #[arg(long, action = ArgAction::Set, value_name = "URL,…", value_delimiter = ',', value_parser = address)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rollout_server: Vec<String>,
     /// How trained weights get to the servers: as a whole model, as a LoRA adapter (`rl ppo --lora-rank`), or not at all, so that other
