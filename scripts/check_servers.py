@@ -115,6 +115,7 @@ class Checks:
         server = Server(program, 8200, self.place, os.environ)
         try:
             self.greedy(server)
+            self.speed(server)
             flags = ["--steps", 1, "--questions", 2, "--samples", 2, "--mini-batch", 2, "--out", self.new()]
             said, _ = self.rl("ppo", "--init", self.folder(), *self.data, *flags, "--rollout-server", server.url, fails=True)
             check("llama.cpp: PPO is refused", "would not follow the trained weights" in said)
@@ -254,7 +255,7 @@ class Server:
     """A process that answers HTTP."""
 
     def __init__(self, command, port, place, environment):
-        self.url, self.name = f"http://127.0.0.1:{port}", Path(str(command[0])).name.replace("python", "llama.cpp")
+        self.url, self.name = f"http://127.0.0.1:{port}", "llama.cpp" if LLAMA in command else "vLLM"
         self.log = open(place / f"server{port}.log", "w")
         self.process = subprocess.Popen(
             [str(part) for part in command], stdout=self.log, stderr=self.log, env=environment, cwd=place, start_new_session=True
