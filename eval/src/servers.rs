@@ -9,8 +9,10 @@ mod args;
 mod connection;
 mod draft;
 mod engine;
+mod follow;
 mod pool;
 mod probe;
+mod server;
 mod weights;
 
 pub use args::{ServerArgs, WeightUpdate};

@@ -25,6 +25,7 @@ fn a_completion_after_labels_has_the_probability_that_training_computes() {
             let config = SampleConfig {
                 calculator: false,
                 checker: None,
+                servers: None,
                 samples: 4,
                 temperature: 0.7,
                 max_new_tokens: 64,
@@ -108,6 +109,7 @@ fn a_policy_that_expects_labels_cannot_start_ppo_and_keeps_them_when_exported() 
         let config = SampleConfig {
             calculator: false,
             checker: None,
+            servers: None,
             samples: 1,
             temperature: 0.0,
             max_new_tokens: 32,

@@ -28,7 +28,7 @@ pub struct Policy {
 #[derive(Clone, Debug)]
 pub enum Adapter {
     /// The model with the adapter beside its weights.
-    Trained(Transformer),
+    Trained(Box<Transformer>),
     /// A folder of PEFT.
     Saved(PathBuf),
 }

@@ -2,6 +2,9 @@
 
 use model::{Padded, Transformer, score, to_host};
 
+/// The temperature of a probe, at which log-probabilities differ from those at temperature 1.
+pub(super) const PROBE_TEMPERATURE: f64 = 0.7;
+
 /// Rows of a pass.
 const ROWS: usize = 8;
 
@@ -54,6 +57,13 @@ impl Gap {
     pub(super) fn and(self, other: Self) -> Self {
         Self { sum: self.sum + other.sum, tokens: self.tokens + other.tokens }
     }
+}
+
+/// How far the log-probabilities of a server are from those of a model, and whether they are at temperature 1 rather than at that of the
+/// probe: whichever is closer.
+pub(super) fn closer(model: &Transformer, written: &[Reading]) -> (Gap, bool) {
+    let [at_its_own, at_one] = [PROBE_TEMPERATURE, 1.0].map(|at| Gap::of(model, written, at));
+    if at_one.mean() < at_its_own.mean() { (at_one, true) } else { (at_its_own, false) }
 }
 
 /// Log-probabilities of some places of rows, rows end to end.

@@ -16,7 +16,7 @@ pub(super) const ADAPTER: &str = "rl-policy";
 /// Weights that a server can take.
 pub(super) enum Payload {
     /// The whole model.
-    Model(Transformer),
+    Model(Box<Transformer>),
     /// An adapter of it.
     Adapter(Adapter),
 }
@@ -26,7 +26,7 @@ impl Payload {
     pub(super) fn of(policy: &Policy, adapter: bool) -> Option<Self> {
         match adapter {
             true => policy.adapter.clone().map(Self::Adapter),
-            false => Some(Self::Model(policy.model.clone())),
+            false => Some(Self::Model(Box::new(policy.model.clone()))),
         }
     }
 
@@ -68,12 +68,12 @@ impl Trial {
         let with = |strength: f64| match payload {
             Payload::Model(model) => {
                 let model = perturbed(model, strength);
-                Some(Self { payload: Payload::Model(model.clone()), model })
+                Some(Self { payload: Payload::Model(Box::new(model.clone())), model })
             }
             Payload::Adapter(Adapter::Trained(model)) => {
                 let trained = perturbed_adapters(model, strength);
                 let model = merged(&trained);
-                Some(Self { payload: Payload::Adapter(Adapter::Trained(trained)), model })
+                Some(Self { payload: Payload::Adapter(Adapter::Trained(Box::new(trained))), model })
             }
             Payload::Adapter(Adapter::Saved(_)) => None,
         };

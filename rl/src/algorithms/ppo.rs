@@ -309,7 +309,7 @@ impl Trainer {
     }
 
     fn policy(&self) -> Policy {
-        let adapter = self.adapters.as_ref().map(|_| Adapter::Trained(self.model.policy.clone()));
+        let adapter = self.adapters.as_ref().map(|_| Adapter::Trained(Box::new(self.model.policy.clone())));
         Policy { model: merged(&self.model.policy), tokenizer: self.tokenizer.clone(), conditioning: None, adapter }
     }
 

@@ -36,6 +36,9 @@ pub enum Fault {
     Stumbles,
 }
 
+/// Tokens, log-probabilities and the reason of the end of a continuation.
+type Written = (Vec<u32>, Vec<f32>, &'static str);
+
 /// A server that runs until it is dropped.
 pub struct InferenceServer {
     /// Its address.
@@ -153,7 +156,7 @@ impl State {
             (Engine::Vllm, "/v1/load_lora_adapter") => self.load_adapter(&body["lora_path"]),
             (Engine::Vllm, "/v1/completions") => {
                 let written = self.write(&body["prompt"], body, &body["n"], &body["max_tokens"], &body["model"])?;
-                let choice = |(tokens, log_probs, finish): &(Vec<u32>, Vec<f32>, &str)| json!({"token_ids": tokens, "logprobs": {"token_logprobs": log_probs}, "finish_reason": finish});
+                let choice = |(tokens, log_probs, finish): &Written| json!({"token_ids": tokens, "logprobs": {"token_logprobs": log_probs}, "finish_reason": finish});
                 json!({"choices": written.iter().map(choice).collect::<Vec<_>>()})
             }
             (Engine::Sglang, "/model_info") => json!({"model_path": "base"}),
@@ -171,7 +174,7 @@ impl State {
                 let model = if body["lora_path"].is_null() { json!("base") } else { body["lora_path"].clone() };
                 let written =
                     self.write(&body["input_ids"], sampling, &sampling["n"], &sampling["max_new_tokens"], &model)?;
-                let row = |(tokens, log_probs, finish): &(Vec<u32>, Vec<f32>, &str)| {
+                let row = |(tokens, log_probs, finish): &Written| {
                     let of_tokens: Vec<Value> =
                         tokens.iter().zip(log_probs).map(|(token, log_prob)| json!([log_prob, token, null])).collect();
                     json!({"meta_info": {"output_token_logprobs": of_tokens, "finish_reason": {"type": finish}}})
@@ -227,7 +230,7 @@ impl State {
         json!({"success": true})
     }
 
-    /// Tokens, log-probabilities and the reason of the end of each continuation; `None` if it dies over it.
+    /// Continuations of a prompt; `None` if it dies over them.
     fn write(
         &self,
         prompt: &Value,
@@ -235,7 +238,7 @@ impl State {
         samples: &Value,
         max_tokens: &Value,
         model: &Value,
-    ) -> Option<Vec<(Vec<u32>, Vec<f32>, &'static str)>> {
+    ) -> Option<Vec<Written>> {
         let ids = |value: &Value| -> Vec<u32> {
             value.as_array().into_iter().flatten().map(|id| id.as_u64().unwrap() as u32).collect()
         };
