@@ -401,7 +401,6 @@ fn a_reward_of_zero_is_a_reward_and_a_missing_one_is_null() {
         truncated: None,
         mean_tokens: None,
         checker: None,
-        servers: None,
     };
     let evaluation = evaluate(&policy, &problems, about, &config, 0, None, &|_| ()).unwrap();
     for sample in evaluation.samples.iter().flatten().chain(&evaluation.greedy) {
