@@ -35,9 +35,10 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "a process has one")]
 enum Command {
     /// Sample solutions from a policy and score them
-    Run(Box<RunArgs>),
+    Run(RunArgs),
     /// Score completions from a file; needs no model
     Score(ScoreArgs),
     /// Compare two policies on the same problems: the difference of each metric, with a 95 % interval
@@ -161,7 +162,7 @@ fn main() -> ExitCode {
         return fail(error);
     }
     let outcome = match Cli::parse().command {
-        Command::Run(args) => run(*args),
+        Command::Run(args) => run(args),
         _ if ranks::ranks() > 1 => Err(anyhow!("this command works in one process: start it without mpirun or srun")),
         Command::Score(args) => score::run(&args),
         Command::Compare(args) => compare::run(&args),

@@ -15,6 +15,7 @@ mod probe;
 mod server;
 mod weights;
 
-pub use args::{ServerArgs, WeightUpdate};
+pub use args::ServerArgs;
 pub(crate) use pool::Request;
 pub use pool::{ServerFailure, Servers};
+pub use weights::WeightUpdate;

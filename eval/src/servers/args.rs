@@ -1,9 +1,12 @@
 //! The flags of sampling on inference servers, which `rl` and `eval` share.
 
-use super::pool::{Servers, Settings};
+use super::{
+    pool::{Servers, Settings},
+    weights::WeightUpdate,
+};
 use crate::external::{address, retries, seconds};
 use anyhow::Result;
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args};
 use serde::Serialize;
 use std::{path::PathBuf, time::Duration};
 
@@ -39,18 +42,6 @@ pub struct ServerArgs {
     #[arg(long, value_name = "N", requires = "rollout_server", value_parser = retries)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rollout_retries: Option<usize>,
-}
-
-/// How trained weights get to a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum WeightUpdate {
-    /// As a folder with the whole model
-    Weights,
-    /// As a folder with a LoRA adapter of the model that the server was started with
-    Adapter,
-    /// Not at all: the server has one model
-    Fixed,
 }
 
 impl ServerArgs {

@@ -2,12 +2,11 @@
 //! each update, and by some samples of every call.
 
 use super::{
-    args::WeightUpdate,
     connection::Refusal,
-    pool::{Pool, ServerFailure, lock},
+    pool::{Pool, ServerFailure},
     probe::{Gap, Reading, closer},
-    server::{Current, Server, Status, salt},
-    weights::{Payload, Trial},
+    server::{Current, Server, Status, lock, salt},
+    weights::{Payload, Trial, WeightUpdate},
 };
 use crate::{external::pause, models::policy::Policy};
 use anyhow::{Result, anyhow, bail};

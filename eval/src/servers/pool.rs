@@ -1,13 +1,12 @@
 //! The servers of a process: who is asked for which samples, and what is done when one does not answer.
 
 use super::{
-    args::WeightUpdate,
     connection::Refusal,
     draft::{Draft, Rules},
     engine::Ask,
     probe::{Gap, Reading},
-    server::{Current, Server, Status, salt},
-    weights::WeightFolder,
+    server::{Current, Server, Status, lock, salt},
+    weights::{WeightFolder, WeightUpdate},
 };
 use crate::{external::pause, models::policy::Policy};
 use anyhow::{Result, anyhow, bail};
@@ -17,7 +16,7 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -377,8 +376,4 @@ impl Pool {
             }
         }
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -3,7 +3,6 @@
 use super::{
     connection::{Connection, Refusal},
     engine::{Ask, Engine, Written},
-    pool::lock,
     probe::{PROBE_TEMPERATURE, Reading},
     weights::ADAPTER,
 };
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{
     path::PathBuf,
-    sync::Mutex,
+    sync::{Mutex, MutexGuard},
     thread,
     time::{Duration, Instant},
 };
@@ -179,4 +178,9 @@ fn served_model(connection: &Connection) -> Result<String> {
 /// A text that differs for different weights.
 pub(super) fn salt(current: &Current) -> String {
     format!("weights-{:09x}", current.weights)
+}
+
+/// What a mutex holds, also after a panic of another thread.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -3,7 +3,9 @@
 use super::probe::Gap;
 use crate::models::policy::{Adapter, Policy};
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use model::{Transformer, merged, perturbed, perturbed_adapters, save_adapters, save_model};
+use serde::Serialize;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -12,6 +14,18 @@ use std::{
 
 /// The name of the adapter on the servers.
 pub(super) const ADAPTER: &str = "rl-policy";
+
+/// How trained weights get to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightUpdate {
+    /// As a folder with the whole model
+    Weights,
+    /// As a folder with a LoRA adapter of the model that the server was started with
+    Adapter,
+    /// Not at all: the server has one model
+    Fixed,
+}
 
 /// Weights that a server can take.
 pub(super) enum Payload {
