@@ -35,6 +35,8 @@ pub enum Purpose {
     Questions = 11,
     /// Tokens of answers that verify them.
     Verify = 12,
+    /// What happens in episodes of an environment.
+    Episodes = 13,
 }
 
 impl Key {

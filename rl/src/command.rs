@@ -6,7 +6,7 @@ use crate::{
     algorithms::{Algorithm, DEFAULTS},
     cli::config_file,
     cli::effect::unused_flags,
-    pipeline,
+    guided, pipeline,
     run::ranks,
     tools::bench,
     tools::check_data,
@@ -48,6 +48,8 @@ pub enum Command {
     Pairs(make_pairs::PairsArgs),
     /// Complete a prompt
     Generate(generate::GenerateArgs),
+    /// Learn in a small environment with a language model as guide
+    Guide(guided::command::GuideArgs),
     /// Write a checkpoint as a Hugging Face folder
     Export(export::ExportArgs),
     /// Continue the difference of two models: θ₁ + α (θ₁ - θ₀)
@@ -94,6 +96,7 @@ impl Command {
             Self::Data(command) => check_data::run(command).map(|()| None),
             Self::Pairs(args) => make_pairs::run(args).map(|()| None),
             Self::Generate(args) => generate::run(args).map(|()| None),
+            Self::Guide(args) => guided::command::run(args).map(|()| None),
             Self::Extrapolate(args) => extrapolate::run(args).map(|()| None),
             Self::Export(args) => export::run(args).map(|()| None),
             Self::Bench(args) => bench::run(args).map(|()| None),

@@ -8,6 +8,7 @@
 pub mod algorithms;
 pub mod cli;
 pub mod command;
+pub mod guided;
 pub mod objective;
 pub mod pipeline;
 pub mod run;

@@ -1,0 +1,105 @@
+//! Small environments as tables: every state that can be reached, in words and as a picture, with what each action leads to. Independent of
+//! learning and of language models.
+
+use anyhow::{Result, ensure};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+
+/// A finite-horizon Markov decision process whose states and actions are described in words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mdp {
+    /// The rules, in words: what a guide reads before a state.
+    pub rules: String,
+    /// All states that can be reached.
+    pub states: Vec<State>,
+    /// Index of the first state of an episode.
+    pub start: usize,
+    /// H, steps of an episode at most.
+    pub horizon: usize,
+}
+
+/// A state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// The state in words.
+    pub text: String,
+    /// The state for the terminal.
+    pub picture: String,
+    /// What can be done; nothing in a state that ends an episode.
+    pub actions: Vec<Action>,
+}
+
+/// An action in a state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Action {
+    /// The action in words; no two actions of a state have the same.
+    pub text: String,
+    /// What it leads to; the probabilities sum to 1.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What an action may lead to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// How likely it is.
+    pub probability: f64,
+    /// Index of the next state.
+    pub next: usize,
+    /// The reward, from 0 to 1.
+    pub reward: f64,
+}
+
+/// An action in words, and the situations that may follow it, each with its probability before it and its reward behind it.
+pub type Choice<S> = (String, Vec<(f64, S, f64)>);
+
+/// A state of a game, before it is a row of a table.
+pub trait Situation: Clone + Eq + Hash {
+    /// The state in words.
+    fn text(&self) -> String;
+    /// The state for the terminal.
+    fn picture(&self) -> String;
+    /// What can be done.
+    fn actions(&self) -> Vec<Choice<Self>>;
+}
+
+/// Maximum number of states: all of them are in memory, and each episode plans over them.
+const MAX_STATES: usize = 20_000;
+
+impl Mdp {
+    /// All that can be reached from a first situation, in the order of a breadth-first search.
+    ///
+    /// # Errors
+    /// Too many states; a state in which two actions have the same text, between which a guide cannot choose.
+    pub fn of<S: Situation>(rules: String, first: S, horizon: usize) -> Result<Self> {
+        let mut index = HashMap::from([(first.clone(), 0)]);
+        let (mut states, mut open) = (Vec::new(), VecDeque::from([first]));
+        while let Some(situation) = open.pop_front() {
+            let mut texts = HashSet::new();
+            let mut actions = Vec::new();
+            for (text, outcomes) in situation.actions() {
+                ensure!(
+                    texts.insert(text.clone()),
+                    "two actions are called {text:?} in the state {:?}: a guide cannot tell them apart",
+                    situation.text()
+                );
+                let outcomes = outcomes.into_iter().map(|(probability, situation, reward)| {
+                    let count = index.len();
+                    let next = *index.entry(situation.clone()).or_insert_with(|| {
+                        open.push_back(situation);
+                        count
+                    });
+                    Outcome { probability, next, reward }
+                });
+                actions.push(Action { text, outcomes: outcomes.collect() });
+            }
+            states.push(State { text: situation.text(), picture: situation.picture(), actions });
+            ensure!(index.len() <= MAX_STATES, "the environment has more than {MAX_STATES} states: make it smaller");
+        }
+        Ok(Self { rules, states, start: 0, horizon })
+    }
+
+    /// Number of actions in a state.
+    pub fn actions(&self, state: usize) -> usize {
+        self.states[state].actions.len()
+    }
+}

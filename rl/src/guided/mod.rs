@@ -1,0 +1,10 @@
+//! Value-based reinforcement learning that a language model guides, in small environments described in words. Independent of the training of
+//! language models.
+
+pub mod command;
+pub mod environments;
+pub mod guide;
+pub mod linvit;
+pub mod mdp;
+pub mod prior;
+pub mod values;
