@@ -89,6 +89,13 @@ impl Command {
     /// Errors of the command.
     pub fn execute(&self) -> Result<Option<PathBuf>> {
         match self {
+            Self::Train(Algorithm::Pretrain(config)) => config.run.compute.refuse_servers()?,
+            Self::Guide(args) => args.compute.refuse_servers()?,
+            Self::Extrapolate(args) => args.compute.refuse_servers()?,
+            Self::Bench(args) => args.compute.refuse_servers()?,
+            _ => {}
+        }
+        match self {
             Self::Train(algorithm) => pipeline::run(algorithm),
             Self::Inspect(config) => {
                 inspect::run(config, |heading| defaults::summary_keys_of(DEFAULTS, heading)).map(|()| None)

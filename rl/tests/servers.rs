@@ -7,7 +7,7 @@ mod inference_server;
 mod common;
 
 use anyhow::Result;
-use common::{false_calculator, metrics, problems, run, run_ei, run_ppo, start};
+use common::{false_calculator, metrics, problems, run, run_ei, run_orm, run_ppo, run_rcrl, start, start_with_steps};
 use data::{AnswerFormat, Prompting};
 use eval::{
     Policy, SampleConfig, complete, read_samples,
@@ -231,10 +231,32 @@ fn a_server_of_fixed_weights_samples_the_policy_that_it_has_and_others_are_sampl
 }
 
 #[test]
+fn reward_models_and_return_conditioned_rl_sample_on_servers() {
+    let place = tempfile::tempdir().unwrap();
+    let server = InferenceServer::start(Engine::Vllm, start(), None);
+    let out = place.path().join("orm");
+    let flags = on(&[&server], &out);
+    let dir = run_orm(start(), &out, &flags.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    assert_eq!(read_samples(&dir.join("samples.jsonl")).unwrap().len(), 6 * problems().len());
+    assert!(server.written() >= 6 * problems().len());
+    // Solutions, and completions of their prefixes, by a policy that expects no labels; then one that is given them.
+    let server = InferenceServer::start(Engine::Sglang, start_with_steps(), None);
+    let out = place.path().join("rcrl");
+    let flags = on(&[&server], &out);
+    let dir = run_rcrl(&out, &flags.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
+    assert_eq!(read_samples(&dir.join("samples.jsonl")).unwrap().len(), 6 * problems().len());
+    let prefixes = std::fs::read_to_string(dir.join("prefixes.jsonl")).unwrap().lines().count();
+    assert!(server.written() >= 6 * problems().len() + 2 * prefixes);
+    assert!(server.updates() > 2, "the trained policy follows");
+}
+
+#[test]
 fn generate_and_its_log_probs_are_those_at_temperature_1() {
     let server = InferenceServer::start(Engine::Vllm, start(), None);
     let init = format!("--init={}", start().display());
     let url = format!("--rollout-server={}", server.url);
     run(&["generate", &init, &url, "--prompt=Question: 1?", "--temperature=0.7", "--json", "--device=cpu"]).unwrap();
     assert!(server.written() > 0);
+    let error = run(&["bench", "--model=pico", &url, "--device=cpu"]).unwrap_err().to_string();
+    assert!(error.contains("--rollout-server has no effect here"), "{error}");
 }

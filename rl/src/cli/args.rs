@@ -261,6 +261,18 @@ impl ComputeArgs {
         }
     }
 
+    /// Refuses inference servers in a command that samples nothing on them.
+    ///
+    /// # Errors
+    /// Naming the flag.
+    pub fn refuse_servers(&self) -> Result<()> {
+        ensure!(
+            !self.rollout.is_given(),
+            "--rollout-server has no effect here: this command samples in its own process"
+        );
+        Ok(())
+    }
+
     /// Chooses the device and the number format of matrix products.
     ///
     /// # Errors

@@ -2,8 +2,10 @@
 
 use super::{
     environments::Environment,
+    episodes::Learnt,
     guide::Guide,
-    linvit::{Learnt, LinvitConfig, learn},
+    linvit::{self, LinvitConfig},
+    lmgt::{self, LmgtConfig, Shift},
     mdp::Mdp,
     prior::{prior_of_divergence, uniform_prior},
     values::{Prior, at_every_step, divergence, evaluated, optimal, soonest},
@@ -24,6 +26,9 @@ use std::{path::PathBuf, time::Instant};
 /// Flags of `rl guide`.
 #[derive(Args, Clone, Debug, Serialize)]
 pub struct GuideArgs {
+    /// Method
+    #[arg(long, value_enum, default_value = "linvit")]
+    pub method: Method,
     /// Environment
     #[arg(long, value_enum, default_value = "blocks")]
     pub environment: Environment,
@@ -43,12 +48,22 @@ pub struct GuideArgs {
     #[arg(long, value_name = "NATS", value_parser = at_least_0::<f64>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guide_divergence: Option<f64>,
-    /// λ: weight of KL(π ‖ guide) per step; 0 ignores the guide
+    /// LINVIT's λ: weight of KL(π ‖ guide) per step; 0 ignores the guide
     #[arg(long, default_value_t = 0.02, value_parser = at_least_0::<f64>)]
     pub lambda: f64,
-    /// c of the bonus c / √n of an action that was taken n times
+    /// c of LINVIT's bonus c / √n of an action that was taken n times
     #[arg(long, default_value_t = 0.05, value_parser = at_least_0::<f64>)]
     pub bonus: f64,
+    /// What LMGT makes of the guide
+    #[arg(long, value_enum, default_value = "signs")]
+    pub shift: Shift,
+    /// LMGT's largest shift of a reward
+    #[arg(long, default_value_t = 0.1, value_parser = at_least_0::<f64>)]
+    pub shift_scale: f64,
+    /// Episodes in which LMGT's shift falls to 0 [default: it does not fall]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anneal: Option<usize>,
     /// Episodes of each seed
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = positive)]
     pub episodes: usize,
@@ -79,6 +94,16 @@ pub struct GuideArgs {
     pub compute: ComputeArgs,
 }
 
+/// How the guide is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// LINVIT: value iteration that is regularised towards the guide (Zhang et al. 2024)
+    Linvit,
+    /// LMGT: Q-learning with rewards that the guide shifts (Deng et al. 2024)
+    Lmgt,
+}
+
 /// What a seed came to.
 struct OfSeed {
     learnt: Learnt,
@@ -98,7 +123,10 @@ pub fn run(args: &GuideArgs) -> Result<()> {
         let mdp = args.environment.build(args.size, 0)?;
         return print_line(&shown(&mdp));
     }
-    ensure!(args.lambda > 0.0 || args.init.is_none(), "--lambda 0 ignores the guide: leave --init out");
+    ensure!(
+        args.method != Method::Linvit || args.lambda > 0.0 || args.init.is_none(),
+        "--lambda 0 ignores the guide: leave --init out"
+    );
     let device = args.compute.choose_device()?;
     let policy = args.init.as_deref().map(|path| Policy::load(path, &device)).transpose()?;
     let progress = Progress::new(args.seeds, "guide", "seeds", args.quiet);
@@ -117,8 +145,15 @@ pub fn run(args: &GuideArgs) -> Result<()> {
             (None, Some(nats)) => prior_of_divergence(&mdp, nats)?,
             (None, None) => uniform_prior(&mdp),
         };
-        let GuideArgs { lambda, bonus, episodes, evaluate_every, .. } = *args;
-        let learnt = learn(&mdp, &prior, &LinvitConfig { lambda, bonus, episodes, evaluate_every }, seed);
+        let GuideArgs { lambda, bonus, episodes, evaluate_every, shift, shift_scale: scale, anneal, .. } = *args;
+        let learnt = match args.method {
+            Method::Linvit => {
+                linvit::learn(&mdp, &prior, &LinvitConfig { lambda, bonus, episodes, evaluate_every }, seed)
+            }
+            Method::Lmgt => {
+                lmgt::learn(&mdp, &prior, &LmgtConfig { shift, scale, anneal, episodes, evaluate_every }, seed)
+            }
+        };
         let alone = evaluated(&mdp, &at_every_step(&mdp, &prior)).values[0][mdp.start];
         let divergence = divergence(&mdp, &at_every_step(&mdp, &soonest(&mdp).policy[0]), &prior);
         all.push(OfSeed { learnt, divergence, alone });
@@ -188,12 +223,17 @@ fn table(args: &GuideArgs, all: &[OfSeed]) -> String {
     let of = |value: fn(&OfSeed) -> f64| with_interval(&all.iter().map(value).collect::<Vec<_>>());
     let reached: Vec<f64> =
         all.iter().filter_map(|seed| seed.learnt.episodes_to(args.epsilon)).map(|episodes| episodes as f64).collect();
+    let method = match args.method {
+        Method::Linvit => format!("LINVIT, λ = {}", args.lambda),
+        Method::Lmgt if args.shift == Shift::None => "Q-learning".into(),
+        Method::Lmgt => format!("LMGT, {} of {}", name(args.shift), args.shift_scale),
+    };
     let episodes = if reached.is_empty() { "—".into() } else { with_interval(&reached) };
     format!(
-        "| environment | λ | KL(π* ‖ guide) | guide alone | best | episodes to ε = {} | seeds that got there |\n| --- | --- | --- | --- | --- | --- | --- |\n| {} | {} | {} | {} | {} | {} | {} of {} |",
+        "| environment | method | KL(π* ‖ guide) | guide alone | best | episodes to ε = {} | seeds that got there |\n| --- | --- | --- | --- | --- | --- | --- |\n| {} | {} | {} | {} | {} | {} | {} of {} |",
         args.epsilon,
-        args.environment.to_possible_value().expect("no value is skipped").get_name(),
-        args.lambda,
+        name(args.environment),
+        method,
         of(|seed| seed.divergence),
         of(|seed| seed.alone),
         of(|seed| seed.learnt.best),
@@ -201,4 +241,9 @@ fn table(args: &GuideArgs, all: &[OfSeed]) -> String {
         reached.len(),
         all.len()
     )
+}
+
+/// The name of a value on the command line.
+fn name(value: impl ValueEnum) -> String {
+    value.to_possible_value().expect("no value is skipped").get_name().to_string()
 }

@@ -10,6 +10,7 @@
 //! ignored: optimistic value iteration with exploration by uncertainty (UCBVI, Azar et al. 2017, has the same bonus).
 
 use super::{
+    episodes::{Learnt, outcome},
     mdp::Mdp,
     values::{Policy, Prior, evaluated, optimal, soft_maximum},
 };
@@ -30,25 +31,6 @@ pub struct LinvitConfig {
     pub episodes: usize,
     /// Episodes between two evaluations of the policy, which are exact.
     pub evaluate_every: usize,
-}
-
-/// What was learnt.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Learnt {
-    /// Episodes, and the expected return of the policy after them.
-    pub curve: Vec<(usize, f64)>,
-    /// V* of the start: the largest expected return.
-    pub best: f64,
-    /// The policy after the last episode.
-    pub policy: Policy,
-}
-
-impl Learnt {
-    /// The first evaluated number of episodes after which the policy is within ε of the best one, and stays so; `None` if it never does.
-    pub fn episodes_to(&self, epsilon: f64) -> Option<usize> {
-        let is_there = |(_, value): &&(usize, f64)| self.best - value <= epsilon;
-        self.curve.iter().rev().take_while(is_there).last().map(|(episodes, _)| *episodes)
-    }
 }
 
 /// Transitions that were seen, by state and action.
@@ -150,20 +132,6 @@ fn least_certain(upper: &Plan, lower: &Plan, step: usize, state: usize) -> Optio
     let likely = &upper.policy[step][state];
     let doubt = |a: usize| likely[a] * (high[a] - low[a]);
     (0..high.len()).reduce(|best, a| if doubt(a) > doubt(best) { a } else { best })
-}
-
-/// Reward and next state of an action, by a number from 0 to 1.
-fn outcome(mdp: &Mdp, state: usize, action: usize, number: f64) -> (f64, usize) {
-    let outcomes = &mdp.states[state].actions[action].outcomes;
-    let mut left = number;
-    for outcome in outcomes {
-        left -= outcome.probability;
-        if left < 0.0 {
-            return (outcome.reward, outcome.next);
-        }
-    }
-    let last = outcomes.last().expect("an action has an outcome");
-    (last.reward, last.next)
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 
 pub mod command;
 pub mod environments;
+pub mod episodes;
 pub mod guide;
 pub mod linvit;
+pub mod lmgt;
 pub mod mdp;
 pub mod prior;
 pub mod values;
