@@ -11,7 +11,7 @@ use super::{
 use crate::{external::pause, models::policy::Policy};
 use anyhow::{Result, anyhow, bail};
 use model::{Transformer, checksum};
-use std::thread;
+use std::{sync::atomic::Ordering, thread};
 
 /// Prompts of a probe.
 const PROBE_PROMPTS: usize = 4;
@@ -39,11 +39,9 @@ impl Pool {
                 (Current { weights, folder: None, is_adapter: false, started_with }, None)
             }
             WeightUpdate::Adapter | WeightUpdate::Fixed => {
-                let why = match self.update {
-                    WeightUpdate::Adapter => "it is no adapter",
-                    _ => "they keep their weights",
-                };
-                tracing::warn!("a policy that the servers do not have is sampled here: {why}");
+                if !self.is_said.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("policies that the servers do not have are sampled here");
+                }
                 return Ok(false);
             }
         };

@@ -52,6 +52,8 @@ pub(super) struct Pool {
     pub(super) current: Mutex<Current>,
     /// What was found between servers and policy since it was asked for.
     pub(super) gap: Mutex<Option<Gap>>,
+    /// Whether it was said that some policies are sampled here.
+    pub(super) is_said: AtomicBool,
 }
 
 /// No server gave a sample.
@@ -140,7 +142,15 @@ impl Servers {
             );
         }
         let folder = Mutex::new(WeightFolder::within(&settings.folder));
-        let pool = Pool { servers, update, folder, settings, current: Mutex::default(), gap: Mutex::default() };
+        let pool = Pool {
+            servers,
+            update,
+            folder,
+            settings,
+            current: Mutex::default(),
+            gap: Mutex::default(),
+            is_said: AtomicBool::new(false),
+        };
         Ok(Self(Arc::new(pool)))
     }
 

@@ -24,7 +24,7 @@ mod start;
 
 use crate::{
     algorithms::final_table::FinalTable,
-    objective::advantage::{truncated_importance, whiten},
+    objective::advantage::whiten,
     objective::loss::{ppo_policy, ppo_value},
     run::comes_from_outside,
     run::metrics::Metrics,
@@ -53,7 +53,7 @@ use std::{
     time::Instant,
 };
 
-use advantages::{StepAdvantages, compute_advantages, mixed_groups};
+use advantages::{StepAdvantages, compute_advantages, mixed_groups, weight_by_importance};
 use checks::{check_divergence, check_first_ratio, check_server_log_probs};
 use diagnostics::{RolloutStats, ServerStats, UpdateStats};
 use schedules::{Rates, next_beta};
@@ -235,14 +235,7 @@ impl Trainer {
         if config.has_critic() {
             whiten(&mut advantages);
         }
-        for (row, &place) in advantages.iter_mut().zip(&used) {
-            let Rollout { sampled, log_probs, .. } = &rollouts[place];
-            // The surrogate is linear in the advantages: weights of the loss are weights of these.
-            if let Some(server_log_probs) = &sampled.server_log_probs {
-                let weights = truncated_importance(log_probs, server_log_probs, config.importance_clip());
-                row.iter_mut().zip(weights).for_each(|(advantage, weight)| *advantage *= weight);
-            }
-        }
+        weight_by_importance(&mut advantages, used.iter().map(|&place| &rollouts[place]), config.importance_clip());
         let rates = Rates::of_step(step, config);
         let mut stats = UpdateStats::default();
         let mut skipped = 0;

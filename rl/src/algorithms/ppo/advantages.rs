@@ -3,7 +3,7 @@
 
 use super::PpoConfig;
 use crate::{
-    objective::advantage::{RowAdvantages, gae},
+    objective::advantage::{RowAdvantages, gae, truncated_importance},
     objective::reward::with_kl_penalty,
     sampling::rollout::{Rollout, Sampled},
     training::batch::Row,
@@ -61,6 +61,20 @@ pub(super) fn question_advantages(samples: &[Rollout], beta: f64, config: &PpoCo
                 |(rewards, rollout): (&Vec<f32>, &Rollout)| gae(rewards, &rollout.values, config.gamma, config.lambda);
             penalised.iter().zip(samples).map(of_sample).collect()
         }
+    }
+}
+
+/// Multiplies advantages by the importance weights of tokens that inference servers chose, at most `clip`. The surrogate loss is linear in the
+/// advantages, so these are weights of the loss.
+pub(super) fn weight_by_importance<'a>(
+    advantages: &mut [Vec<f32>],
+    rollouts: impl Iterator<Item = &'a Rollout>,
+    clip: f32,
+) {
+    for (row, Rollout { sampled, log_probs, .. }) in advantages.iter_mut().zip(rollouts) {
+        let Some(server_log_probs) = &sampled.server_log_probs else { continue };
+        let weights = truncated_importance(log_probs, server_log_probs, clip);
+        row.iter_mut().zip(weights).for_each(|(advantage, weight)| *advantage *= weight);
     }
 }
 
