@@ -14,6 +14,7 @@
 //! | K | samples of one prompt |
 //! | S | slots of a key/value cache |
 
+mod by_path;
 mod checksum;
 mod config;
 mod device;

@@ -6,14 +6,12 @@
 //! have the same A.
 
 use crate::{
+    by_path::with_replaced,
     host::HostTensor,
     random::{Key, Purpose},
     transformer::Transformer,
 };
-use burn::{
-    module::{Lora, Module, ModuleMapper, Param, ParamGroup},
-    tensor::{Tensor, TensorData},
-};
+use burn::module::{Lora, Module, ParamGroup};
 use std::collections::BTreeMap;
 
 /// Rank and scale of adapters.
@@ -80,37 +78,10 @@ pub(crate) fn with_factors(model: Transformer, values: &BTreeMap<String, HostTen
 
 /// [`with_factors`] from a function of path and shape.
 fn set_factors(model: Transformer, value_of: impl Fn(&str, [usize; 2]) -> Option<HostTensor>) -> Transformer {
-    model.map(&mut SetFactors { value_of, path: Vec::new() })
-}
-
-struct SetFactors<F> {
-    value_of: F,
-    path: Vec<String>,
-}
-
-impl<F: Fn(&str, [usize; 2]) -> Option<HostTensor>> ModuleMapper for SetFactors<F> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let path = self.path.join(".");
-        let Ok(shape) = <[usize; 2]>::try_from(param.dims().as_slice()) else { return param };
-        if !path.contains(".lora.") {
-            return param;
-        }
-        match (self.value_of)(&path, shape) {
-            Some(HostTensor { shape, values }) => {
-                let device = param.device();
-                param.map(|_| Tensor::from_data(TensorData::new(values, shape), &device))
-            }
-            None => param,
-        }
-    }
+    with_replaced(model, |weight| {
+        let shape = <[usize; 2]>::try_from(weight.shape.as_slice()).ok()?;
+        if weight.path.contains(".lora.") { value_of(weight.path, shape) } else { None }
+    })
 }
 
 #[cfg(test)]

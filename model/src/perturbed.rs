@@ -1,57 +1,34 @@
 //! Models that differ from another in every weight: what shows whether an inference server takes weights that it is sent.
 
 use crate::{
+    by_path::{Weight, with_replaced},
+    host::HostTensor,
     random::{Key, Purpose},
     transformer::Transformer,
-};
-use burn::{
-    module::{Module, ModuleMapper, Param},
-    tensor::{Tensor, TensorData},
 };
 
 /// The same model with every weight multiplied by a number of its own between 1 - `strength` and 1 + `strength`.
 pub fn perturbed(model: &Transformer, strength: f64) -> Transformer {
-    model.clone().map(&mut Perturb { strength: strength as f32, adapters: false, path: Vec::new() })
+    with_replaced(model.clone(), |weight| {
+        Some(changed(weight, |value, random| value * (1.0 + strength as f32 * random)))
+    })
 }
 
 /// The same model with numbers between -`strength` and `strength` added to the second matrix of each of its adapters, and all other
 /// weights as they are.
 pub fn perturbed_adapters(model: &Transformer, strength: f64) -> Transformer {
-    model.clone().map(&mut Perturb { strength: strength as f32, adapters: true, path: Vec::new() })
+    let is_second = |weight: &Weight<'_>| weight.path.ends_with(".lora.b");
+    with_replaced(model.clone(), |weight| {
+        is_second(weight).then(|| changed(weight, |value, random| value + strength as f32 * random))
+    })
 }
 
-struct Perturb {
-    strength: f32,
-    adapters: bool,
-    path: Vec<String>,
-}
-
-impl ModuleMapper for Perturb {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.to_string());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let path = self.path.join(".");
-        if self.adapters && !path.ends_with(".lora.b") {
-            return param;
-        }
-        let key = path.bytes().fold(Key::new(0, Purpose::Weights), |key, byte| key.with(u64::from(byte)));
-        param.map(|tensor| {
-            let (device, data) = (tensor.device(), tensor.into_data());
-            let shape = data.shape().clone();
-            let values = (0..).zip(data.iter::<f32>()).map(|(place, value)| {
-                // From -1 to 1.
-                let random = (key.with(place).bits() >> 40) as f32 / (1 << 23) as f32 - 1.0;
-                if self.adapters { value + self.strength * random } else { value * (1.0 + self.strength * random) }
-            });
-            Tensor::from_data(TensorData::new(values.collect(), shape), &device)
-        })
-    }
+/// A weight whose values are changed by random numbers from -1 to 1, which depend on its path.
+fn changed(weight: &Weight<'_>, change: impl Fn(f32, f32) -> f32) -> HostTensor {
+    let key = weight.path.bytes().fold(Key::new(0, Purpose::Weights), |key, byte| key.with(u64::from(byte)));
+    let random = |place: u64| (key.with(place).bits() >> 40) as f32 / (1 << 23) as f32 - 1.0;
+    let values = (0..).zip(weight.values()).map(|(place, value)| change(value, random(place))).collect();
+    HostTensor { shape: weight.shape.clone(), values }
 }
 
 #[cfg(test)]

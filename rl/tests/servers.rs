@@ -45,7 +45,7 @@ fn completions(policy: &Policy, config: &SampleConfig) -> Result<Vec<Vec<Complet
     Ok(complete(policy, &problems(), config, key, &|_| ())?.0)
 }
 
-/// What the three engines are told of samplers must be everything that changes a distribution.
+/// Every request switches off what changes the distribution beside the temperature.
 #[test]
 fn a_greedy_completion_of_a_server_is_that_of_this_program_with_and_without_a_calculator() {
     let folder = tempfile::tempdir().unwrap();

@@ -11,7 +11,10 @@ use super::{
 use crate::{external::pause, models::policy::Policy};
 use anyhow::{Result, anyhow, bail};
 use model::{Transformer, checksum};
-use std::{sync::atomic::Ordering, thread};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 /// Prompts of a probe.
 const PROBE_PROMPTS: usize = 4;
@@ -78,6 +81,7 @@ impl Pool {
                 return Ok(());
             }
             new.iter().for_each(|server| lock(&server.status).holds = None);
+            let is_unclear = AtomicBool::new(false);
             let Some(Trial { payload, model }) = Trial::of(policy, payload, prompts, times) else { return Ok(()) };
             let folder = Some(lock(&self.folder).write(&payload, policy)?);
             let trial = Current { folder, weights: u64::from(checksum(&model)), ..current.clone() };
@@ -93,9 +97,14 @@ impl Pool {
                     )));
                 }
                 // Of weights that write the same as the policy nothing can be seen: others are tried.
-                lock(&server.status).is_tried = of_policy >= TRIAL_EFFECT;
+                let shows = of_policy >= TRIAL_EFFECT;
+                lock(&server.status).is_tried = shows;
+                is_unclear.fetch_or(!shows, Ordering::Relaxed);
                 Ok(())
             })?;
+            if !is_unclear.into_inner() {
+                return Ok(());
+            }
         }
         tracing::warn!("trial weights write the same as the policy: nothing shows whether the servers take weights");
         Ok(())

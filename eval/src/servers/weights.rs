@@ -106,6 +106,8 @@ impl Trial {
 /// A folder for the weights of this process, removed in the end.
 pub(super) struct WeightFolder {
     path: PathBuf,
+    /// Whether this process has made the folder that it lies in.
+    has_made_parent: bool,
     count: usize,
     last: Option<PathBuf>,
 }
@@ -115,12 +117,14 @@ impl WeightFolder {
     pub(super) fn within(parent: &Path) -> Self {
         let now = time::SystemTime::now().duration_since(time::UNIX_EPOCH).unwrap_or_default();
         let path = parent.join(format!("{}-{}", now.as_secs(), process::id()));
-        Self { path, count: 0, last: None }
+        Self { path, has_made_parent: false, count: 0, last: None }
     }
 
-    /// Writes weights into a new folder and removes the one before the last; its full path.
+    /// Writes weights into a new folder and removes the last one; its full path.
     pub(super) fn write(&mut self, payload: &Payload, policy: &Policy) -> Result<PathBuf> {
         self.count += 1;
+        let has_parent = self.path.parent().is_some_and(Path::exists);
+        self.has_made_parent |= !has_parent;
         fs::create_dir_all(&self.path).with_context(|| format!("cannot make {}", self.path.display()))?;
         let path = fs::canonicalize(&self.path)
             .with_context(|| format!("cannot read {}", self.path.display()))?
@@ -136,9 +140,33 @@ impl WeightFolder {
 impl Drop for WeightFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
-        // The folder of the flag too, where this run has made it for itself alone.
-        if let Some(parent) = self.path.parent() {
+        // The folder of the flag too, if it was not there before; another run's weights keep it.
+        if let Some(parent) = self.path.parent().filter(|_| self.has_made_parent) {
             let _ = fs::remove_dir(parent);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::reward_model::tests::policy;
+
+    #[test]
+    fn the_last_weights_are_kept_and_all_are_removed_in_the_end_but_not_a_folder_that_was_there() {
+        let place = tempfile::tempdir().unwrap();
+        let policy = policy();
+        let payload = Payload::of(&policy, false).unwrap();
+        for was_there in [false, true] {
+            let parent = place.path().join("weights");
+            if was_there {
+                fs::create_dir(&parent).unwrap();
+            }
+            let mut folder = WeightFolder::within(&parent);
+            let written = [(); 3].map(|()| folder.write(&payload, &policy).unwrap());
+            assert_eq!(written.each_ref().map(|path| path.exists()), [false, false, true]);
+            drop(folder);
+            assert_eq!(parent.exists(), was_there);
         }
     }
 }

@@ -6,7 +6,11 @@ use crate::{
     device::Device,
     host::to_host,
 };
-use burn::{module::ModuleVisitor, optim::GradientsParams, tensor::Int};
+use burn::{
+    module::{ModuleVisitor, Param},
+    optim::GradientsParams,
+    tensor::{Int, Tensor, TensorData},
+};
 
 pub(crate) const CONFIG: LoraConfig = LoraConfig { rank: 3, alpha: 6.0, targets: LoraTargets::All };
 

@@ -4,14 +4,14 @@
 use crate::{
     objective::components::{Weighted, weighted_rewards},
     objective::reward::{Response, RewardArgs, earned_by_chosen, task_rewards},
-    objective::weights::Component,
+    objective::weights::{Component, RewardWeights},
     training::batch::{Row, micro_batches, pad},
 };
 use anyhow::{Result, ensure};
 use data::{Problem, Prompting, Tokenizer, encode_prefix, encode_written};
 use eval::{
     Policy, RewardModel, Sample, SampleConfig, complete_prompts_each, encode_prompts,
-    external::{Item, Phase, RewardClient},
+    external::{Item, Phase, Reward, RewardClient},
     grade,
     servers::ServerFailure,
 };
@@ -125,7 +125,7 @@ pub struct Query<'a> {
 /// sample). The completions of a query are adjacent.
 ///
 /// # Errors
-/// A prompt that does not fit the model, an external reward that fails.
+/// A prompt that does not fit the model, an external reward that fails, servers that fail.
 pub fn sample_completions(
     policy: &Policy,
     queries: &[Query<'_>],
@@ -181,17 +181,8 @@ pub fn sample_completions(
             let &Query { problem, prefix, .. } = query;
             let response = Response { problem, prefix, tokens: &tokens, scores: &scores, score_of_prefix };
             let external = external.next();
-            let (rewards, parts) = match &weights {
-                None => {
-                    let rewards = task_rewards(&config.reward, &policy.tokenizer, &response, sample.correct);
-                    (rewards, RewardParts::default())
-                }
-                Some(weights) => {
-                    let Weighted { rewards, sums, no_opinion } =
-                        weighted_rewards(weights, &policy.tokenizer, &response, &sample, external.as_ref());
-                    (rewards, RewardParts { sums, no_opinion: external.is_some().then_some(no_opinion) })
-                }
-            };
+            let (rewards, parts) =
+                rewards_of(&response, &sample, external.as_ref(), weights.as_ref(), config, &policy.tokenizer);
             // Steps count from 1 in what a run writes, here as in its metrics.
             sample.step = Some(step + 1);
             sample.reward = Some(rewards.iter().map(|&reward| f64::from(reward)).sum());
@@ -209,6 +200,22 @@ pub fn sample_completions(
         }
     }
     Ok((sampled, stats))
+}
+
+/// The reward of each token of a response, and what it consists of where it is a weighted sum.
+fn rewards_of(
+    response: &Response<'_>,
+    sample: &Sample,
+    external: Option<&Reward>,
+    weights: Option<&RewardWeights>,
+    config: &RolloutConfig,
+    tokenizer: &Tokenizer,
+) -> (Vec<f32>, RewardParts) {
+    let Some(weights) = weights else {
+        return (task_rewards(&config.reward, tokenizer, response, sample.correct), RewardParts::default());
+    };
+    let Weighted { rewards, sums, no_opinion } = weighted_rewards(weights, tokenizer, response, sample, external);
+    (rewards, RewardParts { sums, no_opinion: external.is_some().then_some(no_opinion) })
 }
 
 /// Places behind so many other tokens.
