@@ -49,7 +49,7 @@ pub enum Command {
     /// Complete a prompt
     Generate(generate::GenerateArgs),
     /// Learn in a small environment with a language model as guide
-    Guide(guided::command::GuideArgs),
+    Guide(guided::args::GuideArgs),
     /// Write a checkpoint as a Hugging Face folder
     Export(export::ExportArgs),
     /// Continue the difference of two models: θ₁ + α (θ₁ - θ₀)
@@ -61,9 +61,9 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether the command writes checkpoints, so that Ctrl-C stops after a step.
-    pub fn leaves_checkpoints(&self) -> bool {
-        matches!(self, Self::Train(_))
+    /// Whether the command can be resumed, so that Ctrl-C stops after a step.
+    pub fn can_be_resumed(&self) -> bool {
+        matches!(self, Self::Train(_) | Self::Guide(_))
     }
 
     /// Makes it the command of this rank, if several work together; the folder that the rank keeps as long as it works.
@@ -90,7 +90,7 @@ impl Command {
     pub fn execute(&self) -> Result<Option<PathBuf>> {
         match self {
             Self::Train(Algorithm::Pretrain(config)) => config.run.compute.refuse_servers()?,
-            Self::Guide(args) => args.compute.refuse_servers()?,
+            Self::Guide(args) => args.run.compute.refuse_servers()?,
             Self::Extrapolate(args) => args.compute.refuse_servers()?,
             Self::Bench(args) => args.compute.refuse_servers()?,
             _ => {}
@@ -103,7 +103,7 @@ impl Command {
             Self::Data(command) => check_data::run(command).map(|()| None),
             Self::Pairs(args) => make_pairs::run(args).map(|()| None),
             Self::Generate(args) => generate::run(args).map(|()| None),
-            Self::Guide(args) => guided::command::run(args).map(|()| None),
+            Self::Guide(args) => guided::command::run(args),
             Self::Extrapolate(args) => extrapolate::run(args).map(|()| None),
             Self::Export(args) => export::run(args).map(|()| None),
             Self::Bench(args) => bench::run(args).map(|()| None),

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let mut command = parse(std::env::args_os().collect())?;
     let _folder = command.of_rank()?;
-    if command.leaves_checkpoints() {
+    if command.can_be_resumed() {
         rl::run::stop_on_interrupt()?;
     }
     command.execute().map(drop)

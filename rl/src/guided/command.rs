@@ -1,249 +1,290 @@
-//! `rl guide`: learns in an environment with a guide, for several seeds, and shows how many episodes it takes.
+//! `rl guide`: learns in an environment with a guide, for several seeds, and shows how many episodes and queries it takes.
+//!
+//! A seed is what is resumed from: `seeds.jsonl` has a line for each that is done.
 
 use super::{
-    environments::Environment,
-    episodes::Learnt,
+    args::{GuideArgs, Method, name},
+    demonstrations::{self, PriorConfig},
     guide::Guide,
+    lagr::{self, LagrConfig},
     linvit::{self, LinvitConfig},
-    lmgt::{self, LmgtConfig, Shift},
+    lmgt::{self, LmgtConfig},
     mdp::Mdp,
-    prior::{prior_of_divergence, uniform_prior},
+    prior::{prior_of_divergence, prior_that_knows, uniform_prior},
+    slinvit::{self, SlinvitConfig},
+    summary::{SeedResult, cost_of_model, half_width, mean, table},
     values::{Prior, at_every_step, divergence, evaluated, optimal, soonest},
 };
 use crate::{
-    cli::args::{ComputeArgs, above_0, at_least_0, positive},
-    run::{Run, ensure_new, metrics::Metrics},
+    run::{
+        Run, append_line, interrupted,
+        metrics::Metrics,
+        open_for_append,
+        start::{check_unchanged, create_or_resume_task, lock_run},
+    },
     view::html::write_final_report,
     view::progress::{Progress, print_line},
 };
-use anyhow::{Result, ensure};
-use clap::{Args, ValueEnum};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use eval::Policy;
-use serde::Serialize;
-use statrs::distribution::{ContinuousCDF, StudentsT};
-use std::{path::PathBuf, time::Instant};
+use model::{Device, parallel_map, save_model};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
-/// Flags of `rl guide`.
-#[derive(Args, Clone, Debug, Serialize)]
-pub struct GuideArgs {
-    /// Method
-    #[arg(long, value_enum, default_value = "linvit")]
-    pub method: Method,
-    /// Environment
-    #[arg(long, value_enum, default_value = "blocks")]
-    pub environment: Environment,
-    /// Side of the grid, number of blocks, height of the stack, or number of calculations [default: 5, 4, 8, 2]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size: Option<usize>,
-    /// Language model as guide: a checkpoint, run directory, Hugging Face folder, GGUF file or hf:OWNER/NAME [default: a guide without an
-    /// opinion]
-    #[arg(long, value_name = "PATH", conflicts_with = "guide_divergence")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub init: Option<PathBuf>,
-    /// Divides the language model's log-probabilities of actions
-    #[arg(long, default_value_t = 1.0, value_parser = above_0::<f64>)]
-    pub guide_temperature: f64,
-    /// A guide made from the solution, with this KL(π* ‖ guide) over an episode, in nats: 0 knows it, much is a wrong guide
-    #[arg(long, value_name = "NATS", value_parser = at_least_0::<f64>)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub guide_divergence: Option<f64>,
-    /// LINVIT's λ: weight of KL(π ‖ guide) per step; 0 ignores the guide
-    #[arg(long, default_value_t = 0.02, value_parser = at_least_0::<f64>)]
-    pub lambda: f64,
-    /// c of LINVIT's bonus c / √n of an action that was taken n times
-    #[arg(long, default_value_t = 0.05, value_parser = at_least_0::<f64>)]
-    pub bonus: f64,
-    /// What LMGT makes of the guide
-    #[arg(long, value_enum, default_value = "signs")]
-    pub shift: Shift,
-    /// LMGT's largest shift of a reward
-    #[arg(long, default_value_t = 0.1, value_parser = at_least_0::<f64>)]
-    pub shift_scale: f64,
-    /// Episodes in which LMGT's shift falls to 0 [default: it does not fall]
-    #[arg(long, value_name = "N", value_parser = positive)]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub anneal: Option<usize>,
-    /// Episodes of each seed
-    #[arg(long, value_name = "N", default_value_t = 300, value_parser = positive)]
-    pub episodes: usize,
-    /// Episodes between two evaluations, which are exact
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive)]
-    pub evaluate_every: usize,
-    /// ε: a policy whose expected return is this close to the best one has learnt
-    #[arg(long, default_value_t = 0.1, value_parser = above_0::<f64>)]
-    pub epsilon: f64,
-    /// Seeds 0 to N - 1, each with an environment of its own
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = positive)]
-    pub seeds: usize,
-    /// Run directory; must not exist yet [default: none is written]
-    #[arg(long, value_name = "DIR")]
-    #[serde(skip)]
-    pub out: Option<PathBuf>,
-    /// Show the first environment and stop
-    #[arg(long)]
-    #[serde(skip)]
-    pub show: bool,
-    /// Show no progress bars
-    #[arg(long)]
-    #[serde(skip)]
-    pub quiet: bool,
-    /// Device and batches.
-    #[command(flatten)]
-    #[serde(flatten)]
-    pub compute: ComputeArgs,
-}
+/// The results of seeds, in a run directory.
+const SEEDS: &str = "seeds.jsonl";
+/// The folder of a guide that has learnt from demonstrations.
+const PRIOR: &str = "prior";
 
-/// How the guide is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// LINVIT: value iteration that is regularised towards the guide (Zhang et al. 2024)
-    Linvit,
-    /// LMGT: Q-learning with rewards that the guide shifts (Deng et al. 2024)
-    Lmgt,
-}
-
-/// What a seed came to.
-struct OfSeed {
-    learnt: Learnt,
-    /// KL(π* ‖ guide) over an episode.
-    divergence: f64,
-    /// The expected return of the guide alone.
-    alone: f64,
-}
-
-/// Runs the command.
+/// Runs the command; the run directory, if there is one.
 ///
 /// # Errors
-/// A size that the environment does not have, a divergence that no guide has, an unusable `--init`, a full disk.
-pub fn run(args: &GuideArgs) -> Result<()> {
-    args.out.as_deref().map_or(Ok(()), ensure_new)?;
-    if args.show {
-        let mdp = args.environment.build(args.size, 0)?;
-        return print_line(&shown(&mdp));
-    }
+/// A size that the environment does not have, a divergence that no guide has, an unusable `--init`, a full disk, Ctrl-C.
+pub fn run(args: &GuideArgs) -> Result<Option<PathBuf>> {
+    let _lock = lock_run(&args.run)?;
+    check_unchanged(&args.run, args, &[])?;
+    let has_model = args.init.is_some() || args.train_prior.is_some();
     ensure!(
-        args.method != Method::Linvit || args.lambda > 0.0 || args.init.is_none(),
-        "--lambda 0 ignores the guide: leave --init out"
+        args.method != Method::Linvit || args.lambda > 0.0 || !has_model,
+        "--lambda 0 ignores the guide: leave --init and --train-prior out"
     );
-    let device = args.compute.choose_device()?;
+    // A first environment, so that what none of them can have is known before anything is written.
+    let first = args.environment.build(args.size, args.run.seed)?;
+    let device = args.run.compute.choose_device()?;
+    if args.show || args.run.dry_run {
+        show(args, &first, &device)?;
+        return Ok(None);
+    }
+    let earlier = args.run.resume.as_deref().map(read_results).transpose()?.unwrap_or_default();
+    ensure!(
+        earlier.len() < args.seeds || args.run.resume.is_none() || !is_reported(args, &earlier),
+        "the run has all of its {} seeds: raise --seeds, or look at it with rl inspect",
+        args.seeds
+    );
     let policy = args.init.as_deref().map(|path| Policy::load(path, &device)).transpose()?;
-    let progress = Progress::new(args.seeds, "guide", "seeds", args.quiet);
-    let mut all = Vec::new();
-    let (mut queries, mut seconds) = (0, 0.0);
-    for seed in 0..args.seeds as u64 {
-        let mdp = args.environment.build(args.size, seed)?;
-        let prior: Prior = match (&policy, args.guide_divergence) {
-            (Some(policy), _) => {
-                let (started, guide) = (Instant::now(), Guide::new(policy, &mdp, args.guide_temperature)?);
-                let prior = guide.prior();
-                queries += guide.queries().0;
-                seconds += started.elapsed().as_secs_f64();
-                prior
-            }
-            (None, Some(nats)) => prior_of_divergence(&mdp, nats)?,
-            (None, None) => uniform_prior(&mdp),
-        };
-        let GuideArgs { lambda, bonus, episodes, evaluate_every, shift, shift_scale: scale, anneal, .. } = *args;
-        let learnt = match args.method {
-            Method::Linvit => {
-                linvit::learn(&mdp, &prior, &LinvitConfig { lambda, bonus, episodes, evaluate_every }, seed)
-            }
-            Method::Lmgt => {
-                lmgt::learn(&mdp, &prior, &LmgtConfig { shift, scale, anneal, episodes, evaluate_every }, seed)
-            }
-        };
-        let alone = evaluated(&mdp, &at_every_step(&mdp, &prior)).values[0][mdp.start];
-        let divergence = divergence(&mdp, &at_every_step(&mdp, &soonest(&mdp).policy[0]), &prior);
-        all.push(OfSeed { learnt, divergence, alone });
-        progress.advance(1);
+    if args.train_prior.is_none() {
+        of_seed_guide(args, policy.as_ref(), &first, args.run.seed, false)?;
     }
-    drop(progress);
-    if let Some(out) = &args.out {
-        write(args, out, &all)?;
-    }
-    if queries > 0 {
-        print_line(&format!("{queries} states asked about in {seconds:.1} s"))?;
-    }
-    print_line(&table(args, &all))
+    let mut run = create_or_resume_task(&args.run, "guide", &name(args.environment), args, 0)?;
+    let policy = match args.train_prior {
+        None => policy,
+        Some(demonstrations) => Some(trained(args, policy, demonstrations, run.dir(), &device)?),
+    };
+    let all = learn(args, policy.as_ref(), earlier, run.dir(), &device)?;
+    write_metrics(&mut run, &all)?;
+    write_final_report::<GuideArgs>(&run);
+    cost_of_model(&all).map_or(Ok(()), |line| print_line(&line))?;
+    print_line(&table(args, &all))?;
+    Ok(Some(run.dir().to_path_buf()))
 }
 
-/// The rules, the first state and its actions.
-fn shown(mdp: &Mdp) -> String {
+/// The results of the seeds of a run; those of a line that was cut off are missing.
+fn read_results(dir: &Path) -> Result<Vec<SeedResult>> {
+    let path = dir.join(SEEDS);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = String::from_utf8_lossy(&text);
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let results = whole.map(serde_json::from_str).collect::<Result<Vec<SeedResult>, _>>();
+    results.with_context(|| format!("{} is malformed", path.display()))
+}
+
+/// Whether the metrics of all seeds have been written.
+fn is_reported(args: &GuideArgs, all: &[SeedResult]) -> bool {
+    let dir = args.run.resume.as_ref().expect("a resumed run has a directory");
+    let lines = fs::read_to_string(dir.join("metrics.jsonl")).unwrap_or_default().lines().count();
+    lines == all[0].curve.len()
+}
+
+/// The guide that was fine-tuned on demonstrations, in the run directory already or made now.
+fn trained(
+    args: &GuideArgs,
+    policy: Option<Policy>,
+    demonstrations: usize,
+    dir: &Path,
+    device: &Device,
+) -> Result<Policy> {
+    let folder = dir.join(PRIOR);
+    if folder.is_dir() {
+        return Policy::load(&folder, device);
+    }
+    let GuideArgs { prior_epochs: epochs, prior_learning_rate: learning_rate, .. } = *args;
+    let config = PriorConfig { demonstrations, epochs, learning_rate, seed: args.run.seed };
+    let (compute, quiet) = (&args.run.compute, args.run.quiet);
+    let policy = demonstrations::train(policy, args.environment, args.size, &config, compute, device, quiet)?;
+    let unfinished = dir.join(format!(".{PRIOR}"));
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    fs::create_dir_all(&unfinished)?;
+    save_model(&unfinished, &policy.model)?;
+    policy.tokenizer.save(&unfinished)?;
+    eval::rename_synced(&unfinished, &folder)?;
+    Ok(policy)
+}
+
+/// Learns the seeds that are left, some at a time, and appends each to `seeds.jsonl`.
+fn learn(
+    args: &GuideArgs,
+    policy: Option<&Policy>,
+    mut all: Vec<SeedResult>,
+    dir: &Path,
+    device: &Device,
+) -> Result<Vec<SeedResult>> {
+    let path = dir.join(SEEDS);
+    // Without a line that was cut off.
+    let lines = all.iter().map(|result| Ok(serde_json::to_string(result)? + "\n")).collect::<Result<String>>()?;
+    eval::write_whole(&path, lines)?;
+    let mut file = open_for_append(&path)?;
+    let threads = args.run.compute.threads(device);
+    let progress = Progress::new(args.seeds, "guide", "seeds", args.run.quiet);
+    progress.start_at(all.len());
+    let left: Vec<u64> = (all.len()..args.seeds).map(|number| args.run.seed + number as u64).collect();
+    for some in left.chunks(threads) {
+        let results = parallel_map(
+            some,
+            threads,
+            || policy.cloned(),
+            |policy, _, seed| of_seed(args, policy.as_ref(), *seed).map_err(|error| format!("{error:#}")),
+        );
+        for result in results {
+            let result = result.map_err(|error| anyhow!(error))?;
+            append_line(&mut file, &result).with_context(|| format!("cannot write {}", path.display()))?;
+            all.push(result);
+            progress.advance(1);
+        }
+        let done = all.len();
+        if done < args.seeds && (interrupted() || args.run.stop_after.is_some_and(|stop| done >= stop)) {
+            bail!("interrupted after {done} of {} seeds; resume with --resume {}", args.seeds, dir.display());
+        }
+    }
+    Ok(all)
+}
+
+/// The guide of a seed, and how many states a language model was asked about, in how many seconds. With `whole` false, only whether there is one.
+fn of_seed_guide(
+    args: &GuideArgs,
+    policy: Option<&Policy>,
+    mdp: &Mdp,
+    seed: u64,
+    whole: bool,
+) -> Result<(Prior, usize, f64)> {
+    let started = Instant::now();
+    match (policy, args.guide_divergence, args.guide_knows) {
+        (Some(policy), ..) => {
+            let guide = Guide::new(policy, mdp, args.guide_temperature)?;
+            let prior = if whole { guide.prior()? } else { Vec::new() };
+            Ok((prior, guide.queries().0, started.elapsed().as_secs_f64()))
+        }
+        (None, Some(nats), _) => Ok((prior_of_divergence(mdp, nats)?, 0, 0.0)),
+        (None, None, Some(share)) => Ok((prior_that_knows(mdp, share, seed), 0, 0.0)),
+        (None, None, None) => Ok((uniform_prior(mdp), 0, 0.0)),
+    }
+}
+
+/// Learns in the environment of a seed.
+fn of_seed(args: &GuideArgs, policy: Option<&Policy>, seed: u64) -> Result<SeedResult> {
+    let mdp = args.environment.build(args.size, seed)?;
+    let (prior, model_states, model_seconds) = of_seed_guide(args, policy, &mdp, seed, true)?;
+    let started = Instant::now();
+    let &GuideArgs { lambda, bonus, breadth, depth, leaf, rollouts, episodes, evaluate_every, .. } = args;
+    let &GuideArgs { shift, shift_scale: scale, anneal, learner, query, query_price: price, .. } = args;
+    let learnt = match args.method {
+        Method::Linvit => linvit::learn(&mdp, &prior, &LinvitConfig { lambda, bonus, episodes, evaluate_every }, seed),
+        Method::Slinvit => {
+            let config = SlinvitConfig { lambda, breadth, depth, leaf, rollouts, episodes, evaluate_every };
+            slinvit::play(&mdp, &prior, &config, seed)?
+        }
+        Method::Lmgt => {
+            let config = LmgtConfig { shift, scale, anneal, learner, episodes, evaluate_every };
+            lmgt::learn(&mdp, &prior, &config, seed)
+        }
+        Method::LagrSeq => {
+            lagr::learn(&mdp, &prior, &LagrConfig { query, price, learner, episodes, evaluate_every }, seed)
+        }
+    };
+    let learn_seconds = started.elapsed().as_secs_f64();
+    let value = |prior: &Prior| evaluated(&mdp, &at_every_step(&mdp, prior)).values[0][mdp.start];
+    Ok(SeedResult {
+        seed,
+        divergence: divergence(&mdp, &at_every_step(&mdp, &soonest(&mdp).policy[0]), &prior),
+        guide: value(&prior),
+        greedy_guide: value(&greedy(&prior)),
+        best: learnt.best,
+        hits: learnt.asked.hits,
+        model_states,
+        model_seconds,
+        learn_seconds,
+        curve: learnt.curve,
+    })
+}
+
+/// The likeliest action of each state; of equal ones, all alike.
+fn greedy(prior: &Prior) -> Prior {
+    let of_state = |row: &Vec<f64>| {
+        let most = row.iter().copied().fold(0.0, f64::max);
+        let count = row.iter().filter(|&&p| p == most).count() as f64;
+        row.iter().map(|&p| if p == most { 1.0 / count } else { 0.0 }).collect()
+    };
+    prior.iter().map(of_state).collect()
+}
+
+/// The rules, the first state, its actions, and what the guide says of them.
+fn show(args: &GuideArgs, mdp: &Mdp, device: &Device) -> Result<()> {
     let first = &mdp.states[mdp.start];
-    let actions: Vec<&str> = first.actions.iter().map(|action| action.text.as_str()).collect();
-    format!(
-        "{}\n\n{}\n{}\n\nactions: {}\n{} states, at most {} steps, best expected return {:.3}",
+    let policy = args.init.as_deref().map(|path| Policy::load(path, device)).transpose()?;
+    let likely = match &policy {
+        Some(policy) => Some(Guide::new(policy, mdp, args.guide_temperature)?.probabilities(mdp.start)?),
+        None if args.guide_divergence.is_some() || args.guide_knows.is_some() => {
+            Some(of_seed_guide(args, None, mdp, args.run.seed, true)?.0[mdp.start].clone())
+        }
+        None => None,
+    };
+    let actions = first.actions.iter().enumerate().map(|(place, action)| match &likely {
+        Some(likely) => format!("  {:.3}  {}", likely[place], action.text),
+        None => format!("  {}", action.text),
+    });
+    let config = match args.run.dry_run {
+        true => format!("# rl guide --dry-run: nothing is written\n\n{}\n", toml::to_string(args)?),
+        false => String::new(),
+    };
+    print_line(&format!(
+        "{config}{}\n\n{}\n{}\n\nactions{}\n{}\n\n{} states, at most {} steps, best expected return {:.3}",
         mdp.rules,
         first.picture,
         first.text,
-        actions.join("; "),
+        if likely.is_some() { ", with the guide's probabilities" } else { "" },
+        actions.collect::<Vec<_>>().join("\n"),
         mdp.states.len(),
         mdp.horizon,
         optimal(mdp).values[0][mdp.start]
-    )
+    ))
 }
 
-/// The run directory: one line of metrics for each evaluation, with means over seeds.
-fn write(args: &GuideArgs, out: &std::path::Path, all: &[OfSeed]) -> Result<()> {
-    let mut run = Run::create(out, "guide", args)?;
-    for place in 0..all[0].learnt.curve.len() {
-        let mut metrics = Metrics::for_step(all[0].learnt.curve[place].0);
-        let values: Vec<f64> = all.iter().map(|seed| seed.learnt.curve[place].1).collect();
+/// A line of metrics for each evaluation, with means over seeds.
+fn write_metrics(run: &mut Run, all: &[SeedResult]) -> Result<()> {
+    let mean_of = |value: &dyn Fn(&SeedResult) -> f64| mean(&all.iter().map(value).collect::<Vec<_>>());
+    for place in 0..all[0].curve.len() {
+        let mut metrics = Metrics::for_step(all[0].curve[place].episodes);
+        let values: Vec<f64> = all.iter().map(|seed| seed.curve[place].value).collect();
         metrics.put("return/mean", mean(&values));
-        metrics.put("return/best", mean(&all.iter().map(|seed| seed.learnt.best).collect::<Vec<_>>()));
-        metrics.put("return/guide", mean(&all.iter().map(|seed| seed.alone).collect::<Vec<_>>()));
-        for (seed, value) in values.iter().enumerate() {
-            metrics.put(&format!("return/seed{seed}"), *value);
+        if let Some(half) = half_width(&values) {
+            metrics.put("return/interval", half);
+        }
+        metrics.put("return/best", mean_of(&|seed| seed.best));
+        metrics.put("return/guide", mean_of(&|seed| seed.guide));
+        metrics.put("return/greedy_guide", mean_of(&|seed| seed.greedy_guide));
+        metrics.put("queries/mean", mean_of(&|seed| seed.curve[place].queries as f64));
+        metrics.put("queries/right", mean_of(&|seed| seed.curve[place].right as f64));
+        for (seed, value) in all.iter().zip(values) {
+            metrics.put(&format!("return/seed{}", seed.seed), value);
         }
         run.log(&metrics)?;
     }
-    write_final_report::<GuideArgs>(&run);
     Ok(())
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-/// The mean with half of its 95 % interval over seeds (Student's t).
-fn with_interval(values: &[f64]) -> String {
-    let count = values.len() as f64;
-    if values.len() < 2 {
-        return format!("{:.3}", mean(values));
-    }
-    let variance = values.iter().map(|x| (x - mean(values)).powi(2)).sum::<f64>() / (count - 1.0);
-    let t = StudentsT::new(0.0, 1.0, count - 1.0).expect("degrees of freedom above 0").inverse_cdf(0.975);
-    format!("{:.3} ± {:.3}", mean(values), t * (variance / count).sqrt())
-}
-
-/// One row: what the guide is, and how many episodes it took.
-fn table(args: &GuideArgs, all: &[OfSeed]) -> String {
-    let of = |value: fn(&OfSeed) -> f64| with_interval(&all.iter().map(value).collect::<Vec<_>>());
-    let reached: Vec<f64> =
-        all.iter().filter_map(|seed| seed.learnt.episodes_to(args.epsilon)).map(|episodes| episodes as f64).collect();
-    let method = match args.method {
-        Method::Linvit => format!("LINVIT, λ = {}", args.lambda),
-        Method::Lmgt if args.shift == Shift::None => "Q-learning".into(),
-        Method::Lmgt => format!("LMGT, {} of {}", name(args.shift), args.shift_scale),
-    };
-    let episodes = if reached.is_empty() { "—".into() } else { with_interval(&reached) };
-    format!(
-        "| environment | method | KL(π* ‖ guide) | guide alone | best | episodes to ε = {} | seeds that got there |\n| --- | --- | --- | --- | --- | --- | --- |\n| {} | {} | {} | {} | {} | {} | {} of {} |",
-        args.epsilon,
-        name(args.environment),
-        method,
-        of(|seed| seed.divergence),
-        of(|seed| seed.alone),
-        of(|seed| seed.learnt.best),
-        episodes,
-        reached.len(),
-        all.len()
-    )
-}
-
-/// The name of a value on the command line.
-fn name(value: impl ValueEnum) -> String {
-    value.to_possible_value().expect("no value is skipped").get_name().to_string()
 }

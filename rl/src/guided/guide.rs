@@ -30,9 +30,9 @@ impl<'a> Guide<'a> {
         for state in &mdp.states {
             for action in &state.actions {
                 let length =
-                    prompt(&policy.tokenizer, mdp, &state.text).len() + policy.tokenizer.encode(&action.text).len();
+                    prompt(&policy.tokenizer, mdp, &state.text).len() + line(&policy.tokenizer, &action.text).len();
                 ensure!(
-                    length < context,
+                    length <= context,
                     "a state with an action has {length} tokens, and the model's context is {context}: {:?}",
                     state.text
                 );
@@ -43,18 +43,26 @@ impl<'a> Guide<'a> {
 
     /// π_LM(a | s) ∝ p(text of a | rules, s)^(1/temperature), p being the product of the probabilities of its tokens and of the line's end
     /// behind them, so that no text is likelier for being the beginning of another.
-    pub fn probabilities(&self, state: usize) -> Vec<f64> {
+    ///
+    /// # Errors
+    /// A state in which the model gives no action any probability, shown.
+    pub fn probabilities(&self, state: usize) -> Result<Vec<f64>> {
         if let Some(known) = self.asked.borrow().get(&state) {
             *self.hits.borrow_mut() += 1;
-            return known.clone();
+            return Ok(known.clone());
         }
         let log_probs = self.log_probs(state);
         let largest = log_probs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        ensure!(
+            log_probs.is_empty() || largest.is_finite() && !log_probs.iter().any(|x| x.is_nan()),
+            "the guide gives no action any probability in the state {:?}: its weights may be broken",
+            self.mdp.states[state].text
+        );
         let weights: Vec<f64> = log_probs.iter().map(|x| ((x - largest) / self.temperature).exp()).collect();
         let sum: f64 = weights.iter().sum();
         let probabilities: Vec<f64> = weights.iter().map(|weight| weight / sum).collect();
         self.asked.borrow_mut().insert(state, probabilities.clone());
-        probabilities
+        Ok(probabilities)
     }
 
     /// Number of states that the model was asked about, and of those that were known already.
@@ -63,7 +71,10 @@ impl<'a> Guide<'a> {
     }
 
     /// The probabilities of all states.
-    pub fn prior(&self) -> Prior {
+    ///
+    /// # Errors
+    /// As [`Guide::probabilities`].
+    pub fn prior(&self) -> Result<Prior> {
         (0..self.mdp.states.len()).map(|state| self.probabilities(state)).collect()
     }
 
@@ -74,7 +85,7 @@ impl<'a> Guide<'a> {
         let rows: Vec<Vec<u32>> = self.mdp.states[state]
             .actions
             .iter()
-            .map(|action| [before.as_slice(), &tokenizer.encode(&format!(" {}\n", action.text))].concat())
+            .map(|action| [before.as_slice(), &line(tokenizer, &action.text)].concat())
             .collect();
         let rows: Vec<(&[u32], usize)> = rows.iter().map(|row| (row.as_slice(), before.len())).collect();
         let mut sums = Vec::with_capacity(rows.len());
@@ -89,15 +100,25 @@ impl<'a> Guide<'a> {
 }
 
 /// The rules, a state and the beginning of the line of an action.
-fn prompt(tokenizer: &Tokenizer, mdp: &Mdp, state: &str) -> Vec<u32> {
-    let text = format!("{}\n\nState: {state}\nBest action:", mdp.rules);
-    [tokenizer.prompt_prefix(), &tokenizer.encode(&text)].concat()
+pub fn prompt(tokenizer: &Tokenizer, mdp: &Mdp, state: &str) -> Vec<u32> {
+    [tokenizer.prompt_prefix(), &tokenizer.encode(&question(mdp, state))].concat()
+}
+
+/// The text of [`prompt`].
+pub fn question(mdp: &Mdp, state: &str) -> String {
+    format!("{}\n\nState: {state}\nBest action:", mdp.rules)
+}
+
+/// An action behind the prompt, with the end of its line.
+pub fn line(tokenizer: &Tokenizer, action: &str) -> Vec<u32> {
+    tokenizer.encode(&format!(" {action}\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::guided::environments::Environment;
+    use burn::module::Param;
     use model::{Device, ModelConfig, ModelSize, Transformer};
 
     fn policy(context: usize) -> Policy {
@@ -121,7 +142,7 @@ mod tests {
         let mdp = Environment::Blocks.build(Some(3), 0).unwrap();
         let policy = policy(1024);
         let guide = Guide::new(&policy, &mdp, 1.0).unwrap();
-        let probabilities = guide.probabilities(0);
+        let probabilities = guide.probabilities(0).unwrap();
         assert!((probabilities.iter().sum::<f64>() - 1.0).abs() < 1e-12);
         // One row alone, without the batch.
         let tokenizer = &policy.tokenizer;
@@ -134,13 +155,13 @@ mod tests {
         };
         let ratio = (alone(0) - alone(1)).exp();
         assert!((probabilities[0] / probabilities[1] / ratio - 1.0).abs() < 1e-3);
-        assert_eq!(guide.probabilities(0), probabilities);
+        assert_eq!(guide.probabilities(0).unwrap(), probabilities);
         assert_eq!(guide.queries(), (1, 1));
-        let prior = guide.prior();
+        let prior = guide.prior().unwrap();
         assert_eq!(guide.queries().0, mdp.states.len());
         assert!(prior.iter().zip(&mdp.states).all(|(row, state)| row.len() == state.actions.len()));
         // A guide that is less sure of itself.
-        let warm = Guide::new(&policy, &mdp, 1e9).unwrap().probabilities(0);
+        let warm = Guide::new(&policy, &mdp, 1e9).unwrap().probabilities(0).unwrap();
         assert!(warm.iter().all(|p| (p - 1.0 / warm.len() as f64).abs() < 1e-6));
     }
 
@@ -150,5 +171,15 @@ mod tests {
         let policy = policy(16);
         let error = Guide::new(&policy, &mdp, 1.0).err().unwrap().to_string();
         assert!(error.contains("the model's context is 16"), "{error}");
+    }
+
+    #[test]
+    fn a_model_that_gives_no_action_any_probability_is_refused() {
+        let mdp = Environment::Blocks.build(Some(3), 0).unwrap();
+        let mut policy = policy(1024);
+        let norm = policy.model.norm.val();
+        policy.model.norm = Param::from_tensor(norm.full_like(f32::NAN));
+        let error = Guide::new(&policy, &mdp, 1.0).unwrap().prior().unwrap_err().to_string();
+        assert!(error.contains("gives no action any probability in the state"), "{error}");
     }
 }

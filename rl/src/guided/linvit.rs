@@ -10,7 +10,7 @@
 //! ignored: optimistic value iteration with exploration by uncertainty (UCBVI, Azar et al. 2017, has the same bonus).
 
 use super::{
-    episodes::{Learnt, outcome},
+    episodes::{Asked, Learnt, Point, outcome},
     mdp::Mdp,
     values::{Policy, Prior, evaluated, optimal, soft_maximum},
 };
@@ -104,17 +104,25 @@ pub fn learn(mdp: &Mdp, prior: &Prior, config: &LinvitConfig, seed: u64) -> Lear
     let mut counts = Counts::new(mdp);
     let LinvitConfig { lambda, bonus, episodes, evaluate_every } = *config;
     let estimate = |counts: &Counts| counts.plan(mdp, prior, lambda, 0.0, 0.0).policy;
-    let value = |policy: &Policy| evaluated(mdp, policy).values[0][mdp.start];
+    let point = |policy: &Policy, episodes: usize, asked: &Asked| {
+        let value = evaluated(mdp, policy).values[0][mdp.start];
+        Point { episodes, value, queries: asked.queries, right: 0 }
+    };
+    let mut asked = Asked::new(mdp);
     let mut curve = Vec::new();
     for episode in 0..episodes {
         if episode % evaluate_every == 0 {
-            curve.push((episode, value(&estimate(&counts))));
+            curve.push(point(&estimate(&counts), episode, &asked));
         }
         let upper = counts.plan(mdp, prior, lambda, bonus, LARGEST_RETURN);
         let lower = counts.plan(mdp, prior, lambda, -bonus, 0.0);
         let key = Key::new(seed, Purpose::Episodes).with(episode as u64);
         let mut state = mdp.start;
         for step in 0..mdp.horizon {
+            // In states that were never visited all actions have the same values, and the guide makes no difference.
+            if lambda > 0.0 {
+                asked.look_up(mdp, state);
+            }
             let Some(action) = least_certain(&upper, &lower, step, state) else { break };
             let (reward, next) = outcome(mdp, state, action, f64::from(uniform(key, step as u64)));
             counts.add(state, action, reward, next);
@@ -122,8 +130,8 @@ pub fn learn(mdp: &Mdp, prior: &Prior, config: &LinvitConfig, seed: u64) -> Lear
         }
     }
     let policy = estimate(&counts);
-    curve.push((episodes, value(&policy)));
-    Learnt { curve, best: optimal(mdp).values[0][mdp.start], policy }
+    curve.push(point(&policy, episodes, &asked));
+    Learnt { curve, best: optimal(mdp).values[0][mdp.start], asked }
 }
 
 /// The action with the largest π̄(a | s) (Q̄ - Q̲); `None` in a state that ends an episode.
@@ -154,7 +162,7 @@ mod tests {
             let config = LinvitConfig { lambda: 0.1, bonus: 0.5, episodes: 4000, evaluate_every: 1000 };
             let learnt = learn(&mdp, &prior, &config, seed);
             let exact = evaluated(&mdp, &regularised(&mdp, &prior, 0.1).policy).values[0][0];
-            let (_, value) = learnt.curve[learnt.curve.len() - 1];
+            let value = learnt.curve[learnt.curve.len() - 1].value;
             assert!((value - exact).abs() < 0.01, "{value} for {exact}");
         }
     }
@@ -194,7 +202,7 @@ mod tests {
                     None => uniform_prior(&mdp),
                 };
                 let config = LinvitConfig { lambda, bonus: 0.05, episodes: 400, evaluate_every: 1 };
-                learn(&mdp, &prior, &config, seed).episodes_to(0.1).expect("the optimum is found")
+                learn(&mdp, &prior, &config, seed).reached(0.1).expect("the optimum is found").episodes
             };
             (0..10).map(of_seed).collect()
         };

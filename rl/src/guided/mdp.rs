@@ -16,6 +16,8 @@ pub struct Mdp {
     pub start: usize,
     /// H, steps of an episode at most.
     pub horizon: usize,
+    /// Number of different texts of actions.
+    pub action_texts: usize,
 }
 
 /// A state.
@@ -25,6 +27,10 @@ pub struct State {
     pub text: String,
     /// The state for the terminal.
     pub picture: String,
+    /// The state as numbers, as many in each state: what a network reads.
+    pub features: Vec<f32>,
+    /// A rule's estimate of the return from here on, from 0 to 1.
+    pub estimate: f64,
     /// What can be done; nothing in a state that ends an episode.
     pub actions: Vec<Action>,
 }
@@ -34,6 +40,8 @@ pub struct State {
 pub struct Action {
     /// The action in words; no two actions of a state have the same.
     pub text: String,
+    /// The number of its text, below [`Mdp::action_texts`]: the same in all states that have such an action.
+    pub number: usize,
     /// What it leads to; the probabilities sum to 1.
     pub outcomes: Vec<Outcome>,
 }
@@ -58,6 +66,10 @@ pub trait Situation: Clone + Eq + Hash {
     fn text(&self) -> String;
     /// The state for the terminal.
     fn picture(&self) -> String;
+    /// The state as numbers, as many in each state.
+    fn features(&self) -> Vec<f32>;
+    /// A rule's estimate of the return from here on, from 0 to 1; 0 where an episode ends.
+    fn estimate(&self) -> f64;
     /// What can be done.
     fn actions(&self) -> Vec<Choice<Self>>;
 }
@@ -72,6 +84,7 @@ impl Mdp {
     /// Too many states; a state in which two actions have the same text, between which a guide cannot choose.
     pub fn of<S: Situation>(rules: String, first: S, horizon: usize) -> Result<Self> {
         let mut index = HashMap::from([(first.clone(), 0)]);
+        let mut numbers = HashMap::new();
         let (mut states, mut open) = (Vec::new(), VecDeque::from([first]));
         while let Some(situation) = open.pop_front() {
             let mut texts = HashSet::new();
@@ -90,16 +103,36 @@ impl Mdp {
                     });
                     Outcome { probability, next, reward }
                 });
-                actions.push(Action { text, outcomes: outcomes.collect() });
+                let outcomes = outcomes.collect();
+                let count = numbers.len();
+                let number = *numbers.entry(text.clone()).or_insert(count);
+                actions.push(Action { text, number, outcomes });
             }
-            states.push(State { text: situation.text(), picture: situation.picture(), actions });
+            let (text, picture) = (situation.text(), situation.picture());
+            let (features, estimate) = (situation.features(), situation.estimate());
+            states.push(State { text, picture, features, estimate, actions });
             ensure!(index.len() <= MAX_STATES, "the environment has more than {MAX_STATES} states: make it smaller");
         }
-        Ok(Self { rules, states, start: 0, horizon })
+        Ok(Self { rules, states, start: 0, horizon, action_texts: numbers.len() })
     }
 
     /// Number of actions in a state.
     pub fn actions(&self, state: usize) -> usize {
         self.states[state].actions.len()
     }
+
+    /// The likeliest outcome of an action.
+    pub fn likeliest(&self, state: usize, action: usize) -> Outcome {
+        let outcomes = &self.states[state].actions[action].outcomes;
+        let best = outcomes
+            .iter()
+            .copied()
+            .reduce(|best, other| if other.probability > best.probability { other } else { best });
+        best.expect("an action has an outcome")
+    }
+}
+
+/// Numbers of which the one at `place` is 1 and the others are 0.
+pub fn one_hot(place: usize, length: usize) -> impl Iterator<Item = f32> {
+    (0..length).map(move |other| f32::from(u8::from(other == place)))
 }

@@ -6,9 +6,13 @@ use super::{
     values::{Prior, Solution, at_every_step, divergence, soonest},
 };
 use anyhow::{Result, ensure};
+use model::{Key, Purpose, uniform};
 
 /// Smallest share of a guide that is spread over all actions: without it, no policy but one would be possible.
 const LEAST_SPREAD: f64 = 1e-6;
+
+/// The share of its probability that a guide which knows only some states gives to one action in each.
+const SURE: f64 = 0.9;
 
 /// A guide without an opinion.
 pub fn uniform_prior(mdp: &Mdp) -> Prior {
@@ -36,6 +40,25 @@ pub fn prior_of_divergence(mdp: &Mdp, nats: f64) -> Result<Prior> {
         if of(middle) > nats { wrong = middle } else { right = middle }
     }
     Ok(leaning(mdp, best, (wrong + right) / 2.0))
+}
+
+/// A guide that is sure of an optimal action in a share of the states, chosen at random, and as sure of another one in the others.
+pub fn prior_that_knows(mdp: &Mdp, share: f64, seed: u64) -> Prior {
+    let best = &soonest(mdp);
+    let key = Key::new(seed, Purpose::Mixture);
+    let of_state = |state: usize| {
+        let (count, q) = (mdp.actions(state), &best.action_values[0][state]);
+        let number = |place: u64| f64::from(uniform(key.with(state as u64), place));
+        let right = (0..count).find(|&a| best.policy[0][state][a] > 0.0);
+        let wrong: Vec<usize> = (0..count).filter(|&a| right.is_some_and(|right| q[a] < q[right])).collect();
+        let chosen = match wrong.len() {
+            others if others > 0 && number(0) >= share => Some(wrong[(number(1) * others as f64) as usize]),
+            _ => right,
+        };
+        let spread = (1.0 - SURE) / count.max(1) as f64;
+        (0..count).map(|a| spread + if Some(a) == chosen { SURE } else { 0.0 }).collect()
+    };
+    (0..mdp.states.len()).map(of_state).collect()
 }
 
 /// The mixture that gives a share of `lean` to the optimal action, or of `-lean` to the worst one, and the rest to all alike.
@@ -72,5 +95,22 @@ mod tests {
         }
         let error = prior_of_divergence(&mdp, 1e6).unwrap_err().to_string();
         assert!(error.contains("it can be from"), "{error}");
+    }
+
+    #[test]
+    fn a_guide_knows_the_share_of_states_that_is_asked_for() {
+        let mdp = Environment::Cubes.build(None, 0).unwrap();
+        let best = soonest(&mdp);
+        let open: Vec<usize> = (0..mdp.states.len()).filter(|&state| mdp.actions(state) > 0).collect();
+        for share in [0.0, 0.5, 1.0] {
+            let prior = prior_that_knows(&mdp, share, 0);
+            let knows = |&&state: &&usize| {
+                let right = best.policy[0][state].iter().position(|&p| p > 0.0).unwrap();
+                assert!((prior[state].iter().sum::<f64>() - 1.0).abs() < 1e-9);
+                prior[state][right] > 0.5
+            };
+            let known = open.iter().filter(knows).count() as f64 / open.len() as f64;
+            assert!((known - share).abs() < 0.12, "{known} for {share}");
+        }
     }
 }

@@ -139,6 +139,8 @@ pub(super) mod tests {
         let state = |s: usize| State {
             text: format!("s{s}"),
             picture: String::new(),
+            features: vec![s as f32],
+            estimate: 0.0,
             actions: (0..actions)
                 .map(|a| {
                     let weights: Vec<f64> = (0..states).map(|next| number(s, a, next)).collect();
@@ -148,11 +150,11 @@ pub(super) mod tests {
                         next,
                         reward: number(s, a, states + next) / horizon as f64,
                     });
-                    Action { text: format!("a{a}"), outcomes: outcomes.collect() }
+                    Action { text: format!("a{a}"), number: a, outcomes: outcomes.collect() }
                 })
                 .collect(),
         };
-        Mdp { rules: String::new(), states: (0..states).map(state).collect(), start: 0, horizon }
+        Mdp { rules: String::new(), states: (0..states).map(state).collect(), start: 0, horizon, action_texts: actions }
     }
 
     pub fn random_prior(mdp: &Mdp, seed: u64) -> Prior {

@@ -17,6 +17,7 @@ use data::Benchmark;
 use eval::resolve_checkpoint;
 use serde::Serialize;
 use std::{
+    fmt::Display,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -28,9 +29,9 @@ pub const DESCRIPTION: &str = "benchmark.toml";
 pub const RUNS: &str = "runs";
 
 /// The name of a run without `--out`, under `runs/`.
-fn default_dir(command: &str, benchmark: &Benchmark) -> PathBuf {
+fn default_dir(command: &str, task: &impl Display) -> PathBuf {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    Path::new(RUNS).join(format!("{command}-{benchmark}-{seconds}"))
+    Path::new(RUNS).join(format!("{command}-{task}-{seconds}"))
 }
 
 /// The first check of a command: refuses an existing run directory; takes the lock of a resumed run for the duration of
@@ -146,12 +147,29 @@ pub fn create_or_resume(
     config: &impl Serialize,
     step: usize,
 ) -> Result<Run> {
+    let run = create_or_resume_task(args, command, data.benchmark(), config, step)?;
+    if args.resume.is_none() {
+        keep_description(&run, data.benchmark())?;
+    }
+    Ok(run)
+}
+
+/// As [`create_or_resume`], for a command without a benchmark: `task` is a part of the name of a run without `--out`.
+///
+/// # Errors
+/// As that.
+pub fn create_or_resume_task(
+    args: &RunArgs,
+    command: &str,
+    task: &impl Display,
+    config: &impl Serialize,
+    step: usize,
+) -> Result<Run> {
     let run = match (&args.resume, &args.out) {
         (Some(dir), _) => return complete_resume(Run::resume(dir, step)?, args, command, config),
         (None, Some(out)) => Run::create(out, command, config)?,
-        (None, None) => Run::create_numbered(&default_dir(command, data.benchmark()), command, config)?,
+        (None, None) => Run::create_numbered(&default_dir(command, task), command, config)?,
     };
-    keep_description(&run, data.benchmark())?;
     run.with_tensorboard(args.tensorboard)
 }
 

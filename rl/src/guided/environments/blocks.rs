@@ -1,6 +1,6 @@
 //! BlocksWorld: blocks stand on a table or on each other, and one that nothing stands on can be moved.
 
-use crate::guided::mdp::{Choice, Mdp, Situation};
+use crate::guided::mdp::{Choice, Mdp, Situation, one_hot};
 use anyhow::{Result, ensure};
 use model::{Key, Purpose};
 use std::collections::{HashMap, VecDeque};
@@ -97,6 +97,28 @@ impl Situation for Blocks {
             line + "\n"
         };
         bottoms.map(stack).collect()
+    }
+
+    /// What each block is on: the table or one of the blocks.
+    fn features(&self) -> Vec<f32> {
+        let places = self.below.len() + 1;
+        self.below.iter().flat_map(|on| one_hot(on.map_or(0, |on| on + 1), places)).collect()
+    }
+
+    /// The share of blocks that stand as in the goal, down to the table.
+    fn estimate(&self) -> f64 {
+        let is_right = |block: usize| {
+            let mut next = Some(block);
+            while let Some(block) = next {
+                if self.below[block] != self.goal[block] {
+                    return false;
+                }
+                next = self.below[block];
+            }
+            true
+        };
+        let right = (0..self.below.len()).filter(|&block| is_right(block)).count();
+        if self.below == self.goal { 0.0 } else { right as f64 / self.below.len() as f64 }
     }
 
     fn actions(&self) -> Vec<Choice<Self>> {

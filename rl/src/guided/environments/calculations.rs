@@ -15,7 +15,8 @@ struct Calculations {
     /// How many of them the question has.
     given: usize,
     answer: u32,
-    /// Calculations that are left.
+    /// Calculations in all, and those that are left.
+    calculations: usize,
     left: usize,
 }
 
@@ -36,7 +37,7 @@ pub(super) fn build(count: usize, seed: u64) -> Result<Mdp> {
         ),
     };
     let given = known.len();
-    Mdp::of(question, Calculations { known, given, answer, left: count }, count)
+    Mdp::of(question, Calculations { known, given, answer, calculations: count, left: count }, count)
 }
 
 impl Situation for Calculations {
@@ -49,6 +50,18 @@ impl Situation for Calculations {
 
     fn picture(&self) -> String {
         self.text() + "\n"
+    }
+
+    /// The numbers that are known, as shares of the largest.
+    fn features(&self) -> Vec<f32> {
+        let missing = self.known.len()..self.given + self.calculations;
+        let known = self.known.iter().map(|&number| number as f32 / LARGEST as f32);
+        known.chain(missing.map(|_| -1.0)).collect()
+    }
+
+    /// No rule is known.
+    fn estimate(&self) -> f64 {
+        0.0
     }
 
     fn actions(&self) -> Vec<Choice<Self>> {

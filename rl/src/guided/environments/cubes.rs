@@ -1,7 +1,7 @@
 //! A stack of coloured cubes that follow a pattern (after Karimpanal et al. 2023, arXiv 2308.13542): some are there, the others are to be
 //! put on them one by one.
 
-use crate::guided::mdp::{Choice, Mdp, Situation};
+use crate::guided::mdp::{Choice, Mdp, Situation, one_hot};
 use anyhow::{Result, ensure};
 use model::{Key, Purpose};
 
@@ -43,6 +43,17 @@ impl Situation for Cubes {
 
     fn picture(&self) -> String {
         self.stack.iter().rev().map(|&colour| format!("[{}]\n", COLOURS[colour])).collect()
+    }
+
+    /// The colour of each place, or that it is empty.
+    fn features(&self) -> Vec<f32> {
+        let colour = |place: usize| self.stack.get(place).map_or(0, |colour| colour + 1);
+        (GIVEN..self.wanted.len()).flat_map(|place| one_hot(colour(place), COLOURS.len() + 1)).collect()
+    }
+
+    /// The share of the return that the cubes that are missing can still earn.
+    fn estimate(&self) -> f64 {
+        (self.wanted.len() - self.stack.len()) as f64 / (self.wanted.len() - GIVEN) as f64
     }
 
     fn actions(&self) -> Vec<Choice<Self>> {

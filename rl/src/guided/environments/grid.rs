@@ -1,6 +1,6 @@
 //! A grid of two rooms with a locked door between them. The key lies in the first room, the goal in the second.
 
-use crate::guided::mdp::{Choice, Mdp, Situation};
+use crate::guided::mdp::{Choice, Mdp, Situation, one_hot};
 use anyhow::{Result, ensure};
 use model::{Key, Purpose};
 
@@ -93,6 +93,22 @@ impl Situation for Grid {
             _ => '.',
         };
         (0..self.side).map(|row| (0..self.side).map(|column| field(column, row)).collect::<String>() + "\n").collect()
+    }
+
+    /// Column, row, and whether there are key and open door.
+    fn features(&self) -> Vec<f32> {
+        let is = |yes: bool| f32::from(u8::from(yes));
+        let place = one_hot(self.place.0, self.side).chain(one_hot(self.place.1, self.side));
+        place.chain([is(self.has_key), is(self.is_open)]).collect()
+    }
+
+    /// A third for the key, one for the open door, and less the further away the next of key, door and goal is.
+    fn estimate(&self) -> f64 {
+        let done = u8::from(self.has_key) + u8::from(self.is_open);
+        let next = [self.key, self.door, self.goal][usize::from(done)];
+        let distance = self.place.0.abs_diff(next.0) + self.place.1.abs_diff(next.1);
+        let nearer = 1.0 - distance as f64 / (2 * self.side) as f64;
+        if self.place == self.goal { 0.0 } else { (f64::from(done) + nearer) / 3.0 }
     }
 
     fn actions(&self) -> Vec<Choice<Self>> {
