@@ -32,7 +32,7 @@ pub struct GuideArgs {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_prior: Option<usize>,
     /// Passes over these episodes
-    #[arg(long, add = FixedOnResume::Value, add = FlagEffect::if_given("train-prior"), help_heading = "Model", value_name = "N", default_value_t = 20, value_parser = positive)]
+    #[arg(long, add = FixedOnResume::Value, add = FlagEffect::if_given("train-prior"), help_heading = "Model", value_name = "N", default_value_t = 10, value_parser = positive)]
     pub prior_epochs: usize,
     /// Learning rate of this fine-tuning; 5e-5 is right for a model of 135 million parameters
     #[arg(long, add = FixedOnResume::Value, add = FlagEffect::if_given("train-prior"), help_heading = "Model", default_value_t = 3e-3, value_parser = above_0::<f64>)]

@@ -53,6 +53,9 @@ pub fn run(args: &GuideArgs) -> Result<Option<PathBuf>> {
     );
     // A first environment, so that what none of them can have is known before anything is written.
     let first = args.environment.build(args.size, args.run.seed)?;
+    if args.method == Method::Slinvit {
+        slinvit_config(args).check(&first)?;
+    }
     let device = args.run.compute.choose_device()?;
     if args.show || args.run.dry_run {
         show(args, &first, &device)?;
@@ -67,6 +70,10 @@ pub fn run(args: &GuideArgs) -> Result<Option<PathBuf>> {
     let policy = args.init.as_deref().map(|path| Policy::load(path, &device)).transpose()?;
     if args.train_prior.is_none() {
         of_seed_guide(args, policy.as_ref(), &first, args.run.seed, false)?;
+    }
+    if let Some(dir) = &args.run.resume {
+        // They are means over all seeds, and are written when the last one is done.
+        eval::write_whole(&dir.join("metrics.jsonl"), "")?;
     }
     let mut run = create_or_resume_task(&args.run, "guide", &name(args.environment), args, 0)?;
     let policy = match args.train_prior {
@@ -192,14 +199,11 @@ fn of_seed(args: &GuideArgs, policy: Option<&Policy>, seed: u64) -> Result<SeedR
     let mdp = args.environment.build(args.size, seed)?;
     let (prior, model_states, model_seconds) = of_seed_guide(args, policy, &mdp, seed, true)?;
     let started = Instant::now();
-    let &GuideArgs { lambda, bonus, breadth, depth, leaf, rollouts, episodes, evaluate_every, .. } = args;
+    let &GuideArgs { lambda, bonus, episodes, evaluate_every, .. } = args;
     let &GuideArgs { shift, shift_scale: scale, anneal, learner, query, query_price: price, .. } = args;
     let learnt = match args.method {
         Method::Linvit => linvit::learn(&mdp, &prior, &LinvitConfig { lambda, bonus, episodes, evaluate_every }, seed),
-        Method::Slinvit => {
-            let config = SlinvitConfig { lambda, breadth, depth, leaf, rollouts, episodes, evaluate_every };
-            slinvit::play(&mdp, &prior, &config, seed)?
-        }
+        Method::Slinvit => slinvit::play(&mdp, &prior, &slinvit_config(args), seed),
         Method::Lmgt => {
             let config = LmgtConfig { shift, scale, anneal, learner, episodes, evaluate_every };
             lmgt::learn(&mdp, &prior, &config, seed)
@@ -222,6 +226,11 @@ fn of_seed(args: &GuideArgs, policy: Option<&Policy>, seed: u64) -> Result<SeedR
         learn_seconds,
         curve: learnt.curve,
     })
+}
+
+fn slinvit_config(args: &GuideArgs) -> SlinvitConfig {
+    let &GuideArgs { lambda, breadth, depth, leaf, rollouts, episodes, evaluate_every, .. } = args;
+    SlinvitConfig { lambda, breadth, depth, leaf, rollouts, episodes, evaluate_every }
 }
 
 /// The likeliest action of each state; of equal ones, all alike.

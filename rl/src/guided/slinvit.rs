@@ -52,6 +52,23 @@ pub struct SlinvitConfig {
     pub evaluate_every: usize,
 }
 
+impl SlinvitConfig {
+    /// Refuses trees that are too large.
+    ///
+    /// # Errors
+    /// Naming the flags.
+    pub fn check(&self, mdp: &Mdp) -> Result<()> {
+        let most = mdp.states.iter().map(|state| state.actions.len().min(self.breadth)).max().unwrap_or(0);
+        let leaves = u32::try_from(self.depth).ok().and_then(|depth| most.checked_pow(depth));
+        ensure!(
+            leaves.is_some_and(|leaves| leaves <= MAX_LEAVES),
+            "a tree of {most} actions a state and {} deep has more than {MAX_LEAVES} leaves: lower --breadth or --depth",
+            self.depth
+        );
+        Ok(())
+    }
+}
+
 /// A path from a state.
 #[derive(Clone)]
 struct Path {
@@ -154,18 +171,7 @@ impl Planner<'_> {
 }
 
 /// Plays episodes. A point of the curve is the mean return of the episodes so far. Everything random depends on the seed alone.
-///
-/// # Errors
-/// A tree with too many leaves.
-pub fn play(mdp: &Mdp, prior: &Prior, config: &SlinvitConfig, seed: u64) -> Result<Learnt> {
-    let most = mdp.states.iter().map(|state| state.actions.len().min(config.breadth)).max().unwrap_or(0);
-    let leaves = u32::try_from(config.depth).ok().and_then(|depth| most.checked_pow(depth));
-    ensure!(
-        leaves.is_some_and(|leaves| leaves <= MAX_LEAVES),
-        "a tree of {} actions a state and {} deep has more than {MAX_LEAVES} leaves: lower --breadth or --depth",
-        most,
-        config.depth
-    );
+pub fn play(mdp: &Mdp, prior: &Prior, config: &SlinvitConfig, seed: u64) -> Learnt {
     let mut planner = Planner { mdp, prior, config: *config, asked: Asked::new(mdp) };
     let (mut curve, mut sum) = (Vec::new(), 0.0);
     for episode in 1..=config.episodes {
@@ -175,7 +181,7 @@ pub fn play(mdp: &Mdp, prior: &Prior, config: &SlinvitConfig, seed: u64) -> Resu
             curve.push(Point { episodes: episode, value, queries, right: 0 });
         }
     }
-    Ok(Learnt { curve, best: optimal(mdp).values[0][mdp.start], asked: planner.asked })
+    Learnt { curve, best: optimal(mdp).values[0][mdp.start], asked: planner.asked }
 }
 
 #[cfg(test)]
@@ -202,7 +208,7 @@ mod tests {
         let of_seed = |seed: u64| {
             let mdp = Environment::Blocks.build(Some(4), seed).unwrap();
             let prior = nats.map_or_else(|| uniform_prior(&mdp), |nats| prior_of_divergence(&mdp, nats).unwrap());
-            play(&mdp, &prior, config, seed).unwrap().curve[0].value
+            play(&mdp, &prior, config, seed).curve[0].value
         };
         (0..5).map(of_seed).sum::<f64>() / 5.0
     }
@@ -211,9 +217,9 @@ mod tests {
     fn a_tree_as_deep_as_the_task_with_all_actions_solves_it() {
         let mdp = Environment::Calculations.build(None, 0).unwrap();
         let config = SlinvitConfig { breadth: 100, depth: 2, leaf: Leaf::None, lambda: 0.0, ..CONFIG };
-        let learnt = play(&mdp, &uniform_prior(&mdp), &config, 0).unwrap();
+        let learnt = play(&mdp, &uniform_prior(&mdp), &config, 0);
         assert_eq!(learnt.curve[0].value, 1.0);
-        let error = play(&mdp, &uniform_prior(&mdp), &SlinvitConfig { depth: 9, ..config }, 0).unwrap_err();
+        let error = SlinvitConfig { depth: 9, ..config }.check(&mdp).unwrap_err();
         assert!(error.to_string().contains("lower --breadth or --depth"), "{error}");
     }
 

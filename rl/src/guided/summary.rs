@@ -123,7 +123,7 @@ pub fn cost_of_model(all: &[SeedResult]) -> Option<String> {
     (states > 0).then(|| {
         format!(
             "the model was asked about {states} states in {seconds:.1} s; the learners asked about {queries} of them, and knew the \
-             answer already {:.0} % of the times that they needed one: {:.2} s of the model an episode",
+             answer already {:.0} % of the times that they needed one: {:.3} s of the model an episode",
             100.0 * hits / (hits + queries).max(1.0),
             seconds / states as f64 * queries / episodes
         )

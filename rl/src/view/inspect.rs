@@ -96,7 +96,10 @@ fn describe(config: &InspectConfig, files: &RunFiles, keys: &[String]) -> Result
 /// The default metrics, as far as the run has them; of several with equal values only the first.
 fn summary_metrics(curves: &Curves) -> Vec<String> {
     let validation = curves.keys().filter(|name| name.starts_with("validation/")).map(String::as_str);
-    let wanted = ["reward/mean", "accuracy", "loss"].into_iter().chain(validation).chain(["kl/k3"]);
+    let wanted = ["reward/mean", "accuracy", "return/mean", "queries/mean", "loss"]
+        .into_iter()
+        .chain(validation)
+        .chain(["kl/k3"]);
     let mut names: Vec<String> = Vec::new();
     for name in wanted {
         if curves.contains_key(name) && names.iter().all(|known| curves[known] != curves[name]) {

@@ -50,6 +50,13 @@ const GROUPS: &[Group] = &[
         "training: mean over samples; validation: greedy, held-out problems",
         &["reward/*", "accuracy", "validation/maj*"],
     ),
+    group(
+        "Return",
+        "expected return of the policy after so many episodes, mean over seeds; the best one; and those of the guide alone",
+        &["return/mean", "return/best", "return/guide", "return/greedy_guide"],
+    ),
+    group("Return of each seed", "expected return of the policy", &["return/seed*"]),
+    group("Queries of the guide", "mean over seeds; right: those whose answer solved the task", &["queries/*"]),
     group("Loss", "nats per token", &["loss", "validation/loss"]),
     group(
         "Reward model",
