@@ -3,11 +3,13 @@
 //!
 //! `study.toml` declares all of it, and `study` has it as types. `results` has one small file a run, and means over the seeds of each
 //! size; `exhibits` makes tables, figures and claims of them; `reproduce` does the runs by calling `rl` and `eval`. Each uses
-//! those before it alone. `comparisons` stands by itself: a numerical study of the estimators behind reward models that compare.
+//! those before it alone. Two stand by themselves: `comparisons`, a numerical study of the estimators behind reward models
+//! that compare, and `guides`, language models that guide a learner (`rl guide`), declared in `guides.toml`.
 
 pub mod comparisons;
 mod door;
 pub mod exhibits;
+pub mod guides;
 pub mod reproduce;
 pub mod results;
 pub mod study;

@@ -101,11 +101,11 @@ fn read_results(dir: &Path) -> Result<Vec<SeedResult>> {
     results.with_context(|| format!("{} is malformed", path.display()))
 }
 
-/// Whether the metrics of all seeds have been written.
+/// Whether metrics and report of all seeds have been written.
 fn is_reported(args: &GuideArgs, all: &[SeedResult]) -> bool {
     let dir = args.run.resume.as_ref().expect("a resumed run has a directory");
     let lines = fs::read_to_string(dir.join("metrics.jsonl")).unwrap_or_default().lines().count();
-    lines == all[0].curve.len()
+    lines == all[0].curve.len() && dir.join("report.html").is_file()
 }
 
 /// The guide that was fine-tuned on demonstrations, in the run directory already or made now.

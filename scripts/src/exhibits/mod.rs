@@ -7,8 +7,8 @@ mod differences;
 mod figures;
 mod methods;
 pub mod page;
-mod plot;
-mod rendered;
+pub(crate) mod plot;
+pub(crate) mod rendered;
 mod reward_models;
 mod rounds;
 
