@@ -136,3 +136,56 @@ impl Mdp {
 pub fn one_hot(place: usize, length: usize) -> impl Iterator<Item = f32> {
     (0..length).map(move |other| f32::from(u8::from(other == place)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts up to 3, by actions with given texts.
+    #[derive(Clone, PartialEq, Eq, Hash)]
+    struct Counter(usize, [&'static str; 2]);
+
+    impl Situation for Counter {
+        fn text(&self) -> String {
+            format!("The counter is at {}.", self.0)
+        }
+
+        fn picture(&self) -> String {
+            self.text()
+        }
+
+        fn features(&self) -> Vec<f32> {
+            vec![self.0 as f32]
+        }
+
+        fn estimate(&self) -> f64 {
+            0.0
+        }
+
+        fn actions(&self) -> Vec<Choice<Self>> {
+            let to = |by: usize| vec![(0.75, Self(self.0 + by, self.1), 0.0), (0.25, self.clone(), 0.0)];
+            if self.0 >= 3 {
+                return Vec::new();
+            }
+            vec![(self.1[0].into(), to(1)), (self.1[1].into(), to(2))]
+        }
+    }
+
+    #[test]
+    fn all_states_that_can_be_reached_are_there_and_a_text_has_one_number() {
+        let mdp = Mdp::of(String::new(), Counter(0, ["one", "two"]), 4).unwrap();
+        assert_eq!(mdp.states.len(), 5);
+        assert_eq!(mdp.action_texts, 2);
+        for state in &mdp.states {
+            assert!(state.actions.iter().all(|action| action.number == usize::from(action.text == "two")));
+        }
+        let next = mdp.likeliest(0, 1).next;
+        assert_eq!(mdp.states[next].text, "The counter is at 2.");
+    }
+
+    #[test]
+    fn actions_that_share_a_text_are_refused() {
+        let error = Mdp::of(String::new(), Counter(0, ["more", "more"]), 4).unwrap_err().to_string();
+        assert!(error.contains("two actions are called \"more\" in the state \"The counter is at 0.\""), "{error}");
+    }
+}
