@@ -98,7 +98,7 @@ pub struct GuideArgs {
     #[arg(long, help_heading = "Run", value_name = "N", default_value_t = 10, value_parser = positive)]
     pub seeds: usize,
     /// Show the first environment, and what the guide says of its first state; write nothing
-    #[arg(long, help_heading = "Run")]
+    #[arg(long, help_heading = "Run", conflicts_with = "train_prior")]
     #[serde(skip)]
     pub show: bool,
     /// Run directory, threads and batches.

@@ -68,8 +68,9 @@ pub fn run(args: &GuideArgs) -> Result<Option<PathBuf>> {
         args.seeds
     );
     let policy = args.init.as_deref().map(|path| Policy::load(path, &device)).transpose()?;
-    if args.train_prior.is_none() {
-        of_seed_guide(args, policy.as_ref(), &first, args.run.seed, false)?;
+    match &policy {
+        Some(policy) => Guide::new(policy, &first, args.guide_temperature).map(drop)?,
+        None => made_prior(args, &first, args.run.seed).map(drop)?,
     }
     if let Some(dir) = &args.run.resume {
         // They are means over all seeds, and are written when the last one is done.
@@ -173,31 +174,28 @@ fn learn(
     Ok(all)
 }
 
-/// The guide of a seed, and how many states a language model was asked about, in how many seconds. With `whole` false, only whether there is one.
-fn of_seed_guide(
-    args: &GuideArgs,
-    policy: Option<&Policy>,
-    mdp: &Mdp,
-    seed: u64,
-    whole: bool,
-) -> Result<(Prior, usize, f64)> {
-    let started = Instant::now();
-    match (policy, args.guide_divergence, args.guide_knows) {
-        (Some(policy), ..) => {
-            let guide = Guide::new(policy, mdp, args.guide_temperature)?;
-            let prior = if whole { guide.prior()? } else { Vec::new() };
-            Ok((prior, guide.queries().0, started.elapsed().as_secs_f64()))
-        }
-        (None, Some(nats), _) => Ok((prior_of_divergence(mdp, nats)?, 0, 0.0)),
-        (None, None, Some(share)) => Ok((prior_that_knows(mdp, share, seed), 0, 0.0)),
-        (None, None, None) => Ok((uniform_prior(mdp), 0, 0.0)),
+/// A guide that is no language model.
+fn made_prior(args: &GuideArgs, mdp: &Mdp, seed: u64) -> Result<Prior> {
+    match (args.guide_divergence, args.guide_knows) {
+        (Some(nats), _) => prior_of_divergence(mdp, nats),
+        (None, Some(share)) => Ok(prior_that_knows(mdp, share, seed)),
+        (None, None) => Ok(uniform_prior(mdp)),
     }
 }
 
 /// Learns in the environment of a seed.
 fn of_seed(args: &GuideArgs, policy: Option<&Policy>, seed: u64) -> Result<SeedResult> {
     let mdp = args.environment.build(args.size, seed)?;
-    let (prior, model_states, model_seconds) = of_seed_guide(args, policy, &mdp, seed, true)?;
+    let started = Instant::now();
+    let (prior, model_states) = match policy {
+        Some(policy) => {
+            let guide = Guide::new(policy, &mdp, args.guide_temperature)?;
+            let asked = mdp.states.iter().filter(|state| !state.actions.is_empty()).count();
+            (guide.prior()?, asked)
+        }
+        None => (made_prior(args, &mdp, seed)?, 0),
+    };
+    let model_seconds = if model_states > 0 { started.elapsed().as_secs_f64() } else { 0.0 };
     let started = Instant::now();
     let &GuideArgs { lambda, bonus, episodes, evaluate_every, .. } = args;
     let &GuideArgs { shift, shift_scale: scale, anneal, learner, query, query_price: price, .. } = args;
@@ -250,7 +248,7 @@ fn show(args: &GuideArgs, mdp: &Mdp, device: &Device) -> Result<()> {
     let likely = match &policy {
         Some(policy) => Some(Guide::new(policy, mdp, args.guide_temperature)?.probabilities(mdp.start)?),
         None if args.guide_divergence.is_some() || args.guide_knows.is_some() => {
-            Some(of_seed_guide(args, None, mdp, args.run.seed, true)?.0[mdp.start].clone())
+            Some(made_prior(args, mdp, args.run.seed)?[mdp.start].clone())
         }
         None => None,
     };

@@ -5,19 +5,16 @@ use anyhow::{Result, ensure};
 use data::Tokenizer;
 use eval::Policy;
 use model::{score, solutions, to_host};
-use std::{cell::RefCell, collections::HashMap};
 
 /// Rows of a pass.
 const ROWS: usize = 8;
 
-/// A language model that is asked about states, each once.
+/// A language model that is asked about states.
 pub struct Guide<'a> {
     policy: &'a Policy,
     mdp: &'a Mdp,
     /// Divides the log-probabilities of texts.
     temperature: f64,
-    asked: RefCell<HashMap<usize, Vec<f64>>>,
-    hits: RefCell<usize>,
 }
 
 impl<'a> Guide<'a> {
@@ -38,7 +35,7 @@ impl<'a> Guide<'a> {
                 );
             }
         }
-        Ok(Self { policy, mdp, temperature, asked: RefCell::default(), hits: RefCell::default() })
+        Ok(Self { policy, mdp, temperature })
     }
 
     /// π_LM(a | s) ∝ p(text of a | rules, s)^(1/temperature), p being the product of the probabilities of its tokens and of the line's end
@@ -47,10 +44,6 @@ impl<'a> Guide<'a> {
     /// # Errors
     /// A state in which the model gives no action any probability, shown.
     pub fn probabilities(&self, state: usize) -> Result<Vec<f64>> {
-        if let Some(known) = self.asked.borrow().get(&state) {
-            *self.hits.borrow_mut() += 1;
-            return Ok(known.clone());
-        }
         let log_probs = self.log_probs(state);
         let largest = log_probs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         ensure!(
@@ -60,17 +53,10 @@ impl<'a> Guide<'a> {
         );
         let weights: Vec<f64> = log_probs.iter().map(|x| ((x - largest) / self.temperature).exp()).collect();
         let sum: f64 = weights.iter().sum();
-        let probabilities: Vec<f64> = weights.iter().map(|weight| weight / sum).collect();
-        self.asked.borrow_mut().insert(state, probabilities.clone());
-        Ok(probabilities)
+        Ok(weights.iter().map(|weight| weight / sum).collect())
     }
 
-    /// Number of states that the model was asked about, and of those that were known already.
-    pub fn queries(&self) -> (usize, usize) {
-        (self.asked.borrow().len(), *self.hits.borrow())
-    }
-
-    /// The probabilities of all states.
+    /// The probabilities of all states, each of which is asked about once.
     ///
     /// # Errors
     /// As [`Guide::probabilities`].
@@ -138,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guide_has_the_probabilities_of_its_texts_and_is_asked_once() {
+    fn a_guide_has_the_probabilities_of_its_texts() {
         let mdp = Environment::Blocks.build(Some(3), 0).unwrap();
         let policy = policy(1024);
         let guide = Guide::new(&policy, &mdp, 1.0).unwrap();
@@ -155,10 +141,8 @@ mod tests {
         };
         let ratio = (alone(0) - alone(1)).exp();
         assert!((probabilities[0] / probabilities[1] / ratio - 1.0).abs() < 1e-3);
-        assert_eq!(guide.probabilities(0).unwrap(), probabilities);
-        assert_eq!(guide.queries(), (1, 1));
         let prior = guide.prior().unwrap();
-        assert_eq!(guide.queries().0, mdp.states.len());
+        assert_eq!(prior[0], probabilities);
         assert!(prior.iter().zip(&mdp.states).all(|(row, state)| row.len() == state.actions.len()));
         // A guide that is less sure of itself.
         let warm = Guide::new(&policy, &mdp, 1e9).unwrap().probabilities(0).unwrap();

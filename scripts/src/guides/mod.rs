@@ -24,6 +24,9 @@ use std::{
 /// A policy this close to the best expected return has learnt.
 const EPSILON: f64 = 0.1;
 
+/// Largest number of points of a line.
+const POINTS: usize = 31;
+
 /// All that `guides.toml` declares.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +89,13 @@ impl Guides {
 impl Exhibit {
     fn needs_model(&self) -> bool {
         self.flags.contains("{model}") || self.rows.iter().any(|row| row.2.contains("{model}"))
+    }
+
+    /// The environment of all rows; the exhibit's name where they have several.
+    fn environment(&self) -> String {
+        let words: Vec<&str> = self.flags.split_whitespace().collect();
+        let place = words.iter().position(|word| *word == "--environment");
+        place.and_then(|place| words.get(place + 1)).map_or(self.name.clone(), |name| (*name).to_string())
     }
 
     /// The command line of a row behind `rl`, for a run in `dir`.
@@ -185,11 +195,12 @@ impl Exhibit {
                     let cell: Option<Cell> = mean_over_seeds(&values);
                     cell.map(|cell| Point { x: seeds[0].curve[place].episodes, cell })
                 };
-                let points = (0..seeds[0].curve.len()).filter_map(point).collect();
+                let length = seeds[0].curve.len();
+                let points = (0..length).step_by(length.div_ceil(POINTS)).filter_map(point).collect();
                 Series { label: row.0.clone(), metric: y.into(), points }
             });
             let seeds = runs.iter().map(|(_, seeds)| seeds.len()).max().unwrap_or(0);
-            Panel { model: self.name.clone(), y: y.into(), series: series.collect(), seeds, missing: Vec::new() }
+            Panel { model: self.environment(), y: y.into(), series: series.collect(), seeds, missing: Vec::new() }
         };
         Figure {
             title: self.title.clone(),

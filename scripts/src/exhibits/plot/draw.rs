@@ -80,7 +80,11 @@ fn draw_panel(figure: &Figure, panel: &Panel, area: &DrawingArea<SVGBackend<'_>,
     let alike = figure.panels.iter().filter(|other| other.y == panel.y).flat_map(all);
     let ys = alike.flat_map(|(_, cell)| [cell.mean - cell.half_width, cell.mean + cell.half_width]);
     let ys = widened(span(ys), 1e-2);
-    let digits = if ys.end - ys.start < 0.06 { 3 } else { 2 };
+    let digits = match ys.end - ys.start {
+        range if range < 0.06 => 3,
+        range if range < 10.0 => 2,
+        _ => 0,
+    };
     let x_axis = XAxis { scale, ticks: ticks(scale, xs.clone()), places: widened(xs, 0.5).into() };
     let caption = format!("{}, {} seed{}", panel.model, panel.seeds, if panel.seeds == 1 { "" } else { "s" });
     let mut chart = ChartBuilder::on(area)
