@@ -16,6 +16,7 @@ pub use evaluation::{
     score::{self, ScoreArgs},
 };
 pub use io::{
+    checksums::{check_files, write_checksums},
     palette::PALETTE,
     parts, terminal,
     whole_files::{CONDITIONING, check_outputs, data_inputs, rename_synced, write_whole},

@@ -8,6 +8,7 @@ use crate::{
     cli::effect::unused_flags,
     guided, pipeline,
     run::ranks,
+    run::start::begin_unstarted_again,
     tools::bench,
     tools::check_data,
     tools::export,
@@ -135,6 +136,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Command> {
         command = Cli::from_arg_matches(&matches)?.command;
     }
     if let Command::Train(algorithm) = &mut command {
+        begin_unstarted_again(algorithm.run_args_mut());
         algorithm.data_args_mut().resolve()?;
         algorithm.run_args_mut().resolved = defaults::resolved(DEFAULTS, &matches, trained.as_ref());
     }

@@ -124,7 +124,7 @@ fn an_initial_report_that_can_neither_be_read_nor_made_is_refused_before_anythin
 }
 
 #[test]
-fn a_damaged_checkpoint_names_the_intact_one_before_and_a_run_resumes_from_that() {
+fn a_damaged_or_missing_checkpoint_is_skipped_and_the_run_is_the_one_that_never_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let longer = "--steps=6";
     for (command, start) in [("sft", run_sft as fn(&Path, &[&str]) -> _), ("ppo", run_ppo)] {
@@ -134,25 +134,30 @@ fn a_damaged_checkpoint_names_the_intact_one_before_and_a_run_resumes_from_that(
             let dir = of(&file.replace('/', "-"));
             start(&dir, &[longer, "--stop-after=5"]).unwrap_err();
             let checkpoints = dir.join("checkpoints");
-            let damaged = checkpoints.join("step-000005").join(file);
-            let bytes = fs::read(&damaged).unwrap();
-            fs::write(&damaged, &bytes[..bytes.len() / 2]).unwrap();
-            let whole = checkpoints.join("step-000004");
-            refuses(
-                command,
-                &dir,
-                &[],
-                &["step-000005 cannot be used", &format!("--resume {}", whole.display()), file],
-            );
-            run(&[command, &format!("--resume={}", whole.display()), "--quiet"]).unwrap();
+            let last = checkpoints.join("step-000005");
+            // One bit is enough: the file has its length and may be well formed.
+            let mut bytes = fs::read(last.join(file)).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(last.join(file), bytes).unwrap();
+            let (by_name, whole) = (format!("--resume={}", last.display()), checkpoints.join("step-000004"));
+            let error = format!("{:#}", run(&[command, &by_name, "--quiet"]).unwrap_err());
+            for part in ["step-000005 cannot be used", &format!("--resume {}", whole.display()), file, "is damaged"] {
+                assert!(error.contains(part), "{error}");
+            }
+            resume(command, &dir).unwrap();
             assert_same_run(&dir, &straight);
         }
+        let dir = of("missing");
+        start(&dir, &[longer, "--stop-after=5"]).unwrap_err();
+        fs::remove_dir_all(dir.join("checkpoints/step-000005")).unwrap();
+        resume(command, &dir).unwrap();
+        assert_same_run(&dir, &straight);
         // An index that cannot be read is one more that is damaged.
         let dir = of("index");
         start(&dir, &[longer, "--stop-after=5"]).unwrap_err();
         fs::write(dir.join("checkpoints/index.json"), "").unwrap();
-        refuses(command, &dir, &[], &["index.json", "step-000005 is complete: resume from it"]);
-        run(&[command, &format!("--resume={}", dir.join("checkpoints/step-000004").display()), "--quiet"]).unwrap();
+        resume(command, &dir).unwrap();
         assert_eq!(metrics(&dir), metrics(&straight));
     }
 }
@@ -163,7 +168,39 @@ fn without_another_intact_checkpoint_the_error_says_to_start_again() {
     let dir = folder.path().join("run");
     run_sft(&dir, &["--stop-after=2"]).unwrap_err();
     fs::write(dir.join("checkpoints/step-000002/model.safetensors"), "").unwrap();
-    refuses("sft", &dir, &[], &["no other complete checkpoint", "start again with --config", "config.toml"]);
+    refuses("sft", &dir, &[], &["no other whole checkpoint", "start again with --config", "config.toml"]);
+}
+
+#[test]
+fn a_policy_whose_weights_were_changed_after_they_were_written_is_not_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = run_sft(&folder.path().join("run"), &[]).unwrap();
+    let weights = eval::resolve_checkpoint(&dir).unwrap().join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    let error = eval::Policy::load(&dir, &Default::default()).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("model.safetensors is damaged"), "{error}");
+}
+
+#[test]
+fn a_run_that_was_killed_before_its_first_checkpoint_begins_again_from_its_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    for (command, start) in [("sft", run_sft as fn(&Path, &[&str]) -> _), ("ppo", run_ppo), ("ei", run_ei)] {
+        let straight = start(&folder.path().join(format!("{command}-straight")), &[]).unwrap();
+        let dir = folder.path().join(command);
+        fs::create_dir_all(dir.join("checkpoints/.step-000002")).unwrap();
+        fs::create_dir(dir.join("rounds")).unwrap();
+        fs::copy(straight.join("config.toml"), dir.join("config.toml")).unwrap();
+        fs::write(dir.join("metrics.jsonl"), "{\"step\":1}\n{\"st").unwrap();
+        fs::write(dir.join("samples.jsonl"), "").unwrap();
+        resume(command, &dir).unwrap();
+        assert_same_run(&dir, &straight);
+        // A finished run whose checkpoints were removed is no such run.
+        fs::remove_dir_all(dir.join("checkpoints")).unwrap();
+        fs::create_dir(dir.join("checkpoints")).unwrap();
+        refuses(command, &dir, &[], &["has no finished checkpoint to resume from"]);
+    }
 }
 
 #[test]
@@ -175,16 +212,12 @@ fn expert_iteration_resumes_from_the_round_before_a_damaged_one() {
     assert!(last > 1, "the test needs a second round");
     let checkpoint = |round: usize| dir.join(format!("checkpoints/step-{round:06}"));
     fs::write(checkpoint(last).join("model.safetensors"), "").unwrap();
-    let whole = checkpoint(last - 1);
-    refuses("ei", &dir, &[], &["cannot be used", &format!("--resume {}", whole.display())]);
-    run(&["ei", &format!("--resume={}", whole.display()), "--quiet"]).unwrap();
+    resume("ei", &dir).unwrap();
     assert_same_run(&dir, &straight);
-    // A damaged fit of the round that was under way is named as what it is.
+    // A damaged fit of the round that was under way is made again.
     let stopped = folder.path().join("stopped");
     run_ei(&stopped, &["--stop-after=3"]).unwrap_err();
     fs::write(stopped.join("rounds/1/checkpoints/step-000003/model.safetensors"), "").unwrap();
-    refuses("ei", &stopped, &[], &["a part of the run cannot be used; remove", "rounds/1 to make it again"]);
-    fs::remove_dir_all(stopped.join("rounds/1")).unwrap();
     resume("ei", &stopped).unwrap();
     assert_eq!(metrics(&stopped), metrics(&straight));
 }
@@ -243,7 +276,7 @@ fn a_run_that_cannot_be_begun_leaves_none_of_the_folders_that_it_lies_in() {
     // No file may have a block: what a full disk does, without being root.
     let script = "trap '' XFSZ; ulimit -f 0; exec \"$0\" \"$@\"";
     command.args(["-c", script, env!("CARGO_BIN_EXE_rl")]).args(&arguments).current_dir(place.path("."));
-    place.refuses(command, 1, &["cannot write deep/er/run/config.toml"]);
+    place.refuses(command, 1, &["cannot make deep/er/run", "config.toml"]);
 }
 
 /// A process that is killed if a test fails.

@@ -1,7 +1,7 @@
 //! A policy: a language model with its tokenizer, from a checkpoint, a Hugging Face folder or a GGUF file.
 
 use super::{adapter, resolve::resolve_checkpoint};
-use crate::io::whole_files::CONDITIONING;
+use crate::io::{checksums::check_files, whole_files::CONDITIONING};
 use anyhow::{Context, Result, bail, ensure};
 use data::{Conditioning, GgufVocabulary, NEXT_QUESTIONS, PromptStyle, Prompting, SHOT_END, Tokenizer};
 use model::{Device, Gguf, REWARD_HEAD, Transformer};
@@ -69,6 +69,8 @@ pub(crate) fn load_trunk(folder: &Path, device: &Device) -> Result<Policy> {
     if let Some(id) = policy.stop_ids().into_iter().find(|&id| id as usize >= policy.model.config.vocab_size) {
         bail!("{} names the end-of-sequence token {id}, which the model does not have", folder.display());
     }
+    // Last: what can be said of a damaged file in particular has been said.
+    check_files(folder, |name| !name.starts_with("trainer/"))?;
     Ok(policy)
 }
 

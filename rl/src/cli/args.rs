@@ -64,6 +64,10 @@ pub struct RunArgs {
     /// Seed of all random numbers of the run
     #[arg(long, add = InSummary, add = FixedOnResume::OnceLabelled, default_value_t = 0)]
     pub seed: u64,
+    /// The directory of --resume, if its run was stopped before its first checkpoint: it begins again there, as the run of `out`.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub unstarted: Option<PathBuf>,
     /// Values that depend on the trained model, and where they come from.
     #[arg(skip)]
     #[serde(skip)]
@@ -227,6 +231,11 @@ impl EvalArgs {
 }
 
 impl RunArgs {
+    /// Whether the run begins again in the directory that a run without a checkpoint has left.
+    pub fn begins_again(&self) -> bool {
+        self.unstarted.is_some() && self.unstarted == self.out
+    }
+
     /// The device of `--device`.
     ///
     /// # Errors

@@ -64,31 +64,67 @@ pub fn read_state<S: DeserializeOwned>(folder: &Path) -> Result<TrainerState<S>>
     Ok(TrainerState { numbers, optimizer })
 }
 
-/// Reads the checkpoint that a run resumes from: `named`, or the last one.
+/// Reads the checkpoint that a run resumes from: `named`, or the last one that is whole.
 ///
 /// # Errors
-/// Errors of `read`, with the complete checkpoint to resume from instead.
+/// Errors of `read`, with the whole checkpoint to resume from instead; no whole checkpoint.
 pub fn read_checkpoint<T>(dir: &Path, named: Option<&str>, read: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let folder = match named {
-        Some(name) => Ok(dir.join("checkpoints").join(name)),
-        None => last_folder(dir),
+        Some(name) => dir.join("checkpoints").join(name),
+        None => last_whole(dir)?,
     };
-    let name = folder.as_ref().ok().and_then(|folder| folder.file_name()).map(|name| name.to_os_string());
-    folder.and_then(|folder| read(&folder)).map_err(|error| {
-        let others = checkpoints(dir).into_iter().filter(|other| other.file_name() != name.as_deref());
-        let whole = others.rev().find(|folder| is_complete(folder)).map(|folder| folder.display().to_string());
-        let which = match &name {
-            Some(name) => format!("{} cannot be used", dir.join("checkpoints").join(name).display()),
-            None => "it is unknown which checkpoint is the last".to_string(),
-        };
-        let (dir, config) = (dir.display(), dir.join("config.toml").display().to_string());
-        error.context(match whole {
-            Some(whole) => format!("{which}; {whole} is complete: resume from it with --resume {whole}"),
-            None => format!(
-                "{which}, and {dir} has no other complete checkpoint: start again with --config {config} and another --out"
-            ),
+    let checked = named.map_or(Ok(()), |_| check_whole(&folder));
+    checked.and_then(|()| read(&folder)).map_err(|error| {
+        let mut others = checkpoints(dir).into_iter().rev().filter(|other| *other != folder);
+        let which = format!("{} cannot be used", folder.display());
+        error.context(match others.find(|other| check_whole(other).is_ok()) {
+            Some(whole) => {
+                let whole = whole.display();
+                format!("{which}; {whole} is whole: resume from it with --resume {whole}")
+            }
+            None => format!("{which}, and {}", without_another(dir)),
         })
     })
+}
+
+/// The last checkpoint of a run that is whole. Damaged ones behind it are skipped with a warning: the run makes them again.
+///
+/// # Errors
+/// If none is whole.
+pub fn last_whole(dir: &Path) -> Result<PathBuf> {
+    let all = || checkpoints(dir).into_iter().rev();
+    let candidates: Vec<PathBuf> = match last_folder(dir) {
+        Ok(last) => {
+            let is_before = |other: &PathBuf| step_of(other) < step_of(&last);
+            [last.clone()].into_iter().chain(all().filter(is_before)).collect()
+        }
+        // Without an index, the last one is that of the last step.
+        Err(error) => {
+            ensure!(all().next().is_some(), error);
+            tracing::warn!("{error:#}");
+            all().collect()
+        }
+    };
+    let mut skipped: Option<anyhow::Error> = None;
+    for folder in candidates {
+        match check_whole(&folder) {
+            Ok(()) => {
+                if let Some(error) = skipped {
+                    tracing::warn!("{error:#}; {} is whole, and the run goes on from it", folder.display());
+                }
+                return Ok(folder);
+            }
+            Err(error) => skipped = Some(skipped.unwrap_or(error)),
+        }
+    }
+    Err(skipped.expect("there was a candidate").context(without_another(dir)))
+}
+
+/// The end of the message that a run has no whole checkpoint.
+fn without_another(dir: &Path) -> String {
+    let config = dir.join("config.toml");
+    let (dir, config) = (dir.display(), config.display());
+    format!("{dir} has no other whole checkpoint: start again with --config {config} and another --out")
 }
 
 /// The name of the folder of a step's checkpoint.
@@ -110,12 +146,21 @@ fn step_of(folder: &Path) -> Option<usize> {
     folder.file_name()?.to_str()?.strip_prefix("step-")?.parse().ok()
 }
 
-/// Whether a checkpoint has all required files, none of them truncated.
-fn is_complete(folder: &Path) -> bool {
-    let has = |file: &&str| folder.join(file).is_file();
+/// Checks that a checkpoint has all its files as they were written. One that is older than checksums needs the files that a run is resumed
+/// from, none of them truncated.
+///
+/// # Errors
+/// Naming what is missing or damaged.
+fn check_whole(folder: &Path) -> Result<()> {
+    ensure!(folder.is_dir(), "{} is missing", folder.display());
     let needed =
         ["config.json", "model.safetensors", "tokenizer.json", "trainer/state.json", "trainer/optimizer.safetensors"];
-    needed.iter().all(has) && has_no_truncated_file(folder)
+    for file in needed.map(|file| folder.join(file)) {
+        ensure!(file.is_file(), "{} is missing", file.display());
+    }
+    let is_checked = eval::check_files(folder, |_| true)?;
+    ensure!(is_checked || has_no_truncated_file(folder), "{} has a truncated file", folder.display());
+    Ok(())
 }
 
 fn has_no_truncated_file(folder: &Path) -> bool {
@@ -130,19 +175,46 @@ fn has_no_truncated_file(folder: &Path) -> bool {
     })
 }
 
-/// Makes the checkpoint of a step the last one; later ones are made again.
+/// Removes what a process that was killed has left of a checkpoint.
+pub(super) fn remove_unfinished(checkpoints: &Path) -> Result<()> {
+    let entries = fs::read_dir(checkpoints).into_iter().flatten().filter_map(Result::ok);
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".step-")) {
+        fs::remove_dir_all(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
+    }
+    Ok(())
+}
+
+/// Makes the checkpoint of a step the last one; later ones are made again. If the best one is damaged, the last one takes its place.
 pub(super) fn rewind_to(checkpoints: &Path, step: usize) -> Result<()> {
     let (path, name) = (checkpoints.join("index.json"), checkpoint_name(step));
-    let index = read_index(&path).unwrap_or_default();
-    if index.last == name || !checkpoints.join(&name).is_dir() {
+    let old = read_index(&path).unwrap_or_default();
+    if !checkpoints.join(&name).is_dir() {
         return Ok(());
     }
-    let is_before = |other: &String| step_of(Path::new(other)).is_some_and(|other| other < step);
-    let is_there = |other: &String| is_before(other) && checkpoints.join(other).is_dir();
-    let best = Some(index.best).filter(is_there).unwrap_or_else(|| name.clone());
-    let previous = Some(index.previous).filter(is_there).unwrap_or_default();
-    let index = CheckpointIndex { last: name, best, previous, last_is_of_a_stop: false };
-    eval::write_whole(&path, serde_json::to_vec_pretty(&index)?)
+    let is_before = |other: &str| step_of(Path::new(other)).is_some_and(|other| other < step);
+    let mut index =
+        if old.last == name { old.clone() } else { CheckpointIndex { last: name.clone(), ..Default::default() } };
+    if index.previous.is_empty() && is_before(&old.previous) && checkpoints.join(&old.previous).is_dir() {
+        index.previous = old.previous.clone();
+    }
+    index.best = match check_whole(&checkpoints.join(&old.best)) {
+        _ if old.best == name || !is_before(&old.best) => name,
+        Ok(()) => old.best.clone(),
+        Err(error) => {
+            tracing::warn!("{error:#}; it was the best checkpoint, and {name} takes its place");
+            name
+        }
+    };
+    if index == old { Ok(()) } else { eval::write_whole(&path, serde_json::to_vec_pretty(&index)?) }
+}
+
+/// Whether a run was stopped before its first checkpoint: one that is finished, or whose checkpoints were removed, is another case.
+pub fn is_unstarted(dir: &Path) -> bool {
+    let folder = dir.join("checkpoints");
+    folder.is_dir()
+        && !folder.join("index.json").exists()
+        && checkpoints(dir).is_empty()
+        && !dir.join("eval.json").exists()
 }
 
 /// The folder of a run's last checkpoint.

@@ -1,7 +1,7 @@
 //! A run is a directory, written as it goes and never overwritten: configuration, metrics, samples, checkpoints, report.
 
 use super::{
-    checkpoints::{Reason, TrainerState, checkpoint_name, index_after, rewind_to},
+    checkpoints::{Reason, TrainerState, checkpoint_name, index_after, remove_unfinished, rewind_to},
     folders::{DirectoryExists, ensure_new, make_folder, suffixed},
     lines::{SampleBlocks, append_line, lines_up_to, open_for_append, remove_file_if_there, remove_if_there},
     lock::Lock,
@@ -78,11 +78,13 @@ impl Run {
         ensure_new(dir)?;
         let text = configuration(heading, config)?;
         let mut made = Vec::new();
-        let mut make = || {
-            make_folder(dir, &mut made)?;
-            let lock = lock(dir)?;
+        let fill = |dir: &Path| {
             fs::create_dir(dir.join("checkpoints")).with_context(|| format!("cannot make {}", dir.display()))?;
-            eval::write_whole(&dir.join("config.toml"), text.as_bytes())?;
+            eval::write_whole(&dir.join("config.toml"), text.as_bytes())
+        };
+        let mut make = || {
+            make_folder(dir, &mut made, fill)?;
+            let lock = lock(dir)?;
             Ok(Self { _lock: Some(lock), ..Self::open(dir)? })
         };
         make().inspect_err(|_| {
@@ -94,6 +96,30 @@ impl Run {
                 let _ = fs::remove_dir(folder);
             }
         })
+    }
+
+    /// Begins a run again in the directory of one that was stopped before its first checkpoint; what that has written is removed. The
+    /// caller holds the [`lock`] of the directory.
+    ///
+    /// # Errors
+    /// Errors of the file system.
+    pub fn begin_again(dir: &Path, command: &str, config: &impl Serialize) -> Result<Self> {
+        let text = configuration(&format!("rl {command}"), config)?;
+        let cannot = || format!("cannot begin {} again", dir.display());
+        for entry in fs::read_dir(dir).with_context(cannot)? {
+            let entry = entry.with_context(cannot)?;
+            // The configuration is there at any time, so that the run can be begun again once more.
+            match entry.file_name().to_str() {
+                Some(LOCK | "config.toml" | "checkpoints") => {}
+                _ if entry.file_type().with_context(cannot)?.is_dir() => {
+                    fs::remove_dir_all(entry.path()).with_context(cannot)?
+                }
+                _ => fs::remove_file(entry.path()).with_context(cannot)?,
+            }
+        }
+        remove_unfinished(&dir.join("checkpoints"))?;
+        eval::write_whole(&dir.join("config.toml"), text)?;
+        Self::open(dir)
     }
 
     /// Resumes a run after `step`: lines written after that step are dropped and will be written again. The
@@ -118,6 +144,7 @@ impl Run {
         for ((path, _), kept) in logs.iter().zip(kept) {
             eval::write_whole(path, kept)?;
         }
+        remove_unfinished(&dir.join("checkpoints"))?;
         rewind_to(&dir.join("checkpoints"), step)?;
         Self::open(dir)
     }
@@ -311,6 +338,7 @@ impl Run {
             write_tensors(&unfinished.join("trainer/optimizer.safetensors"), &state.optimizer)?;
             fs::write(unfinished.join("trainer/state.json"), serde_json::to_vec_pretty(&state.numbers)?)?;
             more(&unfinished)?;
+            eval::write_checksums(&unfinished)?;
             remove_if_there(&finished)?;
             eval::rename_synced(&unfinished, &finished)?;
             // Files that a resumed run reads beside the checkpoint.

@@ -6,6 +6,7 @@ use std::{
     io::ErrorKind,
     path::{Path, PathBuf},
 };
+use tempfile::TempDir;
 
 /// The error that a folder exists already.
 #[derive(Debug)]
@@ -19,8 +20,9 @@ impl std::fmt::Display for DirectoryExists {
 
 impl std::error::Error for DirectoryExists {}
 
-/// Makes a folder that must not exist, and its parents; `made` receives those that did not exist.
-pub(super) fn make_folder(dir: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
+/// Makes a folder that must not exist, and its parents; `made` receives those that did not exist. The folder appears with all that `fill`
+/// writes into it, or not at all.
+pub(super) fn make_folder(dir: &Path, made: &mut Vec<PathBuf>, fill: impl Fn(&Path) -> Result<()>) -> Result<()> {
     let failed = || format!("cannot make {}: give another --out", dir.display());
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.exists()) {
         let missing: Vec<&Path> = parent.ancestors().take_while(|folder| !folder.exists()).collect();
@@ -29,12 +31,30 @@ pub(super) fn make_folder(dir: &Path, made: &mut Vec<PathBuf>) -> Result<()> {
         fs::create_dir_all(parent).with_context(failed)?;
         made.extend(missing);
     }
-    match fs::create_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(directory_exists(dir)),
+    let unfinished = hidden_folder_beside(dir).with_context(failed)?;
+    fill(unfinished.path()).with_context(|| format!("cannot make {}", dir.display()))?;
+    match fs::rename(unfinished.path(), dir) {
+        Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::DirectoryNotEmpty) => {
+            return Err(directory_exists(dir));
+        }
         done => done.with_context(failed)?,
     }
+    // It has another name now: nothing is removed.
+    let _ = unfinished.keep();
     made.push(dir.to_path_buf());
     Ok(())
+}
+
+/// A new folder with the permissions that any folder gets; it is removed when it is dropped.
+fn hidden_folder_beside(dir: &Path) -> Result<TempDir> {
+    let name = dir.file_name().context("it has no name")?.to_string_lossy();
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let prefix = format!(".{name}-");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix);
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    Ok(builder.tempdir_in(parent)?)
 }
 
 pub(super) fn directory_exists(dir: &Path) -> anyhow::Error {

@@ -34,6 +34,16 @@ fn default_dir(command: &str, task: &impl Display) -> PathBuf {
     Path::new(RUNS).join(format!("{command}-{task}-{seconds}"))
 }
 
+/// Makes `--resume` of a run that was stopped before its first checkpoint a run of the same configuration in the same directory.
+pub fn begin_unstarted_again(args: &mut RunArgs) {
+    let Some(dir) = args.resume.clone().filter(|dir| args.resume_from.is_none() && checkpoints::is_unstarted(dir))
+    else {
+        return;
+    };
+    tracing::warn!("{} has no checkpoint yet: the run begins again", dir.display());
+    (args.resume, args.out, args.unstarted) = (None, Some(dir.clone()), Some(dir));
+}
+
 /// The first check of a command: refuses an existing run directory; takes the lock of a resumed run for the duration of
 /// the command, and refuses a run that another process holds.
 ///
@@ -42,6 +52,7 @@ fn default_dir(command: &str, task: &impl Display) -> PathBuf {
 pub fn lock_run(args: &RunArgs) -> Result<Option<Lock>> {
     match (&args.resume, &args.out) {
         (Some(dir), _) => directory::lock(dir).map(Some),
+        (None, Some(out)) if args.begins_again() => directory::lock(out).map(Some),
         (None, Some(out)) => ensure_new(out).map(|()| None),
         (None, None) => Ok(None),
     }
@@ -167,6 +178,7 @@ pub fn create_or_resume_task(
 ) -> Result<Run> {
     let run = match (&args.resume, &args.out) {
         (Some(dir), _) => return complete_resume(Run::resume(dir, step)?, args, command, config),
+        (None, Some(out)) if args.begins_again() => Run::begin_again(out, command, config)?,
         (None, Some(out)) => Run::create(out, command, config)?,
         (None, None) => Run::create_numbered(&default_dir(command, task), command, config)?,
     };

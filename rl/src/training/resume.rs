@@ -39,10 +39,10 @@ pub fn load_policy(folder: &Path, adapters: Option<&Adapters>, device: &Device) 
     Ok(policy)
 }
 
-/// The last checkpoint of a part of a run, if it has one.
+/// The last whole checkpoint of a part of a run, if it has one. Without one the part is made again, with a warning where it had a damaged one.
 ///
 /// # Errors
-/// If that is incomplete.
+/// If it cannot be used.
 pub fn load_checkpoint_of_part<S: DeserializeOwned>(
     dir: &Path,
     adapters: Option<&Adapters>,
@@ -51,8 +51,14 @@ pub fn load_checkpoint_of_part<S: DeserializeOwned>(
     if !dir.join("checkpoints/index.json").is_file() {
         return Ok(None);
     }
+    let folder = match run::checkpoints::last_whole(dir) {
+        Ok(folder) => folder,
+        Err(error) => {
+            tracing::warn!("{:#}; this part of the run is made again", error.root_cause());
+            return Ok(None);
+        }
+    };
     let read = || -> Result<(Policy, TrainerState<S>)> {
-        let folder = run::last_folder(dir)?;
         if let Some(adapters) = adapters {
             adapters.load(&folder, device)?;
         }
