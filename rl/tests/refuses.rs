@@ -163,12 +163,40 @@ fn a_damaged_or_missing_checkpoint_is_skipped_and_the_run_is_the_one_that_never_
 }
 
 #[test]
+fn a_damaged_best_checkpoint_is_replaced_by_the_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("run");
+    run_sft(&dir, &["--steps=6", "--stop-after=3"]).unwrap_err();
+    let best = || eval::read_index(&dir.join("checkpoints/index.json")).unwrap().best;
+    assert_eq!(best(), "step-000002");
+    fs::write(dir.join("checkpoints/step-000002/model.safetensors"), "").unwrap();
+    resume("sft", &dir).unwrap();
+    assert_ne!(best(), "step-000002");
+    assert!(dir.join("checkpoints").join(best()).is_dir() && dir.join("eval.json").is_file());
+}
+
+#[test]
 fn without_another_intact_checkpoint_the_error_says_to_start_again() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("run");
     run_sft(&dir, &["--stop-after=2"]).unwrap_err();
     fs::write(dir.join("checkpoints/step-000002/model.safetensors"), "").unwrap();
     refuses("sft", &dir, &[], &["no other whole checkpoint", "start again with --config", "config.toml"]);
+}
+
+#[test]
+fn a_strict_run_ends_with_the_alarm_and_a_checkpoint_where_another_warns_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let wild = ["--steps=18", "--eval-every=18", "--learning-rate=1", "--max-grad-norm=0", "--filter-groups=false"];
+    let dir = run_ppo(&folder.path().join("warned"), &wild).unwrap();
+    let raised = |line: &serde_json::Map<String, serde_json::Value>| line.keys().any(|name| name.starts_with("alarm/"));
+    let at = metrics(&dir).iter().position(raised).expect("an alarm") + 1;
+    assert!(at >= 16, "the first and the last steps are apart");
+    let strict = folder.path().join("strict");
+    let error = format!("{:#}", run_ppo(&strict, &[wild.as_slice(), &["--strict"]].concat()).unwrap_err());
+    let last = format!("step-{at:06}");
+    assert!(error.starts_with(&format!("alarm at step {at}: ")) && error.contains(&last), "{error}");
+    assert_eq!(metrics(&strict), metrics(&dir)[..at]);
 }
 
 #[test]

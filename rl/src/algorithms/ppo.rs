@@ -15,6 +15,7 @@
 //! γ and λ count chosen tokens, and a reward that lies on it is earned by the last chosen token before it.
 
 mod advantages;
+mod alarms;
 mod checks;
 mod config;
 pub mod diagnostics;
@@ -54,10 +55,11 @@ use std::{
 };
 
 use advantages::{StepAdvantages, compute_advantages, mixed_groups, weight_by_importance};
+use alarms::Health;
 use checks::{check_divergence, check_first_ratio, check_server_log_probs};
 use diagnostics::{RolloutStats, ServerStats, UpdateStats};
 use schedules::{Rates, next_beta};
-use start::{CURRICULUM, PpoNumbers, Start, Trainer, start};
+use start::{ALARMS, CURRICULUM, PpoNumbers, Start, Trainer, start};
 
 pub use config::{PpoConfig, check, dry_run, lock_run};
 pub use stage::{PpoStageArgs, Whole};
@@ -93,7 +95,7 @@ pub fn train(
         let chosen_before = trainer.curriculum.clone();
         let questions = trainer.curriculum.choose(args, train.len(), config.questions, step, seed);
         let collected = trainer.collect_rollouts(train, &questions, step, &config, &mut metrics);
-        let Collected { samples, rollouts, stats: rollout_stats } = match collected {
+        let Collected { samples, rollouts, stats: rollout_stats, servers } = match collected {
             // Rewards and samples that come from outside may come again when the run is resumed.
             Err(error) if comes_from_outside(&error) => {
                 trainer.curriculum = chosen_before;
@@ -105,14 +107,21 @@ pub fn train(
         numbers.samples += samples.len();
         metrics.put_count("samples", numbers.samples);
         run.write_samples(&samples)?;
-        let mean_abs_advantages = trainer.update(&rollouts, step, numbers.beta, &config, &mut metrics)?;
+        let Updated { mean_abs_advantages, stats: update_stats, explained_variance } =
+            trainer.update(&rollouts, step, numbers.beta, &config, &mut metrics)?;
         trainer.curriculum.update(args, &questions, &mean_abs_advantages, rollout_stats.accuracy, step);
+        let alarms = trainer.alarms.watch(Health::of(&rollout_stats, &update_stats, explained_variance, servers));
+        for (alarm, sentence) in &alarms {
+            metrics.put(&format!("alarm/{}", alarm.name()), 1.0);
+            tracing::warn!("alarm at step {}: {sentence}", step + 1);
+        }
         numbers.beta = next_beta(numbers.beta, rollout_stats.kl_per_completion, samples.len(), &config);
         numbers.step = step + 1;
         metrics.put("time/step_s", started.elapsed().as_secs_f64());
         metrics.put_memory(device);
 
-        let stop = stops_after(&config.run, step + 1);
+        let ends = config.strict && !alarms.is_empty();
+        let stop = ends || stops_after(&config.run, step + 1);
         let evaluates = (step + 1) % config.eval.eval_every == 0 || step + 1 == config.steps;
         let mut is_best = false;
         if evaluates {
@@ -127,6 +136,14 @@ pub fn train(
         // A stop between two evaluations makes a checkpoint and evaluates nothing: the resumed run equals one that never stopped.
         if evaluates || stop {
             trainer.checkpoint(&run, Reason::of(evaluates, is_best), numbers)?;
+            if ends {
+                let sentences: Vec<&str> = alarms.iter().map(|(_, sentence)| &**sentence).collect();
+                return Err(run.interruption().context(format!(
+                    "alarm at step {}: {}",
+                    step + 1,
+                    sentences.join("; ")
+                )));
+            }
             if stop && step + 1 < config.steps {
                 return Err(run.interruption());
             }
@@ -197,7 +214,8 @@ impl Trainer {
             config.run.compute.micro_batch,
             self.gradients.threads,
         );
-        if let Some(stats) = ServerStats::of(&rollouts, config.importance_clip()) {
+        let servers = ServerStats::of(&rollouts, config.importance_clip());
+        if let Some(stats) = &servers {
             stats.write(metrics);
         }
         let stats = RolloutStats::new(&rollouts, &left_out, config.reward.answer_weight);
@@ -212,10 +230,10 @@ impl Trainer {
         metrics.put("time/rollout_s", sampling_s);
         metrics.put("time/log_probs_s", started.elapsed().as_secs_f64() - sampling_s);
         metrics.put("rollout/tokens_per_s", speed.new_tokens as f64 / sampling_s);
-        Ok(Collected { samples, rollouts, stats })
+        Ok(Collected { samples, rollouts, stats, servers })
     }
 
-    /// Makes several passes over the rollouts of a step; returns the mean absolute advantage of each question.
+    /// Makes several passes over the rollouts of a step.
     fn update(
         &mut self,
         rollouts: &[Rollout],
@@ -223,7 +241,7 @@ impl Trainer {
         beta: f64,
         config: &PpoConfig,
         metrics: &mut Metrics,
-    ) -> Result<Vec<f64>> {
+    ) -> Result<Updated> {
         let started = Instant::now();
         let StepAdvantages { advantages: mut all, returns, mean_abs } = compute_advantages(rollouts, beta, config);
         let used = if config.filter_groups {
@@ -262,11 +280,12 @@ impl Trainer {
         metrics.put("loss/skipped", skipped as f64);
         metrics.put("kl/coefficient", beta);
         metrics.put("learning_rate", rates.policy.unwrap_or(0.0));
-        if config.has_critic() {
-            metrics.put("value/explained_variance", diagnostics::explained_variance(rollouts, &returns));
+        let explained_variance = config.has_critic().then(|| diagnostics::explained_variance(rollouts, &returns));
+        if let Some(explained) = explained_variance {
+            metrics.put("value/explained_variance", explained);
         }
         metrics.put("time/update_s", started.elapsed().as_secs_f64());
-        Ok(mean_abs)
+        Ok(Updated { mean_abs_advantages: mean_abs, stats, explained_variance })
     }
 
     fn has_short_products(&self, config: &PpoConfig) -> bool {
@@ -315,6 +334,7 @@ impl Trainer {
                 adapters.save(folder, &self.model.policy)?;
             }
             fs::write(folder.join(CURRICULUM), serde_json::to_vec(&self.curriculum)?)?;
+            fs::write(folder.join(ALARMS), serde_json::to_vec(&self.alarms)?)?;
             save_value_branch(&folder.join("trainer/value.safetensors"), &self.model.value, &self.model.policy.config)
         })
     }
@@ -374,6 +394,17 @@ struct Collected {
     /// Those that have log-probabilities.
     rollouts: Vec<Rollout>,
     stats: RolloutStats,
+    /// Of the inference servers that sampled, if there are some.
+    servers: Option<ServerStats>,
+}
+
+/// The updates of a step.
+struct Updated {
+    /// The mean absolute advantage of each question.
+    mean_abs_advantages: Vec<f64>,
+    stats: UpdateStats,
+    /// Of the critic before the updates, if there is one.
+    explained_variance: Option<f64>,
 }
 
 /// A rollout with its advantages and returns.

@@ -303,12 +303,21 @@ impl UpdateStats {
         self.grad_norm += other.share * other.grad_norm;
     }
 
+    fn count(&self) -> f64 {
+        if self.updates == 0 { 1.0 } else { self.share }
+    }
+
+    /// Share of tokens whose ratio is outside the clip range, over updates.
+    pub fn clipped_share(&self) -> f64 {
+        self.clipped / self.count()
+    }
+
     /// Writes the means over updates, each by its share.
     pub fn write(&self, metrics: &mut Metrics) {
-        let count = if self.updates == 0 { 1.0 } else { self.share };
+        let count = self.count();
         metrics.put("ratio/max", f64::from(self.max_ratio));
         metrics.put("ratio/min", f64::from(self.min_ratio));
-        metrics.put("ratio/clipped", self.clipped / count);
+        metrics.put("ratio/clipped", self.clipped_share());
         metrics.put("kl/old", self.old_kl / count);
         metrics.put("loss/policy", self.policy_loss / count);
         metrics.put("loss/value", self.value_loss / count);

@@ -1,7 +1,10 @@
 //! The starting state of a PPO run: a new policy with its critic, reference and reward model, or those of a checkpoint.
 //! Computes nothing.
 
-use super::config::{PpoConfig, check_value_layers};
+use super::{
+    alarms::Alarms,
+    config::{PpoConfig, check_value_layers},
+};
 use crate::{
     algorithms::start::{check_compatible, check_prompts, check_reference, policy, reward_model},
     run,
@@ -21,6 +24,8 @@ use std::path::Path;
 
 /// The curriculum's state in a checkpoint.
 pub(super) const CURRICULUM: &str = "trainer/curriculum.json";
+/// What alarms have seen, in a checkpoint.
+pub(super) const ALARMS: &str = "trainer/alarms.json";
 
 /// The numbers that a resumed run continues with.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,6 +48,7 @@ pub(super) struct Trainer {
     pub(super) tokenizer: data::Tokenizer,
     pub(super) rollout: RolloutConfig,
     pub(super) curriculum: Curriculum,
+    pub(super) alarms: Alarms,
     pub(super) gradients: GradientOptions,
     /// The trained adapters; `None` if all weights are trained.
     pub(super) adapters: Option<Adapters>,
@@ -94,7 +100,7 @@ pub(super) fn start(
     // Adam's epsilon is larger than for supervised work, as in every PPO that works on language models.
     let mut optimizer = Adam::new(0.9, 0.95, 1e-5, 0.0, config.max_grad_norm);
     let adapters = config.lora.on(init);
-    let Trained { policy: trained, value, curriculum, numbers } = match &config.run.resume {
+    let Trained { policy: trained, value, curriculum, alarms, numbers } = match &config.run.resume {
         Some(dir) => resumed(&config, dir, &initial, adapters.as_ref(), &mut optimizer, device)?,
         None => new(&config, &initial, adapters.as_ref()),
     };
@@ -115,6 +121,7 @@ pub(super) fn start(
         tokenizer: trained.tokenizer,
         rollout,
         curriculum,
+        alarms,
         gradients,
         adapters,
         failures: 0,
@@ -127,6 +134,7 @@ struct Trained {
     policy: Policy,
     value: ValueBranch,
     curriculum: Curriculum,
+    alarms: Alarms,
     numbers: PpoNumbers,
 }
 
@@ -138,7 +146,7 @@ fn new(config: &PpoConfig, initial: &Policy, adapters: Option<&Adapters>) -> Tra
         policy.model = adapters.new_on(policy.model, config.run.seed);
     }
     let numbers = PpoNumbers { step: 0, samples: 0, beta: config.kl_coefficient, best: None };
-    Trained { policy, value, curriculum: Curriculum::new(), numbers }
+    Trained { policy, value, curriculum: Curriculum::new(), alarms: Alarms::default(), numbers }
 }
 
 /// From the checkpoint that a run resumes from; with the state of the optimiser.
@@ -150,7 +158,7 @@ fn resumed(
     optimizer: &mut Adam,
     device: &Device,
 ) -> Result<Trained> {
-    let (policy, value, curriculum, state) = run::start::read_checkpoint(&config.run, dir, |folder| {
+    let (policy, value, (curriculum, alarms), state) = run::start::read_checkpoint(&config.run, dir, |folder| {
         let (state, mut policy) = (read_state::<PpoNumbers>(folder)?, Policy::load(folder, device)?);
         if let Some(adapters) = adapters {
             policy.model = adapters.load(folder, device)?;
@@ -162,7 +170,13 @@ fn resumed(
         let text = data::read_text(&path)?;
         let curriculum: Curriculum =
             serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
-        Ok((policy, value, curriculum, state))
+        // A checkpoint that is older than alarms has none.
+        let path = folder.join(ALARMS);
+        let alarms = match data::read_text_if_there(&path)? {
+            Some(text) => serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?,
+            None => Alarms::default(),
+        };
+        Ok((policy, value, (curriculum, alarms), state))
     })?;
     check_compatible(initial, &policy)?;
     run::start::check_initial_report(&config.run, &config.eval, "ppo", config, None)?;
@@ -171,5 +185,5 @@ fn resumed(
     if config.kl_target.is_none() {
         numbers.beta = config.kl_coefficient;
     }
-    Ok(Trained { policy, value, curriculum, numbers })
+    Ok(Trained { policy, value, curriculum, alarms, numbers })
 }

@@ -1,0 +1,307 @@
+//! Signs that a run of PPO goes wrong, each with its likely cause and the flag to change. Pure: statistics of steps in, sentences out.
+//!
+//! The mean of the last steps is compared with a bound, or with the mean of the first steps. On the embedded benchmark runs that learn stay
+//! a factor of three or more away from each bound (docs/reliability.md).
+
+use super::diagnostics::{RolloutStats, ServerStats, UpdateStats};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Number of steps of a mean.
+const WINDOW: usize = 8;
+
+/// What alarms read of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    /// KL(π || π_ref) per token, by the estimator k1, in nats.
+    pub kl: f64,
+    /// Entropy per token, in nats.
+    pub entropy: f64,
+    /// Tokens of a sample.
+    pub length: f64,
+    /// Share of samples that were cut off.
+    pub truncated: f64,
+    /// Share of samples without an answer.
+    pub unparsable: f64,
+    /// Share of tokens whose ratio left the clip range.
+    pub clipped: f64,
+    /// Share of the returns' variance that the critic predicts, if there is one.
+    pub explained_variance: Option<f64>,
+    /// Mean reward.
+    pub reward: f64,
+    /// Share of right samples.
+    pub accuracy: f64,
+    /// KL(μ || π) per token from the inference servers μ, if there are some, in nats.
+    pub server_kl: Option<f64>,
+}
+
+impl Health {
+    /// Of a step's rollouts and updates.
+    pub fn of(
+        rollouts: &RolloutStats,
+        updates: &UpdateStats,
+        explained_variance: Option<f64>,
+        servers: Option<ServerStats>,
+    ) -> Self {
+        Self {
+            kl: rollouts.k1,
+            entropy: rollouts.entropy,
+            length: rollouts.mean_length,
+            truncated: rollouts.truncated,
+            unparsable: rollouts.unparsable,
+            clipped: updates.clipped_share(),
+            explained_variance,
+            reward: rollouts.reward,
+            accuracy: rollouts.accuracy,
+            server_kl: servers.map(|servers| servers.kl),
+        }
+    }
+
+    /// The mean of steps, which are not none. A value that a step lacks, or that is not finite, makes its mean absent or not finite.
+    fn mean<'a>(steps: impl ExactSizeIterator<Item = &'a Self> + Clone) -> Self {
+        let count = steps.len() as f64;
+        let mean = |value: fn(&Self) -> f64| steps.clone().map(value).sum::<f64>() / count;
+        let mean_of =
+            |value: fn(&Self) -> Option<f64>| steps.clone().map(value).sum::<Option<f64>>().map(|sum| sum / count);
+        Self {
+            kl: mean(|step| step.kl),
+            entropy: mean(|step| step.entropy),
+            length: mean(|step| step.length),
+            truncated: mean(|step| step.truncated),
+            unparsable: mean(|step| step.unparsable),
+            clipped: mean(|step| step.clipped),
+            explained_variance: mean_of(|step| step.explained_variance),
+            reward: mean(|step| step.reward),
+            accuracy: mean(|step| step.accuracy),
+            server_kl: mean_of(|step| step.server_kl),
+        }
+    }
+}
+
+/// A sign that a run goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Alarm {
+    /// The policy is far from the reference.
+    Divergence,
+    /// The entropy has fallen: samples are all alike.
+    LowEntropy,
+    /// The entropy has risen: samples are noise.
+    HighEntropy,
+    /// Samples are much longer or shorter than at first.
+    Length,
+    /// Many samples are cut off.
+    Truncated,
+    /// Many samples have no answer.
+    Unparsable,
+    /// Updates move the policy far from the one that sampled.
+    Clipped,
+    /// The critic predicts worse than a constant.
+    Critic,
+    /// The reward rises while accuracy falls.
+    Reward,
+    /// The inference servers sample from another policy.
+    Servers,
+}
+
+impl Alarm {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Divergence,
+        Self::LowEntropy,
+        Self::HighEntropy,
+        Self::Length,
+        Self::Truncated,
+        Self::Unparsable,
+        Self::Clipped,
+        Self::Critic,
+        Self::Reward,
+        Self::Servers,
+    ];
+
+    /// The name in the metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Divergence => "divergence",
+            Self::LowEntropy => "low_entropy",
+            Self::HighEntropy => "high_entropy",
+            Self::Length => "length",
+            Self::Truncated => "truncated",
+            Self::Unparsable => "unparsable",
+            Self::Clipped => "clipped",
+            Self::Critic => "critic",
+            Self::Reward => "reward",
+            Self::Servers => "servers",
+        }
+    }
+
+    /// What is seen, its likely cause, and the flag to change; `None` where nothing is wrong. `first` and `last` are means of steps.
+    fn sentence(self, first: &Health, last: &Health) -> Option<String> {
+        let Health { kl, entropy, length, truncated, unparsable, clipped, reward, accuracy, .. } = *last;
+        let (seen, cause) = match self {
+            Self::Divergence if kl > 0.3 => (
+                format!("the KL divergence from the reference is {kl:.2} nats per token"),
+                "the policy forgets what it could: raise --kl-coefficient, or lower --learning-rate",
+            ),
+            Self::LowEntropy if entropy < 0.25 * first.entropy => (
+                format!("the entropy fell from {:.3} to {entropy:.3} nats per token", first.entropy),
+                "samples of a question are all alike, and nothing is left to learn from: raise --kl-coefficient or --temperature, or lower --learning-rate",
+            ),
+            Self::HighEntropy if entropy > 3.0 * first.entropy => (
+                format!("the entropy rose from {:.3} to {entropy:.3} nats per token", first.entropy),
+                "samples turn into noise: lower --learning-rate or --temperature, or raise --kl-coefficient",
+            ),
+            Self::Length if length > 2.0 * first.length || length < 0.4 * first.length => (
+                format!("the mean length went from {:.0} to {length:.0} tokens", first.length),
+                "the reward may pay for length, or for stopping early: look at samples (rl inspect), and check the reward",
+            ),
+            Self::Truncated if truncated > 0.5 || truncated > first.truncated + 0.2 => (
+                format!("{:.0} % of the samples are cut off", 100.0 * truncated),
+                "the policy does not come to an end: raise --max-new-tokens, or lower --temperature",
+            ),
+            Self::Unparsable if unparsable > 0.5 || unparsable > first.unparsable + 0.2 => (
+                format!("{:.0} % of the samples have no answer", 100.0 * unparsable),
+                "the format is not the policy's, or was unlearnt: see --answer-format and --shots, start from an SFT model, or raise --kl-coefficient",
+            ),
+            Self::Clipped if clipped > 0.2 => (
+                format!("{:.0} % of the ratios leave the clip range", 100.0 * clipped),
+                "updates are too large: lower --learning-rate or --ppo-epochs",
+            ),
+            Self::Critic => {
+                let explained = last.explained_variance.filter(|&explained| explained < -0.2)?;
+                (
+                    format!("the critic's explained variance is {explained:.2}"),
+                    "it predicts worse than a constant: lower --value-learning-rate, raise --value-warm-up, or take --advantage group",
+                )
+            }
+            Self::Reward
+                if reward - first.reward > 0.1 * first.reward.abs().max(0.1) && accuracy < first.accuracy - 0.05 =>
+            {
+                (
+                    format!(
+                        "the mean reward rose from {:.2} to {reward:.2}, accuracy fell from {:.2} to {accuracy:.2}",
+                        first.reward, first.accuracy
+                    ),
+                    "the policy earns reward without answering correctly: give answers more weight (--answer-weight), or mend the reward",
+                )
+            }
+            Self::Servers => {
+                let kl = last.server_kl.filter(|&kl| kl > 0.05)?;
+                (
+                    format!(
+                        "the KL divergence between the servers' policy and the trained one is {kl:.3} nats per token"
+                    ),
+                    "the servers have other weights or another temperature: see --rollout-update",
+                )
+            }
+            _ => return None,
+        };
+        Some(format!("{seen}: {cause}"))
+    }
+}
+
+/// The first and the last steps of a run, and the alarms that it has raised.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Alarms {
+    first: Vec<Health>,
+    last: VecDeque<Health>,
+    raised: Vec<Alarm>,
+}
+
+impl Alarms {
+    /// Takes in the next step; the alarms that it raises for the first time, with their sentences. There are none before two whole windows.
+    pub fn watch(&mut self, step: Health) -> Vec<(Alarm, String)> {
+        if self.first.len() < WINDOW {
+            self.first.push(step);
+            return Vec::new();
+        }
+        self.last.push_back(step);
+        if self.last.len() > WINDOW {
+            self.last.pop_front();
+        }
+        if self.last.len() < WINDOW {
+            return Vec::new();
+        }
+        let (first, last) = (Health::mean(self.first.iter()), Health::mean(self.last.iter()));
+        let new = Alarm::ALL.into_iter().filter(|alarm| !self.raised.contains(alarm));
+        let new: Vec<(Alarm, String)> = new.filter_map(|alarm| Some((alarm, alarm.sentence(&first, &last)?))).collect();
+        self.raised.extend(new.iter().map(|(alarm, _)| *alarm));
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A step of a run that learns.
+    const GOOD: Health = Health {
+        kl: 0.02,
+        entropy: 0.15,
+        length: 70.0,
+        truncated: 0.01,
+        unparsable: 0.01,
+        clipped: 0.01,
+        explained_variance: Some(0.3),
+        reward: 0.3,
+        accuracy: 0.3,
+        server_kl: Some(0.001),
+    };
+
+    fn alarms(steps: impl Iterator<Item = Health>) -> Vec<(usize, Alarm)> {
+        let mut alarms = Alarms::default();
+        let raised = steps.enumerate().flat_map(|(step, health)| {
+            let raised = alarms.watch(health).into_iter().map(|(alarm, _)| (step + 1, alarm));
+            raised.collect::<Vec<_>>()
+        });
+        raised.collect()
+    }
+
+    #[test]
+    fn a_run_that_learns_raises_none() {
+        let step = |i: usize| Health {
+            accuracy: 0.3 + 0.004 * i as f64,
+            reward: 0.3 + 0.004 * i as f64,
+            entropy: 0.15 - 0.001 * i as f64,
+            ..GOOD
+        };
+        assert_eq!(alarms((0..100).map(step)), []);
+    }
+
+    #[test]
+    fn each_sign_raises_its_alarm_once_when_it_is_the_mean_of_the_last_steps() {
+        let signs = [
+            (Alarm::Divergence, Health { kl: 0.4, ..GOOD }),
+            (Alarm::LowEntropy, Health { entropy: 0.03, ..GOOD }),
+            (Alarm::HighEntropy, Health { entropy: 0.5, ..GOOD }),
+            (Alarm::Length, Health { length: 150.0, ..GOOD }),
+            (Alarm::Length, Health { length: 20.0, ..GOOD }),
+            (Alarm::Truncated, Health { truncated: 0.25, ..GOOD }),
+            (Alarm::Unparsable, Health { unparsable: 0.25, ..GOOD }),
+            (Alarm::Clipped, Health { clipped: 0.3, ..GOOD }),
+            (Alarm::Critic, Health { explained_variance: Some(-0.5), ..GOOD }),
+            (Alarm::Reward, Health { reward: 0.5, accuracy: 0.2, ..GOOD }),
+            (Alarm::Servers, Health { server_kl: Some(0.1), ..GOOD }),
+        ];
+        assert!(Alarm::ALL.iter().all(|alarm| signs.iter().any(|(of, _)| of == alarm)));
+        for (alarm, bad) in signs {
+            let raised = alarms([GOOD; 20].into_iter().chain([bad; 30]));
+            assert!(matches!(raised[..], [(21..=28, of)] if of == alarm), "{alarm:?}: {raised:?}");
+        }
+        // One bad step among good ones is none.
+        let spike = Health { kl: 1.0, clipped: 0.9, ..GOOD };
+        assert_eq!(alarms([GOOD; 20].into_iter().chain([spike]).chain([GOOD; 20])), []);
+    }
+
+    #[test]
+    fn alarms_go_on_after_a_checkpoint() {
+        let bad = Health { kl: 0.4, ..GOOD };
+        let mut whole = Alarms::default();
+        let mut resumed = Alarms::default();
+        for step in [GOOD; 12].into_iter().chain([bad; 12]) {
+            resumed = serde_json::from_str(&serde_json::to_string(&resumed).unwrap()).unwrap();
+            assert_eq!(whole.watch(step), resumed.watch(step));
+        }
+        assert_eq!(whole.raised, [Alarm::Divergence]);
+    }
+}
