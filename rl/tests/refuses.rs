@@ -191,7 +191,7 @@ fn a_strict_run_ends_with_the_alarm_and_a_checkpoint_where_another_warns_and_goe
     let dir = run_ppo(&folder.path().join("warned"), &wild).unwrap();
     let raised = |line: &serde_json::Map<String, serde_json::Value>| line.keys().any(|name| name.starts_with("alarm/"));
     let at = metrics(&dir).iter().position(raised).expect("an alarm") + 1;
-    assert!(at >= 16, "the first and the last steps are apart");
+    assert!(at >= 8, "there is a whole window of steps");
     let strict = folder.path().join("strict");
     let error = format!("{:#}", run_ppo(&strict, &[wild.as_slice(), &["--strict"]].concat()).unwrap_err());
     let last = format!("step-{at:06}");

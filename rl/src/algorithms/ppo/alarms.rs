@@ -1,7 +1,7 @@
 //! Signs that a run of PPO goes wrong, each with its likely cause and the flag to change. Pure: statistics of steps in, sentences out.
 //!
-//! The mean of the last steps is compared with a bound, or with the mean of the first steps. On the embedded benchmark runs that learn stay
-//! a factor of three or more away from each bound (docs/reliability.md).
+//! The mean of the last steps is compared with a bound, or with the mean of the first steps; docs/reliability.md says how far from them runs are
+//! that learn.
 
 use super::diagnostics::{RolloutStats, ServerStats, UpdateStats};
 use serde::{Deserialize, Serialize};
@@ -209,11 +209,11 @@ pub struct Alarms {
 }
 
 impl Alarms {
-    /// Takes in the next step; the alarms that it raises for the first time, with their sentences. There are none before two whole windows.
+    /// Takes in the next step; the alarms that it raises for the first time, with their sentences. There are none before a whole window, and
+    /// in the first one the first steps are the last.
     pub fn watch(&mut self, step: Health) -> Vec<(Alarm, String)> {
         if self.first.len() < WINDOW {
             self.first.push(step);
-            return Vec::new();
         }
         self.last.push_back(step);
         if self.last.len() > WINDOW {
@@ -288,6 +288,12 @@ mod tests {
             let raised = alarms([GOOD; 20].into_iter().chain([bad; 30]));
             assert!(matches!(raised[..], [(21..=28, of)] if of == alarm), "{alarm:?}: {raised:?}");
         }
+        let broken = Health { unparsable: 0.9, explained_variance: Some(-9.0), ..GOOD };
+        assert_eq!(
+            alarms([broken; 20].into_iter()),
+            [(8, Alarm::Unparsable), (8, Alarm::Critic)],
+            "from the beginning"
+        );
         // One bad step among good ones is none.
         let spike = Health { kl: 1.0, clipped: 0.9, ..GOOD };
         assert_eq!(alarms([GOOD; 20].into_iter().chain([spike]).chain([GOOD; 20])), []);
