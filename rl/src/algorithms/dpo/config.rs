@@ -109,11 +109,11 @@ fn is_one(rounds: &usize) -> bool {
 
 impl Configuration for DpoConfig {
     /// The learning rate of published models is that of the paper's code, for adapters ten times as much (Schulman et al. 2025, LoRA Without
-    /// Regret); that of the named sizes is `rl ppo`'s.
+    /// Regret); that of the named sizes is the largest tried that does not undo the SFT of `pico` (docs/preferences.md).
     fn defaults(kind: ModelKind) -> Self {
         let mut config: Self = declared();
         config.fit.learning_rate = match kind {
-            ModelKind::Size(_) => 2e-4,
+            ModelKind::Size(_) => 3e-5,
             ModelKind::Published { adapters: false } => 5e-7,
             ModelKind::Published { adapters: true } => 5e-6,
         };

@@ -10,29 +10,41 @@ use std::collections::VecDeque;
 /// Number of steps of a mean.
 const WINDOW: usize = 8;
 
-/// What alarms read of a step.
+/// What alarms read of a step. A step without an update has no entropy: NaN, which JSON writes as null.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// KL(π || π_ref) per token, by the estimator k1, in nats.
+    #[serde(deserialize_with = "number_or_nan")]
     pub kl: f64,
     /// Entropy per token, in nats.
+    #[serde(deserialize_with = "number_or_nan")]
     pub entropy: f64,
     /// Tokens of a sample.
+    #[serde(deserialize_with = "number_or_nan")]
     pub length: f64,
     /// Share of samples that were cut off.
+    #[serde(deserialize_with = "number_or_nan")]
     pub truncated: f64,
     /// Share of samples without an answer.
+    #[serde(deserialize_with = "number_or_nan")]
     pub unparsable: f64,
     /// Share of tokens whose ratio left the clip range.
+    #[serde(deserialize_with = "number_or_nan")]
     pub clipped: f64,
     /// Share of the returns' variance that the critic predicts, if there is one.
     pub explained_variance: Option<f64>,
     /// Mean reward.
+    #[serde(deserialize_with = "number_or_nan")]
     pub reward: f64,
     /// Share of right samples.
+    #[serde(deserialize_with = "number_or_nan")]
     pub accuracy: f64,
     /// KL(μ || π) per token from the inference servers μ, if there are some, in nats.
     pub server_kl: Option<f64>,
+}
+
+fn number_or_nan<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Option::<f64>::deserialize(deserializer).map(|number| number.unwrap_or(f64::NAN))
 }
 
 impl Health {
@@ -57,22 +69,22 @@ impl Health {
         }
     }
 
-    /// The mean of steps, which are not none. A value that a step lacks, or that is not finite, makes its mean absent or not finite.
-    fn mean<'a>(steps: impl ExactSizeIterator<Item = &'a Self> + Clone) -> Self {
-        let count = steps.len() as f64;
-        let mean = |value: fn(&Self) -> f64| steps.clone().map(value).sum::<f64>() / count;
-        let mean_of =
-            |value: fn(&Self) -> Option<f64>| steps.clone().map(value).sum::<Option<f64>>().map(|sum| sum / count);
+    /// The mean of steps, of each value over the steps that have it; NaN or absent where none has.
+    fn mean<'a>(steps: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let mean_of = |value: fn(&Self) -> Option<f64>| {
+            let finite: Vec<f64> = steps.clone().filter_map(value).filter(|x| x.is_finite()).collect();
+            (!finite.is_empty()).then(|| finite.iter().sum::<f64>() / finite.len() as f64)
+        };
         Self {
-            kl: mean(|step| step.kl),
-            entropy: mean(|step| step.entropy),
-            length: mean(|step| step.length),
-            truncated: mean(|step| step.truncated),
-            unparsable: mean(|step| step.unparsable),
-            clipped: mean(|step| step.clipped),
+            kl: mean_of(|step| Some(step.kl)).unwrap_or(f64::NAN),
+            entropy: mean_of(|step| Some(step.entropy)).unwrap_or(f64::NAN),
+            length: mean_of(|step| Some(step.length)).unwrap_or(f64::NAN),
+            truncated: mean_of(|step| Some(step.truncated)).unwrap_or(f64::NAN),
+            unparsable: mean_of(|step| Some(step.unparsable)).unwrap_or(f64::NAN),
+            clipped: mean_of(|step| Some(step.clipped)).unwrap_or(f64::NAN),
             explained_variance: mean_of(|step| step.explained_variance),
-            reward: mean(|step| step.reward),
-            accuracy: mean(|step| step.accuracy),
+            reward: mean_of(|step| Some(step.reward)).unwrap_or(f64::NAN),
+            accuracy: mean_of(|step| Some(step.accuracy)).unwrap_or(f64::NAN),
             server_kl: mean_of(|step| step.server_kl),
         }
     }
@@ -294,6 +306,10 @@ mod tests {
             [(8, Alarm::Unparsable), (8, Alarm::Critic)],
             "from the beginning"
         );
+        // A step without an entropy does not hide that the entropy falls.
+        let (without, low) = (Health { entropy: f64::NAN, ..GOOD }, Health { entropy: 0.01, ..GOOD });
+        let steps = [without].into_iter().chain([GOOD; 10]).chain([without]).chain([low; 8]);
+        assert_eq!(alarms(steps).len(), 1);
         // One bad step among good ones is none.
         let spike = Health { kl: 1.0, clipped: 0.9, ..GOOD };
         assert_eq!(alarms([GOOD; 20].into_iter().chain([spike]).chain([GOOD; 20])), []);
@@ -301,10 +317,11 @@ mod tests {
 
     #[test]
     fn alarms_go_on_after_a_checkpoint() {
-        let bad = Health { kl: 0.4, ..GOOD };
+        let bad = Health { kl: 0.4, entropy: f64::NAN, ..GOOD };
         let mut whole = Alarms::default();
         let mut resumed = Alarms::default();
-        for step in [GOOD; 12].into_iter().chain([bad; 12]) {
+        let without = Health { entropy: f64::NAN, ..GOOD };
+        for step in [without].into_iter().chain([GOOD; 12]).chain([bad; 12]) {
             resumed = serde_json::from_str(&serde_json::to_string(&resumed).unwrap()).unwrap();
             assert_eq!(whole.watch(step), resumed.watch(step));
         }

@@ -142,14 +142,14 @@ pub struct PpoConfig {
     /// Number of top blocks of which the critic has its own copy
     #[arg(long, help_heading = "Model", add = FixedOnResume::Value, add = CRITIC_ONLY, value_name = "N", default_value_t = 1)]
     pub value_layers: usize,
+    /// Let the critic's gradient flow into the shared trunk
+    #[arg(long, help_heading = "Model", add = CRITIC_ONLY)]
+    pub value_shares_trunk: bool,
     /// End the run when an alarm is raised: a sign that it goes wrong, such as entropy that collapses (docs/reliability.md). Without it, the
     /// run warns once of each and goes on
     #[arg(long, help_heading = "Run")]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
-    /// Let the critic's gradient flow into the shared trunk
-    #[arg(long, help_heading = "Model", add = CRITIC_ONLY)]
-    pub value_shares_trunk: bool,
 }
 
 /// The name of an advantage on the command line.
