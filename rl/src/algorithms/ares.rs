@@ -69,7 +69,7 @@ pub fn train(
     let sampling = config.run.compute.sampling(&config.data, prompting.clone(), 1, config.temperature, device);
     let health = |policy: &Policy| Health::of(policy, validation, &sampling, config.run.seed);
     if numbers.round == 0 {
-        let of_start = health(&initial)?;
+        let of_start = health(&initial).map_err(|error| run.with_resume(error))?;
         numbers.best = Some(of_start.accuracy);
         of_start.print(&config, "start")?;
     }
@@ -93,7 +93,7 @@ pub fn train(
         let made = ppo::train(&config.ppo_stage(stage, orm), &from, None, orm, problems, device);
         let after_ppo = in_stage(made, &run, round, "PPO").and_then(|made| resolve_checkpoint(&made))?;
         let ppo_policy = policy(&after_ppo, device)?;
-        let of_ppo = health(&ppo_policy)?;
+        let of_ppo = health(&ppo_policy).map_err(|error| run.with_resume(error))?;
         of_ppo.print(&config, &format!("round {round}, PPO"))?;
         of_ppo.write("ppo", &mut metrics);
 
@@ -113,7 +113,7 @@ pub fn train(
         let made = sft::train(&config.sft_stage(stage), &after_ppo, &problems.with_train(corrections), device);
         let made = in_stage(made, &run, round, "SFT")?;
         let policy = policy(&made, device)?;
-        let of_sft = health(&policy)?;
+        let of_sft = health(&policy).map_err(|error| run.with_resume(error))?;
         of_sft.print(&config, &format!("round {round}, SFT"))?;
         of_sft.write("validation", &mut metrics);
         let is_best = numbers.best.is_none_or(|best| of_sft.accuracy > best);

@@ -78,7 +78,7 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
         Ok(greedy_accuracy(policy, validation, &sampling)?.0)
     };
     if numbers.round == 0 {
-        let accuracy = validate(&initial, &first_prompting)?;
+        let accuracy = validate(&initial, &first_prompting).map_err(|error| run.with_resume(error))?;
         numbers = EiNumbers { start: Some(accuracy), best: Some(accuracy), ..numbers };
         if !config.run.quiet {
             eprintln!("ei start  validation maj@1 {accuracy:.3}");
@@ -106,7 +106,7 @@ pub fn train(config: &EiConfig, base: &Path, init: &Path, problems: &Problems, d
         };
         policy = fine_tune((from, &path), &pool.solved, validation, round, &config, &run, device, &mut metrics)
             .inspect_err(|_| run.save_cpu_seconds())?;
-        let accuracy = validate(&policy, &prompting)?;
+        let accuracy = validate(&policy, &prompting).map_err(|error| run.with_resume(error))?;
         metrics.put("validation/maj@1", accuracy);
         curve.push(accuracy);
         let is_best = numbers.best.is_none_or(|best| accuracy > best);

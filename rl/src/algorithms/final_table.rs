@@ -43,7 +43,8 @@ impl FinalTable<'_> {
             let report = serde_json::from_str(&text).with_context(|| format!("{} is malformed", path.display()))?;
             return Ok(Some(report));
         }
-        let report = run.without_counting_cpu_time(|| self.test(&initial()?, "before", prompting))?;
+        let report = run.without_counting_cpu_time(|| self.test(&initial()?, "before", prompting));
+        let report = report.map_err(|error| run.with_resume(error))?;
         eval::write_whole(&path, &serde_json::to_vec_pretty(&report)?)?;
         Ok(Some(report))
     }
@@ -69,7 +70,7 @@ impl FinalTable<'_> {
         let Some(initial) = initial else { return Ok(()) };
         let best = Policy::load(run.dir(), self.device)?;
         let tested = prompts.iter().map(|&(name, prompting)| Ok((name, self.test(&best, name, prompting)?)));
-        let after = tested.collect::<Result<Vec<_>>>()?;
+        let after = tested.collect::<Result<Vec<_>>>().map_err(|error| run.with_resume(error))?;
         self.write_and_print(run, initial, &after)
     }
 
@@ -85,10 +86,13 @@ impl FinalTable<'_> {
         of_last: &Prompting,
     ) -> Result<()> {
         let Some(initial) = initial else { return Ok(()) };
-        let mut after = vec![("after", self.test(&Policy::load(run.dir(), self.device)?, "after", of_best)?)];
+        let test = |policy: Policy, name, prompting| {
+            self.test(&policy, name, prompting).map_err(|error| run.with_resume(error))
+        };
+        let mut after = vec![("after", test(Policy::load(run.dir(), self.device)?, "after", of_best)?)];
         let last = last_folder(run.dir())?;
         if last != eval::resolve_checkpoint(run.dir())? {
-            after.push(("last", self.test(&Policy::load(&last, self.device)?, "last", of_last)?));
+            after.push(("last", test(Policy::load(&last, self.device)?, "last", of_last)?));
         }
         self.write_and_print(run, initial, &after)
     }

@@ -58,7 +58,8 @@ pub fn train(config: &MpoConfig, init: &Path, orm: &Path, problems: &Problems, d
     let initial_report = table.evaluate_initial(&mut run, || Ok(initial.clone()), &prompting)?;
     let sampling = run_args.compute.sampling(&config.dpo.data, prompting.clone(), 1, 0.0, device);
     if numbers.stage == 0 {
-        numbers.best = Some(greedy_accuracy(&initial, validation, &sampling)?.0);
+        let validated = greedy_accuracy(&initial, validation, &sampling);
+        numbers.best = Some(validated.map_err(|error| run.with_resume(error))?.0);
     }
     let split = split_pairs(&config, &initial, &reward_model, problems, &mut run, device)?;
     drop((initial, reward_model));
@@ -87,7 +88,7 @@ pub fn train(config: &MpoConfig, init: &Path, orm: &Path, problems: &Problems, d
             )
         })?;
         let policy = policy(&made, device)?;
-        let accuracy = greedy_accuracy(&policy, validation, &sampling)?.0;
+        let (accuracy, _) = greedy_accuracy(&policy, validation, &sampling).map_err(|error| run.with_resume(error))?;
         let is_best = numbers.best.is_none_or(|best| accuracy > best);
         numbers = MpoNumbers { stage: number, best: Some(numbers.best.map_or(accuracy, |best| best.max(accuracy))) };
         let mut metrics = Metrics::for_step(number);

@@ -125,7 +125,8 @@ pub fn train(
         let evaluates = (step + 1) % config.eval.eval_every == 0 || step + 1 == config.steps;
         let mut is_best = false;
         if evaluates {
-            let (accuracy, _) = greedy_accuracy(&trainer.policy(), validation, &trainer.rollout.sampling)?;
+            let (accuracy, _) = greedy_accuracy(&trainer.policy(), validation, &trainer.rollout.sampling)
+                .map_err(|error| run.with_resume(error))?;
             metrics.put("validation/maj@1", accuracy);
             curve.push(accuracy);
             is_best = numbers.best.is_none_or(|best| accuracy > best);

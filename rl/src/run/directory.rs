@@ -250,12 +250,14 @@ impl Run {
             Some(checkpoints.join(read_index(&checkpoints.join("index.json")).ok()?.last))
         };
         // A part that only samples has no checkpoint of its own.
-        let last = of(&self.dir).or_else(|| of(whole)).unwrap_or_default();
-        anyhow::anyhow!(
-            "interrupted; the last checkpoint is {}; resume with --resume {}",
-            last.display(),
-            whole.display()
-        )
+        let last = of(&self.dir).or_else(|| of(whole));
+        let whole = whole.display();
+        match last {
+            Some(last) => {
+                anyhow::anyhow!("interrupted; the last checkpoint is {}; resume with --resume {whole}", last.display())
+            }
+            None => anyhow::anyhow!("interrupted before the first checkpoint; --resume {whole} begins again"),
+        }
     }
 
     /// An error with the checkpoint to resume from, if it [comes from outside](comes_from_outside); any other as it is.

@@ -109,7 +109,7 @@ fn is_one(rounds: &usize) -> bool {
 
 impl Configuration for DpoConfig {
     /// The learning rate of published models is that of the paper's code, for adapters ten times as much (Schulman et al. 2025, LoRA Without
-    /// Regret); that of the named sizes is the largest tried that does not undo the SFT of `pico` (docs/preferences.md).
+    /// Regret); that of the named sizes is less than `rl ppo`'s, which undid the SFT of `pico` (docs/preferences.md).
     fn defaults(kind: ModelKind) -> Self {
         let mut config: Self = declared();
         config.fit.learning_rate = match kind {

@@ -56,7 +56,7 @@ pub(super) fn train(config: &DpoConfig, init: &Path, problems: &Problems, device
     let sampling = config.run.compute.sampling(&config.data, prompting.clone(), 1, 0.0, device);
     let validate = |policy: &Policy| greedy_accuracy(policy, validation, &sampling).map(|(accuracy, _)| accuracy);
     if numbers.round == 0 {
-        numbers.best = Some(validate(&initial)?);
+        numbers.best = Some(validate(&initial).map_err(|error| run.with_resume(error))?);
     }
     let written = eval::read_samples(&run.dir().join("samples.jsonl"))?;
     let (earlier, mut this_round): (Vec<Sample>, Vec<Sample>) =
@@ -85,9 +85,10 @@ pub(super) fn train(config: &DpoConfig, init: &Path, problems: &Problems, device
         };
         policy = train_round((policy, &reference), &data, problems, round, &config, &run, device, &mut metrics)
             .inspect_err(|_| run.save_cpu_seconds())?;
-        let accuracy = validate(&policy)?;
+        let accuracy = validate(&policy).map_err(|error| run.with_resume(error))?;
         metrics.put("validation/maj@1", accuracy);
-        if let Some(nats) = divergence(&policy, &initial, validation, &sampling, config.run.seed)? {
+        let divergence = divergence(&policy, &initial, validation, &sampling, config.run.seed);
+        if let Some(nats) = divergence.map_err(|error| run.with_resume(error))? {
             metrics.put("kl/per_completion", nats);
         }
         curve.push(accuracy);
