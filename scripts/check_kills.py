@@ -95,11 +95,11 @@ def differences(run, whole):
     for name in sorted((names(run) ^ names(whole)) - apart):
         yield f"{name} is only in {run if (run / name).exists() else whole}"
     for name in sorted(names(run) & names(whole)):
-        # Paths of the run itself stand in reports.
-        one, other = content(run / name), content(whole / name)
-        if isinstance(one, bytes):
-            one, other = one.replace(bytes(run), b"RUN"), other.replace(bytes(whole), b"RUN")
-        if one != other:
+        contents = [content(folder / name) for folder in (run, whole)]
+        if isinstance(contents[0], bytes):
+            # Paths of the run itself stand in configurations and reports.
+            contents = [text.replace(bytes(run), b"RUN").replace(bytes(whole), b"RUN") for text in contents]
+        if contents[0] != contents[1]:
             yield f"{name} differs"
 
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The file of a checkpoint that has the checksums of its other files, by name.
-pub const CHECKSUMS: &str = "trainer/checksums.json";
+const CHECKSUMS: &str = "trainer/checksums.json";
 
 /// Size and checksum of a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ struct Sum {
     crc32c: String,
 }
 
-/// Writes [`CHECKSUMS`] for all files of a folder and of its folders.
+/// Writes the size and the CRC-32C of all files of a folder and of its folders into its `trainer/checksums.json`.
 ///
 /// # Errors
 /// Errors of the file system.
