@@ -55,7 +55,7 @@ use std::{
 };
 
 use advantages::{StepAdvantages, compute_advantages, mixed_groups, weight_by_importance};
-use alarms::Health;
+use alarms::{Alarm, Health};
 use checks::{check_divergence, check_first_ratio, check_server_log_probs};
 use diagnostics::{RolloutStats, ServerStats, UpdateStats};
 use schedules::{Rates, next_beta};
@@ -111,17 +111,14 @@ pub fn train(
             trainer.update(&rollouts, step, numbers.beta, &config, &mut metrics)?;
         trainer.curriculum.update(args, &questions, &mean_abs_advantages, rollout_stats.accuracy, step);
         let alarms = trainer.alarms.watch(Health::of(&rollout_stats, &update_stats, explained_variance, servers));
-        for (alarm, sentence) in &alarms {
-            metrics.put(&format!("alarm/{}", alarm.name()), 1.0);
-            tracing::warn!("alarm at step {}: {sentence}", step + 1);
-        }
+        let alarm = announce(&alarms, step + 1, &mut metrics);
         numbers.beta = next_beta(numbers.beta, rollout_stats.kl_per_completion, samples.len(), &config);
         numbers.step = step + 1;
         metrics.put("time/step_s", started.elapsed().as_secs_f64());
         metrics.put_memory(device);
 
-        let ends = config.strict && !alarms.is_empty();
-        let stop = ends || stops_after(&config.run, step + 1);
+        let ending = alarm.filter(|_| config.strict);
+        let stop = ending.is_some() || stops_after(&config.run, step + 1);
         let evaluates = (step + 1) % config.eval.eval_every == 0 || step + 1 == config.steps;
         let mut is_best = false;
         if evaluates {
@@ -137,13 +134,8 @@ pub fn train(
         // A stop between two evaluations makes a checkpoint and evaluates nothing: the resumed run equals one that never stopped.
         if evaluates || stop {
             trainer.checkpoint(&run, Reason::of(evaluates, is_best), numbers)?;
-            if ends {
-                let sentences: Vec<&str> = alarms.iter().map(|(_, sentence)| &**sentence).collect();
-                return Err(run.interruption().context(format!(
-                    "alarm at step {}: {}",
-                    step + 1,
-                    sentences.join("; ")
-                )));
+            if let Some(alarm) = ending {
+                return Err(run.interruption().context(alarm));
             }
             if stop && step + 1 < config.steps {
                 return Err(run.interruption());
@@ -155,6 +147,17 @@ pub fn train(
     drop(progress);
     table.evaluate_best(&run, initial_report.as_ref(), &trainer.rollout.sampling.prompting)?;
     Ok(write_final_report::<PpoConfig>(&run))
+}
+
+/// Warns of the alarms of a step, and adds them to its metrics; all that is said of them, if there are some.
+fn announce(alarms: &[(Alarm, String)], step: usize, metrics: &mut Metrics) -> Option<String> {
+    for (alarm, _) in alarms {
+        metrics.put(&format!("alarm/{}", alarm.name()), 1.0);
+    }
+    let sentences: Vec<&str> = alarms.iter().map(|(_, sentence)| &**sentence).collect();
+    let said = (!alarms.is_empty()).then(|| format!("alarm at step {step}: {}", sentences.join("; ")))?;
+    tracing::warn!("{said}");
+    Some(said)
 }
 
 impl Trainer {

@@ -52,7 +52,12 @@ pub fn begin_unstarted_again(args: &mut RunArgs) {
 pub fn lock_run(args: &RunArgs) -> Result<Option<Lock>> {
     match (&args.resume, &args.out) {
         (Some(dir), _) => directory::lock(dir).map(Some),
-        (None, Some(out)) if args.begins_again() => directory::lock(out).map(Some),
+        (None, Some(out)) if args.begins_again() => {
+            let lock = directory::lock(out)?;
+            // What another process has made of it in the meantime is not removed.
+            ensure!(checkpoints::is_unstarted(out), "{} has a checkpoint now: resume it once more", out.display());
+            Ok(Some(lock))
+        }
         (None, Some(out)) => ensure_new(out).map(|()| None),
         (None, None) => Ok(None),
     }
